@@ -1,0 +1,86 @@
+//! What the event loop tells the rest of the program.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use libp2p::request_response::ResponseChannel;
+use libp2p::{Multiaddr, PeerId};
+use proto::{Frame, Malformed, Message, Protocol, Rpc};
+use tokio::sync::mpsc;
+
+use crate::handle::Command;
+
+/// News about peers. A reader must not await a call inside its loop over these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkEvent {
+    /// The first connection to a peer stands.
+    Connected { peer: PeerId, addr: Multiaddr },
+    /// The last connection to a peer is gone.
+    Disconnected {
+        peer: PeerId,
+        reason: DisconnectReason,
+    },
+    /// A dial to this peer came to nothing.
+    DialFailed { peer: PeerId, error: String },
+    /// A ping came back.
+    Ping { peer: PeerId, rtt: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// Either side closed it in an orderly way.
+    Closed,
+    /// The connection broke.
+    Error(String),
+}
+
+/// A request from a peer. Dropping it closes the stream without an answer.
+#[derive(Debug)]
+pub struct InboundRequest {
+    pub peer: PeerId,
+    pub protocol: Protocol,
+    payload: Bytes,
+    channel: ResponseChannel<Frame>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl InboundRequest {
+    pub(crate) fn new(
+        peer: PeerId,
+        protocol: Protocol,
+        request: Frame,
+        channel: ResponseChannel<Frame>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self {
+            peer,
+            protocol,
+            payload: request.head,
+            channel,
+            commands,
+        }
+    }
+
+    /// The request as a message of the protocol it came by.
+    pub fn decode<R: Rpc>(&mut self) -> Result<R::Request, Malformed> {
+        debug_assert_eq!(R::PROTOCOL, self.protocol);
+        R::Request::from_bytes(std::mem::take(&mut self.payload))
+    }
+
+    /// Bytes of the request's message, as long as it has not been decoded.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Hands the answer to the event loop. A peer that is gone by now does not hear it.
+    pub async fn respond<R: Rpc>(self, response: R::Response) {
+        debug_assert_eq!(R::PROTOCOL, self.protocol);
+        let command = Command::Respond {
+            protocol: self.protocol,
+            channel: self.channel,
+            frame: response.into_frame(),
+        };
+        // An event loop that has stopped has closed the stream already.
+        let _ = self.commands.send(command).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! Sockets up to multiplexed, authenticated connections: TCP with noise and yamux, and QUIC.
+
+use std::io;
+use std::time::Duration;
+
+use futures::future::Either;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Transport, dns, noise, quic, tcp, yamux};
+
+/// Sent bytes that nobody acknowledges for this long end the connection: a peer whose packets
+/// vanish without a FIN would otherwise be kept for minutes.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long both sides may take to authenticate each other.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// yamux closes the whole connection at one stream more than this.
+const MAX_STREAMS: usize = 512;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransportError {
+    #[error("the identity cannot be used for noise: {0}")]
+    Noise(#[from] noise::Error),
+    #[error("the resolver configuration cannot be used: {0}")]
+    Dns(#[from] io::Error),
+}
+
+pub(crate) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(MAX_STREAMS);
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        .map(|stream, _| {
+            let socket = socket2::SockRef::from(&stream.0);
+            if let Err(error) = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)) {
+                tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set: dead peers are noticed later");
+            }
+            stream
+        })
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux)
+        .timeout(HANDSHAKE_TIMEOUT);
+    let mut quic = quic::Config::new(keypair);
+    quic.handshake_timeout = HANDSHAKE_TIMEOUT;
+    let tcp_or_quic = quic::tokio::Transport::new(quic)
+        .or_transport(tcp)
+        .map(|either, _| match either {
+            Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        });
+    Ok(dns::tokio::Transport::system(tcp_or_quic)?.boxed())
+}

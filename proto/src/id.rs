@@ -1,0 +1,199 @@
+//! Names of things: blobs, files, nodes, networks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+/// Text or bytes that are not an id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a {kind}: {reason}")]
+pub struct ParseIdError {
+    kind: &'static str,
+    reason: &'static str,
+}
+
+/// A newtype over 32 bytes that reads and writes itself as 64 lower-case hex digits.
+macro_rules! hash_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = ParseIdError;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, ParseIdError> {
+                bytes.try_into().map(Self).map_err(|_| ParseIdError {
+                    kind: $kind,
+                    reason: "it must have 32 bytes",
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let mut bytes = [0; 32];
+                if text.bytes().any(|b| b.is_ascii_uppercase()) {
+                    return Err(ParseIdError {
+                        kind: $kind,
+                        reason: "hex digits must be lower-case",
+                    });
+                }
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseIdError {
+                    kind: $kind,
+                    reason: "it must be 64 hex digits",
+                })?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+hash_id! {
+    /// Name of a blob: the BLAKE3 hash of its bytes, 64 lower-case hex digits in text.
+    BlobId, "blob id"
+}
+
+hash_id! {
+    /// Name of a network: the BLAKE3 hash of its public key's 32 bytes.
+    NetworkId, "network id"
+}
+
+impl BlobId {
+    /// The name of `blob`.
+    pub fn of(blob: &[u8]) -> Self {
+        Self(*blake3::hash(blob).as_bytes())
+    }
+}
+
+/// A newtype over a UUID, sortable by creation time (version 7).
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub const fn from_uuid(id: Uuid) -> Self {
+                Self(id)
+            }
+
+            pub const fn as_uuid(&self) -> Uuid {
+                self.0
+            }
+
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = ParseIdError;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, ParseIdError> {
+                Uuid::from_slice(bytes).map(Self).map_err(|_| ParseIdError {
+                    kind: $kind,
+                    reason: "it must have 16 bytes",
+                })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError {
+                    kind: $kind,
+                    reason: "it must be a UUID",
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A file as a user knows it.
+    FileId, "file id"
+}
+
+uuid_id! {
+    /// A registered storage node.
+    NodeId, "node id"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_named_by_the_blake3_hash_of_its_bytes() {
+        assert_eq!(
+            BlobId::of(b"").to_string(),
+            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_an_id_is_refused_with_the_reason() {
+        let upper = BlobId::of(b"").to_string().to_uppercase();
+        assert_eq!(
+            upper.parse::<BlobId>().unwrap_err().to_string(),
+            "not a blob id: hex digits must be lower-case"
+        );
+        assert!("abc".parse::<BlobId>().is_err());
+        assert!("abc".parse::<FileId>().is_err());
+        assert!(NodeId::try_from(&[0u8; 15][..]).is_err());
+    }
+}

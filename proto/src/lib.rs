@@ -1,0 +1,42 @@
+//! What the processes of a network must agree on, byte for byte.
+//!
+//! Ids, amounts, the names of the peer protocols, their messages, and the statements that nodes and
+//! coordinators sign. Pure: no I/O, no clock, no randomness. Everything that arrives from outside
+//! passes through a `TryFrom` here that rejects what is malformed, with bounded allocation.
+
+mod control;
+mod data;
+mod frame;
+mod id;
+mod locator;
+mod money;
+mod network_document;
+mod protocol;
+mod signing;
+mod statement;
+
+pub use control::{
+    Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
+    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
+    MAX_DELETIONS_PER_MESSAGE, NodeActivity,
+};
+pub use data::{
+    Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
+    StoreRequest,
+};
+pub use frame::{Frame, Malformed, Message, Rpc};
+pub use id::{BlobId, FileId, NetworkId, NodeId, ParseIdError};
+pub use locator::Locator;
+pub use money::MicroCredits;
+pub use network_document::{CoordinatorEntry, NetworkDocument, NetworkDocumentError};
+pub use protocol::{Lane, Protocol, Side};
+pub use signing::{InvalidSignature, Signature, VerifyingKey};
+pub use statement::{NetworkContext, Receipt, Registration, RegistrationNonce, SignedReceipt};
+
+pub use libp2p_identity::{Keypair, PeerId};
+
+/// The messages as they stand in `proto/fsn/v1/*.proto`, generated at build time.
+pub mod wire {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/fsn.v1.rs"));
+}
