@@ -1,0 +1,68 @@
+//! `local-cluster status`.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use comfy_table::{Table, presets};
+use local_cluster::process::ProcessState;
+use local_cluster::{Cluster, Member};
+
+use super::DirArg;
+
+#[derive(Debug, Args)]
+pub struct StatusCommand {
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    #[command(flatten)]
+    dir: DirArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+impl StatusCommand {
+    pub fn run(self) -> Result<()> {
+        let cluster = Cluster::open(&self.dir.path()?)?;
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&cluster.status()?)?),
+            Output::Text => print!("{}", text(&cluster)?),
+        }
+        Ok(())
+    }
+}
+
+fn text(cluster: &Cluster) -> Result<String> {
+    let status = cluster.status()?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["NAME", "STATE", "PID", "ADDRESS", "LOG"]);
+    for member in cluster.members() {
+        let address = match member {
+            Member::Postgres => Some(status.postgres.url.clone()),
+            Member::Coordinator => Some(status.base_url.clone()),
+            Member::Node(number) => status.nodes[number - 1].admin_url.clone(),
+        };
+        let process = cluster.process(member)?;
+        table.add_row([
+            member.to_string(),
+            match cluster.state(member)? {
+                ProcessState::Running => "running",
+                ProcessState::Paused => "paused",
+                ProcessState::Gone => "not running",
+            }
+            .to_owned(),
+            process.map_or("-".to_owned(), |process| process.pid.to_string()),
+            address.unwrap_or_else(|| "-".to_owned()),
+            cluster.log(member).display().to_string(),
+        ]);
+    }
+    Ok(format!(
+        "{table}\n\nuser       {} / {}\nmetrics    {}\ndirectory  {}\n",
+        status.user.email,
+        status.user.password,
+        status.metrics_url.as_deref().unwrap_or("-"),
+        cluster.dir().display()
+    ))
+}

@@ -1,0 +1,93 @@
+//! `local-cluster up`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use local_cluster::{
+    Afterwards, Cluster, DirLock, Guard, Overrides, Programs, UpOptions, create_dir, edge,
+};
+
+use super::{DirArg, narrate};
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// How many storage nodes [default: 5, or as many as there are]
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// The coordinator's HTTP port, 0 for any [default: 8080, or the one it had]
+    #[arg(long, value_name = "P")]
+    http_port: Option<u16>,
+    /// A TOML file whose tables [coordinator] and [node] override those programs' settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    dir: DirArg,
+}
+
+impl Up {
+    pub async fn run(self) -> Result<()> {
+        let dir = self.dir.path()?;
+        let options = UpOptions {
+            nodes: self.nodes,
+            http_port: self.http_port,
+            overrides: self.config.as_deref().map(Overrides::read).transpose()?,
+            without_fsync: false,
+        };
+        let programs = Programs::beside_this_one()?;
+        programs.check()?;
+        create_dir(&dir)?;
+        let _lock = DirLock::acquire(&dir, &narrate)?;
+        let guard = Guard::start(&programs.local_cluster, &dir, Afterwards::KeepFiles)?;
+        let random = &mut edge::random_source();
+        let mut cluster = Cluster::prepare(&dir, programs, options, random, &narrate)?;
+        cluster.bring_up(&narrate).await?;
+        guard.release()?;
+        print!("{}", summary(&cluster, &self.dir.flag())?);
+        Ok(())
+    }
+}
+
+/// Where things are and what to try next, ready to be copied into a terminal.
+fn summary(cluster: &Cluster, dir_flag: &str) -> Result<String> {
+    let status = cluster.status()?;
+    let base = &status.base_url;
+    let nodes = status.nodes.len();
+    let nodes = if nodes == 1 {
+        "1 storage node".to_owned()
+    } else {
+        format!("{nodes} storage nodes")
+    };
+    Ok(format!(
+        r#"
+The network is up: a coordinator, Postgres and {nodes}.
+
+  API          {base}/api/v1   (documentation: {base}/docs)
+  metrics      {metrics}
+  user         {email}   password {password}   (has credits)
+  directory    {dir}   (logs in logs/)
+
+See a file survive the loss of a node:
+
+  scripts/local-cluster demo{dir_flag}
+
+Or do it by hand, with a user of your own:
+
+  curl -sS {base}/api/v1/auth/register --json '{{"email":"you@example.com","password":"correct horse"}}'
+  TOKEN=$(curl -sS {base}/api/v1/auth/login --json '{{"email":"you@example.com","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -sS {base}/api/v1/auth/credits/purchase -H "Authorization: Bearer $TOKEN" --json '{{"amount_usd":10}}'
+  FILE=$(curl -sS -T README.md "{base}/api/v1/files?filename=README.md" -H "Authorization: Bearer $TOKEN" | sed 's/.*"file_id":"\([^"]*\)".*/\1/')
+  curl -sS {base}/api/v1/files/$FILE/download -H "Authorization: Bearer $TOKEN" | cmp - README.md && echo same
+
+And then:
+
+  scripts/local-cluster status{dir_flag}
+  scripts/local-cluster kill node-1{dir_flag}     (stop, pause, resume, start likewise)
+  scripts/local-cluster down{dir_flag}            (--wipe also removes all data)
+"#,
+        metrics = status.metrics_url.as_deref().unwrap_or("-"),
+        email = status.user.email,
+        password = status.user.password,
+        dir = cluster.dir().display(),
+    ))
+}

@@ -1,0 +1,165 @@
+//! Starting one member and waiting until it serves.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+
+use super::{Cluster, Member};
+use crate::files;
+use crate::launch::{Launch, Launched};
+use crate::postgres;
+use crate::record::{CoordinatorReady, NodeReady};
+use crate::settings;
+use crate::wait::wait_for;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+impl Cluster {
+    /// Starts a member that is not running; returns when it is ready to serve.
+    pub async fn start(&mut self, member: Member) -> Result<()> {
+        match member {
+            Member::Postgres => self.start_postgres().await,
+            Member::Coordinator => self.start_coordinator().await,
+            Member::Node(number) => {
+                let ready = self.start_node(number).await?;
+                self.record.nodes[number - 1].ready = Some(ready);
+                self.save()
+            }
+        }
+    }
+
+    pub(super) async fn start_postgres(&mut self) -> Result<()> {
+        // Whoever is connected knows the address.
+        let keep_port = self.process(Member::Coordinator)?.is_some();
+        let record = &mut self.record.postgres;
+        postgres::start(record, keep_port, &self.dir, &self.programs).await?;
+        self.save()
+    }
+
+    /// Afterwards the addresses that the system chose are kept, so that a restart has them again.
+    pub(super) async fn start_coordinator(&mut self) -> Result<()> {
+        self.release_taken_ports()?;
+        let record = &self.record;
+        let dir = self.member_dir(Member::Coordinator);
+        let table = settings::coordinator(
+            &dir,
+            &record.coordinator,
+            &record.postgres.url(),
+            &record.overrides,
+        )?;
+        files::create_dir(&dir)?;
+        let config = dir.join("config.toml");
+        settings::write(&config, &table)?;
+        let program = &self.programs.coordinator;
+        let ready: CoordinatorReady = self
+            .run_until_ready(Member::Coordinator, program, "serve", &config)
+            .await?;
+        let coordinator = &mut self.record.coordinator;
+        coordinator.http_port = ready.http.port();
+        coordinator.metrics = Some(ready.metrics);
+        coordinator.p2p = ready.p2p;
+        self.save()
+    }
+
+    /// The HTTP port is known to people: it being taken is an error. The metrics port is not.
+    fn release_taken_ports(&mut self) -> Result<()> {
+        let coordinator = &mut self.record.coordinator;
+        if coordinator.http_port != 0 && !postgres::port_is_free(coordinator.http_port) {
+            bail!(
+                "port {} on 127.0.0.1 is in use by another program; choose another one with \
+                 `local-cluster up --http-port PORT` (0 takes any that is free)",
+                coordinator.http_port
+            );
+        }
+        let metrics = coordinator.metrics;
+        coordinator.metrics = metrics.filter(|metrics| postgres::port_is_free(metrics.port()));
+        Ok(())
+    }
+
+    /// Registers the node before its first start.
+    pub(super) async fn start_node(&self, number: usize) -> Result<NodeReady> {
+        let record = &self.record.nodes[number - 1];
+        let member = Member::Node(number);
+        let dir = self.member_dir(member);
+        let url = self.base_url();
+        let table = settings::node(&dir, record, &url, &self.record.overrides)?;
+        files::create_dir(&dir)?;
+        let config = dir.join("config.toml");
+        settings::write(&config, &table)?;
+        let program = &self.programs.storage_node;
+        if record.ready.is_none() {
+            let args = ["init", "--name", &record.name, "--coordinator-url", &url];
+            let mut args = args.map(Into::into).to_vec();
+            args.push("--config".into());
+            args.push(config.clone().into());
+            Launch {
+                name: &format!("init of {member}"),
+                program,
+                args,
+                account: None,
+                log: &self.log(member),
+            }
+            .start(&self.programs.local_cluster, &self.registry)?
+            .finish()
+            .await?;
+        }
+        self.run_until_ready(member, program, "start", &config)
+            .await
+    }
+
+    async fn run_until_ready<T: DeserializeOwned>(
+        &self,
+        member: Member,
+        program: &Path,
+        command: &str,
+        config: &Path,
+    ) -> Result<T> {
+        let ready_file = self.ready_file(member);
+        // One that a crash has left behind would be taken for the new one's.
+        match fs::remove_file(&ready_file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("cannot remove {}", ready_file.display()));
+            }
+            _ => {}
+        }
+        let launched = Launch {
+            name: &member.to_string(),
+            program,
+            args: vec![
+                command.into(),
+                "--config".into(),
+                config.into(),
+                "--ready-file".into(),
+                ready_file.clone().into(),
+            ],
+            account: None,
+            log: &self.log(member),
+        }
+        .start(&self.programs.local_cluster, &self.registry)?;
+        until_ready(&launched, &ready_file).await
+    }
+}
+
+async fn until_ready<T: DeserializeOwned>(launched: &Launched, ready_file: &Path) -> Result<T> {
+    let name = &launched.name;
+    let what = format!("{name} to be ready");
+    let outcome = wait_for(what, READY_WITHIN, async || {
+        let ended = !launched.process.is_alive();
+        match files::read_json(ready_file) {
+            Ok(Some(ready)) => Some(Ok(ready)),
+            Ok(None) if ended => Some(Err(anyhow::anyhow!("{name} has ended while starting"))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
+    })
+    .await;
+    outcome
+        .map_err(anyhow::Error::new)
+        .flatten()
+        .map_err(|error| anyhow::anyhow!("{error:#}; {}", launched.last_words()))
+}

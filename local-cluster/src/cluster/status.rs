@@ -1,0 +1,93 @@
+//! What is running where: for people, and as the JSON that other tools rely on.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Member};
+use crate::process::{ProcessId, ProcessState};
+
+/// A pid is null while the process does not run; the other fields then tell how it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub base_url: String,
+    pub metrics_url: Option<String>,
+    pub coordinator: CoordinatorStatus,
+    pub postgres: PostgresStatus,
+    pub user: UserStatus,
+    pub nodes: Vec<NodeStatus>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CoordinatorStatus {
+    pub pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PostgresStatus {
+    pub url: String,
+    pub pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserStatus {
+    pub email: String,
+    pub password: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub pid: Option<u32>,
+    pub node_id: Option<String>,
+    pub peer_id: Option<String>,
+    pub data_dir: PathBuf,
+    pub admin_url: Option<String>,
+    pub listen_addrs: Vec<String>,
+}
+
+impl Cluster {
+    pub fn status(&self) -> Result<Status> {
+        let record = &self.record;
+        let nodes = record.nodes.iter().enumerate().map(|(index, node)| {
+            let number = index + 1;
+            let ready = node.ready.as_ref();
+            Ok(NodeStatus {
+                name: node.name.clone(),
+                pid: self.pid(Member::Node(number))?,
+                node_id: ready.map(|ready| ready.node_id.clone()),
+                peer_id: ready.map(|ready| ready.peer_id.clone()),
+                data_dir: self.data_dir(number),
+                admin_url: ready.map(|ready| format!("http://{}", ready.admin)),
+                listen_addrs: ready.map(|ready| ready.p2p.clone()).unwrap_or_default(),
+            })
+        });
+        let metrics = record.coordinator.metrics;
+        Ok(Status {
+            base_url: self.base_url(),
+            metrics_url: metrics.map(|address| format!("http://{address}/metrics")),
+            coordinator: CoordinatorStatus {
+                pid: self.pid(Member::Coordinator)?,
+            },
+            postgres: PostgresStatus {
+                url: record.postgres.url(),
+                pid: self.pid(Member::Postgres)?,
+            },
+            user: UserStatus {
+                email: record.user.email.clone(),
+                password: record.user.password.clone(),
+            },
+            nodes: nodes.collect::<Result<_>>()?,
+        })
+    }
+
+    pub fn state(&self, member: Member) -> Result<ProcessState> {
+        let process = self.process(member)?;
+        Ok(process.map_or(ProcessState::Gone, ProcessId::state))
+    }
+
+    fn pid(&self, member: Member) -> Result<Option<u32>> {
+        Ok(self.process(member)?.map(|process| process.pid))
+    }
+}

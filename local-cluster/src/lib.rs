@@ -1,0 +1,31 @@
+//! A whole federated storage network on one machine, from real processes: for people who try it,
+//! for tests and for benchmarks.
+//!
+//! The rule that everything here obeys: whatever happens to the process that starts a cluster, no
+//! process is left that nobody knows about, and none is signalled that was not started here.
+//! Rejected: running coordinator and nodes as tasks of one process, which cannot be killed one by
+//! one and hides what separate processes would show.
+
+mod account;
+pub mod client;
+mod cluster;
+pub mod edge;
+mod files;
+mod guard;
+mod launch;
+mod postgres;
+pub mod process;
+mod programs;
+mod record;
+mod registry;
+mod settings;
+mod temporary;
+pub mod wait;
+
+pub use cluster::{Cluster, DirLock, Member, Progress, Status, UpOptions};
+pub use files::create_dir;
+pub use guard::{Afterwards, Guard, run_guard};
+pub use launch::run_launcher;
+pub use programs::Programs;
+pub use settings::Overrides;
+pub use temporary::{TemporaryCluster, TemporaryPostgres};

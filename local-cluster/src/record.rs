@@ -1,0 +1,141 @@
+//! What a cluster remembers between commands: `cluster.json` in its directory.
+//!
+//! Settings, addresses and secrets, all of which outlive the processes; those are in
+//! [`crate::registry`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+use crate::edge;
+use crate::files;
+use crate::postgres::PostgresRecord;
+use crate::settings::Overrides;
+
+const VERSION: u32 = 1;
+const EMAIL: &str = "demo@example.com";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    version: u32,
+    /// Where the programs are that the cluster was last brought up with.
+    pub programs: PathBuf,
+    pub overrides: Overrides,
+    pub postgres: PostgresRecord,
+    pub coordinator: CoordinatorRecord,
+    pub nodes: Vec<NodeRecord>,
+    pub user: UserRecord,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CoordinatorRecord {
+    /// 0 until the system has chosen one.
+    pub http_port: u16,
+    pub metrics: Option<SocketAddr>,
+    /// Multiaddresses; empty before the first start.
+    pub p2p: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeRecord {
+    pub name: String,
+    /// What the node told when it was ready for the last time; `None` before it is registered.
+    pub ready: Option<NodeReady>,
+}
+
+/// The ready file of `storage-node`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeReady {
+    pub admin: SocketAddr,
+    pub p2p: Vec<String>,
+    pub peer_id: String,
+    pub node_id: String,
+}
+
+/// The ready file of `coordinator`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CoordinatorReady {
+    pub http: SocketAddr,
+    pub metrics: SocketAddr,
+    pub p2p: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserRecord {
+    pub email: String,
+    pub password: String,
+    /// Registered, and with credits.
+    pub ready: bool,
+}
+
+impl NodeRecord {
+    pub fn new(number: usize) -> Self {
+        Self {
+            name: format!("node-{number}"),
+            ready: None,
+        }
+    }
+}
+
+impl CoordinatorRecord {
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
+    }
+}
+
+impl ClusterRecord {
+    pub fn new(
+        dir: &Path,
+        programs: &Path,
+        http_port: u16,
+        fsync: bool,
+        random: &mut impl CryptoRng,
+    ) -> Result<Self> {
+        Ok(Self {
+            version: VERSION,
+            programs: programs.to_owned(),
+            overrides: Overrides::default(),
+            postgres: PostgresRecord::new(dir, edge::secret(random), fsync)?,
+            coordinator: CoordinatorRecord {
+                http_port,
+                metrics: None,
+                p2p: Vec::new(),
+            },
+            nodes: Vec::new(),
+            user: UserRecord {
+                email: EMAIL.to_owned(),
+                password: edge::secret(random),
+                ready: false,
+            },
+        })
+    }
+
+    /// `None` when there is no cluster in this directory.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = Self::path(dir);
+        let Some(value) = files::read_json::<serde_json::Value>(&path)? else {
+            return Ok(None);
+        };
+        let version = value.get("version").and_then(serde_json::Value::as_u64);
+        if version != Some(VERSION.into()) {
+            bail!(
+                "{} was written by another version of local-cluster; use that version, or remove \
+                 {} to begin anew",
+                path.display(),
+                dir.display()
+            );
+        }
+        files::read_json(&path)
+    }
+
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        files::write_json(&Self::path(dir), self)
+    }
+
+    fn path(dir: &Path) -> PathBuf {
+        dir.join("cluster.json")
+    }
+}

@@ -1,0 +1,80 @@
+//! Clusters and databases that end with the process that started them, and leave nothing behind.
+
+use std::ops::{Deref, DerefMut};
+
+use anyhow::Result;
+
+use crate::cluster::{Cluster, UpOptions};
+use crate::edge;
+use crate::files;
+use crate::guard::TemporaryDir;
+use crate::postgres::{self, PostgresRecord};
+use crate::programs::Programs;
+
+/// A cluster on any free port.
+#[derive(Debug)]
+pub struct TemporaryCluster {
+    cluster: Cluster,
+    _dir: TemporaryDir,
+}
+
+impl TemporaryCluster {
+    /// Starts it, and returns when files can be stored.
+    pub async fn start(options: UpOptions) -> Result<Self> {
+        let mut temporary = Self::prepare(options)?;
+        temporary.cluster.bring_up(&|_| ()).await?;
+        Ok(temporary)
+    }
+
+    /// Only makes the directory: nothing is started yet.
+    pub fn prepare(options: UpOptions) -> Result<Self> {
+        let programs = Programs::beside_this_one()?;
+        programs.check()?;
+        let dir = TemporaryDir::new(&programs.local_cluster)?;
+        let options = UpOptions {
+            http_port: Some(options.http_port.unwrap_or(0)),
+            ..options
+        };
+        let random = &mut edge::random_source();
+        let cluster = Cluster::prepare(dir.path(), programs, options, random, &|_| ())?;
+        Ok(Self { cluster, _dir: dir })
+    }
+}
+
+impl Deref for TemporaryCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl DerefMut for TemporaryCluster {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+}
+
+/// A Postgres alone, without fsync.
+#[derive(Debug)]
+pub struct TemporaryPostgres {
+    record: PostgresRecord,
+    _dir: TemporaryDir,
+}
+
+impl TemporaryPostgres {
+    pub async fn start() -> Result<Self> {
+        let programs = Programs::beside_this_one()?;
+        let dir = TemporaryDir::new(&programs.local_cluster)?;
+        files::create_dir(&dir.path().join("logs"))?;
+        let password = edge::secret(&mut edge::random_source());
+        let mut record = PostgresRecord::new(dir.path(), password, false)?;
+        postgres::start(&mut record, false, dir.path(), &programs).await?;
+        Ok(Self { record, _dir: dir })
+    }
+
+    /// For a database client, and for `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        self.record.url()
+    }
+}
