@@ -320,20 +320,27 @@ impl Message for DeletionOutcomes {
         if message.outcomes.len() > MAX_DELETIONS_PER_MESSAGE {
             return Err(Malformed("more than 1000 outcomes in one message"));
         }
-        let outcome = |outcome| match outcome {
-            wire::DeletionOutcome::Unspecified => Err(Malformed("an unknown deletion outcome")),
-            wire::DeletionOutcome::Done => Ok(DeletionOutcome::Done),
-            wire::DeletionOutcome::NotHeld => Ok(DeletionOutcome::NotHeld),
-            wire::DeletionOutcome::Failed => Ok(DeletionOutcome::Failed),
+        // Not `message.outcomes()`: it leaves unknown values out, and every outcome behind one would
+        // be taken for that of another deletion.
+        let outcome = |outcome: i32| match wire::DeletionOutcome::try_from(outcome) {
+            Ok(wire::DeletionOutcome::Done) => Ok(DeletionOutcome::Done),
+            Ok(wire::DeletionOutcome::NotHeld) => Ok(DeletionOutcome::NotHeld),
+            Ok(wire::DeletionOutcome::Failed) => Ok(DeletionOutcome::Failed),
+            Ok(wire::DeletionOutcome::Unspecified) | Err(_) => {
+                Err(Malformed("an unknown deletion outcome"))
+            }
         };
-        let outcomes = message.outcomes().map(outcome);
+        let outcomes = message.outcomes.into_iter().map(outcome);
         outcomes.collect::<Result<_, _>>().map(Self)
     }
 }
 
 /// Cuts text for people to a length that cannot hurt, at a character's edge.
 pub(crate) fn bounded_text(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.shrink_to_fit(); // a peer may have sent megabytes
+    }
     text
 }
 

@@ -15,12 +15,12 @@ use crate::{Malformed, NetworkId, Signature, VerifyingKey};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkDocument {
     pub network_id: NetworkId,
-    /// The network's Ed25519 public key, 64 hex digits.
+    /// The network's Ed25519 public key, 64 lower-case hex digits.
     pub public_key: String,
     pub serial: u64,
     pub coordinators: Vec<CoordinatorEntry>,
     pub issued_at: Timestamp,
-    /// 128 hex digits.
+    /// 128 lower-case hex digits.
     pub signature: String,
 }
 
@@ -77,9 +77,9 @@ impl NetworkDocument {
     /// Checks that the document is whole and signed by the key that its network id names.
     pub fn verify(&self) -> Result<(), NetworkDocumentError> {
         let public_key = fixed_hex::<32>(&self.public_key)
-            .ok_or(Malformed("its public key is not 64 hex digits"))?;
+            .ok_or(Malformed("its public key is not 64 lower-case hex digits"))?;
         let signature = fixed_hex::<64>(&self.signature)
-            .ok_or(Malformed("its signature is not 128 hex digits"))?;
+            .ok_or(Malformed("its signature is not 128 lower-case hex digits"))?;
         if NetworkId::of_public_key(&public_key) != self.network_id {
             return Err(NetworkDocumentError::KeyDoesNotMatchId);
         }
@@ -102,6 +102,9 @@ impl NetworkDocument {
         }
         let issued_at = u64::try_from(self.issued_at.as_millisecond())
             .map_err(|_| Malformed("issued_at lies before 1970"))?;
+        if self.issued_at.subsec_nanosecond() % 1_000_000 != 0 {
+            return Err(Malformed("issued_at is finer than a millisecond"));
+        }
         let mut bytes = SignedBytes::new("fsn network v1")
             .raw(self.network_id.as_bytes())
             .u64(self.serial)
@@ -137,7 +140,11 @@ impl NetworkId {
     }
 }
 
+/// Lower-case only: a document has one spelling, so that an altered one never passes.
 fn fixed_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)

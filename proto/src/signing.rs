@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use libp2p_identity::{Keypair, PeerId, PublicKey, ed25519};
+use libp2p_identity::{Keypair, PeerId, PublicKey};
 
 use crate::Malformed;
 
@@ -60,11 +60,11 @@ impl fmt::Debug for Signature {
 
 /// An Ed25519 public key: 32 bytes, hex in text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct VerifyingKey(ed25519::PublicKey);
+pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 
 impl VerifyingKey {
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Malformed> {
-        ed25519::PublicKey::try_from_bytes(bytes)
+        ed25519_dalek::VerifyingKey::from_bytes(bytes)
             .map(Self)
             .map_err(|_| Malformed("not an Ed25519 public key"))
     }
@@ -78,29 +78,35 @@ impl VerifyingKey {
             .ok_or(Malformed("the peer id is not that of an Ed25519 key"))?;
         let key = PublicKey::try_decode_protobuf(encoded)
             .map_err(|_| Malformed("the peer id holds no public key"))?;
-        key.try_into_ed25519()
-            .map(Self)
-            .map_err(|_| Malformed("the peer id is not that of an Ed25519 key"))
+        // The same key in another encoding would be a second name for the same peer.
+        if key.to_peer_id() != *peer_id {
+            return Err(Malformed("the peer id is not in its usual form"));
+        }
+        Self::of_public(key)
     }
 
     pub fn of_keypair(keypair: &Keypair) -> Result<Self, Malformed> {
-        keypair
-            .public()
+        Self::of_public(keypair.public())
+    }
+
+    fn of_public(key: PublicKey) -> Result<Self, Malformed> {
+        let key = key
             .try_into_ed25519()
-            .map(Self)
-            .map_err(|_| Malformed("not an Ed25519 key"))
+            .map_err(|_| Malformed("not an Ed25519 key"))?;
+        Self::from_bytes(&key.to_bytes())
     }
 
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
+    /// Strict: refuses keys and signatures of small order, under which any message would pass and
+    /// whose owner could deny any statement.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), InvalidSignature> {
-        if self.0.verify(message, signature.as_bytes()) {
-            Ok(())
-        } else {
-            Err(InvalidSignature)
-        }
+        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+        self.0
+            .verify_strict(message, &signature)
+            .map_err(|_| InvalidSignature)
     }
 }
 

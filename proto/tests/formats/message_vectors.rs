@@ -1,0 +1,293 @@
+//! `vectors/messages.json`: each message kind, byte for byte.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use proto::{
+    BlobId, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, HeartbeatAnswer,
+    HeartbeatReport, HelloAnswer, HelloReport, LedgerDay, Locator, Message, MicroCredits,
+    NodeActivity, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt,
+    StoreAnswer, StoreRequest, wire,
+};
+use serde_json::Value;
+
+const BLOB: &[u8] = b"federated storage network";
+const TIME_MS: u64 = 1_767_225_600_123;
+
+fn vectors() -> Vec<Value> {
+    let file: Value = serde_json::from_str(include_str!("../../vectors/messages.json")).unwrap();
+    file["messages"].as_array().unwrap().clone()
+}
+
+/// The message inside a vector's frame.
+fn message_of(vector: &Value) -> Vec<u8> {
+    let frame = hex::decode(vector["frame"].as_str().unwrap()).unwrap();
+    let mut rest = &frame[..];
+    let length = prost::decode_length_delimiter(&mut rest).unwrap();
+    assert_eq!(length, rest.len(), "{vector}");
+    rest.to_vec()
+}
+
+/// Every vector's message.
+pub fn message_bytes() -> Vec<Vec<u8>> {
+    vectors().iter().map(message_of).collect()
+}
+
+fn case(name: &str) -> (Value, Bytes) {
+    let vector = vectors().into_iter().find(|vector| vector["case"] == name);
+    let vector = vector.unwrap_or_else(|| panic!("no vector `{name}`"));
+    let bytes = message_of(&vector).into();
+    (vector["value"].clone(), bytes)
+}
+
+/// A field's bytes.
+fn bytes_of(value: &Value) -> Vec<u8> {
+    hex::decode(value.as_str().unwrap()).unwrap()
+}
+
+fn stands_as<M: Message + Clone + PartialEq + Debug>(name: &str, value: M) {
+    let (_, bytes) = case(name);
+    let written = value.clone().into_frame().to_bytes();
+    assert_eq!(hex::encode(&written), hex::encode(&bytes), "{name}");
+    assert_eq!(M::from_bytes(bytes), Ok(value), "{name}");
+}
+
+#[test]
+fn hello_stands_as_in_the_vectors() {
+    let (value, _) = case("a node says hello");
+    let report = HelloReport {
+        node_id: bytes_of(&value["node_id"])[..].try_into().unwrap(),
+        software: "storage-node/0.1.0".into(),
+        capacity_bytes: 10_000_000_000,
+        used_bytes: 262_172,
+        free_bytes: 9_999_737_828,
+        blob_count: 1,
+        draining: false,
+    };
+    stands_as("a node says hello", report.clone());
+    let draining = HelloReport {
+        capacity_bytes: 0,
+        used_bytes: 0,
+        free_bytes: 0,
+        blob_count: 0,
+        draining: true,
+        ..report
+    };
+    stands_as("a node that drains says hello", draining);
+    let welcome = HelloAnswer {
+        rejection: None,
+        network_serial: 7,
+    };
+    stands_as("the node is welcome", welcome);
+    let rejected = HelloAnswer {
+        rejection: Some("this node is not registered: run storage-node init".into()),
+        network_serial: 7,
+    };
+    stands_as("the node is turned away", rejected);
+}
+
+#[test]
+fn heartbeat_stands_as_in_the_vectors() {
+    let report = HeartbeatReport {
+        capacity_bytes: 10_000_000_000,
+        used_bytes: 262_172,
+        free_bytes: 9_999_737_828,
+        blob_count: 1,
+        activity: NodeActivity::Running,
+    };
+    stands_as("all is well", report);
+    let read_only = HeartbeatReport {
+        capacity_bytes: i64::MAX as u64,
+        used_bytes: i64::MAX as u64,
+        free_bytes: 0,
+        blob_count: 0,
+        activity: NodeActivity::ReadOnly,
+    };
+    stands_as("the disk refuses writes", read_only);
+
+    let answer = |earned, state: &str| HeartbeatAnswer {
+        earned: MicroCredits::new(earned),
+        server_time_ms: TIME_MS,
+        state: state.into(),
+        state_reason: String::new(),
+        network_serial: 7,
+        last_ledger_day: None,
+    };
+    stands_as(
+        "the answer before the first day has ended",
+        answer(0, "probation"),
+    );
+    stands_as("a negative amount", answer(-1, "active"));
+    let (value, _) = case("the answer with a ledger day");
+    let signature = bytes_of(&value["last_ledger_day"]["signature"]);
+    let with_day = HeartbeatAnswer {
+        state_reason: "score 979000".into(),
+        network_serial: 8,
+        last_ledger_day: Some(LedgerDay {
+            day: "2025-12-31".into(),
+            block_number: 86_400,
+            block_hash: *BlobId::of(b"block").as_bytes(),
+            signature: Signature::try_from(&signature[..]).unwrap(),
+        }),
+        ..answer(1_250_000, "suspended")
+    };
+    stands_as("the answer with a ledger day", with_day);
+}
+
+#[test]
+fn store_chunk_stands_as_in_the_vectors() {
+    let request = StoreRequest {
+        blob_id: BlobId::of(BLOB),
+        locator: Locator::from_bytes(std::array::from_fn(|i| i as u8)),
+        data: Bytes::from_static(BLOB),
+    };
+    stands_as("store this blob", request);
+    let (value, _) = case("stored");
+    let signature = bytes_of(&value["receipt"]["signature"]);
+    let receipt = SignedReceipt {
+        stored_at_ms: TIME_MS,
+        signature: Signature::try_from(&signature[..]).unwrap(),
+    };
+    stands_as("stored", StoreAnswer::Stored(receipt));
+    let refusal = Refusal {
+        code: RefusalCode::Full,
+        detail: "0 bytes left".into(),
+    };
+    stands_as("refused", StoreAnswer::Refused(refusal));
+}
+
+#[test]
+fn retrieve_chunk_stands_as_in_the_vectors() {
+    let blob_id = BlobId::of(BLOB);
+    stands_as("give this blob", RetrieveRequest { blob_id });
+    stands_as("found", RetrieveAnswer::Found(Bytes::from_static(BLOB)));
+    stands_as("missing", RetrieveAnswer::Missing);
+    stands_as("corrupt", RetrieveAnswer::Corrupt);
+    stands_as("busy", RetrieveAnswer::Busy("64 reads under way".into()));
+    let failed = RetrieveAnswer::IoError("read: input/output error".into());
+    stands_as("the disk failed", failed);
+}
+
+#[test]
+fn delete_chunk_stands_as_in_the_vectors() {
+    use DeletionMode::{Purge, Restore, Trash};
+    let blob_id = BlobId::of(BLOB);
+    let deletions = [Purge, Trash, Restore].map(|mode| Deletion { blob_id, mode });
+    stands_as("purge, trash, restore", Deletions(deletions.into()));
+    use DeletionOutcome::{Done, Failed, NotHeld};
+    stands_as(
+        "one outcome each",
+        DeletionOutcomes(vec![Done, NotHeld, Failed]),
+    );
+}
+
+/// A message without a domain type: it must survive reading and writing byte for byte, and read as
+/// the message that the vector names, with nothing left over.
+fn wire_stands_as<W: prost::Message + Default + PartialEq>(name: &str, expected: W) {
+    let (_, bytes) = case(name);
+    assert_eq!(
+        hex::encode(expected.encode_to_vec()),
+        hex::encode(&bytes),
+        "{name}"
+    );
+    assert!(W::decode(bytes).unwrap() == expected, "{name}");
+}
+
+fn field(value: &Value) -> Bytes {
+    bytes_of(value).into()
+}
+
+#[test]
+fn report_loss_stands_as_in_the_vectors() {
+    let request = wire::ReportLossRequest {
+        blob_ids: [BLOB, b""]
+            .map(|blob| Bytes::copy_from_slice(BlobId::of(blob).as_bytes()))
+            .into(),
+        reason: "scrub".into(),
+    };
+    wire_stands_as("two blobs are gone", request);
+    let response = wire::ReportLossResponse { acknowledged: 2 };
+    wire_stands_as("the loss is noted", response);
+}
+
+#[test]
+fn proof_challenge_stands_as_in_the_vectors() {
+    let (value, _) = case("prove one blob");
+    let item = wire::ChallengeItem {
+        blob_id: Bytes::copy_from_slice(BlobId::of(BLOB).as_bytes()),
+        length: BLOB.len() as u64,
+        seed: field(&value["items"][0]["seed"]),
+    };
+    let request = wire::ProofChallengeRequest {
+        challenge_id: field(&value["challenge_id"]),
+        issued_at_ms: TIME_MS,
+        difficulty: 16,
+        items: vec![item],
+        signature: field(&value["signature"]),
+    };
+    wire_stands_as("prove one blob", request);
+
+    let (value, _) = case("one proven, one missing");
+    let proven = wire::ProofItem {
+        outcome: wire::proof_item::Outcome::Proven as i32,
+        proof_hash: Bytes::copy_from_slice(BlobId::of(b"proof").as_bytes()),
+        duration_ms: 3,
+        body: Bytes::from_static(BLOB),
+    };
+    let missing = wire::ProofItem {
+        outcome: wire::proof_item::Outcome::Missing as i32,
+        ..Default::default()
+    };
+    let response = wire::ProofChallengeResponse {
+        items: vec![proven, missing],
+        signature: field(&value["signature"]),
+    };
+    wire_stands_as("one proven, one missing", response);
+}
+
+#[test]
+fn inventory_stands_as_in_the_vectors() {
+    let request = wire::InventoryRequest {
+        ranges: vec![wire::BlobRange {
+            first: Bytes::from_static(&[0; 32]),
+            last: Bytes::from_static(&[0xff; 32]),
+        }],
+        list: false,
+    };
+    wire_stands_as("digest the whole range", request);
+
+    let blob_id = BlobId::of(BLOB);
+    let blob_id_bytes = Bytes::copy_from_slice(blob_id.as_bytes());
+    let response = wire::InventoryResponse {
+        digests: vec![wire::RangeDigest {
+            count: 1,
+            digest: Bytes::copy_from_slice(BlobId::of(blob_id.as_bytes()).as_bytes()),
+        }],
+        items: vec![wire::InventoryItem {
+            blob_id: blob_id_bytes.clone(),
+            length: BLOB.len() as u64,
+            age_s: 3600,
+            locator: (0..64).collect(),
+            trashed: false,
+        }],
+        resume_from: blob_id_bytes,
+    };
+    wire_stands_as("a digest and a listed blob", response);
+}
+
+#[test]
+fn every_protocol_has_vectors_in_both_directions() {
+    for protocol in proto::Protocol::ALL {
+        let name = protocol.name().rsplit('/').next().unwrap();
+        let of_protocol = vectors().into_iter().filter(|v| v["protocol"] == name);
+        let messages: Vec<String> = of_protocol.map(|v| v["message"].to_string()).collect();
+        assert!(
+            messages.iter().any(|m| m.ends_with("Request\"")),
+            "{protocol:?}"
+        );
+        assert!(
+            messages.iter().any(|m| m.ends_with("Response\"")),
+            "{protocol:?}"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `vectors/statements.json`: what nodes and coordinators sign, byte for byte.
+
+use jiff::Timestamp;
+use proto::{
+    BlobId, Keypair, NetworkContext, NetworkDocument, NetworkId, Receipt, Registration, Signature,
+    VerifyingKey,
+};
+use serde_json::Value;
+
+use crate::values::key;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../../vectors/statements.json")).unwrap()
+}
+
+fn fixed<const N: usize>(value: &Value) -> [u8; N] {
+    let bytes = hex::decode(value.as_str().unwrap()).unwrap();
+    bytes.try_into().unwrap()
+}
+
+fn keypair(name: &str) -> Keypair {
+    key(fixed(&vectors()["keys"][name]["seed"]))
+}
+
+fn context() -> NetworkContext {
+    NetworkContext {
+        network_id: vectors()["network_id"].as_str().unwrap().parse().unwrap(),
+        peer_id: keypair("node").public().to_peer_id(),
+    }
+}
+
+#[test]
+fn keys_and_their_ids_are_those_of_the_vectors() {
+    let vectors = vectors();
+    for (name, key) in vectors["keys"].as_object().unwrap() {
+        let keypair = keypair(name);
+        let peer_id = keypair.public().to_peer_id();
+        let public = VerifyingKey::of_keypair(&keypair).unwrap();
+        assert_eq!(hex::encode(public.to_bytes()), key["public_key"]);
+        assert_eq!(peer_id.to_string(), key["peer_id"]);
+        assert_eq!(hex::encode(peer_id.to_bytes()), key["peer_id_bytes"]);
+        assert_eq!(VerifyingKey::of_peer(&peer_id), Ok(public));
+    }
+    let network = VerifyingKey::of_keypair(&keypair("network")).unwrap();
+    let network_id = NetworkId::of_public_key(&network.to_bytes());
+    assert_eq!(network_id.to_string(), vectors["network_id"]);
+}
+
+#[test]
+fn a_receipt_is_signed_as_in_the_vectors() {
+    let vector = &vectors()["receipt"];
+    let receipt = Receipt {
+        context: context(),
+        blob_id: BlobId::of(b"federated storage network"),
+        length: 25,
+        stored_at_ms: 1_767_225_600_123,
+    };
+    assert_eq!(receipt.blob_id.to_string(), vector["blob_id"]);
+    assert_eq!(hex::encode(receipt.signed_bytes()), vector["signed_bytes"]);
+    let signed = receipt.sign(&keypair("node")).unwrap();
+    assert_eq!(signed.signature.to_string(), vector["signature"]);
+    let verified = signed.verify(context(), receipt.blob_id, receipt.length);
+    assert_eq!(verified, Ok(receipt));
+}
+
+#[test]
+fn a_registration_is_signed_as_in_the_vectors() {
+    let vector = &vectors()["registration"];
+    let registration = Registration {
+        context: context(),
+        nonce: fixed(&vector["nonce"]),
+        name: "Kärnten 7".into(),
+        capacity_bytes: 10_000_000_000,
+    };
+    assert_eq!(
+        hex::encode(registration.signed_bytes()),
+        vector["signed_bytes"]
+    );
+    let signature = registration.sign(&keypair("node")).unwrap();
+    assert_eq!(signature.to_string(), vector["signature"]);
+    assert_eq!(registration.verify(&signature), Ok(()));
+}
+
+#[test]
+fn a_network_document_is_signed_and_written_as_in_the_vectors() {
+    let vector = &vectors()["network_document"];
+    let document: NetworkDocument = serde_json::from_value(vector["document"].clone()).unwrap();
+    assert_eq!(document.verify(), Ok(()));
+    assert_eq!(
+        serde_json::to_value(&document).unwrap(),
+        vector["document"],
+        "the document as JSON"
+    );
+
+    let issued_at = Timestamp::from_millisecond(1_767_225_600_123).unwrap();
+    let coordinators = document.coordinators.clone();
+    let signed = NetworkDocument::sign(&keypair("network"), 7, coordinators, issued_at);
+    assert_eq!(signed, Ok(document));
+
+    // Ed25519 is deterministic: the one signature stands for these bytes and no others.
+    let signed_bytes = hex::decode(vector["signed_bytes"].as_str().unwrap()).unwrap();
+    let signature = Signature::sign(&keypair("network"), &signed_bytes).unwrap();
+    assert_eq!(signature.to_string(), vector["signature"]);
+}

@@ -1,0 +1,174 @@
+//! Arbitrary valid values of every message, and fixed keys.
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proto::{
+    BlobId, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, HeartbeatAnswer,
+    HeartbeatReport, HelloAnswer, HelloReport, Keypair, LedgerDay, Locator,
+    MAX_DELETIONS_PER_MESSAGE, MicroCredits, NodeActivity, NodeId, Refusal, RefusalCode,
+    RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
+};
+
+/// The Ed25519 key with this seed.
+pub fn key(seed: [u8; 32]) -> Keypair {
+    Keypair::ed25519_from_bytes(seed).unwrap()
+}
+
+pub fn blob_id() -> impl Strategy<Value = BlobId> {
+    any::<[u8; 32]>().prop_map(BlobId::from_bytes)
+}
+
+fn node_id() -> impl Strategy<Value = NodeId> {
+    any::<[u8; 16]>().prop_map(|bytes| NodeId::try_from(&bytes[..]).unwrap())
+}
+
+fn signature() -> impl Strategy<Value = Signature> {
+    any::<[u8; 64]>().prop_map(Signature::from_bytes)
+}
+
+/// Text that passes uncut: at most 128 characters of four bytes.
+fn text() -> impl Strategy<Value = String> {
+    vec(any::<char>(), 0..128).prop_map(String::from_iter)
+}
+
+/// Counts fit signed 64-bit columns.
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(i64::MAX as u64), 0..=i64::MAX as u64]
+}
+
+pub fn blob() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 1..4096).prop_map(Bytes::from)
+}
+
+pub fn hello_report() -> impl Strategy<Value = HelloReport> {
+    let counts = [count(), count(), count(), count()];
+    (node_id(), text(), counts, any::<bool>()).prop_map(
+        |(node_id, software, [capacity, used, free, blobs], draining)| HelloReport {
+            node_id,
+            software,
+            capacity_bytes: capacity,
+            used_bytes: used,
+            free_bytes: free,
+            blob_count: blobs,
+            draining,
+        },
+    )
+}
+
+pub fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
+    let rejection = proptest::option::of(text());
+    (rejection, any::<u64>()).prop_map(|(rejection, network_serial)| HelloAnswer {
+        rejection,
+        network_serial,
+    })
+}
+
+pub fn heartbeat_report() -> impl Strategy<Value = HeartbeatReport> {
+    let activity = prop_oneof![
+        Just(NodeActivity::Running),
+        Just(NodeActivity::Draining),
+        Just(NodeActivity::Stopping),
+        Just(NodeActivity::ReadOnly),
+    ];
+    ([count(), count(), count(), count()], activity).prop_map(
+        |([capacity, used, free, blobs], activity)| HeartbeatReport {
+            capacity_bytes: capacity,
+            used_bytes: used,
+            free_bytes: free,
+            blob_count: blobs,
+            activity,
+        },
+    )
+}
+
+fn ledger_day() -> impl Strategy<Value = LedgerDay> {
+    (text(), any::<u64>(), any::<[u8; 32]>(), signature()).prop_map(
+        |(day, block_number, block_hash, signature)| LedgerDay {
+            day,
+            block_number,
+            block_hash,
+            signature,
+        },
+    )
+}
+
+pub fn heartbeat_answer() -> impl Strategy<Value = HeartbeatAnswer> {
+    let amounts = (any::<i64>(), any::<u64>(), any::<u64>());
+    let day = proptest::option::of(ledger_day());
+    (amounts, text(), text(), day).prop_map(
+        |((earned, server_time_ms, network_serial), state, state_reason, last_ledger_day)| {
+            HeartbeatAnswer {
+                earned: MicroCredits::new(earned),
+                server_time_ms,
+                state,
+                state_reason,
+                network_serial,
+                last_ledger_day,
+            }
+        },
+    )
+}
+
+pub fn store_request() -> impl Strategy<Value = StoreRequest> {
+    let locator = vec(any::<u8>(), Locator::LEN);
+    (blob_id(), locator, blob()).prop_map(|(blob_id, locator, data)| StoreRequest {
+        blob_id,
+        locator: Locator::try_from(&locator[..]).unwrap(),
+        data,
+    })
+}
+
+pub fn store_answer() -> impl Strategy<Value = StoreAnswer> {
+    let code = prop_oneof![
+        Just(RefusalCode::Full),
+        Just(RefusalCode::Draining),
+        Just(RefusalCode::HashMismatch),
+        Just(RefusalCode::Malformed),
+        Just(RefusalCode::Busy),
+        Just(RefusalCode::IoError),
+        Just(RefusalCode::Stopping),
+    ];
+    let refusal =
+        (code, text()).prop_map(|(code, detail)| StoreAnswer::Refused(Refusal { code, detail }));
+    let receipt = (any::<u64>(), signature()).prop_map(|(stored_at_ms, signature)| {
+        StoreAnswer::Stored(SignedReceipt {
+            stored_at_ms,
+            signature,
+        })
+    });
+    prop_oneof![receipt, refusal]
+}
+
+pub fn retrieve_request() -> impl Strategy<Value = RetrieveRequest> {
+    blob_id().prop_map(|blob_id| RetrieveRequest { blob_id })
+}
+
+pub fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {
+    prop_oneof![
+        blob().prop_map(RetrieveAnswer::Found),
+        Just(RetrieveAnswer::Missing),
+        Just(RetrieveAnswer::Corrupt),
+        text().prop_map(RetrieveAnswer::Busy),
+        text().prop_map(RetrieveAnswer::IoError),
+    ]
+}
+
+pub fn deletions() -> impl Strategy<Value = Deletions> {
+    let mode = prop_oneof![
+        Just(DeletionMode::Purge),
+        Just(DeletionMode::Trash),
+        Just(DeletionMode::Restore),
+    ];
+    let deletion = (blob_id(), mode).prop_map(|(blob_id, mode)| Deletion { blob_id, mode });
+    vec(deletion, 0..50).prop_map(Deletions)
+}
+
+pub fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
+    let outcome = prop_oneof![
+        Just(DeletionOutcome::Done),
+        Just(DeletionOutcome::NotHeld),
+        Just(DeletionOutcome::Failed),
+    ];
+    vec(outcome, 0..=MAX_DELETIONS_PER_MESSAGE).prop_map(DeletionOutcomes)
+}
