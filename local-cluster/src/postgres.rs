@@ -203,6 +203,16 @@ pub(crate) fn port_is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
+/// The directory of the server's programs, `psql` among them.
+pub fn programs_dir() -> Result<PathBuf> {
+    let tools = Tools::find()?;
+    Ok(tools
+        .postgres
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default())
+}
+
 struct Tools {
     initdb: PathBuf,
     postgres: PathBuf,

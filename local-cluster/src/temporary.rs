@@ -1,5 +1,6 @@
 //! Clusters and databases that end with the process that started them, and leave nothing behind.
 
+use std::ffi::OsString;
 use std::ops::{Deref, DerefMut};
 
 use anyhow::Result;
@@ -71,6 +72,13 @@ impl TemporaryPostgres {
         let mut record = PostgresRecord::new(dir.path(), password, false)?;
         postgres::start(&mut record, false, dir.path(), &programs).await?;
         Ok(Self { record, _dir: dir })
+    }
+
+    /// PATH with Postgres' own programs added.
+    pub fn path(&self) -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).chain([postgres::programs_dir()?]);
+        Ok(std::env::join_paths(places)?)
     }
 
     /// For a database client, and for `DATABASE_URL`.

@@ -13,6 +13,7 @@ pub async fn run(command: &[OsString]) -> Result<ExitCode> {
     let status = tokio::process::Command::new(program)
         .args(args)
         .env("DATABASE_URL", postgres.url())
+        .env("PATH", postgres.path()?)
         .status()
         .await
         .with_context(|| format!("cannot run {}", program.display()))?;

@@ -66,7 +66,7 @@ impl Cluster {
     }
 
     /// The HTTP port is known to people: it being taken is an error. The metrics port is not.
-    fn release_taken_ports(&mut self) -> Result<()> {
+    pub(super) fn release_taken_ports(&mut self) -> Result<()> {
         let coordinator = &mut self.record.coordinator;
         if coordinator.http_port != 0 && !postgres::port_is_free(coordinator.http_port) {
             bail!(

@@ -120,6 +120,10 @@ impl Cluster {
 
     /// Starts everything that is not running; returns when files can be stored.
     pub async fn bring_up(&mut self, progress: Progress<'_>) -> Result<()> {
+        if self.process(Member::Coordinator)?.is_none() {
+            // Before anything is started in vain.
+            self.release_taken_ports()?;
+        }
         if self.missing(Member::Postgres, progress)? {
             self.start_postgres().await?;
             progress("postgres is ready.");
