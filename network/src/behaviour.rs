@@ -18,7 +18,7 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 const DATA_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Requests that one connection may have open with us at one time, per protocol.
-const INBOUND_STREAMS: usize = 64;
+pub(crate) const INBOUND_STREAMS: usize = 64;
 
 /// A changed address leaves an old connection behind for a while; more than that is a fault.
 const MAX_CONNECTIONS_PER_PEER: u32 = 3;

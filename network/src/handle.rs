@@ -16,6 +16,8 @@ pub(crate) enum Command {
         protocol: Protocol,
         frame: Frame,
         reply: oneshot::Sender<Result<Bytes, CallError>>,
+        /// Given back when the exchange has ended, whether or not anyone waits for its answer.
+        slot: OwnedSemaphorePermit,
     },
     Respond {
         protocol: Protocol,
@@ -67,7 +69,7 @@ impl CallError {
 pub struct NetworkHandle {
     local_peer_id: PeerId,
     commands: mpsc::Sender<Command>,
-    data_calls: Arc<DataCalls>,
+    slots: Arc<CallSlots>,
 }
 
 impl NetworkHandle {
@@ -79,9 +81,9 @@ impl NetworkHandle {
         Self {
             local_peer_id,
             commands,
-            data_calls: Arc::new(DataCalls {
-                per_peer: data_calls_per_peer,
-                peers: Mutex::default(),
+            slots: Arc::new(CallSlots {
+                data_per_peer: data_calls_per_peer,
+                lanes: Mutex::default(),
             }),
         }
     }
@@ -98,16 +100,14 @@ impl NetworkHandle {
         peer: PeerId,
         request: R::Request,
     ) -> Result<R::Response, CallError> {
-        let _permit = match R::PROTOCOL.lane() {
-            Lane::Control => None,
-            Lane::Data => Some(self.data_calls.admit(peer).await?),
-        };
+        let slot = self.slots.admit(peer, R::PROTOCOL.lane()).await?;
         let (reply, answer) = oneshot::channel();
         let command = Command::Call {
             peer,
             protocol: R::PROTOCOL,
             frame: request.into_frame(),
             reply,
+            slot,
         };
         let stopped = |_| CallError::Stopped;
         self.commands
@@ -140,24 +140,32 @@ impl NetworkHandle {
     }
 
     pub(crate) fn forget_peer(&self, peer: &PeerId) {
-        self.data_calls.forget(peer);
+        self.slots.forget(peer);
     }
 }
 
-/// Lets a set number of data exchanges per peer run at a time. Entries live while a peer is
+/// Exchanges under way at one time with one peer in the control lane. A connection takes
+/// [`INBOUND_STREAMS`](crate::behaviour::INBOUND_STREAMS) of one protocol; what comes beyond fails.
+const CONTROL_CALLS_PER_PEER: usize = 32;
+
+/// Lets a set number of exchanges per peer and lane run at a time. Entries live while a peer is
 /// connected or calls to it are waiting.
 #[derive(Debug)]
-struct DataCalls {
-    per_peer: usize,
-    peers: Mutex<HashMap<PeerId, Arc<Semaphore>>>,
+struct CallSlots {
+    data_per_peer: usize,
+    lanes: Mutex<HashMap<(PeerId, Lane), Arc<Semaphore>>>,
 }
 
-impl DataCalls {
-    async fn admit(&self, peer: PeerId) -> Result<OwnedSemaphorePermit, CallError> {
+impl CallSlots {
+    async fn admit(&self, peer: PeerId, lane: Lane) -> Result<OwnedSemaphorePermit, CallError> {
+        let slots = match lane {
+            Lane::Control => CONTROL_CALLS_PER_PEER,
+            Lane::Data => self.data_per_peer,
+        };
         let semaphore = {
-            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = peers.entry(peer);
-            Arc::clone(entry.or_insert_with(|| Arc::new(Semaphore::new(self.per_peer))))
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = lanes.entry((peer, lane));
+            Arc::clone(entry.or_insert_with(|| Arc::new(Semaphore::new(slots))))
         };
         // The semaphore is closed when the peer goes: those who wait learn it at once.
         semaphore
@@ -167,9 +175,88 @@ impl DataCalls {
     }
 
     fn forget(&self, peer: &PeerId) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(semaphore) = peers.remove(peer) {
-            semaphore.close();
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in [Lane::Control, Lane::Data] {
+            if let Some(semaphore) = lanes.remove(&(*peer, lane)) {
+                semaphore.close();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use proto::{BlobId, Heartbeat, HeartbeatReport, NodeActivity, Retrieve, RetrieveRequest};
+
+    use super::*;
+
+    /// A handle with one data slot per peer, and the commands that an event loop would get.
+    fn handle() -> (NetworkHandle, mpsc::Receiver<Command>) {
+        let (sender, commands) = mpsc::channel(64);
+        (NetworkHandle::new(PeerId::random(), sender, 1), commands)
+    }
+
+    fn request() -> RetrieveRequest {
+        RetrieveRequest {
+            blob_id: BlobId::of(b"blob"),
+        }
+    }
+
+    fn report() -> HeartbeatReport {
+        HeartbeatReport {
+            capacity_bytes: 0,
+            used_bytes: 0,
+            free_bytes: 0,
+            blob_count: 0,
+            activity: NodeActivity::Running,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_keeps_its_place_until_its_exchange_ends() {
+        let (handle, mut commands) = handle();
+        let peer = PeerId::random();
+        let mut given_up = Box::pin(handle.call::<Retrieve>(peer, request()));
+        assert!(poll!(&mut given_up).is_pending());
+        drop(given_up);
+        let under_way = commands.try_recv().unwrap();
+
+        let mut next = Box::pin(handle.call::<Retrieve>(peer, request()));
+        assert!(poll!(&mut next).is_pending());
+        assert!(commands.try_recv().is_err());
+
+        drop(under_way);
+        assert!(poll!(&mut next).is_pending());
+        assert!(matches!(commands.try_recv(), Ok(Command::Call { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_full_holds_up_neither_the_other_lane_nor_another_peer() {
+        let (handle, mut commands) = handle();
+        let peer = PeerId::random();
+        let mut first = Box::pin(handle.call::<Retrieve>(peer, request()));
+        let mut waiting = Box::pin(handle.call::<Retrieve>(peer, request()));
+        let mut heartbeat = Box::pin(handle.call::<Heartbeat>(peer, report()));
+        let mut elsewhere = Box::pin(handle.call::<Retrieve>(PeerId::random(), request()));
+        assert!(poll!(&mut first).is_pending());
+        assert!(poll!(&mut waiting).is_pending());
+        assert!(poll!(&mut heartbeat).is_pending());
+        assert!(poll!(&mut elsewhere).is_pending());
+        let mut queued = std::iter::from_fn(|| commands.try_recv().ok());
+        assert_eq!(queued.by_ref().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_peer_that_goes_learns_it_at_once_and_nothing_is_kept() {
+        let (handle, _commands) = handle();
+        let peer = PeerId::random();
+        let mut first = Box::pin(handle.call::<Retrieve>(peer, request()));
+        let mut waiting = Box::pin(handle.call::<Retrieve>(peer, request()));
+        assert!(poll!(&mut first).is_pending());
+        assert!(poll!(&mut waiting).is_pending());
+        handle.forget_peer(&peer);
+        assert_eq!(waiting.await, Err(CallError::NotConnected));
+        assert!(handle.slots.lanes.lock().unwrap().is_empty());
     }
 }

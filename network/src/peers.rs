@@ -236,7 +236,11 @@ impl PeerManager {
                 self.note_failed_dial(peer, &error);
                 return;
             }
-            NetworkEvent::Ping { peer, rtt } => PeerEvent::Ping { peer, rtt },
+            NetworkEvent::Ping { peer, rtt } => {
+                // A measurement that nobody reads must not keep lost peers from being dialled.
+                let _ = self.events.try_send(PeerEvent::Ping { peer, rtt });
+                return;
+            }
         };
         let _ = self.events.send(told).await;
     }
@@ -258,26 +262,4 @@ impl PeerManager {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-
-    #[test]
-    fn a_target_is_read_in_both_forms() {
-        let at: Target = format!("{PEER}@/ip4/10.0.0.1/tcp/4001").parse().unwrap();
-        let p2p: Target = format!("/ip4/10.0.0.1/tcp/4001/p2p/{PEER}")
-            .parse()
-            .unwrap();
-        assert_eq!(at, p2p);
-        assert_eq!(at.addrs[0].to_string(), "/ip4/10.0.0.1/tcp/4001");
-    }
-
-    #[test]
-    fn a_target_without_a_peer_is_refused_with_the_text_and_the_reason() {
-        let error = "/ip4/10.0.0.1/tcp/4001".parse::<Target>().unwrap_err();
-        assert!(error.to_string().contains("/ip4/10.0.0.1/tcp/4001"));
-        assert!(error.to_string().contains("names no peer"));
-        assert!("nobody@/ip4/10.0.0.1/tcp/4001".parse::<Target>().is_err());
-    }
-}
+mod tests;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol as AddrPart;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use proto::Protocol;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::behaviour::{Behaviour, BehaviourEvent, RequestResponseEvent};
@@ -56,18 +57,12 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
     let transport = transport::build(&config.keypair)
         .map_err(|error| StartError::Transport(error.to_string()))?;
     let local_peer_id = config.keypair.public().to_peer_id();
-    let mut swarm = Swarm::new(
+    let swarm = Swarm::new(
         transport,
         Behaviour::new(&config),
         local_peer_id,
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT),
     );
-    for addr in &config.listen {
-        listen(&mut swarm, addr).await?;
-    }
-    for addr in &config.external_addrs {
-        swarm.add_external_address(addr.clone());
-    }
 
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
@@ -77,52 +72,29 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         command_sender.clone(),
         config.data_calls_per_peer,
     );
-    let service = NetworkService {
+    let mut service = NetworkService {
         swarm,
         commands,
         events: event_sender.clone(),
         backlog: VecDeque::new(),
         requests: request_sender,
         calls: HashMap::new(),
+        dials: HashMap::new(),
         answer_commands: command_sender,
         handle: handle.clone(),
     };
+    for addr in &config.listen {
+        service.listen(addr).await?;
+    }
+    for addr in &config.external_addrs {
+        service.swarm.add_external_address(addr.clone());
+    }
     Ok(Network {
         handle,
         events,
         requests,
         service: tokio::spawn(service.run(event_sender)),
     })
-}
-
-/// Binds one address and waits for the outcome.
-async fn listen(swarm: &mut Swarm<Behaviour>, addr: &Multiaddr) -> Result<(), StartError> {
-    let failed = |reason: String| StartError::Listen {
-        addr: addr.clone(),
-        reason,
-    };
-    let wanted: ListenerId = swarm
-        .listen_on(addr.clone())
-        .map_err(|error| failed(root_cause(&error)))?;
-    loop {
-        match swarm.select_next_some().await {
-            SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == wanted => return Ok(()),
-            SwarmEvent::ListenerClosed {
-                listener_id,
-                reason,
-                ..
-            } if listener_id == wanted => {
-                let reason = reason
-                    .err()
-                    .map_or_else(|| "closed".into(), |e| e.to_string());
-                return Err(failed(reason));
-            }
-            SwarmEvent::ListenerError { listener_id, error } if listener_id == wanted => {
-                return Err(failed(error.to_string()));
-            }
-            _ => {}
-        }
-    }
 }
 
 type Reply = oneshot::Sender<Result<Bytes, CallError>>;
@@ -134,13 +106,50 @@ struct NetworkService {
     events: mpsc::Sender<NetworkEvent>,
     backlog: VecDeque<NetworkEvent>,
     requests: mpsc::Sender<InboundRequest>,
-    calls: HashMap<(Protocol, OutboundRequestId), Reply>,
+    calls: HashMap<(Protocol, OutboundRequestId), (Reply, OwnedSemaphorePermit)>,
+    /// Addresses of the dials under way at which nobody else has answered yet.
+    dials: HashMap<PeerId, Vec<Multiaddr>>,
     /// For answers to inbound requests, which come back as commands.
     answer_commands: mpsc::Sender<Command>,
     handle: NetworkHandle,
 }
 
 impl NetworkService {
+    /// Binds one address and waits for the outcome. Peers may come in by an earlier one meanwhile.
+    async fn listen(&mut self, addr: &Multiaddr) -> Result<(), StartError> {
+        let failed = |reason: String| StartError::Listen {
+            addr: addr.clone(),
+            reason,
+        };
+        transport::refuse_taken_port(addr).map_err(|error| failed(error.to_string()))?;
+        let wanted: ListenerId = self
+            .swarm
+            .listen_on(addr.clone())
+            .map_err(|error| failed(root_cause(&error)))?;
+        loop {
+            match self.swarm.select_next_some().await {
+                event @ SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == wanted => {
+                    self.handle_swarm_event(event);
+                    return Ok(());
+                }
+                SwarmEvent::ListenerClosed {
+                    listener_id,
+                    reason,
+                    ..
+                } if listener_id == wanted => {
+                    let reason = reason
+                        .err()
+                        .map_or_else(|| "closed".into(), |e| e.to_string());
+                    return Err(failed(reason));
+                }
+                SwarmEvent::ListenerError { listener_id, error } if listener_id == wanted => {
+                    return Err(failed(error.to_string()));
+                }
+                event => self.handle_swarm_event(event),
+            }
+        }
+    }
+
     async fn run(mut self, events: mpsc::Sender<NetworkEvent>) {
         loop {
             tokio::select! {
@@ -182,15 +191,17 @@ impl NetworkService {
                 protocol,
                 frame,
                 reply,
+                slot,
             } => {
                 // Without this, request-response would dial; whom to dial is the policy's business.
                 if !self.swarm.is_connected(&peer) {
+                    self.handle.forget_peer(&peer);
                     let _ = reply.send(Err(CallError::NotConnected));
                     return;
                 }
                 let behaviour = self.swarm.behaviour_mut().rpc.of(protocol);
                 let id = behaviour.send_request(&peer, frame);
-                self.calls.insert((protocol, id), reply);
+                self.calls.insert((protocol, id), (reply, slot));
             }
             Command::Respond {
                 protocol,
@@ -215,16 +226,36 @@ impl NetworkService {
 
     fn dial(&mut self, peer: PeerId, addrs: Vec<Multiaddr>) {
         let options = DialOpts::peer_id(peer)
-            .addresses(addrs)
+            .addresses(addrs.clone())
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .build();
         match self.swarm.dial(options) {
-            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Ok(()) => {
+                self.dials.insert(peer, addrs);
+            }
+            Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(error) => self.tell(NetworkEvent::DialFailed {
                 peer,
                 error: root_cause(&error),
             }),
         }
+    }
+
+    /// libp2p gives up a dial once anyone answers at one of its addresses, even the wrong peer. An
+    /// address that now belongs to another must not hide those that are still right.
+    fn handle_failed_dial(&mut self, peer: PeerId, error: &DialError) {
+        let mut rest = self.dials.remove(&peer).unwrap_or_default();
+        if let DialError::WrongPeerId { address, .. } = error {
+            let tried = rest.len();
+            rest.retain(|addr| !same_place(addr, address));
+            if (1..tried).contains(&rest.len()) {
+                return self.dial(peer, rest);
+            }
+        }
+        self.tell(NetworkEvent::DialFailed {
+            peer,
+            error: root_cause(error),
+        });
     }
 
     fn handle_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -246,6 +277,9 @@ impl NetworkService {
                 ..
             } => {
                 tracing::debug!(peer = %peer_id, addr = %endpoint.get_remote_address(), "connected");
+                if endpoint.is_dialer() {
+                    self.dials.remove(&peer_id);
+                }
                 if num_established.get() == 1 {
                     self.tell(NetworkEvent::Connected {
                         peer: peer_id,
@@ -273,10 +307,7 @@ impl NetworkService {
                 peer_id: Some(peer),
                 error,
                 ..
-            } => self.tell(NetworkEvent::DialFailed {
-                peer,
-                error: root_cause(&error),
-            }),
+            } => self.handle_failed_dial(peer, &error),
             SwarmEvent::IncomingConnectionError {
                 send_back_addr,
                 error,
@@ -338,7 +369,7 @@ impl NetworkService {
         id: OutboundRequestId,
         outcome: Result<Bytes, CallError>,
     ) {
-        if let Some(reply) = self.calls.remove(&(protocol, id)) {
+        if let Some((reply, _slot)) = self.calls.remove(&(protocol, id)) {
             let _ = reply.send(outcome); // whoever asked may have given up
         }
     }
@@ -355,4 +386,15 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+/// Whether two addresses differ in nothing but the peer that they name.
+fn same_place(one: &Multiaddr, other: &Multiaddr) -> bool {
+    let place = |addr: &Multiaddr| {
+        let parts = addr.iter();
+        parts
+            .filter(|part| !matches!(part, AddrPart::P2p(_)))
+            .collect::<Multiaddr>()
+    };
+    place(one) == place(other)
 }

@@ -1,6 +1,7 @@
 //! Sockets up to multiplexed, authenticated connections: TCP with noise and yamux, and QUIC.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::Either;
@@ -8,7 +9,9 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport, dns, noise, quic, tcp, yamux};
+use libp2p::multiaddr::Protocol as AddrPart;
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
+use socket2::{Domain, Socket, Type};
 
 /// Sent bytes that nobody acknowledges for this long end the connection: a peer whose packets
 /// vanish without a FIN would otherwise be kept for minutes.
@@ -52,4 +55,25 @@ pub(crate) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>
             Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
         });
     Ok(dns::tokio::Transport::system(tcp_or_quic)?.boxed())
+}
+
+/// An error when another program listens on this TCP port. libp2p binds with `SO_REUSEPORT`: without
+/// this a second program would start in silence, and each would get some of the connections.
+pub(crate) fn refuse_taken_port(addr: &Multiaddr) -> io::Result<()> {
+    let mut parts = addr.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(AddrPart::Ip4(ip)) => ip.into(),
+        Some(AddrPart::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    let Some(AddrPart::Tcp(port @ 1..)) = parts.next() else {
+        return Ok(());
+    };
+    let addr = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?; // connections of an earlier run that are fading are no obstacle
+    socket.bind(&addr.into())
 }
