@@ -1,0 +1,170 @@
+//! Peers that break the rules: they get nothing, and nobody else notices.
+
+use network::{CallError, Network, PeerId, start};
+use proto::{Heartbeat, Message, Protocol, Side, Store};
+
+use crate::raw_peer::{Bytes, RawPeer};
+use crate::support::{
+    Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening, next_request,
+    report, soon, store, store_is_answered, until_connected,
+};
+
+/// A coordinator with an honest node, and a hostile one that speaks `protocol`.
+struct Scene {
+    honest: Pair,
+    hostile: RawPeer,
+}
+
+impl Scene {
+    async fn with(protocol: Protocol) -> Self {
+        let coordinator = listening(Wire::Tcp).await;
+        let addr = address_of(&coordinator).await;
+        let node = start(config(Side::Node)).await.unwrap();
+        let mut honest = Pair::connected(coordinator, node).await;
+        let hostile = RawPeer::dial(honest.coordinator_id(), addr, protocol).await;
+        until_connected(&mut honest.coordinator.events, hostile.id()).await;
+        Self { honest, hostile }
+    }
+}
+
+/// The honest node is served, and nothing of the hostile one's stands before its request.
+async fn only_the_honest_node_is_heard(honest: &mut Pair) {
+    let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
+    let call = honest.node.handle.call::<Heartbeat>(coordinator, report(1));
+    let answering = async {
+        let request = next_request(&mut honest.coordinator).await;
+        assert_eq!(request.peer, node);
+        crate::support::answer(request).await;
+    };
+    let (answered, ()) = soon(async { tokio::join!(call, answering) }).await;
+    assert!(answered.is_ok(), "{answered:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_frame_is_dropped_and_others_are_served() {
+    let cap = Protocol::Heartbeat.max_frame_bytes();
+    let mut beyond_cap = unsigned_varint::encode::usize_buffer();
+    let beyond_cap = unsigned_varint::encode::usize(cap + 1, &mut beyond_cap);
+    let too_long = [beyond_cap, &vec![0; cap + 1]].concat();
+    let most = [&[0xff; 9][..], &[0x01, 0x00]].concat();
+    let not_frames: [(&str, Vec<u8>); 8] = [
+        ("nothing", Vec::new()),
+        ("half a length", vec![0x80]),
+        (
+            "a length in a longer form than needed",
+            vec![0x81, 0x00, 0x00],
+        ),
+        ("a length of more than 64 bits", vec![0xff; 11]),
+        ("the greatest length", most),
+        ("a frame beyond the cap", too_long),
+        ("a length and nothing", vec![100]),
+        ("a frame cut short", [vec![100], vec![0; 99]].concat()),
+    ];
+    let Scene {
+        mut honest,
+        mut hostile,
+    } = Scene::with(Protocol::Heartbeat).await;
+    for (what, bytes) in not_frames {
+        hostile.write(Bytes::Ended(bytes));
+        if let Ok(answer) = hostile.outcome().await {
+            assert!(answer.is_empty(), "{what}: {answer:?}");
+        }
+        only_the_honest_node_is_heard(&mut honest).await;
+    }
+
+    // Its connection still stands, and a proper frame over it is heard.
+    let heartbeat = report(1).into_frame().to_bytes();
+    hostile.write(Bytes::framed(&heartbeat));
+    let answering = async {
+        let request = next_request(&mut honest.coordinator).await;
+        crate::support::answer(request).await;
+    };
+    let (answered, ()) = tokio::join!(hostile.outcome(), answering);
+    assert!(!answered.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_message_is_refused_by_whoever_reads_it() {
+    let Scene {
+        mut honest,
+        mut hostile,
+    } = Scene::with(Protocol::Heartbeat).await;
+    for garbage in [&[0xff; 100][..], &[], &[0x0a], &[0x20, 0x63]] {
+        hostile.write(Bytes::framed(garbage));
+        let reading = async {
+            let mut request = next_request(&mut honest.coordinator).await;
+            assert!(request.decode::<Heartbeat>().is_err(), "{garbage:?}");
+        };
+        let (answered, ()) = tokio::join!(hostile.outcome(), reading);
+        assert!(answered.is_err() || answered.is_ok_and(|bytes| bytes.is_empty()));
+    }
+    only_the_honest_node_is_heard(&mut honest).await;
+}
+
+#[tokio::test]
+async fn peers_that_stall_in_mid_frame_keep_nobody_from_being_served() {
+    let Scene {
+        honest,
+        mut hostile,
+    } = Scene::with(Protocol::Heartbeat).await;
+    let coordinator = honest.coordinator_id();
+    let half = [vec![100], vec![0; 50]].concat();
+    for _ in 0..100 {
+        hostile.write(Bytes::Stalled(half.clone()));
+    }
+    // A peer may have 64 requests open. The next ones are cut, which shows that these are there.
+    let cut = hostile.outcome().await;
+    assert!(cut.is_err(), "{cut:?}");
+    hostile.stay();
+    let node = honest.node_id();
+    answer_all(honest.node.requests);
+    store_is_answered(&honest.coordinator.handle, node).await;
+    answer_all(honest.coordinator.requests);
+    heartbeat_is_answered(&honest.node.handle, coordinator).await;
+}
+
+async fn answer_to_a_store(coordinator: &Network, peer: PeerId) -> CallError {
+    let call = coordinator.handle.call::<Store>(peer, store(1, 256 * 1024));
+    soon(call).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_the_rules_is_an_error_at_the_caller_only() {
+    let Scene { honest, hostile } = Scene::with(Protocol::StoreChunk).await;
+    let (hostile_id, node) = (hostile.id(), honest.node_id());
+    let beyond_cap = vec![0xff, 0xff, 0xff, 0x7f];
+    hostile.answer_with(vec![
+        Bytes::Ended(Vec::new()),
+        Bytes::Ended(beyond_cap),
+        Bytes::Ended(vec![0xff; 11]),
+        Bytes::Ended(vec![10, 0, 0]),
+        Bytes::framed(&[]),
+        Bytes::framed(&[0xff; 100]),
+        Bytes::framed(&[0x12, 0x02, 0x08, 0x63]), // a refusal with code 99
+    ]);
+    for _ in 0..4 {
+        let error = answer_to_a_store(&honest.coordinator, hostile_id).await;
+        assert!(matches!(error, CallError::Io(_)), "{error:?}");
+    }
+    for _ in 0..3 {
+        let error = answer_to_a_store(&honest.coordinator, hostile_id).await;
+        assert!(matches!(error, CallError::Malformed(_)), "{error:?}");
+    }
+    answer_all(honest.node.requests);
+    store_is_answered(&honest.coordinator.handle, node).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_nothing_holds_up_no_other() {
+    let Scene { honest, hostile } = Scene::with(Protocol::StoreChunk).await;
+    let (hostile_id, node) = (hostile.id(), honest.node_id());
+    hostile.stay();
+    for number in 0..50 {
+        let handle = honest.coordinator.handle.clone();
+        tokio::spawn(async move { handle.call::<Store>(hostile_id, store(number, 100)).await });
+    }
+    answer_all(honest.node.requests);
+    for _ in 0..20 {
+        store_is_answered(&honest.coordinator.handle, node).await;
+    }
+}

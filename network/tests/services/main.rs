@@ -1,0 +1,14 @@
+//! The peer layer as programs use it: real services that talk over loopback sockets, on ports that
+//! the system chooses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy.toml exempts only inside test functions"
+)]
+
+mod calls;
+mod connections;
+mod hostile_peers;
+mod lifecycle;
+mod raw_peer;
+mod support;

@@ -1,0 +1,191 @@
+//! A peer that speaks the transport properly and may put anything on a stream.
+
+use std::io;
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use libp2p::core::upgrade::Version;
+use libp2p::request_response::{
+    Behaviour, Codec, Config, Event, Message, OutboundFailure, ProtocolSupport,
+};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identity::Keypair, noise, tcp, yamux,
+};
+use proto::Protocol;
+
+use crate::support::soon;
+
+/// What is written in place of a frame.
+#[derive(Debug, Clone)]
+pub enum Bytes {
+    /// These bytes, then the end of the stream.
+    Ended(Vec<u8>),
+    /// These bytes, and then nothing: the stream stays open.
+    Stalled(Vec<u8>),
+}
+
+impl Bytes {
+    /// A message behind its right length.
+    pub fn framed(message: &[u8]) -> Self {
+        let mut prefix = unsigned_varint::encode::usize_buffer();
+        let prefix = unsigned_varint::encode::usize(message.len(), &mut prefix);
+        Self::Ended([prefix, message].concat())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RawCodec;
+
+async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: Bytes) -> io::Result<()> {
+    let (Bytes::Ended(written) | Bytes::Stalled(written)) = &bytes;
+    io.write_all(written).await?;
+    io.flush().await?;
+    if matches!(bytes, Bytes::Stalled(_)) {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+/// All that the other side writes; a stream that it resets counts as ended.
+async fn read(io: &mut (impl AsyncRead + Unpin)) -> Bytes {
+    let mut bytes = Vec::new();
+    let _ = io.read_to_end(&mut bytes).await;
+    Bytes::Ended(bytes)
+}
+
+impl Codec for RawCodec {
+    type Protocol = StreamProtocol;
+    type Request = Bytes;
+    type Response = Bytes;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Bytes>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        Ok(read(io).await)
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Bytes>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        Ok(read(io).await)
+    }
+
+    async fn write_request<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        it: Bytes,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, it).await
+    }
+
+    async fn write_response<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        it: Bytes,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, it).await
+    }
+}
+
+pub struct RawPeer {
+    swarm: Swarm<Behaviour<RawCodec>>,
+    service: PeerId,
+}
+
+impl RawPeer {
+    /// Dials a service; speaks `protocol` in both directions.
+    pub async fn dial(service: PeerId, addr: Multiaddr, protocol: Protocol) -> Self {
+        let keypair = Keypair::generate_ed25519();
+        let transport = tcp::tokio::Transport::new(tcp::Config::new())
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(&keypair).unwrap())
+            .multiplex(yamux::Config::default())
+            .boxed();
+        let protocols = [(StreamProtocol::new(protocol.name()), ProtocolSupport::Full)];
+        let limits = Config::default().with_max_concurrent_streams(1000);
+        let config = libp2p::swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(std::time::Duration::from_secs(3600));
+        let mut swarm = Swarm::new(
+            transport,
+            Behaviour::new(protocols, limits),
+            keypair.public().to_peer_id(),
+            config,
+        );
+        swarm
+            .dial(addr.with(libp2p::multiaddr::Protocol::P2p(service)))
+            .unwrap();
+        let mut peer = Self { swarm, service };
+        let connected = async {
+            while !peer.swarm.is_connected(&service) {
+                peer.swarm.select_next_some().await;
+            }
+        };
+        soon(connected).await;
+        peer
+    }
+
+    pub fn id(&self) -> PeerId {
+        *self.swarm.local_peer_id()
+    }
+
+    /// Opens a stream and writes these bytes, without waiting for what comes of it.
+    pub fn write(&mut self, bytes: Bytes) {
+        let service = self.service;
+        self.swarm.behaviour_mut().send_request(&service, bytes);
+    }
+
+    /// What the service has to say to the last request, or why nothing comes.
+    pub async fn outcome(&mut self) -> Result<Vec<u8>, OutboundFailure> {
+        let outcome = async {
+            loop {
+                match self.swarm.select_next_some().await {
+                    SwarmEvent::Behaviour(Event::Message {
+                        message: Message::Response { response, .. },
+                        ..
+                    }) => {
+                        let (Bytes::Ended(bytes) | Bytes::Stalled(bytes)) = response;
+                        return Ok(bytes);
+                    }
+                    SwarmEvent::Behaviour(Event::OutboundFailure { error, .. }) => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+            }
+        };
+        soon(outcome).await
+    }
+
+    /// Keeps the connection going, and answers every request with the next of these; further ones
+    /// are left open.
+    pub fn answer_with(mut self, answers: Vec<Bytes>) {
+        let mut answers = answers.into_iter();
+        tokio::spawn(async move {
+            loop {
+                if let SwarmEvent::Behaviour(Event::Message {
+                    message: Message::Request { channel, .. },
+                    ..
+                }) = self.swarm.select_next_some().await
+                {
+                    let answer = answers.next().unwrap_or(Bytes::Stalled(Vec::new()));
+                    let _ = self.swarm.behaviour_mut().send_response(channel, answer);
+                }
+            }
+        });
+    }
+
+    /// Keeps the connection, and the streams that are open, going.
+    pub fn stay(self) {
+        self.answer_with(Vec::new());
+    }
+}
