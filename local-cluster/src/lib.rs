@@ -24,7 +24,7 @@ pub mod wait;
 
 pub use cluster::{Cluster, DirLock, Member, Progress, Status, UpOptions};
 pub use files::create_dir;
-pub use guard::{Afterwards, Guard, run_guard};
+pub use guard::{Afterwards, Guard, TemporaryDir, run_guard};
 pub use launch::run_launcher;
 pub use programs::Programs;
 pub use settings::Overrides;

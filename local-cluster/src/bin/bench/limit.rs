@@ -1,0 +1,218 @@
+//! `bench limit`: the bare pipeline that every upload must pass, with nothing around it.
+//!
+//! A stream is cut into chunks; each is sealed three times, hashed, sent to three nodes in processes
+//! of their own over the network crate's `store-chunk`, hashed there, made durable, and receipted.
+//! No HTTP, no database, no catalogue, no placement: what the whole network reaches of this speed
+//! tells what those cost.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aes_gcm::aead::inout::InOutBuf;
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce};
+use anyhow::{Context, Result, bail};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use local_cluster::process::ProcessId;
+use local_cluster::{Programs, TemporaryDir, edge};
+use network::{Keypair, NetworkConfig, NetworkEvent, NetworkHandle, PeerId};
+use proto::{BlobId, Locator, NetworkContext, NetworkId, Side, Store, StoreAnswer, StoreRequest};
+use rand::Rng;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::content::Content;
+use crate::measure::{Meter, Sample};
+use crate::report::{Measurement, Report};
+use crate::{Options, narrate};
+
+const REPLICAS: usize = 3;
+const NONCE_LEN: usize = 12;
+const TAG_LEN: usize = 16;
+/// Chunks under way: enough for each of five nodes to have its 8 exchanges.
+const CHUNKS_UNDER_WAY: usize = 14;
+const WARM_UP: u64 = 32 * 1024 * 1024;
+const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The network that all nodes of a benchmark believe to be in.
+pub const NETWORK_ID: NetworkId = NetworkId::from_bytes(*b"fsn benchmark: the bare pipeline");
+
+pub async fn run(options: &Options) -> Result<Report> {
+    let pipeline = Pipeline::start(options.nodes).await?;
+    let content = Content::random();
+    let mut report = Report {
+        nodes: options.nodes,
+        runs: options.runs,
+        ..Report::default()
+    };
+    for size in &options.sizes {
+        let mut samples = Vec::new();
+        for run in 1..=options.runs {
+            narrate(&format!("{size}, run {run} of {}", options.runs));
+            samples.push(pipeline.measure(&content, size.as_u64()).await?);
+        }
+        report
+            .measurements
+            .push(Measurement::new("limit", size.as_u64(), &samples));
+    }
+    report.add_peaks("limit", pipeline.meter());
+    Ok(report)
+}
+
+/// This process, which seals and sends, and node processes, which store.
+pub struct Pipeline {
+    sender: Sender,
+    meter: Meter,
+    _nodes: Vec<Node>,
+    /// Dropped after the nodes.
+    _dir: TemporaryDir,
+}
+
+impl Pipeline {
+    pub async fn start(nodes: usize) -> Result<Self> {
+        let dir = TemporaryDir::new(&Programs::beside_this_one()?.local_cluster)?;
+        let keypair = Keypair::generate_ed25519();
+        let mut config = NetworkConfig::new(keypair, Side::Coordinator);
+        config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse()?];
+        let mut network = network::start(config).await?;
+        let addr = network.handle.listen_addrs().await;
+        let addr = addr.first().context("no address to listen on")?;
+        let here = format!("{addr}/p2p/{}", network.handle.local_peer_id());
+
+        let program = std::env::current_exe()?;
+        let mut children = Vec::new();
+        for number in 1..=nodes {
+            let data = dir.path().join(format!("node-{number}"));
+            let mut command = Command::new(&program);
+            command.arg("limit-node").arg("--dir").arg(data);
+            command
+                .arg("--coordinator")
+                .arg(&here)
+                .stdin(Stdio::piped());
+            children.push(Node(command.spawn().context("cannot start a node")?));
+        }
+        let mut peers = Vec::new();
+        while peers.len() < nodes {
+            let event = timeout(CONNECTED_WITHIN, network.events.recv()).await;
+            match event.context("the nodes do not connect")? {
+                Some(NetworkEvent::Connected { peer, .. }) => peers.push(peer),
+                Some(_) => {}
+                None => bail!("the peer network has stopped"),
+            }
+        }
+        // Somebody has to read the events as long as the network runs.
+        tokio::spawn(async move { while network.events.recv().await.is_some() {} });
+
+        let processes: std::io::Result<_> = children
+            .iter()
+            .map(|node| ProcessId::of(node.0.id()))
+            .collect();
+        let mut key = [0; 32];
+        edge::random_source().fill_bytes(&mut key);
+        let pipeline = Self {
+            sender: Sender {
+                network: network.handle,
+                peers,
+                cipher: Arc::new(Aes256Gcm::new(&key.into())),
+                next: AtomicUsize::new(0),
+            },
+            meter: Meter::new([("nodes", processes?)])?,
+            _nodes: children,
+            _dir: dir,
+        };
+        pipeline.sender.send(&Content::random(), WARM_UP).await?;
+        Ok(pipeline)
+    }
+
+    pub async fn measure(&self, content: &Content, size: u64) -> Result<Sample> {
+        self.meter.measure(self.sender.send(content, size)).await
+    }
+
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}
+
+/// A node process, which ends when its standard input does.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+struct Sender {
+    network: NetworkHandle,
+    peers: Vec<PeerId>,
+    cipher: Arc<Aes256Gcm>,
+    /// Chunks go round the nodes.
+    next: AtomicUsize,
+}
+
+impl Sender {
+    async fn send(&self, content: &Content, size: u64) -> Result<()> {
+        content
+            .stream(size)
+            .map_err(anyhow::Error::new)
+            .map_ok(|chunk| self.store(chunk))
+            .try_buffer_unordered(CHUNKS_UNDER_WAY)
+            .try_for_each(async |()| Ok(()))
+            .await
+    }
+
+    async fn store(&self, chunk: Bytes) -> Result<()> {
+        let cipher = Arc::clone(&self.cipher);
+        let blobs = spawn_blocking(move || seal(&cipher, &chunk)).await??;
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let stores = blobs.into_iter().enumerate().map(|(replica, request)| {
+            let peer = self.peers[(first + replica) % self.peers.len()];
+            self.store_on(peer, request)
+        });
+        try_join_all(stores).await?;
+        Ok(())
+    }
+
+    async fn store_on(&self, peer: PeerId, request: StoreRequest) -> Result<()> {
+        let (blob_id, length) = (request.blob_id, request.data.len() as u64);
+        let context = NetworkContext {
+            network_id: NETWORK_ID,
+            peer_id: peer,
+        };
+        match self.network.call::<Store>(peer, request).await? {
+            StoreAnswer::Stored(receipt) => {
+                receipt.verify(context, blob_id, length)?;
+                Ok(())
+            }
+            StoreAnswer::Refused(refusal) => Err(refusal).context("a node has refused a blob"),
+        }
+    }
+}
+
+/// nonce ‖ ciphertext ‖ tag, each replica in a buffer of its own, encrypted where it lies.
+fn seal(cipher: &Aes256Gcm, chunk: &Bytes) -> Result<Vec<StoreRequest>> {
+    let mut random = edge::random_source();
+    let mut replica = || {
+        let mut nonce = [0; NONCE_LEN];
+        random.fill_bytes(&mut nonce);
+        let mut blob = BytesMut::with_capacity(NONCE_LEN + chunk.len() + TAG_LEN);
+        blob.extend_from_slice(&nonce);
+        blob.extend_from_slice(chunk);
+        let body = InOutBuf::from(&mut blob[NONCE_LEN..]);
+        let tag = cipher
+            .encrypt_inout_detached(&Nonce::from(nonce), b"fsn benchmark", body)
+            .map_err(|_| anyhow::anyhow!("a chunk cannot be sealed"))?;
+        blob.extend_from_slice(&tag);
+        Ok(StoreRequest {
+            blob_id: BlobId::of(&blob),
+            locator: Locator::from_bytes([0; Locator::LEN]),
+            data: blob.freeze(),
+        })
+    };
+    (0..REPLICAS).map(|_| replica()).collect()
+}

@@ -1,0 +1,131 @@
+//! `bench`: how fast the network is, and how fast it could be.
+//!
+//! `transfer` measures the whole network; `limit` the same work with nothing around it. Machines
+//! differ and have their moods, so the number that counts is the ratio of the two, measured in turn
+//! (`transfer --pair`).
+
+mod content;
+mod limit;
+mod limit_node;
+mod measure;
+mod report;
+mod transfer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use report::Report;
+
+/// Measures the network on this machine.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Files up and down through a fresh local cluster
+    Transfer {
+        #[command(flatten)]
+        options: Options,
+        /// Run `limit` in turn with it and print the ratio
+        #[arg(long)]
+        pair: bool,
+        /// A TOML file whose tables [coordinator] and [node] override those programs' settings
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// The bare pipeline: read, seal × 3, hash, libp2p × 3, hash, write and fsync; no HTTP, no database
+    Limit {
+        #[command(flatten)]
+        options: Options,
+    },
+    #[command(hide = true)]
+    LimitNode(limit_node::LimitNode),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Options {
+    /// How often; medians are shown
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    runs: usize,
+    #[arg(long, value_delimiter = ',', default_values = ["1GiB", "100MiB"], value_name = "SIZE,…")]
+    sizes: Vec<ByteSize>,
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    nodes: usize,
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::LimitNode(node) => node.run().await,
+            Command::Transfer {
+                options,
+                pair,
+                config,
+            } => {
+                options.check()?;
+                let report = transfer::run(&options, pair, config.as_deref()).await?;
+                options.print(&report)
+            }
+            Command::Limit { options } => {
+                options.check()?;
+                let report = limit::run(&options).await?;
+                options.print(&report)
+            }
+        }
+    })
+}
+
+impl Options {
+    fn check(&self) -> Result<()> {
+        ensure!(self.runs > 0, "--runs must be at least 1");
+        ensure!(self.nodes >= 3, "three replicas need --nodes 3 or more");
+        ensure!(
+            self.sizes.iter().all(|size| size.as_u64() > 0),
+            "a file of 0 bytes has no speed; --sizes must be greater"
+        );
+        Ok(())
+    }
+
+    fn print(&self, report: &Report) -> Result<()> {
+        match self.output {
+            Output::Text => print!("{report}"),
+            Output::Json => println!("{}", serde_json::to_string_pretty(report)?),
+        }
+        Ok(())
+    }
+}
+
+/// A line about what goes on, apart from the results on standard output.
+fn narrate(line: &str) {
+    eprintln!("{line}");
+}
