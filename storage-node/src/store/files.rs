@@ -1,0 +1,378 @@
+//! Blobs as one file each. The only module that touches them.
+//!
+//! ```text
+//! blobs/a/bc/<blob id>   the blob's bytes, then its trailer
+//! trash/a/bc/<blob id>   the same, waiting for trash.retention to pass
+//! tmp/<number>           being written; whatever is here at the start is left over from a crash
+//! ```
+//! Invariants: a file appears under `blobs/` only when its bytes are flushed, so a name there means a
+//! blob that was whole once; [`FilesLayout::commit`] reports success only when the name is flushed
+//! too. Knows no catalogue: another layout can stand in its place behind the same functions.
+//!
+//! Writing is in two steps, so that callers fill files side by side (`stage`, which also starts the
+//! write-back) while one thread waits for the disk on behalf of them all (`commit`). Rejected:
+//! `syncfs` per batch, which waits for every other program's dirty pages as well.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use proto::{BlobId, Locator};
+use rustix::fs::Advice;
+
+use super::area::{Area, Prefix};
+use super::trailer::{BadTrailer, TRAILER_LEN, Trailer};
+
+/// No blob is longer: twice what the largest frame carries. Bounds what a damaged file can make a
+/// reader allocate.
+pub const MAX_BLOB_LEN: usize = 10 * 1024 * 1024;
+
+/// A blob on its way to the disk. `data` hashes to `id`; the caller has checked that.
+#[derive(Debug, Clone)]
+pub struct NewBlob {
+    pub id: BlobId,
+    pub locator: Locator,
+    pub stored_at_ms: u64,
+    pub data: Bytes,
+}
+
+/// A file that is written but not flushed and has no name yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    id: BlobId,
+    file: File,
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = fs::remove_file(&self.path); // else the next start removes it
+        }
+    }
+}
+
+/// What a read found. Only `Whole` carries bytes, and they hash to the blob's id.
+#[derive(Debug)]
+pub enum Content {
+    Whole {
+        data: Bytes,
+        trailer: Result<Trailer, BadTrailer>,
+    },
+    Missing,
+    Corrupt,
+}
+
+#[derive(Debug)]
+pub struct FilesLayout {
+    root: PathBuf,
+    next_temp: AtomicU64,
+}
+
+impl FilesLayout {
+    /// For reading only, beside a program that writes.
+    pub fn attach(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            next_temp: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens the layout under `root`, which must exist, and removes half-written files. One writer
+    /// at a time.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let layout = Self::attach(root);
+        for area in Area::BOTH {
+            create_dir(&root.join(area.dir()))?;
+        }
+        let tmp = layout.tmp();
+        create_dir(&tmp)?;
+        sync_dir(root)?;
+        for entry in fs::read_dir(&tmp)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(layout)
+    }
+
+    /// Writes the blobs durably: when this returns `Ok`, all of them survive a power failure.
+    pub fn append(&self, batch: &[NewBlob]) -> io::Result<()> {
+        let staged: Vec<Staged> = batch
+            .iter()
+            .map(|blob| self.stage(blob))
+            .collect::<io::Result<_>>()?;
+        self.commit(staged).into_iter().collect()
+    }
+
+    /// Writes a blob to a temporary file and starts its write-back. Nothing is durable yet.
+    pub fn stage(&self, blob: &NewBlob) -> io::Result<Staged> {
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        let path = self.tmp().join(number.to_string());
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let mut staged = Staged {
+            id: blob.id,
+            file,
+            path,
+            renamed: false,
+        };
+        let trailer = Trailer {
+            length: blob.data.len() as u64,
+            stored_at_ms: blob.stored_at_ms,
+            locator: blob.locator,
+        };
+        write_all(&mut staged.file, &blob.data, &trailer.encode(&blob.id))?;
+        // Starts the write-back without waiting, so that the flushes of a batch overlap. Dirty pages
+        // stay in the cache. Advice only: a file system without it is slower, not wrong.
+        let _ = rustix::fs::fadvise(&staged.file, 0, None, Advice::DontNeed);
+        Ok(staged)
+    }
+
+    /// Flushes the files, gives them their names and flushes those: each directory once. One outcome
+    /// for each file, in order; what failed is gone again.
+    pub fn commit(&self, batch: Vec<Staged>) -> Vec<io::Result<()>> {
+        let mut dirs = BTreeSet::new();
+        let outcomes: Vec<io::Result<BlobId>> = batch
+            .iter()
+            // After a failed flush the kernel takes the pages for clean: never flush again, give up.
+            .map(|staged| staged.file.sync_data())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .zip(batch)
+            .map(|(flushed, mut staged)| {
+                flushed?;
+                let name = self.path(Area::Blobs, &staged.id);
+                self.rename(&staged.path, &name, Area::Blobs, &staged.id)?;
+                staged.renamed = true;
+                dirs.insert((Area::Blobs, Prefix::of(&staged.id)));
+                Ok(staged.id)
+            })
+            .collect();
+        let named = self.sync_dirs(&dirs);
+        outcomes
+            .into_iter()
+            .map(|outcome| {
+                let id = outcome?;
+                named.as_ref().map(drop).map_err(|error| {
+                    let _ = fs::remove_file(self.path(Area::Blobs, &id));
+                    same_error(error)
+                })
+            })
+            .collect()
+    }
+
+    /// Reads a blob with one positional read and checks its hash.
+    pub fn read(&self, area: Area, id: &BlobId) -> io::Result<Content> {
+        let file = match File::open(self.path(area, id)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Missing),
+            Err(error) => return Err(error),
+        };
+        let Some(data_len) = blob_len(file.metadata()?.len()) else {
+            return Ok(Content::Corrupt);
+        };
+        let Some(bytes) = read_exactly(&file, data_len + TRAILER_LEN)? else {
+            return Ok(Content::Corrupt); // it was cut while it was read
+        };
+        if BlobId::of(&bytes[..data_len]) != *id {
+            return Ok(Content::Corrupt);
+        }
+        let trailer = Trailer::decode(&bytes[data_len..], id);
+        let mut data = Bytes::from(bytes);
+        data.truncate(data_len);
+        Ok(Content::Whole { data, trailer })
+    }
+
+    /// The bytes that a blob takes on disk, trailer included; `None` when there is no such file.
+    pub fn size(&self, area: Area, id: &BlobId) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path(area, id)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves blobs from one area to the other, durably. `false`: it was not there.
+    pub fn relocate(&self, ids: &[BlobId], from: Area, to: Area) -> Vec<io::Result<bool>> {
+        let mut gained = BTreeSet::new();
+        let mut lost = BTreeSet::new();
+        let moved: Vec<io::Result<bool>> = ids
+            .iter()
+            .map(|id| {
+                let source = self.path(from, id);
+                match self.rename(&source, &self.path(to, id), to, id) {
+                    Ok(()) => {
+                        gained.insert((to, Prefix::of(id)));
+                        lost.insert((from, Prefix::of(id)));
+                        Ok(true)
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                    Err(error) => Err(error),
+                }
+            })
+            .collect();
+        // The new name first: a crash between the two may leave both, never neither.
+        let synced = self.sync_dirs(&gained).and_then(|()| self.sync_dirs(&lost));
+        with_outcome_of(moved, &synced)
+    }
+
+    /// Removes blobs from these areas, durably. Blobs that are not there are fine.
+    pub fn remove(&self, ids: &[BlobId], areas: &[Area]) -> Vec<io::Result<()>> {
+        let mut dirs = BTreeSet::new();
+        let removed: Vec<io::Result<()>> = ids
+            .iter()
+            .map(|id| {
+                for area in areas {
+                    match fs::remove_file(self.path(*area, id)) {
+                        Ok(()) => {
+                            dirs.insert((*area, Prefix::of(id)));
+                        }
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })
+            .collect();
+        let synced = self.sync_dirs(&dirs);
+        with_outcome_of(removed, &synced)
+    }
+
+    /// The blobs of one directory, in order. Files under names that are no blob ids are not listed.
+    pub fn list(&self, area: Area, prefix: Prefix) -> io::Result<Vec<BlobId>> {
+        let entries = match fs::read_dir(self.dir(area, prefix)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok());
+            ids.extend(id.filter(|id| Prefix::of(id) == prefix));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Writes, flushes and removes a few bytes: whether the disk takes writes at this moment.
+    pub fn probe(&self) -> io::Result<()> {
+        let path = self.tmp().join("probe");
+        let mut file = File::create(&path)?;
+        let written = file.write_all(b"probe").and_then(|()| file.sync_all());
+        fs::remove_file(&path)?;
+        written
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    fn dir(&self, area: Area, prefix: Prefix) -> PathBuf {
+        let (first, rest) = prefix.dir_names();
+        let mut path = self.root.join(area.dir());
+        path.push(first);
+        path.push(rest);
+        path
+    }
+
+    fn path(&self, area: Area, id: &BlobId) -> PathBuf {
+        let mut path = self.dir(area, Prefix::of(id));
+        path.push(id.to_string());
+        path
+    }
+
+    /// Renames into an area, whose directory is created when it is the first one of its prefix.
+    fn rename(&self, from: &Path, to: &Path, area: Area, id: &BlobId) -> io::Result<()> {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            outcome => return outcome,
+        }
+        let dir = self.dir(area, Prefix::of(id));
+        if dir.exists() {
+            return Err(ErrorKind::NotFound.into()); // it is the source that is missing
+        }
+        let parent = self
+            .root
+            .join(area.dir())
+            .join(Prefix::of(id).dir_names().0);
+        create_dir(&parent)?;
+        create_dir(&dir)?;
+        sync_dir(&self.root.join(area.dir()))?;
+        sync_dir(&parent)?;
+        fs::rename(from, to)
+    }
+
+    fn sync_dirs(&self, dirs: &BTreeSet<(Area, Prefix)>) -> io::Result<()> {
+        dirs.iter()
+            .try_for_each(|(area, prefix)| sync_dir(&self.dir(*area, *prefix)))
+    }
+}
+
+/// Length of the blob in a file of this size, or `None` when no blob's file has it.
+fn blob_len(file_len: u64) -> Option<usize> {
+    let file_len = usize::try_from(file_len).ok()?;
+    let len = file_len.checked_sub(TRAILER_LEN)?;
+    (len <= MAX_BLOB_LEN).then_some(len)
+}
+
+/// Into memory that is not zeroed first. `None` when the file ends early.
+fn read_exactly(file: &File, len: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(len);
+    Ok(Some(bytes))
+}
+
+/// Blob and trailer in one system call, as a rule, and without joining them in memory.
+fn write_all(file: &mut File, data: &[u8], trailer: &[u8]) -> io::Result<()> {
+    let mut slices = &mut [IoSlice::new(data), IoSlice::new(trailer)][..];
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// What the flush of the directories says holds for every file in them.
+fn with_outcome_of<T>(results: Vec<io::Result<T>>, synced: &io::Result<()>) -> Vec<io::Result<T>> {
+    let both = |result: io::Result<T>| match synced {
+        Ok(()) => result,
+        Err(error) => result.and(Err(same_error(error))),
+    };
+    results.into_iter().map(both).collect()
+}
+
+/// `io::Error` cannot be cloned, and one failed flush concerns every blob of a batch.
+pub(super) fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

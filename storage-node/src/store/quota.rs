@@ -1,0 +1,177 @@
+//! How much the node may hold, and whether one more blob fits.
+//!
+//! Bytes count from the moment they are accepted: a [`Reservation`] stands for a blob on its way and
+//! gives its bytes back when it is dropped, whichever way the store went. Between a commit and that
+//! drop a blob counts twice, never not at all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytesize::ByteSize;
+
+use super::catalogue::Counts;
+use super::trailer::TRAILER_LEN;
+
+/// Disk space that blobs never take: the catalogue needs some to go on working.
+pub const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    #[error("the quota has {free} left of {capacity}")]
+    Quota { free: ByteSize, capacity: ByteSize },
+    #[error("the disk has {free} left, {reserve} of which are kept in reserve")]
+    Disk { free: ByteSize, reserve: ByteSize },
+}
+
+/// What the node may take, takes and could take, in bytes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Space {
+    pub capacity_bytes: u64,
+    /// Blobs with their trailers, the trash included.
+    pub used_bytes: u64,
+    /// On its way.
+    pub reserved_bytes: u64,
+    /// What would still be accepted.
+    pub free_bytes: u64,
+    pub disk_free_bytes: u64,
+    pub disk_total_bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct Quota {
+    dir: PathBuf,
+    capacity: u64,
+    bytes: Mutex<Bytes>,
+}
+
+#[derive(Debug, Default)]
+struct Bytes {
+    used: u64,
+    reserved: u64,
+}
+
+#[derive(Debug)]
+pub struct Reservation {
+    quota: Arc<Quota>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.quota.lock().reserved -= self.bytes;
+    }
+}
+
+impl Quota {
+    /// `dir` is on the disk whose free space counts.
+    pub fn new(dir: &Path, capacity: u64) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            capacity,
+            bytes: Mutex::default(),
+        }
+    }
+
+    /// Sets aside room for a blob of `length` bytes. The outer error: the disk cannot be asked.
+    pub fn reserve(self: &Arc<Self>, length: u64) -> io::Result<Result<Reservation, Full>> {
+        let needed = length + TRAILER_LEN as u64;
+        let (disk_free, _) = disk_space(&self.dir)?;
+        let mut bytes = self.lock();
+        let free = self.capacity.saturating_sub(bytes.used + bytes.reserved);
+        if needed > free {
+            return Ok(Err(Full::Quota {
+                free: ByteSize(free),
+                capacity: ByteSize(self.capacity),
+            }));
+        }
+        if needed + bytes.reserved + DISK_RESERVE > disk_free {
+            return Ok(Err(Full::Disk {
+                free: ByteSize(disk_free),
+                reserve: ByteSize(DISK_RESERVE),
+            }));
+        }
+        bytes.reserved += needed;
+        Ok(Ok(Reservation {
+            quota: Arc::clone(self),
+            bytes: needed,
+        }))
+    }
+
+    pub fn set_used(&self, counts: &Counts) {
+        self.lock().used = used_bytes(counts);
+    }
+
+    pub fn space(&self) -> io::Result<Space> {
+        let (disk_free, disk_total) = disk_space(&self.dir)?;
+        let bytes = self.lock();
+        let by_quota = self.capacity.saturating_sub(bytes.used + bytes.reserved);
+        let by_disk = disk_free.saturating_sub(bytes.reserved + DISK_RESERVE);
+        Ok(Space {
+            capacity_bytes: self.capacity,
+            used_bytes: bytes.used,
+            reserved_bytes: bytes.reserved,
+            free_bytes: by_quota.min(by_disk),
+            disk_free_bytes: disk_free,
+            disk_total_bytes: disk_total,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bytes> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the blobs of these counts take on disk.
+pub fn used_bytes(counts: &Counts) -> u64 {
+    let on_disk = counts.on_disk();
+    on_disk.bytes + on_disk.blobs * TRAILER_LEN as u64
+}
+
+/// Free and total bytes of the disk under `dir`.
+pub fn disk_space(dir: &Path) -> io::Result<(u64, u64)> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok((
+        disk.f_bavail.saturating_mul(disk.f_frsize),
+        disk.f_blocks.saturating_mul(disk.f_frsize),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue::Tally;
+    use super::*;
+
+    #[test]
+    fn what_is_on_its_way_counts_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = Arc::new(Quota::new(dir.path(), 1000));
+        let first = quota.reserve(600).unwrap().unwrap();
+        let full = quota.reserve(600).unwrap().unwrap_err();
+        assert!(matches!(full, Full::Quota { free, .. } if free.0 == 1000 - 600 - 124));
+        drop(first);
+        assert!(quota.reserve(600).unwrap().is_ok());
+    }
+
+    #[test]
+    fn trash_and_corrupt_blobs_take_room_and_lost_ones_do_not() {
+        let one = |bytes| Tally { blobs: 1, bytes };
+        let counts = Counts {
+            live: one(1000),
+            trashed: one(200),
+            corrupt: one(30),
+            lost: one(4),
+        };
+        assert_eq!(used_bytes(&counts), 1230 + 3 * 124);
+    }
+
+    #[test]
+    fn nothing_is_accepted_that_the_disk_has_no_room_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = Arc::new(Quota::new(dir.path(), u64::MAX / 4));
+        let free = disk_space(dir.path()).unwrap().0;
+        let full = quota.reserve(free - DISK_RESERVE + 1).unwrap().unwrap_err();
+        assert!(matches!(full, Full::Disk { .. }));
+        assert!(quota.space().unwrap().free_bytes <= free - DISK_RESERVE);
+    }
+}
