@@ -1,0 +1,180 @@
+//! The coordinator's HTTP API, as far as a node needs it: the network document and registration.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use libp2p_identity::Keypair;
+use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
+use reqwest::{RequestBuilder, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub struct CoordinatorApi {
+    base: Url,
+    client: reqwest::Client,
+}
+
+/// What a node says about itself when it registers.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    pub name: String,
+    pub capacity_bytes: u64,
+    pub region: Option<String>,
+    /// For networks that admit nodes by token.
+    pub token: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Registered {
+    pub node_id: NodeId,
+    pub api_key: String,
+    pub network_id: NetworkId,
+    pub state: String,
+}
+
+#[derive(Serialize)]
+struct RegisterBody<'a> {
+    peer_id: String,
+    name: &'a str,
+    capacity_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    nonce: String,
+    signature: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct NonceAnswer {
+    nonce: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl CoordinatorApi {
+    pub fn new(base_url: &str) -> Result<Self> {
+        let mut base: Url = base_url
+            .parse()
+            .with_context(|| format!("node.coordinator_url: `{base_url}` is not a URL"))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            bail!("node.coordinator_url: `{base_url}` must begin with http:// or https://");
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("storage-node/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("cannot set up HTTP")?;
+        Ok(Self { base, client })
+    }
+
+    /// The document, whole and signed by the key that it names itself.
+    pub async fn network_document(&self) -> Result<NetworkDocument> {
+        let url = self.url("api/v1/network")?;
+        let document: NetworkDocument = self.answer(self.client.get(url)).await?;
+        document
+            .verify()
+            .with_context(|| format!("the network document from {} is bad", self.base))?;
+        Ok(document)
+    }
+
+    /// Proves that the node owns its key and enters it into the network.
+    pub async fn register(
+        &self,
+        network_id: NetworkId,
+        keypair: &Keypair,
+        applicant: &Applicant,
+    ) -> Result<Registered> {
+        let url = self.url("api/v1/nodes/register/nonce")?;
+        let answer: NonceAnswer = self.answer(self.client.post(url)).await?;
+        let mut nonce = RegistrationNonce::default();
+        hex::decode_to_slice(&answer.nonce, &mut nonce)
+            .context("the coordinator gave a nonce that is not 32 bytes of hex")?;
+        let peer_id = keypair.public().to_peer_id();
+        let registration = Registration {
+            context: NetworkContext {
+                network_id,
+                peer_id,
+            },
+            nonce,
+            name: applicant.name.clone(),
+            capacity_bytes: applicant.capacity_bytes,
+        };
+        let body = RegisterBody {
+            peer_id: peer_id.to_string(),
+            name: &applicant.name,
+            capacity_bytes: applicant.capacity_bytes,
+            region: applicant.region.as_deref(),
+            nonce: answer.nonce,
+            signature: registration.sign(keypair)?.to_string(),
+            token: applicant.token.as_deref(),
+        };
+        let url = self.url("api/v1/nodes/register")?;
+        let registered: Registered = self.answer(self.client.post(url).json(&body)).await?;
+        if registered.network_id != network_id {
+            bail!("the coordinator registered the node in another network than it serves");
+        }
+        Ok(registered)
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        Ok(self.base.join(path)?)
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let failed = |error: reqwest::Error| {
+            let cause = innermost(&error);
+            anyhow!(
+                "the coordinator at {} cannot be reached ({cause}); check the address and that it runs",
+                self.base
+            )
+        };
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            if body.len() + piece.len() > MAX_ANSWER_BYTES {
+                bail!("the coordinator at {} answers with too much", self.base);
+            }
+            body.extend_from_slice(&piece);
+        }
+        if !status.is_success() {
+            let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+            let text = match (problem.detail.is_empty(), problem.title.is_empty()) {
+                (false, _) => problem.detail,
+                (true, false) => problem.title,
+                (true, true) => "it did not say why".to_owned(),
+            };
+            bail!("the coordinator refused ({}): {text}", status.as_u16());
+        }
+        serde_json::from_slice(&body).with_context(|| {
+            format!(
+                "{} does not answer like a coordinator of this network",
+                self.base
+            )
+        })
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
