@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::account::Account;
@@ -57,12 +57,7 @@ impl Guard {
             })
             .spawn()
             .with_context(|| format!("cannot run {}", launcher.display()))?;
-        // What runs already when the guard looks is not its business; wait until it has looked.
-        let mut word = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(READY.len() as u64).read_to_end(&mut word)?;
-        }
-        anyhow::ensure!(word == READY, "the guard process has ended early");
+        await_ready(&mut child)?;
         Ok(Self { child })
     }
 
@@ -74,6 +69,34 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Starts a guard that this process does not hold: see [`run_guard_until`].
+pub fn guard_until(launcher: &Path, dir: &Path, ends: ProcessId) -> Result<()> {
+    let mut child = Command::new(launcher)
+        .arg("guard")
+        .arg("--dir")
+        .arg(dir)
+        .arg(format!("--until-pid={}", ends.pid))
+        .arg(format!("--started={}", ends.started))
+        .process_group(0)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {}", launcher.display()))?;
+    await_ready(&mut child)
+}
+
+/// What runs already when the guard looks is not its business: waits until it has looked.
+fn await_ready(child: &mut Child) -> Result<()> {
+    let mut word = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(READY.len() as u64).read_to_end(&mut word)?;
+    }
+    ensure!(word == READY, "the guard process has ended early");
+    Ok(())
 }
 
 impl Drop for Guard {
@@ -104,6 +127,16 @@ pub fn run_guard(dir: &Path, afterwards: Afterwards) -> Result<()> {
         fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     Ok(())
+}
+
+/// A guard without a pipe: waits for a process to end, then ends everything and removes the files.
+pub fn run_guard_until(dir: &Path, ends: ProcessId) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(READY)?;
+    stdout.flush()?;
+    while !wait_blocking(Duration::from_secs(3600), || !ends.is_alive()) {}
+    end_at_once(Registry::in_dir(dir).alive()?.into_iter());
+    fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))
 }
 
 /// Ends processes without giving them time, all at once.
@@ -137,12 +170,7 @@ pub struct TemporaryDir {
 
 impl TemporaryDir {
     pub fn new(launcher: &Path) -> Result<Self> {
-        let account = Account::for_postgres()?;
-        let parents = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
-        let parent = parents
-            .into_iter()
-            .find(|parent| account.is_none_or(|account| account.can_reach(parent)))
-            .context("Postgres' account can reach no temporary directory")?;
+        let parent = temporary_parent()?;
         let dir = tempfile::Builder::new()
             .prefix("fsn-local-cluster-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
@@ -159,4 +187,14 @@ impl TemporaryDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Where temporary directories go that Postgres' account has to reach.
+pub(crate) fn temporary_parent() -> Result<PathBuf> {
+    let account = Account::for_postgres()?;
+    let parents = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
+    parents
+        .into_iter()
+        .find(|parent| account.is_none_or(|account| account.can_reach(parent)))
+        .context("Postgres' account can reach no temporary directory")
 }

@@ -19,13 +19,15 @@ mod programs;
 mod record;
 mod registry;
 mod settings;
+mod shared;
 mod temporary;
 pub mod wait;
 
 pub use cluster::{Cluster, DirLock, Member, Progress, Status, UpOptions};
 pub use files::create_dir;
-pub use guard::{Afterwards, Guard, TemporaryDir, run_guard};
+pub use guard::{Afterwards, Guard, TemporaryDir, run_guard, run_guard_until};
 pub use launch::run_launcher;
 pub use programs::Programs;
 pub use settings::Overrides;
+pub use shared::shared_cluster;
 pub use temporary::{TemporaryCluster, TemporaryPostgres};

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use local_cluster::{Afterwards, run_guard, run_launcher};
+use local_cluster::process::ProcessId;
+use local_cluster::{Afterwards, run_guard, run_guard_until, run_launcher};
 
 /// A federated storage network on this machine: Postgres, a coordinator and storage nodes.
 #[derive(Debug, Parser)]
@@ -65,6 +66,10 @@ enum Command {
         dir: PathBuf,
         #[arg(long)]
         remove: bool,
+        #[arg(long, requires = "started")]
+        until_pid: Option<u32>,
+        #[arg(long)]
+        started: Option<u64>,
     },
 }
 
@@ -106,7 +111,16 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             run_launcher(program.as_ref(), args, uid.zip(gid))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Guard { dir, remove } => {
+        Command::Guard {
+            dir,
+            until_pid: Some(pid),
+            started: Some(started),
+            ..
+        } => {
+            run_guard_until(&dir, ProcessId { pid, started })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Guard { dir, remove, .. } => {
             let afterwards = if remove {
                 Afterwards::RemoveFiles
             } else {

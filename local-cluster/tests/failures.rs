@@ -1,0 +1,192 @@
+//! What was acknowledged is never lost, whatever dies.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use futures::future::join_all;
+use local_cluster::Member;
+use local_cluster::wait::wait_for;
+use reqwest::StatusCode;
+use support::{CHUNK, LONG, blob_files, cluster, random_bytes, refused};
+
+#[tokio::test]
+async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
+    let cluster = cluster(5, "").await;
+    let user = cluster.session().await.unwrap();
+    let old = random_bytes(8 * CHUNK);
+    let stored = user.upload_in_steps("old", &old).await.unwrap();
+
+    let contents: Vec<_> = (0..3).map(|_| random_bytes(8 * CHUNK + 11)).collect();
+    let uploads = contents.iter().map(|content| {
+        let length = Some(content.len() as u64);
+        user.upload("new", length, content.clone())
+    });
+    let downloads = (0..3).map(|_| user.download(&stored.file_id));
+    let killing = async {
+        // In the middle: when the nodes hold blobs of the new files.
+        let blobs = || {
+            (1..=5)
+                .map(|n| count_files(&cluster.data_dir(n).join("blobs")))
+                .sum::<usize>()
+        };
+        let before = blobs();
+        wait_for("uploads to be under way", LONG, async || {
+            (blobs() > before + 6).then_some(())
+        })
+        .await
+        .unwrap();
+        cluster.kill(Member::Node(2)).await.unwrap();
+        cluster.kill(Member::Node(4)).await.unwrap();
+    };
+    let (files, back, ()) = futures::join!(join_all(uploads), join_all(downloads), killing);
+
+    for back in back {
+        assert!(back.unwrap() == old);
+    }
+    for (file, content) in files.into_iter().zip(&contents) {
+        let file = file.expect("an upload goes on without the dead nodes");
+        assert!(user.download(&file.file_id).await.unwrap() == *content);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_the_coordinator_was_killed() {
+    let mut cluster = cluster(3, "").await;
+    let user = cluster.session().await.unwrap();
+    let content = random_bytes(4 * CHUNK + 3);
+    let plan = user.initiate("f", content.len() as u64).await.unwrap();
+    for index in [0, 3] {
+        let chunk = plan.chunk_of(&content, index);
+        user.send_chunk(&plan.upload_id, index, chunk)
+            .await
+            .unwrap();
+    }
+
+    cluster.kill(Member::Coordinator).await.unwrap();
+    cluster.start(Member::Coordinator).await.unwrap();
+    cluster.until_online().await.unwrap();
+
+    // The same token still works: signing keys outlive the process.
+    let status = user.upload_status(&plan.upload_id).await.unwrap();
+    assert_eq!(status.missing, [1, 2, 4]);
+    for index in status.missing {
+        let chunk = plan.chunk_of(&content, index);
+        user.send_chunk(&plan.upload_id, index, chunk)
+            .await
+            .unwrap();
+    }
+    let file = user.complete(&plan.upload_id).await.unwrap();
+    assert!(user.download(&file.file_id).await.unwrap() == content);
+}
+
+#[tokio::test]
+async fn damaged_blobs_are_never_served_and_do_not_disturb() {
+    let cluster = cluster(3, "").await;
+    let user = cluster.session().await.unwrap();
+    let content = random_bytes(4 * CHUNK);
+    let file = user.upload_in_steps("f", &content).await.unwrap();
+    let durability = user.durability(&file.file_id).await.unwrap();
+    let chunks = blob_files(&cluster, &durability);
+
+    // Two of the three copies of each chunk, each chunk in another way.
+    let damages: [fn(&Path); 4] = [flip_a_bit, truncate, empty, remove];
+    for (copies, damage) in chunks.iter().zip(damages) {
+        copies.iter().take(2).for_each(|copy| damage(copy));
+    }
+    for _ in 0..3 {
+        assert!(user.download(&file.file_id).await.unwrap() == content);
+    }
+
+    // Without any good copy there is no file, rather than a wrong or a short one.
+    for (copies, damage) in chunks.iter().zip(damages) {
+        damage(&copies[2]);
+    }
+    user.download(&file.file_id).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_holds_nobody_up() {
+    let cluster = cluster(4, "").await;
+    let user = cluster.session().await.unwrap();
+    let content = random_bytes(6 * CHUNK);
+    let before = user.upload_in_steps("before", &content).await.unwrap();
+    cluster.pause(Member::Node(1)).unwrap();
+
+    assert!(user.download(&before.file_id).await.unwrap() == content);
+    let length = Some(content.len() as u64);
+    let during = user
+        .upload("during", length, content.clone())
+        .await
+        .unwrap();
+    assert!(user.download(&during.file_id).await.unwrap() == content);
+
+    cluster.resume(Member::Node(1)).unwrap();
+    cluster.until_online().await.unwrap();
+    assert!(user.download(&before.file_id).await.unwrap() == content);
+}
+
+#[tokio::test]
+async fn without_its_database_the_coordinator_says_so_and_recovers() {
+    let mut cluster = cluster(3, "").await;
+    let client = cluster.client().unwrap();
+    let user = cluster.session().await.unwrap();
+    let content = random_bytes(CHUNK);
+    let file = user.upload_in_steps("f", &content).await.unwrap();
+
+    cluster.kill(Member::Postgres).await.unwrap();
+    let noticed = wait_for("/readyz to fail", LONG, async || {
+        (!client.is_ready().await).then_some(())
+    });
+    noticed.await.unwrap();
+    let answer = user.files().await.unwrap_err();
+    assert_eq!(answer.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+
+    cluster.start(Member::Postgres).await.unwrap();
+    cluster.until_online().await.unwrap();
+    assert!(user.download(&file.file_id).await.unwrap() == content);
+    user.upload_in_steps("g", &content).await.unwrap();
+}
+
+#[tokio::test]
+async fn with_too_few_nodes_an_upload_fails_rather_than_making_fewer_copies() {
+    let cluster = cluster(3, "").await;
+    let user = cluster.session().await.unwrap();
+    cluster.stop(Member::Node(3)).await.unwrap();
+    let content = random_bytes(10);
+    let upload = user.upload("f", Some(10), content).await;
+    assert_eq!(refused(upload), 503);
+    assert!(user.files().await.unwrap().items.is_empty());
+}
+
+fn count_files(dir: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return usize::from(dir.is_file());
+    };
+    entries
+        .map(|entry| count_files(&entry.unwrap().path()))
+        .sum()
+}
+
+fn flip_a_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn truncate(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
+fn empty(path: &Path) {
+    fs::write(path, b"").unwrap();
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}

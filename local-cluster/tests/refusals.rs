@@ -1,0 +1,105 @@
+//! What the programs cannot work with they say in one line, with the way out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use local_cluster::{Cluster, Member, Programs};
+use support::cluster;
+
+/// Runs a program that is expected to refuse, and returns what it said.
+#[track_caller]
+fn refusal(program: &Path, args: &[&str], expected: &[&str]) {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success(),
+        "{args:?} should have failed: {said}"
+    );
+    let last = said.lines().last().unwrap_or_default();
+    for part in expected {
+        assert!(
+            last.contains(part),
+            "`{part}` is not in the last line of: {said}"
+        );
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn config_of(cluster: &Cluster, member: Member) -> PathBuf {
+    cluster.dir().join(member.to_string()).join("config.toml")
+}
+
+#[tokio::test]
+async fn the_coordinator_refuses_what_it_cannot_serve_with() {
+    let cluster = cluster(3, "").await;
+    let program = Programs::beside_this_one().unwrap().coordinator;
+    let config = config_of(&cluster, Member::Coordinator);
+    let config = config.to_str().unwrap();
+    let base = cluster.base_url();
+    let port = base.rsplit(':').next().unwrap();
+    let serve = ["serve", "--config", config];
+
+    refusal(&program, &serve, &[port, "in use"]);
+
+    let bad = cluster.dir().join("bad.toml");
+    fs::write(&bad, "[http]\nlisten = \"127.0.0.1:0\"\nlissten = 1\n").unwrap();
+    let args = ["serve", "--config", bad.to_str().unwrap()];
+    refusal(&program, &args, &["lissten"]);
+    fs::write(&bad, "[http\n").unwrap();
+    refusal(&program, &args, &["bad.toml"]);
+
+    cluster.stop(Member::Coordinator).await.unwrap();
+    let keys = cluster.dir().join("coordinator/keys");
+    let hidden = cluster.dir().join("coordinator/hidden");
+    fs::rename(&keys, &hidden).unwrap();
+    refusal(&program, &serve, &["key"]);
+    let _ = fs::remove_dir_all(&keys);
+    fs::rename(&hidden, &keys).unwrap();
+
+    cluster.stop(Member::Postgres).await.unwrap();
+    refusal(&program, &serve, &["atabase"]);
+}
+
+#[tokio::test]
+async fn a_node_refuses_what_it_cannot_keep_blobs_with() {
+    let cluster = cluster(3, "").await;
+    let program = Programs::beside_this_one().unwrap().storage_node;
+    let config = config_of(&cluster, Member::Node(1));
+    let config = config.to_str().unwrap();
+    let start = ["start", "--config", config];
+    refusal(&program, &start, &["already"]);
+
+    cluster.stop(Member::Node(1)).await.unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("admin.listen={}", taken.local_addr().unwrap());
+    let args = [&start[..], &["--set", &listen]].concat();
+    refusal(&program, &args, &["in use"]);
+
+    // The disk was not mounted: the directory is there, and empty.
+    let data = cluster.data_dir(1);
+    let away = data.with_extension("away");
+    fs::rename(&data, &away).unwrap();
+    fs::create_dir(&data).unwrap();
+    refusal(&program, &start, &[data.to_str().unwrap()]);
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&away, &data).unwrap();
+
+    // Another node's disk was mounted here.
+    let foreign = cluster.data_dir(2);
+    cluster.stop(Member::Node(2)).await.unwrap();
+    let marker = "volume.json";
+    let own = fs::read(data.join(marker)).unwrap();
+    fs::copy(foreign.join(marker), data.join(marker)).unwrap();
+    refusal(&program, &start, &[data.to_str().unwrap()]);
+    fs::write(data.join(marker), own).unwrap();
+}
