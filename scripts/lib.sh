@@ -28,13 +28,17 @@ install() {
 need_postgres() {
   has_postgres && return
   # Debian's package would start a server of its own; nobody has asked for one.
-  local no_server=/etc/postgresql-common/createcluster.d/no-server.conf
-  if [[ $EUID == 0 ]]; then
-    mkdir -p "${no_server%/*}"
-    echo 'create_main_cluster = false' >"$no_server"
+  local settings=/etc/postgresql-common/createcluster.d outcome=0
+  if [[ $EUID == 0 && -d /etc/apt ]]; then
+    mkdir -p "$settings"
+    echo 'create_main_cluster = false' >"$settings/no-server.conf"
   fi
-  install postgresql
-  rm -f "$no_server"
+  (install postgresql) || outcome=$?
+  if [[ -f $settings/no-server.conf ]]; then
+    rm "$settings/no-server.conf"
+    rmdir --ignore-fail-on-non-empty "$settings"
+  fi
+  [[ $outcome == 0 ]] || exit "$outcome"
   has_postgres || fail "Postgres was installed, but there is no initdb in /usr/lib/postgresql"
 }
 
