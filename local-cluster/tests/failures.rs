@@ -153,7 +153,7 @@ async fn without_its_database_the_coordinator_says_so_and_recovers() {
 
 #[tokio::test]
 async fn with_too_few_nodes_an_upload_fails_rather_than_making_fewer_copies() {
-    let cluster = cluster(3, "").await;
+    let cluster = cluster(3, "[coordinator.placement]\npatience = \"1s\"").await;
     let user = cluster.session().await.unwrap();
     cluster.stop(Member::Node(3)).await.unwrap();
     let content = random_bytes(10);

@@ -159,7 +159,7 @@ fn storage_node(program: &Path, home: &Path) -> Command {
     command.stdin(Stdio::null());
     // Ports of its own, since others may run here; everything else is the default.
     command.env("FSN_ADMIN_LISTEN", "127.0.0.1:0");
-    command.env("FSN_P2P_LISTEN", r#"["/ip4/127.0.0.1/tcp/0"]"#);
+    command.env("FSN_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0");
     command.env("HOME", home);
     for dir in ["CONFIG", "DATA", "STATE", "CACHE"] {
         command.env(format!("XDG_{dir}_HOME"), home.join(dir));

@@ -192,7 +192,8 @@ async fn without_enough_credits_nothing_is_taken_and_what_is_missing_is_said() {
 
 #[tokio::test]
 async fn more_than_the_disks_hold_is_refused_and_not_charged() {
-    let cluster = cluster(3, "[node.node]\ncapacity = \"1MiB\"").await;
+    let small = "[coordinator.placement]\npatience = \"1s\"\n[node.node]\ncapacity = \"1MiB\"";
+    let cluster = cluster(3, small).await;
     let user = user(&cluster).await;
     let before = microcredits(&user, "available_microcredits").await;
     let content = random_bytes(8 * CHUNK);
