@@ -55,7 +55,6 @@ async fn another_users_file_is_not_found_rather_than_forbidden() {
 
     assert_eq!(refused(stranger.file(&file.file_id).await), 404);
     assert_eq!(refused(stranger.download(&file.file_id).await), 404);
-    assert_eq!(refused(stranger.durability(&file.file_id).await), 404);
     assert_eq!(refused(stranger.delete(&file.file_id).await), 404);
     assert_eq!(refused(stranger.upload_status(&plan.upload_id).await), 404);
     let chunk = stranger.send_chunk(&plan.upload_id, 0, "evil".into()).await;

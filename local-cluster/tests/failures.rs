@@ -11,7 +11,7 @@ use futures::future::join_all;
 use local_cluster::Member;
 use local_cluster::wait::wait_for;
 use reqwest::StatusCode;
-use support::{CHUNK, LONG, blob_files, cluster, random_bytes, refused};
+use support::{CHUNK, LONG, all_blob_files, blob_files, cluster, random_bytes, refused};
 
 #[tokio::test]
 async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
@@ -28,11 +28,7 @@ async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
     let downloads = (0..3).map(|_| user.download(&stored.file_id));
     let killing = async {
         // In the middle: when the nodes hold blobs of the new files.
-        let blobs = || {
-            (1..=5)
-                .map(|n| count_files(&cluster.data_dir(n).join("blobs")))
-                .sum::<usize>()
-        };
+        let blobs = || all_blob_files(&cluster).len();
         let before = blobs();
         wait_for("uploads to be under way", LONG, async || {
             (blobs() > before + 6).then_some(())
@@ -89,21 +85,23 @@ async fn damaged_blobs_are_never_served_and_do_not_disturb() {
     let user = cluster.session().await.unwrap();
     let content = random_bytes(4 * CHUNK);
     let file = user.upload_in_steps("f", &content).await.unwrap();
-    let durability = user.durability(&file.file_id).await.unwrap();
-    let chunks = blob_files(&cluster, &durability);
 
-    // Two of the three copies of each chunk, each chunk in another way.
+    // With three nodes, each holds a copy of every chunk. Two of them lose theirs in all ways.
     let damages: [fn(&Path); 4] = [flip_a_bit, truncate, empty, remove];
-    for (copies, damage) in chunks.iter().zip(damages) {
-        copies.iter().take(2).for_each(|copy| damage(copy));
+    for node in [1, 2] {
+        let blobs = blob_files(&cluster, node);
+        assert_eq!(blobs.len(), damages.len());
+        for (blob, damage) in blobs.iter().zip(damages) {
+            damage(blob);
+        }
     }
     for _ in 0..3 {
         assert!(user.download(&file.file_id).await.unwrap() == content);
     }
 
     // Without any good copy there is no file, rather than a wrong or a short one.
-    for (copies, damage) in chunks.iter().zip(damages) {
-        damage(&copies[2]);
+    for (blob, damage) in blob_files(&cluster, 3).iter().zip(damages) {
+        damage(blob);
     }
     user.download(&file.file_id).await.unwrap_err();
 }
@@ -160,15 +158,6 @@ async fn with_too_few_nodes_an_upload_fails_rather_than_making_fewer_copies() {
     let upload = user.upload("f", Some(10), content).await;
     assert_eq!(refused(upload), 503);
     assert!(user.files().await.unwrap().items.is_empty());
-}
-
-fn count_files(dir: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return usize::from(dir.is_file());
-    };
-    entries
-        .map(|entry| count_files(&entry.unwrap().path()))
-        .sum()
 }
 
 fn flip_a_bit(path: &Path) {

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use futures::stream;
 use local_cluster::wait::wait_for;
 use reqwest::{Body, Method, header};
-use support::{CHUNK, LONG, blob_files, cluster, random_bytes, refused, shared, user};
+use support::{CHUNK, LONG, all_blob_files, cluster, random_bytes, refused, shared, user};
 
 #[tokio::test]
 async fn files_of_every_awkward_size_come_back_byte_for_byte() {
@@ -144,23 +144,22 @@ async fn parts_of_a_file_and_what_has_not_changed_can_be_asked_for() {
 
 #[tokio::test]
 async fn a_deleted_file_is_gone_here_and_on_the_disks() {
-    let cluster = shared().await;
+    let cluster = cluster(3, "").await;
     let user = user(&cluster).await;
-    let file = user
-        .upload_in_steps("f", &random_bytes(CHUNK + 1))
-        .await
-        .unwrap();
-    let durability = user.durability(&file.file_id).await.unwrap();
-    let blobs: Vec<_> = blob_files(&cluster, &durability).concat();
-    assert_eq!(blobs.len(), 6, "three copies of two chunks");
-    assert!(blobs.iter().all(|blob| blob.is_file()));
+    let content = random_bytes(CHUNK + 1);
+    let file = user.upload_in_steps("f", &content).await.unwrap();
+    assert_eq!(
+        all_blob_files(&cluster).len(),
+        6,
+        "three copies of two chunks"
+    );
 
     user.delete(&file.file_id).await.unwrap();
     assert_eq!(refused(user.download(&file.file_id).await), 404);
     assert_eq!(refused(user.delete(&file.file_id).await), 404);
     assert!(user.files().await.unwrap().items.is_empty());
     let purged = wait_for("the nodes to forget the blobs", LONG, async || {
-        blobs.iter().all(|blob| !blob.exists()).then_some(())
+        all_blob_files(&cluster).is_empty().then_some(())
     });
     purged.await.unwrap();
 }

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use local_cluster::client::{FileInfo, Session};
+use futures::future::join_all;
+use local_cluster::client::{Client, FileInfo, Session};
 use local_cluster::{Afterwards, Cluster, DirLock, Guard, Member, edge};
 use rand::Rng;
 use reqwest::Body;
+use serde_json::Value;
 
 use super::{DirArg, narrate, sha256};
 
@@ -47,18 +49,19 @@ impl Demo {
         println!("File        {}, {size} bytes", path.display());
         println!("SHA-256     {digest}");
 
+        let before = held(&cluster).await?;
         let file = upload(&session, path, size).await?;
         println!(
-            "Stored      as {} in {} chunk{}, each sealed anew for every node that holds it",
+            "Stored      as {} in {}, each sealed anew for every node that holds it",
             file.file_id,
-            file.chunk_count,
-            if file.chunk_count == 1 { "" } else { "s" }
+            plural(file.chunk_count, "chunk")
         );
 
-        let victim = holder(&cluster, &session, &file).await?;
-        if let Some((node, held)) = victim {
+        let victim = holder(&before, &held(&cluster).await?);
+        if let Some((node, copies)) = victim {
             cluster.kill(node).await?;
-            println!("Killed      {node} with SIGKILL; it held a copy of {held} of the chunks");
+            let copies = plural(copies, "chunk");
+            println!("Killed      {node} with SIGKILL; it held copies of {copies}");
         } else {
             println!("Killed      nothing: an empty file has no chunks that a node could hold");
         }
@@ -101,25 +104,29 @@ async fn upload(session: &Session, path: &Path, size: u64) -> Result<FileInfo> {
         .context("the file could not be stored")
 }
 
-/// The node that holds most of the file, and of how many chunks.
-async fn holder(
-    cluster: &Cluster,
-    session: &Session,
-    file: &FileInfo,
-) -> Result<Option<(Member, usize)>> {
-    let durability = session
-        .durability(&file.file_id)
-        .await
-        .context("cannot ask where the chunks are")?;
+/// How many blobs each node holds, as the nodes say themselves; one that does not answer, none.
+async fn held(cluster: &Cluster) -> Result<Vec<u64>> {
     let nodes = cluster.status()?.nodes;
-    let held = |index: usize| {
-        let id = nodes[index].node_id.as_deref();
-        let chunks = durability.chunks.iter();
-        let replicas = chunks.flat_map(|chunk| &chunk.replicas);
-        replicas.filter(|r| Some(r.node_id.as_str()) == id).count()
+    let count = async |admin_url: Option<String>| {
+        let status: Value = Client::new(admin_url?).ok()?.get("/status").await.ok()?;
+        status["catalogue"]["live"]["blobs"].as_u64()
     };
-    let most = (0..nodes.len())
-        .map(|index| (Member::Node(index + 1), held(index)))
-        .max_by_key(|(_, held)| *held);
-    Ok(most.filter(|(_, held)| *held > 0))
+    let counts = join_all(nodes.into_iter().map(|node| count(node.admin_url))).await;
+    Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// The node that took most of the file, and how many blobs.
+fn holder(before: &[u64], after: &[u64]) -> Option<(Member, u64)> {
+    let taken = before
+        .iter()
+        .zip(after)
+        .map(|(before, after)| after.saturating_sub(*before));
+    let nodes = (1..).map(Member::Node);
+    let most = nodes.zip(taken).max_by_key(|(_, taken)| *taken);
+    most.filter(|(_, taken)| *taken > 0)
+}
+
+fn plural(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
 }

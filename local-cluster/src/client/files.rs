@@ -46,25 +46,6 @@ pub struct UploadStatus {
     pub missing_count: u64,
 }
 
-/// Where the copies of a file are.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Durability {
-    pub min_healthy: u64,
-    pub chunks: Vec<ChunkReplicas>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct ChunkReplicas {
-    pub index: u64,
-    pub replicas: Vec<Replica>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Replica {
-    pub node_id: String,
-    pub blob_id: String,
-}
-
 impl Session {
     /// One request; `size` makes it one of known length, `None` a chunked one.
     pub async fn upload(
@@ -151,10 +132,6 @@ impl Session {
 
     pub async fn file(&self, file_id: &str) -> Result<FileInfo, ApiError> {
         self.get(&format!("/files/{file_id}")).await
-    }
-
-    pub async fn durability(&self, file_id: &str) -> Result<Durability, ApiError> {
-        self.get(&format!("/files/{file_id}/durability")).await
     }
 
     pub async fn delete(&self, file_id: &str) -> Result<(), ApiError> {

@@ -5,5 +5,5 @@ mod files;
 mod session;
 
 pub use error::ApiError;
-pub use files::{ChunkReceipt, Durability, FileInfo, Replica, UploadPlan, UploadStatus};
+pub use files::{ChunkReceipt, FileInfo, UploadPlan, UploadStatus};
 pub use session::{Client, Page, Session};

@@ -8,11 +8,12 @@
     reason = "each test file uses a part of this, and a failure here is a failed test"
 )]
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use local_cluster::client::{ApiError, Durability, Session};
+use local_cluster::client::{ApiError, Session};
 use local_cluster::{Cluster, TemporaryCluster, UpOptions, edge, shared_cluster};
 use rand::Rng;
 
@@ -76,20 +77,26 @@ pub fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
         .as_u16()
 }
 
-/// Where the blobs of a file are on the nodes' disks: one list for each chunk.
-pub fn blob_files(cluster: &Cluster, durability: &Durability) -> Vec<Vec<PathBuf>> {
-    let nodes = cluster.status().unwrap().nodes;
-    let path = |node_id: &str, blob_id: &str| {
-        let node = nodes.iter().find(|n| n.node_id.as_deref() == Some(node_id));
-        let blobs = node.unwrap().data_dir.join("blobs");
-        blobs.join(&blob_id[..1]).join(&blob_id[1..3]).join(blob_id)
-    };
-    durability
-        .chunks
-        .iter()
-        .map(|chunk| {
-            let replicas = chunk.replicas.iter();
-            replicas.map(|r| path(&r.node_id, &r.blob_id)).collect()
-        })
+/// Every blob file on a node's disk.
+pub fn blob_files(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![cluster.data_dir(node).join("blobs")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Every blob file on the disks of all nodes.
+pub fn all_blob_files(cluster: &Cluster) -> Vec<PathBuf> {
+    (1..=cluster.node_count())
+        .flat_map(|node| blob_files(cluster, node))
         .collect()
 }
