@@ -4,14 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use uuid::Uuid;
 
 /// Text or bytes that are not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a {kind}: {reason}")]
 pub struct ParseIdError {
-    kind: &'static str,
-    reason: &'static str,
+    pub kind: &'static str,
+    pub reason: &'static str,
 }
 
 /// A newtype over 32 bytes that reads and writes itself as 64 lower-case hex digits.
@@ -105,20 +104,22 @@ impl BlobId {
     }
 }
 
-/// A newtype over a UUID, sortable by creation time (version 7).
+/// A newtype over a UUID, sortable by creation time (version 7). For other crates' ids too, which
+/// then need `serde` and `uuid` among their dependencies.
+#[macro_export]
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Uuid);
+        pub struct $name(::uuid::Uuid);
 
         impl $name {
-            pub const fn from_uuid(id: Uuid) -> Self {
+            pub const fn from_uuid(id: ::uuid::Uuid) -> Self {
                 Self(id)
             }
 
-            pub const fn as_uuid(&self) -> Uuid {
+            pub const fn as_uuid(&self) -> ::uuid::Uuid {
                 self.0
             }
 
@@ -128,35 +129,35 @@ macro_rules! uuid_id {
         }
 
         impl TryFrom<&[u8]> for $name {
-            type Error = ParseIdError;
+            type Error = $crate::ParseIdError;
 
-            fn try_from(bytes: &[u8]) -> Result<Self, ParseIdError> {
-                Uuid::from_slice(bytes).map(Self).map_err(|_| ParseIdError {
+            fn try_from(bytes: &[u8]) -> Result<Self, $crate::ParseIdError> {
+                ::uuid::Uuid::from_slice(bytes).map(Self).map_err(|_| $crate::ParseIdError {
                     kind: $kind,
                     reason: "it must have 16 bytes",
                 })
             }
         }
 
-        impl FromStr for $name {
-            type Err = ParseIdError;
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::ParseIdError;
 
-            fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError {
+            fn from_str(text: &str) -> Result<Self, $crate::ParseIdError> {
+                ::uuid::Uuid::try_parse(text).map(Self).map_err(|_| $crate::ParseIdError {
                     kind: $kind,
                     reason: "it must be a UUID",
                 })
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self.0)
             }
         }

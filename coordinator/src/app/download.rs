@@ -1,0 +1,291 @@
+//! Giving a file back: a window of chunks is fetched ahead, each from the node that is expected to
+//! answer first, and passed on in order.
+//!
+//! Every byte is checked twice before it leaves, against the blob's name and the chunk's seal. A bad
+//! or missing replica is reported and another one used; when none is left the stream ends with an
+//! error, which cuts the connection: a file is never silently short.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, FuturesUnordered};
+use futures::{Stream, StreamExt, TryStreamExt};
+use proto::BlobId;
+use tokio::time::Instant;
+
+use super::App;
+use super::crypto_pool::TaskLost;
+use super::fleet::ReadFailure;
+use crate::db;
+use crate::db::chunks::{ChunkLocations, ReplicaLocation, Suspicion};
+use crate::db::files::File;
+use crate::domain::ids::{FileId, UserId};
+use crate::domain::sealing::{ChunkRef, DataKey, OpenError};
+
+/// Chunk locations that one query brings.
+const LOCATIONS: u32 = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    #[error("there is no such file")]
+    NotFound,
+    #[error("no replica of chunk {index} can be read now")]
+    Unreadable { index: u32 },
+    #[error("{0}")]
+    Internal(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<TaskLost> for DownloadError {
+    fn from(error: TaskLost) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// A file that may be read.
+#[derive(Debug)]
+pub struct ReadableFile {
+    pub file: File,
+    key: Arc<DataKey>,
+}
+
+pub async fn open(app: &App, user: UserId, id: FileId) -> Result<ReadableFile, DownloadError> {
+    let mut connection = app.db.acquire().await?;
+    let (file, master_id, wrapped) = db::files::by_id_with_key(&mut connection, id, user)
+        .await?
+        .ok_or(DownloadError::NotFound)?;
+    let master = app.keys.master_by_id(&master_id).ok_or_else(|| {
+        DownloadError::Internal(format!(
+            "master key {master_id} is not loaded: restart to load it"
+        ))
+    })?;
+    let key = master
+        .unwrap(id, &wrapped)
+        .map_err(|error: OpenError| DownloadError::Internal(error.to_string()))?;
+    Ok(ReadableFile {
+        file,
+        key: Arc::new(key),
+    })
+}
+
+/// The bytes of a range, in order. The first chunk is there before this returns, so that a file that
+/// cannot be read at all is an error and not a broken answer.
+pub async fn read(
+    app: Arc<App>,
+    file: ReadableFile,
+    range: Range<u64>,
+) -> Result<impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static, DownloadError> {
+    let (chunks, skip) = file.file.layout.chunks_of(&range);
+    let length = range.end - range.start;
+    let (window, memory) = (app.config.downloads.window, app.download_memory.clone());
+    let ahead = locations(Arc::clone(&app), file.file.id, chunks)
+        // In order, so that the chunk that is wanted next is never the one without a share.
+        .and_then(move |locations| {
+            let memory = memory.clone();
+            async move {
+                let share = memory.reserve(u64::from(locations.size_bytes) * 2).await;
+                Ok((locations, share))
+            }
+        })
+        .map_ok(move |(locations, share)| {
+            let (app, key, file_id) = (Arc::clone(&app), Arc::clone(&file.key), file.file.id);
+            async move {
+                let task = AbortOnDrop(tokio::spawn(fetch(app, key, file_id, locations)));
+                match task.await {
+                    Ok(chunk) => Ok((chunk?, share)),
+                    Err(error) => Err(DownloadError::Internal(error.to_string())),
+                }
+            }
+        })
+        .try_buffered(window)
+        .map_ok(|(chunk, share)| {
+            drop(share);
+            chunk
+        });
+    let mut chunks = Box::pin(cut(ahead, skip, length)).peekable();
+    match std::pin::Pin::new(&mut chunks)
+        .next_if(Result::is_err)
+        .await
+    {
+        Some(Err(error)) => Err(error),
+        _ => Ok(chunks),
+    }
+}
+
+/// A fetch ends with the download that wanted it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Where the chunks are, read a page at a time.
+fn locations(
+    app: Arc<App>,
+    file_id: FileId,
+    chunks: Range<u64>,
+) -> impl Stream<Item = Result<ChunkLocations, DownloadError>> + Send {
+    let pages = stream::try_unfold(chunks, move |rest| {
+        let app = Arc::clone(&app);
+        async move {
+            if rest.is_empty() {
+                return Ok::<_, DownloadError>(None);
+            }
+            let (first, count) = (
+                rest.start as u32,
+                (rest.end - rest.start).min(u64::from(LOCATIONS)),
+            );
+            let mut connection = app.db.acquire().await?;
+            let page = db::chunks::locate(&mut connection, file_id, first, count as u32).await?;
+            if page.len() as u64 != count {
+                return Err(DownloadError::NotFound); // deleted meanwhile
+            }
+            Ok(Some((page, rest.start + count..rest.end)))
+        }
+    });
+    pages
+        .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
+        .try_flatten()
+}
+
+/// Leaves out what lies before the range and what lies behind it.
+fn cut(
+    chunks: impl Stream<Item = Result<Bytes, DownloadError>> + Send,
+    skip: usize,
+    length: u64,
+) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
+    chunks.scan((skip, length), |(skip, left), chunk| {
+        let piece = chunk.map(|chunk| {
+            let from = std::mem::take(skip).min(chunk.len());
+            let to = (from as u64 + *left).min(chunk.len() as u64) as usize;
+            *left -= (to - from) as u64;
+            chunk.slice(from..to)
+        });
+        futures::future::ready(Some(piece))
+    })
+}
+
+/// One chunk, from whichever replica gives it first.
+async fn fetch(
+    app: Arc<App>,
+    key: Arc<DataKey>,
+    file_id: FileId,
+    locations: ChunkLocations,
+) -> Result<Bytes, DownloadError> {
+    let chunk = ChunkRef {
+        file_id,
+        index: locations.index,
+    };
+    let mut untried = by_expected_time(&app, locations.replicas);
+    let mut running = FuturesUnordered::new();
+    loop {
+        if let Some(replica) = untried.pop() {
+            running.push(fetch_replica(&app, &key, chunk, replica));
+        }
+        let hedge_at = Instant::now() + app.fleet.read_hedge_delay();
+        loop {
+            tokio::select! {
+                Some(outcome) = running.next() => match outcome {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(()) => break,
+                },
+                () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => break,
+                else => {
+                    app.metrics.unreadable_chunks.inc();
+                    tracing::error!(%file_id, index = chunk.index, "no replica can be read");
+                    return Err(DownloadError::Unreadable { index: chunk.index });
+                }
+            }
+        }
+    }
+}
+
+/// Best last: suspects before all, then nodes that are away, then by expected time.
+fn by_expected_time(app: &App, mut replicas: Vec<ReplicaLocation>) -> Vec<ReplicaLocation> {
+    replicas.sort_by_cached_key(|replica| {
+        let cost = app
+            .fleet
+            .member(replica.node_id)
+            .filter(|member| member.is_online())
+            .map_or(u64::MAX, |member| member.read_cost());
+        Reverse((replica.suspect, cost))
+    });
+    replicas
+}
+
+/// A replica's plaintext, or its failure dealt with.
+async fn fetch_replica(
+    app: &App,
+    key: &Arc<DataKey>,
+    chunk: ChunkRef,
+    replica: ReplicaLocation,
+) -> Result<Bytes, ()> {
+    let suspect = |reason| {
+        app.metrics.bad_replicas.inc();
+        app.suspects.report(Suspicion {
+            node_id: replica.node_id,
+            blob_id: replica.blob_id,
+            reason,
+        });
+    };
+    let data = match app.fleet.retrieve(replica.node_id, replica.blob_id).await {
+        Ok(data) => data,
+        Err(failure) => {
+            match failure {
+                ReadFailure::Missing => suspect("missing"),
+                ReadFailure::Corrupt => suspect("corrupt"),
+                ReadFailure::Offline => {}
+                ReadFailure::Call(_) | ReadFailure::Later(_) => {
+                    tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
+                }
+            }
+            return Err(());
+        }
+    };
+    let key = Arc::clone(key);
+    let opened = app
+        .crypto
+        .run(move || open_blob(&key, chunk, replica.blob_id, data))
+        .await;
+    match opened {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(reason)) => {
+            suspect(reason);
+            Err(())
+        }
+        Err(TaskLost) => Err(()),
+    }
+}
+
+/// Checks the name, then the seal; the plaintext lies where the blob lay.
+fn open_blob(
+    key: &DataKey,
+    chunk: ChunkRef,
+    blob_id: BlobId,
+    data: Bytes,
+) -> Result<Bytes, &'static str> {
+    if BlobId::of(&data) != blob_id {
+        return Err("wrong bytes");
+    }
+    // The frame has no other owner any more, so this is no copy; if it has, a copy is right.
+    let data = data
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    key.open(chunk, data).map_err(|OpenError| "not this chunk")
+}

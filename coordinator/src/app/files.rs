@@ -1,0 +1,64 @@
+//! What an owner does with stored files besides reading them.
+
+use serde_json::json;
+
+use super::App;
+use super::ledger::{self, Movement};
+use crate::clock;
+use crate::db;
+use crate::db::ledger::PostError;
+use crate::domain::ids::{FileId, UserId};
+use crate::domain::ledger::{Account, TransferKind};
+use crate::domain::money::AmountTooLarge;
+use proto::MicroCredits;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    #[error("there is no such file")]
+    NotFound,
+    #[error(transparent)]
+    Price(#[from] AmountTooLarge),
+    #[error(transparent)]
+    Ledger(#[from] PostError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// One transaction: the file and its data key are gone, what was not used of its escrow is back,
+/// the purges are queued. Nodes are told until each has acknowledged.
+pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteError> {
+    let mut transaction = app.db.begin().await?;
+    let file = db::files::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(DeleteError::NotFound)?;
+    let kept = clock::now()
+        .duration_since(file.completed_at)
+        .as_secs()
+        .max(0);
+    let price = app.config.money.price_per_gb_month;
+    let used = price
+        .used(
+            file.layout.size_bytes,
+            file.replication,
+            kept.unsigned_abs(),
+        )?
+        .min(file.escrow);
+    let rest = file.escrow.checked_sub(used).unwrap_or(MicroCredits::ZERO);
+    let settle = Movement {
+        kind: TransferKind::Delete,
+        key: format!("delete:{id}"),
+        cause: &json!({"file_id": id, "kept_seconds": kept}),
+        entries: &[
+            (Account::escrow(user), -file.escrow),
+            (Account::INCOME, used),
+            (Account::available(user), rest),
+        ],
+    };
+    ledger::post(&mut transaction, settle).await?;
+    db::purges::enqueue_file(&mut transaction, id).await?;
+    db::files::delete(&mut transaction, id).await?;
+    db::users::remove_file(&mut transaction, user).await?;
+    transaction.commit().await?;
+    app.purge_nudge.notify_one();
+    Ok(())
+}

@@ -1,0 +1,476 @@
+//! The fleet as this coordinator sees it right now: which nodes are connected, how full they are,
+//! what is on its way to them. In memory only; the database has what must outlive the process.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use network::{CallError, NetworkHandle};
+use proto::{
+    BlobId, Locator, MicroCredits, NetworkContext, NetworkId, NodeActivity, NodeId, PeerId,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, SignedReceipt, Store, StoreAnswer,
+    StoreRequest,
+};
+use rand::Rng;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::latency::LatencyWindow;
+use crate::domain::node::{NetworkPrefix, NodeState};
+use crate::domain::placement::{self, Candidate, FailureDomains, PlacementError};
+use crate::domain::sealing::SealedBlob;
+
+/// Three heartbeats: a node that said nothing for this long is not given work.
+pub const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
+
+pub struct Fleet {
+    network: NetworkHandle,
+    network_id: NetworkId,
+    members: RwLock<HashMap<NodeId, Arc<Member>>>,
+    peers: RwLock<HashMap<PeerId, NodeId>>,
+    changed: Notify,
+    store_latency: LatencyWindow,
+    read_latency: LatencyWindow,
+}
+
+/// A connected node.
+pub struct Member {
+    pub node_id: NodeId,
+    pub peer_id: PeerId,
+    operator: Option<Uuid>,
+    region: Option<String>,
+    live: Mutex<Live>,
+    standing: Mutex<Standing>,
+    in_flight_bytes: AtomicU64,
+    reads_in_flight: AtomicU64,
+    /// Smoothed time of a read, in microseconds.
+    read_micros: AtomicU64,
+}
+
+/// What the node last said, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    pub activity: NodeActivity,
+    pub capacity_bytes: u64,
+    pub used_bytes: u64,
+    pub free_bytes: u64,
+    pub blob_count: u64,
+    pub prefix: Option<NetworkPrefix>,
+    pub heard: Instant,
+}
+
+/// How the network sees the node, as the liveness worker last read it.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub state: NodeState,
+    pub state_reason: String,
+    pub earned: MicroCredits,
+}
+
+/// A registered node that connects.
+#[derive(Debug)]
+pub struct NewMember {
+    pub node_id: NodeId,
+    pub peer_id: PeerId,
+    pub operator: Option<Uuid>,
+    pub region: Option<String>,
+    pub live: Live,
+    pub standing: Standing,
+}
+
+/// Why a node did not take a blob.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreFailure {
+    #[error("{0}")]
+    Call(#[from] CallError),
+    #[error("refused: {0}")]
+    Refused(#[from] proto::Refusal),
+    #[error("its receipt is not signed by it for this blob")]
+    ForgedReceipt,
+}
+
+impl StoreFailure {
+    /// The blob may be on the node nevertheless.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Call(error) => error.outcome_unknown(),
+            Self::Refused(_) => false,
+            Self::ForgedReceipt => true,
+        }
+    }
+}
+
+/// Why a node did not give a blob back.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadFailure {
+    #[error("the node is not connected")]
+    Offline,
+    #[error("{0}")]
+    Call(#[from] CallError),
+    #[error("the node does not have it")]
+    Missing,
+    #[error("the node's copy is damaged")]
+    Corrupt,
+    #[error("the node cannot read it now: {0}")]
+    Later(String),
+}
+
+impl Fleet {
+    pub fn new(network: NetworkHandle, network_id: NetworkId) -> Self {
+        Self {
+            network,
+            network_id,
+            members: RwLock::default(),
+            peers: RwLock::default(),
+            changed: Notify::new(),
+            store_latency: LatencyWindow::new(Duration::from_millis(500), Duration::from_secs(3)),
+            read_latency: LatencyWindow::new(Duration::from_millis(200), Duration::from_secs(2)),
+        }
+    }
+
+    pub fn network(&self) -> &NetworkHandle {
+        &self.network
+    }
+
+    /// Adds a node that has been let in, or renews what is known of it.
+    pub fn admit(&self, new: NewMember) -> Arc<Member> {
+        let member = Arc::new(Member {
+            node_id: new.node_id,
+            peer_id: new.peer_id,
+            operator: new.operator,
+            region: new.region,
+            live: Mutex::new(new.live),
+            standing: Mutex::new(new.standing),
+            in_flight_bytes: AtomicU64::new(0),
+            reads_in_flight: AtomicU64::new(0),
+            read_micros: AtomicU64::new(1000),
+        });
+        write(&self.peers).insert(member.peer_id, member.node_id);
+        write(&self.members).insert(member.node_id, Arc::clone(&member));
+        self.changed.notify_waiters();
+        member
+    }
+
+    pub fn remove_peer(&self, peer: &PeerId) {
+        if let Some(node_id) = write(&self.peers).remove(peer) {
+            write(&self.members).remove(&node_id);
+            self.changed.notify_waiters();
+        }
+    }
+
+    pub fn member(&self, node: NodeId) -> Option<Arc<Member>> {
+        read(&self.members).get(&node).cloned()
+    }
+
+    pub fn member_of_peer(&self, peer: &PeerId) -> Option<Arc<Member>> {
+        let node = *read(&self.peers).get(peer)?;
+        self.member(node)
+    }
+
+    /// Connected, and heard of lately.
+    pub fn is_online(&self, node: NodeId) -> bool {
+        self.member(node).is_some_and(|member| member.is_online())
+    }
+
+    pub fn online(&self) -> Vec<Arc<Member>> {
+        let members = read(&self.members);
+        let online = members.values().filter(|member| member.is_online());
+        online.cloned().collect()
+    }
+
+    /// Takes over what a node reports; wakes uploads that wait for room.
+    pub fn heard(&self, member: &Member, update: impl FnOnce(&mut Live)) {
+        {
+            let mut live = member.lock();
+            update(&mut live);
+            live.heard = Instant::now();
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let online = self.online();
+        online
+            .iter()
+            .filter_map(|member| member.candidate())
+            .collect()
+    }
+
+    /// Picks nodes and counts the blob against each at once, so that the next placement sees it.
+    pub fn place(
+        &self,
+        request: &placement::Request<'_>,
+        rng: &mut impl Rng,
+    ) -> Result<Vec<Slot>, PlacementError> {
+        let chosen = placement::place(&self.candidates(), request, rng)?;
+        let slots = chosen.into_iter().filter_map(|node| {
+            let member = self.member(node)?;
+            Some(Slot::new(member, request.blob_bytes))
+        });
+        let slots: Vec<_> = slots.collect();
+        if slots.len() < request.count {
+            return Err(PlacementError::TooFewNodes {
+                needed: request.count,
+                eligible: slots.len(),
+            });
+        }
+        Ok(slots)
+    }
+
+    /// Like [`Self::place`], and waits up to `patience` for nodes that may come back.
+    pub async fn place_patiently(
+        &self,
+        request: &placement::Request<'_>,
+        rng: &mut impl Rng,
+        patience: Duration,
+    ) -> Result<Vec<Slot>, PlacementError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let changed = self.changed.notified();
+            match self.place(request, rng) {
+                Err(error @ PlacementError::TooFewNodes { .. }) => {
+                    if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether `bytes` of file could be placed at all: enough nodes, and enough room in sum.
+    pub async fn check_room(
+        &self,
+        bytes: u64,
+        replication: u32,
+        patience: Duration,
+        rng: &mut impl Rng,
+    ) -> Result<(), PlacementError> {
+        let request = placement::Request {
+            count: replication as usize,
+            replication: replication as usize,
+            blob_bytes: 1,
+            distinct_domains: false,
+            excluded: &HashSet::new(),
+            occupied: &[],
+        };
+        self.place_patiently(&request, rng, patience).await?;
+        let candidates = self.candidates();
+        // No node holds two replicas of a chunk, so what one has beyond a replica's share is of no use.
+        let usable: u64 = candidates
+            .iter()
+            .map(|node| {
+                node.free_bytes
+                    .saturating_sub(node.in_flight_bytes)
+                    .min(bytes)
+            })
+            .fold(0, u64::saturating_add);
+        if usable < bytes.saturating_mul(u64::from(replication)) {
+            return Err(PlacementError::TooLittleSpace {
+                needed: replication as usize,
+                eligible: candidates
+                    .iter()
+                    .filter(|node| node.free_bytes >= bytes)
+                    .count(),
+            });
+        }
+        Ok(())
+    }
+
+    /// How long to wait for a store before another node is asked as well.
+    pub fn store_hedge_delay(&self) -> Duration {
+        self.store_latency.hedge_delay()
+    }
+
+    pub fn read_hedge_delay(&self) -> Duration {
+        self.read_latency.hedge_delay()
+    }
+
+    /// Sends a blob to its node and checks the receipt.
+    pub async fn store(
+        &self,
+        slot: &Slot,
+        blob: SealedBlob,
+        locator: Locator,
+    ) -> Result<SignedReceipt, StoreFailure> {
+        let member = &slot.member;
+        let (blob_id, length) = (blob.blob_id, blob.data.len() as u64);
+        let request = StoreRequest {
+            blob_id,
+            locator,
+            data: blob.data,
+        };
+        let began = Instant::now();
+        let answer = self.network.call::<Store>(member.peer_id, request).await?;
+        match answer {
+            StoreAnswer::Stored(receipt) => {
+                let context = NetworkContext {
+                    network_id: self.network_id,
+                    peer_id: member.peer_id,
+                };
+                receipt
+                    .verify(context, blob_id, length)
+                    .map_err(|_| StoreFailure::ForgedReceipt)?;
+                self.store_latency.record(began.elapsed());
+                member.note_stored(length);
+                Ok(receipt)
+            }
+            StoreAnswer::Refused(refusal) => {
+                member.note_refusal(refusal.code);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Asks a node for a blob. The bytes are what the node claims: they still have to be checked.
+    pub async fn retrieve(
+        &self,
+        node: NodeId,
+        blob_id: BlobId,
+    ) -> Result<bytes::Bytes, ReadFailure> {
+        let member = self.member(node).ok_or(ReadFailure::Offline)?;
+        let _read = ReadGuard::new(&member);
+        let began = Instant::now();
+        let request = RetrieveRequest { blob_id };
+        match self
+            .network
+            .call::<Retrieve>(member.peer_id, request)
+            .await?
+        {
+            RetrieveAnswer::Found(data) => {
+                let elapsed = began.elapsed();
+                self.read_latency.record(elapsed);
+                member.note_read(elapsed);
+                Ok(data)
+            }
+            RetrieveAnswer::Missing => Err(ReadFailure::Missing),
+            RetrieveAnswer::Corrupt => Err(ReadFailure::Corrupt),
+            RetrieveAnswer::Busy(detail) | RetrieveAnswer::IoError(detail) => {
+                Err(ReadFailure::Later(detail))
+            }
+        }
+    }
+}
+
+impl Member {
+    pub fn live(&self) -> Live {
+        *self.lock()
+    }
+
+    pub fn standing(&self) -> Standing {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.clone()
+    }
+
+    pub fn set_standing(&self, new: Standing) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        *standing = new;
+    }
+
+    pub fn is_online(&self) -> bool {
+        self.lock().heard.elapsed() < HEARTBEAT_GRACE
+    }
+
+    /// What a read from this node is expected to take: smaller is better.
+    pub fn read_cost(&self) -> u64 {
+        let waiting = self.reads_in_flight.load(Ordering::Relaxed);
+        let micros = self.read_micros.load(Ordering::Relaxed);
+        (waiting + 1).saturating_mul(micros)
+    }
+
+    pub fn domains(&self) -> FailureDomains {
+        FailureDomains {
+            operator: self.operator,
+            prefix: self.lock().prefix,
+            region: self.region.clone(),
+        }
+    }
+
+    fn candidate(&self) -> Option<Candidate> {
+        let (live, state) = (self.live(), self.standing().state);
+        let willing = live.activity == NodeActivity::Running && state.takes_new_blobs();
+        willing.then(|| Candidate {
+            node_id: self.node_id,
+            vetted: state.is_vetted(),
+            free_bytes: live.free_bytes,
+            capacity_bytes: live.capacity_bytes,
+            in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
+            domains: self.domains(),
+        })
+    }
+
+    /// Between two heartbeats we count ourselves.
+    fn note_stored(&self, bytes: u64) {
+        let mut live = self.lock();
+        live.free_bytes = live.free_bytes.saturating_sub(bytes);
+        live.used_bytes = live.used_bytes.saturating_add(bytes);
+    }
+
+    /// A node knows better than its last heartbeat.
+    fn note_refusal(&self, code: RefusalCode) {
+        let mut live = self.lock();
+        match code {
+            RefusalCode::Full => live.free_bytes = 0,
+            RefusalCode::Draining => live.activity = NodeActivity::Draining,
+            RefusalCode::Stopping => live.activity = NodeActivity::Stopping,
+            RefusalCode::IoError => live.activity = NodeActivity::ReadOnly,
+            RefusalCode::HashMismatch | RefusalCode::Malformed | RefusalCode::Busy => {}
+        }
+    }
+
+    fn note_read(&self, elapsed: Duration) {
+        let sample = elapsed.as_micros().clamp(1, 60_000_000) as u64;
+        let before = self.read_micros.load(Ordering::Relaxed);
+        // A lost update between two readers costs one sample of a smoothed figure.
+        self.read_micros
+            .store((before * 7 + sample) / 8, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place on a node for one blob; it counts as on its way until it is dropped.
+pub struct Slot {
+    pub member: Arc<Member>,
+    bytes: u64,
+}
+
+impl Slot {
+    fn new(member: Arc<Member>, bytes: u64) -> Self {
+        member.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Self { member, bytes }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let in_flight = &self.member.in_flight_bytes;
+        in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+struct ReadGuard<'a>(&'a Member);
+
+impl<'a> ReadGuard<'a> {
+    fn new(member: &'a Member) -> Self {
+        member.reads_in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(member)
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        self.0.reads_in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

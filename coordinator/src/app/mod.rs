@@ -1,0 +1,113 @@
+//! Use-cases: each walks from a request to its answer through the rules of `domain`, the tables of
+//! `db` and the nodes of the fleet.
+
+pub mod access_tokens;
+pub mod auth;
+pub mod credits;
+pub mod crypto_pool;
+pub mod download;
+pub mod files;
+pub mod fleet;
+pub mod latency;
+pub mod ledger;
+pub mod memory;
+pub mod network_document;
+pub mod nodes;
+pub mod passwords;
+pub mod secrets;
+pub mod suspects;
+pub mod upload;
+pub mod versions;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use network::NetworkHandle;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use self::credits::{MockPaymentProvider, PaymentProvider};
+use self::crypto_pool::CryptoPool;
+use self::fleet::Fleet;
+use self::memory::MemoryBudget;
+use self::network_document::CurrentDocument;
+use self::passwords::Passwords;
+use self::suspects::Suspects;
+use self::upload::commit::Committer;
+use self::versions::Versions;
+use crate::config::Config;
+use crate::keys::KeyRing;
+use crate::metrics::Metrics;
+
+/// What the use-cases work with. Nothing here changes after the start; what moves, moves inside its
+/// own part.
+pub struct App {
+    pub config: Config,
+    pub db: PgPool,
+    pub keys: KeyRing,
+    pub document: CurrentDocument,
+    pub fleet: Fleet,
+    pub crypto: CryptoPool,
+    pub committer: Committer,
+    pub suspects: Suspects,
+    pub passwords: Passwords,
+    pub payments: Box<dyn PaymentProvider>,
+    pub upload_memory: MemoryBudget,
+    pub download_memory: MemoryBudget,
+    pub versions: Versions,
+    pub metrics: Arc<Metrics>,
+    /// Hash of the configured token that admits any number of nodes.
+    pub bootstrap_token: Option<[u8; 32]>,
+    /// Wakes the worker that tells nodes what to forget.
+    pub purge_nudge: Notify,
+}
+
+impl App {
+    pub async fn new(
+        config: Config,
+        db: PgPool,
+        keys: KeyRing,
+        document: CurrentDocument,
+        network: NetworkHandle,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            bootstrap_token: bootstrap_token(&config)?,
+            fleet: Fleet::new(network, keys.network_id),
+            crypto: CryptoPool::new()?,
+            committer: Committer::spawn(db.clone()),
+            suspects: Suspects::spawn(db.clone()),
+            passwords: Passwords::new().await?,
+            payments: Box::new(MockPaymentProvider),
+            upload_memory: MemoryBudget::new(config.uploads.memory.as_u64()),
+            download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
+            versions: Versions::default(),
+            purge_nudge: Notify::new(),
+            config,
+            db,
+            keys,
+            document,
+            metrics,
+        }))
+    }
+}
+
+fn bootstrap_token(config: &Config) -> anyhow::Result<Option<[u8; 32]>> {
+    let nodes = &config.nodes;
+    let token = match (&nodes.bootstrap_token, &nodes.bootstrap_token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "nodes.bootstrap_token_file: {} cannot be read",
+                path.display()
+            )
+        })?,
+        (None, None) => return Ok(None),
+    };
+    let token = token.lines().next().unwrap_or_default().trim();
+    anyhow::ensure!(
+        token.len() >= 16,
+        "the bootstrap token has fewer than 16 characters: anybody could guess it"
+    );
+    Ok(Some(secrets::hash(token)))
+}

@@ -1,0 +1,300 @@
+//! Letting storage nodes in: registration over HTTP, then `hello` and `heartbeat` over libp2p.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use proto::{
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, MicroCredits, NetworkContext,
+    NodeActivity, NodeId, PeerId, Registration, Signature,
+};
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use super::fleet::{Live, Member, NewMember, Standing};
+use super::{App, secrets};
+use crate::clock;
+use crate::config::Admission;
+use crate::db;
+use crate::db::nodes::Node;
+use crate::domain::ids::{UserId, uuid_v7};
+use crate::domain::names::{NodeName, Region};
+use crate::domain::node::{NetworkPrefix, NodeState};
+
+const NONCE_TTL: Duration = Duration::from_secs(300);
+
+/// How long an admission token waits for its node.
+const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("the nonce was not handed out, was used before, or has expired")]
+    BadNonce,
+    #[error("the signature was not made by the key of this peer id over these values")]
+    BadSignature,
+    #[error("this network admits nodes by token only")]
+    TokenRequired,
+    #[error("the admission token is not valid, has expired, or belongs to another node")]
+    BadToken,
+    #[error("this peer id is not on the network's allow-list")]
+    NotAllowed,
+    #[error("this node was disqualified: {0}")]
+    Disqualified(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// A single-use number, good for five minutes.
+pub async fn hand_out_nonce(app: &App) -> sqlx::Result<([u8; 32], Timestamp)> {
+    let mut nonce = [0; 32];
+    clock::rng().fill_bytes(&mut nonce);
+    let expires_at = after(NONCE_TTL);
+    let mut connection = app.db.acquire().await?;
+    db::nodes::insert_nonce(&mut connection, &nonce, expires_at).await?;
+    Ok((nonce, expires_at))
+}
+
+/// What a node asks to be registered as.
+#[derive(Debug)]
+pub struct RegisterRequest {
+    pub peer_id: PeerId,
+    pub name: NodeName,
+    pub region: Option<Region>,
+    pub capacity_bytes: u64,
+    pub nonce: [u8; 32],
+    pub signature: Signature,
+    pub token: Option<Zeroizing<String>>,
+}
+
+#[derive(Debug)]
+pub struct Registered {
+    pub node_id: NodeId,
+    pub api_key: Zeroizing<String>,
+    pub state: NodeState,
+}
+
+/// Registers a node that proves to own its key. The same peer id gives the same node and a new API
+/// key; the old one is void.
+pub async fn register(app: &App, request: &RegisterRequest) -> Result<Registered, RegisterError> {
+    let mut transaction = app.db.begin().await?;
+    if !db::nodes::use_nonce(&mut transaction, &request.nonce).await? {
+        return Err(RegisterError::BadNonce);
+    }
+    let statement = Registration {
+        context: NetworkContext {
+            network_id: app.keys.network_id,
+            peer_id: request.peer_id,
+        },
+        nonce: request.nonce,
+        name: request.name.as_str().to_owned(),
+        capacity_bytes: request.capacity_bytes,
+    };
+    statement
+        .verify(&request.signature)
+        .map_err(|_| RegisterError::BadSignature)?;
+    let token_hash = request.token.as_deref().map(|token| secrets::hash(token));
+    let admitted = admit(app, &mut transaction, request, token_hash.as_ref()).await?;
+
+    let api_key = secrets::generate("fsnn", &mut clock::rng());
+    let node = db::nodes::NewNode {
+        id: NodeId::from_uuid(uuid_v7(clock::now(), &mut clock::rng())),
+        peer_id: request.peer_id,
+        name: &request.name,
+        region: request.region.as_ref(),
+        capacity_bytes: i64::try_from(request.capacity_bytes).unwrap_or(i64::MAX),
+        operator: admitted.operator,
+        api_key_hash: &secrets::hash(&api_key),
+    };
+    let (node_id, state) = db::nodes::upsert(&mut transaction, &node).await?;
+    if state == NodeState::Disqualified {
+        let node = db::nodes::by_id(&mut transaction, node_id).await?;
+        let reason = node.map(|node| node.state_reason).unwrap_or_default();
+        return Err(RegisterError::Disqualified(reason));
+    }
+    db::ledger::open_node_accounts(&mut transaction, node_id).await?;
+    if let (Some(hash), true) = (&token_hash, admitted.single_use) {
+        db::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
+    }
+    transaction.commit().await?;
+    tracing::info!(%node_id, peer_id = %request.peer_id, name = %request.name, "a node registered");
+    Ok(Registered {
+        node_id,
+        api_key,
+        state,
+    })
+}
+
+struct Admitted {
+    operator: Option<UserId>,
+    /// By a token that is used up with this.
+    single_use: bool,
+}
+
+async fn admit(
+    app: &App,
+    connection: &mut sqlx::PgConnection,
+    request: &RegisterRequest,
+    token_hash: Option<&[u8; 32]>,
+) -> Result<Admitted, RegisterError> {
+    let nodes = &app.config.nodes;
+    if nodes.admission == Admission::Allowlist {
+        let peer_id = request.peer_id.to_string();
+        if !nodes.allowed_peers.contains(&peer_id) {
+            return Err(RegisterError::NotAllowed);
+        }
+    }
+    // A token names the operator, whatever the admission; it has to be good if one is given.
+    match token_hash {
+        Some(hash) if app.bootstrap_token == Some(*hash) => Ok(Admitted {
+            operator: None,
+            single_use: false,
+        }),
+        Some(hash) => {
+            let found = db::nodes::lock_token(connection, hash, &request.peer_id).await?;
+            Ok(Admitted {
+                operator: found.ok_or(RegisterError::BadToken)?,
+                single_use: true,
+            })
+        }
+        None if nodes.admission == Admission::Token => Err(RegisterError::TokenRequired),
+        None => Ok(Admitted {
+            operator: None,
+            single_use: false,
+        }),
+    }
+}
+
+/// A token that lets one node in, and makes `operator` its operator.
+pub async fn create_token(
+    connection: &mut sqlx::PgConnection,
+    operator: Option<UserId>,
+) -> sqlx::Result<(Zeroizing<String>, Timestamp)> {
+    let token = secrets::generate("fsnt", &mut clock::rng());
+    let expires_at = after(TOKEN_TTL);
+    db::nodes::insert_token(connection, &secrets::hash(&token), operator, expires_at).await?;
+    Ok((token, expires_at))
+}
+
+/// `hello`: the first exchange on a connection. The peer id was proven by the connection; here it is
+/// matched with what was registered.
+pub async fn hello(
+    app: &App,
+    peer: PeerId,
+    prefix: Option<NetworkPrefix>,
+    report: HelloReport,
+) -> sqlx::Result<HelloAnswer> {
+    let mut connection = app.db.acquire().await?;
+    let node = db::nodes::by_id(&mut connection, report.node_id).await?;
+    let rejection = match &node {
+        Some(node) if node.peer_id != peer => Some(
+            "this node id was registered with another identity key: run `storage-node init` again"
+                .to_owned(),
+        ),
+        Some(node) if node.state == NodeState::Disqualified => {
+            Some(format!("this node was disqualified: {}", node.state_reason))
+        }
+        Some(_) => None,
+        None => Some("this node is not registered here: run `storage-node init` again".to_owned()),
+    };
+    if let (None, Some(node)) = (&rejection, node) {
+        db::nodes::record_software(&mut connection, node.id, &report.software).await?;
+        drop(connection);
+        let activity = if report.draining {
+            NodeActivity::Draining
+        } else {
+            NodeActivity::Running
+        };
+        let heartbeat = HeartbeatReport {
+            capacity_bytes: report.capacity_bytes,
+            used_bytes: report.used_bytes,
+            free_bytes: report.free_bytes,
+            blob_count: report.blob_count,
+            activity,
+        };
+        tracing::info!(node_id = %node.id, name = node.name, %peer, "a node is online");
+        admit_to_fleet(app, &node, prefix, &heartbeat);
+    }
+    Ok(HelloAnswer {
+        rejection,
+        network_serial: app.document.get().serial,
+    })
+}
+
+fn admit_to_fleet(
+    app: &App,
+    node: &Node,
+    prefix: Option<NetworkPrefix>,
+    report: &HeartbeatReport,
+) -> Arc<Member> {
+    let member = app.fleet.admit(NewMember {
+        node_id: node.id,
+        peer_id: node.peer_id,
+        operator: node.operator.map(|id| id.as_uuid()),
+        region: node.region.clone(),
+        standing: Standing {
+            state: node.state,
+            state_reason: node.state_reason.clone(),
+            earned: MicroCredits::ZERO, // until the liveness worker has looked
+        },
+        live: Live {
+            activity: report.activity,
+            capacity_bytes: report.capacity_bytes,
+            used_bytes: report.used_bytes,
+            free_bytes: report.free_bytes,
+            blob_count: report.blob_count,
+            prefix,
+            heard: Instant::now(),
+        },
+    });
+    app.purge_nudge.notify_one();
+    member
+}
+
+/// `heartbeat`: what the node reports is kept in memory and written in batches by the liveness
+/// worker. A node that this coordinator does not have among its members is let in again, as after
+/// `hello`. `None` when the peer is not registered.
+pub async fn heartbeat(
+    app: &App,
+    peer: PeerId,
+    prefix: Option<NetworkPrefix>,
+    report: HeartbeatReport,
+) -> sqlx::Result<Option<HeartbeatAnswer>> {
+    let member = match app.fleet.member_of_peer(&peer) {
+        Some(member) => {
+            app.fleet.heard(&member, |live| {
+                live.capacity_bytes = report.capacity_bytes;
+                live.used_bytes = report.used_bytes;
+                live.free_bytes = report.free_bytes;
+                live.blob_count = report.blob_count;
+                live.activity = report.activity;
+                live.prefix = prefix.or(live.prefix);
+            });
+            member
+        }
+        None => {
+            let mut connection = app.db.acquire().await?;
+            let node = db::nodes::by_peer_id(&mut connection, &peer).await?;
+            let Some(node) = node.filter(|node| node.state != NodeState::Disqualified) else {
+                return Ok(None);
+            };
+            drop(connection);
+            admit_to_fleet(app, &node, prefix, &report)
+        }
+    };
+    let standing = member.standing();
+    Ok(Some(HeartbeatAnswer {
+        earned: standing.earned,
+        server_time_ms: u64::try_from(clock::now().as_millisecond()).unwrap_or(0),
+        state: standing.state.name().to_owned(),
+        state_reason: standing.state_reason,
+        network_serial: app.document.get().serial,
+        last_ledger_day: None,
+    }))
+}
+
+fn after(duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    clock::now()
+        .saturating_add(duration)
+        .unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,137 @@
+//! A request body cut into chunks. The pieces are slices of what the socket delivered: nothing is
+//! copied before sealing copies it into the blobs.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+
+/// One chunk's plaintext, in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct ChunkBody {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl ChunkBody {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for piece in &self.pieces {
+            hasher.update(piece);
+        }
+        hasher.finalize().into()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+}
+
+/// The body ended before it should, or the client went away.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body broke off: {0}")]
+pub struct BodyError(String);
+
+/// Reads a body chunk by chunk.
+pub struct ChunkReader<S> {
+    stream: S,
+    rest: Bytes,
+    chunk_size: usize,
+}
+
+impl<S, E> ChunkReader<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    pub fn new(stream: S, chunk_size: u32) -> Self {
+        Self {
+            stream,
+            rest: Bytes::new(),
+            chunk_size: chunk_size as usize,
+        }
+    }
+
+    /// The next chunk: full, or the last one; `None` when the body has ended.
+    pub async fn next_chunk(&mut self) -> Result<Option<ChunkBody>, BodyError> {
+        let mut chunk = ChunkBody::default();
+        while chunk.len() < self.chunk_size {
+            if self.rest.is_empty() {
+                match self.stream.next().await {
+                    Some(Ok(frame)) => self.rest = frame,
+                    Some(Err(error)) => return Err(BodyError(error.to_string())),
+                    None => break,
+                }
+            }
+            let wanted = self.chunk_size - chunk.len();
+            let piece = self.rest.split_to(wanted.min(self.rest.len()));
+            if !piece.is_empty() {
+                chunk.push(piece);
+            }
+        }
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    /// Whether anything follows the chunks that were read.
+    pub async fn has_more(&mut self) -> Result<bool, BodyError> {
+        while self.rest.is_empty() {
+            match self.stream.next().await {
+                Some(Ok(frame)) => self.rest = frame,
+                Some(Err(error)) => return Err(BodyError(error.to_string())),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_all(frames: Vec<Vec<u8>>, chunk_size: u32) -> Vec<Vec<u8>> {
+        let frames = frames.into_iter().map(|f| Ok::<_, String>(Bytes::from(f)));
+        let mut reader = ChunkReader::new(futures::stream::iter(frames), chunk_size);
+        let mut chunks = Vec::new();
+        futures::executor::block_on(async {
+            while let Some(chunk) = reader.next_chunk().await.unwrap() {
+                chunks.push(chunk.pieces().concat());
+            }
+        });
+        chunks
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_body_arrives_its_chunks_are_the_same(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
+            chunk_size in 1u32..40,
+        ) {
+            let whole = frames.concat();
+            let expected: Vec<Vec<u8>> =
+                whole.chunks(chunk_size as usize).map(<[u8]>::to_vec).collect();
+            prop_assert_eq!(read_all(frames, chunk_size), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_an_error_and_not_a_short_chunk() {
+        let frames = [Ok(Bytes::from_static(b"abc")), Err("gone")];
+        let mut reader = ChunkReader::new(futures::stream::iter(frames), 10);
+        assert!(futures::executor::block_on(reader.next_chunk()).is_err());
+    }
+}

@@ -1,0 +1,248 @@
+//! One chunk onto its nodes: place, seal once for each replica, send to all at the same time.
+//!
+//! A node that fails is replaced at once, one that is slower than the fleet's 95th percentile is
+//! raced against another; each replacement is sealed afresh. What may have been stored in vain is
+//! returned to be purged: a store whose outcome is unknown is not a store undone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use proto::{BlobId, NodeId, SignedReceipt};
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use super::body::ChunkBody;
+use crate::app::App;
+use crate::app::crypto_pool::TaskLost;
+use crate::app::fleet::{Slot, StoreFailure};
+use crate::clock;
+use crate::db::chunks::StoredReplica;
+use crate::domain::placement::{self, FailureDomains, PlacementError};
+use crate::domain::sealing::{ChunkRef, DataKey, OpenError, Place, SEALING_OVERHEAD, SealedBlob};
+
+/// What the chunks of one upload share.
+#[derive(Debug)]
+pub struct FileKey {
+    pub data_key: DataKey,
+    pub replication: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreChunkError {
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    #[error("the chunk cannot be sealed: {0}")]
+    Sealing(#[from] OpenError),
+    #[error(transparent)]
+    TaskLost(#[from] TaskLost),
+}
+
+/// Receipts for a chunk, and what was sent in vain.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    pub replicas: Vec<StoredReplica>,
+    pub in_vain: Vec<(NodeId, BlobId)>,
+}
+
+/// Brings `replication` copies of a chunk onto different nodes, or fails without fewer.
+///
+/// In case of an error the second value tells what has to be purged all the same.
+pub async fn store_chunk(
+    app: &App,
+    key: &Arc<FileKey>,
+    place: Place,
+    body: ChunkBody,
+) -> Result<Receipts, (StoreChunkError, Vec<(NodeId, BlobId)>)> {
+    let mut round = Round {
+        app,
+        key,
+        place,
+        body: Arc::new(body),
+        rng: clock::sendable_rng(),
+        tried: HashSet::new(),
+        occupied: Vec::new(),
+        sent: Vec::new(),
+        replicas: Vec::new(),
+    };
+    match round.run().await {
+        Ok(()) => Ok(Receipts {
+            in_vain: round.sent,
+            replicas: round.replicas,
+        }),
+        Err(error) => {
+            let stored = round.replicas.iter();
+            let mut in_vain: Vec<_> = stored.map(|r| (r.node_id, r.blob_id)).collect();
+            in_vain.append(&mut round.sent);
+            Err((error, in_vain))
+        }
+    }
+}
+
+struct Round<'a> {
+    app: &'a App,
+    key: &'a Arc<FileKey>,
+    place: Place,
+    body: Arc<ChunkBody>,
+    rng: StdRng,
+    /// Nodes that have the chunk, are getting it, or failed to take it.
+    tried: HashSet<NodeId>,
+    /// The domains of those that have it or are getting it.
+    occupied: Vec<(NodeId, FailureDomains)>,
+    /// Sent, and neither acknowledged nor surely refused.
+    sent: Vec<(NodeId, BlobId)>,
+    replicas: Vec<StoredReplica>,
+}
+
+/// A node that failed is asked again, once nobody else is left, after this pause.
+const SECOND_CHANCE_PAUSE: Duration = Duration::from_millis(100);
+
+impl<'a> Round<'a> {
+    async fn run(&mut self) -> Result<(), StoreChunkError> {
+        let wanted = self.key.replication as usize;
+        let deadline = Instant::now() + self.app.config.placement.patience;
+        let mut running = FuturesUnordered::new();
+        let mut hedge_delay = self.app.fleet.store_hedge_delay();
+        let mut hedge_at = Instant::now() + hedge_delay;
+        while self.replicas.len() < wanted {
+            let late = wanted - self.replicas.len();
+            if running.is_empty() {
+                let patience = deadline.saturating_duration_since(Instant::now());
+                running.extend(self.send_to_new_nodes(late, patience).await?);
+            }
+            let room_for_more = tokio::select! {
+                Some(sent) = running.next() => {
+                    let stored = self.note(sent);
+                    if !stored && running.is_empty() {
+                        self.give_second_chances(deadline).await;
+                    }
+                    usize::from(!stored)
+                }
+                () = tokio::time::sleep_until(hedge_at) => {
+                    hedge_delay *= 2;
+                    hedge_at = Instant::now() + hedge_delay;
+                    self.app.metrics.hedged_stores.inc_by(late as u64);
+                    late
+                }
+            };
+            // Without another node those that are on their way may still make it.
+            if room_for_more > 0 && !running.is_empty() {
+                match self.send_to_new_nodes(room_for_more, Duration::ZERO).await {
+                    Ok(sends) => running.extend(sends),
+                    Err(StoreChunkError::Placement(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Places, seals and sends `count` further copies.
+    async fn send_to_new_nodes(
+        &mut self,
+        count: usize,
+        patience: Duration,
+    ) -> Result<Vec<impl Future<Output = Sent> + use<'a>>, StoreChunkError> {
+        let slots = self.slots(count, patience).await?;
+        let (key, body) = (Arc::clone(self.key), Arc::clone(&self.body));
+        let (chunk, count) = (self.place.chunk, slots.len());
+        let sealed = self.app.crypto.run(move || seal(&key, chunk, &body, count));
+        let mut sends = Vec::with_capacity(count);
+        for (slot, blob) in slots.into_iter().zip(sealed.await??) {
+            let master = self.app.keys.master();
+            let locator = master.seal_locator(&self.place, &mut self.rng)?;
+            let (fleet, blob_id) = (&self.app.fleet, blob.blob_id);
+            self.sent.push((slot.member.node_id, blob_id));
+            sends.push(async move {
+                let outcome = fleet.store(&slot, blob, locator).await;
+                (slot, blob_id, outcome)
+            });
+        }
+        Ok(sends)
+    }
+
+    /// Places on nodes that do not have the chunk.
+    async fn slots(
+        &mut self,
+        count: usize,
+        patience: Duration,
+    ) -> Result<Vec<Slot>, PlacementError> {
+        let occupied: Vec<_> = self
+            .occupied
+            .iter()
+            .map(|(_, domains)| domains.clone())
+            .collect();
+        let request = placement::Request {
+            count,
+            replication: self.key.replication as usize,
+            blob_bytes: (self.body.len() + SEALING_OVERHEAD) as u64,
+            distinct_domains: self.app.config.placement.distinct_domains,
+            excluded: &self.tried,
+            occupied: &occupied,
+        };
+        let fleet = &self.app.fleet;
+        let slots = fleet
+            .place_patiently(&request, &mut self.rng, patience)
+            .await?;
+        for slot in &slots {
+            self.tried.insert(slot.member.node_id);
+            self.occupied
+                .push((slot.member.node_id, slot.member.domains()));
+        }
+        Ok(slots)
+    }
+
+    /// Takes down how a store ended; `true` when it brought a receipt.
+    fn note(&mut self, (slot, blob_id, outcome): Sent) -> bool {
+        let node_id = slot.member.node_id;
+        match outcome {
+            Ok(receipt) => {
+                self.sent.retain(|sent| *sent != (node_id, blob_id));
+                self.replicas.push(StoredReplica {
+                    node_id,
+                    blob_id,
+                    receipt,
+                });
+                true
+            }
+            Err(failure) => {
+                tracing::debug!(%node_id, %blob_id, %failure, "a store failed");
+                self.app.metrics.store_failures.inc();
+                self.occupied.retain(|(node, _)| *node != node_id);
+                if !failure.outcome_unknown() {
+                    self.sent.retain(|sent| *sent != (node_id, blob_id));
+                }
+                false
+            }
+        }
+    }
+
+    /// Forgets which nodes failed, so that one that is back by now can take the chunk after all.
+    async fn give_second_chances(&mut self, deadline: Instant) {
+        if Instant::now() + SECOND_CHANCE_PAUSE < deadline {
+            tokio::time::sleep(SECOND_CHANCE_PAUSE).await;
+            self.tried = self
+                .replicas
+                .iter()
+                .map(|replica| replica.node_id)
+                .collect();
+        }
+    }
+}
+
+fn seal(
+    key: &FileKey,
+    chunk: ChunkRef,
+    body: &ChunkBody,
+    count: usize,
+) -> Result<Vec<SealedBlob>, OpenError> {
+    let mut rng = clock::rng();
+    (0..count)
+        .map(|_| key.data_key.seal(chunk, body.pieces(), &mut rng))
+        .collect()
+}
+
+/// How one store ended.
+type Sent = (Slot, BlobId, Result<SignedReceipt, StoreFailure>);

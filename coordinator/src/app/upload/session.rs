@@ -1,0 +1,515 @@
+//! The three steps: open a session and hold its price, take chunks, make the file visible.
+
+use std::sync::Arc;
+
+use futures::Stream;
+use jiff::{SignedDuration, Timestamp};
+use proto::MicroCredits;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::body::ChunkReader;
+use super::chunk::{FileKey, store_chunk};
+use super::commit::UNKNOWN_OUTCOME_DELAY;
+use super::{AcceptedChunk, InVain, Received, Session, UploadError};
+use crate::app::App;
+use crate::app::ledger::{self, Movement};
+use crate::clock;
+use crate::db;
+use crate::db::chunks::StoredChunk;
+use crate::db::files::File;
+use crate::db::uploads::{Upload, UploadState};
+use crate::domain::chunking::{ChunkLayout, MAX_CHUNKS};
+use crate::domain::ids::{FileId, UploadId, UserId, uuid_v7};
+use crate::domain::ledger::{Account, TransferKind};
+use crate::domain::money::MONTH_SECONDS;
+use crate::domain::names::{ContentType, Filename};
+use crate::domain::sealing::{ChunkRef, DataKey, Place};
+
+/// Indices that are named when chunks are missing.
+pub const MISSING_NAMED: i64 = 1000;
+
+/// What a client asks for when it begins.
+#[derive(Debug, Clone)]
+pub struct UploadRequest {
+    pub user_id: UserId,
+    pub filename: Filename,
+    pub content_type: ContentType,
+    /// `None` for a body whose length is not known before its end.
+    pub size_bytes: Option<u64>,
+    pub idempotency_key: Option<String>,
+}
+
+impl UploadRequest {
+    /// Tells a repeated request from another one under the same key.
+    fn digest(&self) -> [u8; 32] {
+        let fields = json!([
+            self.filename.as_str(),
+            self.content_type.as_str(),
+            self.size_bytes
+        ]);
+        *blake3::hash(fields.to_string().as_bytes()).as_bytes()
+    }
+}
+
+/// A session, and whether it is an earlier one that this request repeats.
+#[derive(Debug, Clone)]
+pub enum Begun {
+    New(Session, Arc<FileKey>),
+    Before(Upload),
+}
+
+/// Opens a session: file row, wrapped data key, and the hold of its price, in one transaction.
+///
+/// A body of unknown length holds `first_hold_bytes` for now.
+pub async fn begin(
+    app: &App,
+    request: &UploadRequest,
+    first_hold_bytes: u64,
+) -> Result<Begun, UploadError> {
+    let chunk_size = app.config.uploads.chunk_size.as_u64() as u32;
+    let limit_bytes = max_file_size(app, chunk_size);
+    if request.size_bytes.is_some_and(|size| size > limit_bytes) {
+        return Err(UploadError::TooLarge { limit_bytes });
+    }
+    if let Some(upload) = earlier(app, request).await? {
+        return Ok(Begun::Before(upload));
+    }
+    let replication = app.config.placement.replicas;
+    let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
+    let placement = &app.config.placement;
+    app.fleet
+        .check_room(
+            held_bytes,
+            replication,
+            placement.patience,
+            &mut clock::sendable_rng(),
+        )
+        .await?;
+
+    let (now, mut rng) = (clock::now(), clock::sendable_rng());
+    let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
+    let upload_id = UploadId::from_uuid(uuid_v7(now, &mut rng));
+    let data_key = DataKey::generate(&mut rng);
+    let master = app.keys.master();
+    let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
+    let price = app.config.money.price_per_gb_month;
+    let cost = price.first_month(held_bytes, replication)?;
+    let ttl =
+        SignedDuration::try_from(app.config.uploads.session_ttl).unwrap_or(SignedDuration::MAX);
+    let expires_at = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
+
+    let mut transaction = app.db.begin().await?;
+    let limit = app.config.uploads.max_files_per_user;
+    if !db::users::add_file(&mut transaction, request.user_id, limit).await? {
+        return Err(UploadError::TooManyFiles { limit });
+    }
+    let file = db::files::NewFile {
+        id: file_id,
+        user_id: request.user_id,
+        filename: &request.filename,
+        content_type: &request.content_type,
+        size_bytes: request.size_bytes,
+        chunk_size,
+        replication,
+        master_key_id: master.id(),
+        wrapped_key: &wrapped,
+    };
+    db::files::insert(&mut transaction, &file).await?;
+    let upload = db::uploads::NewUpload {
+        id: upload_id,
+        file_id,
+        user_id: request.user_id,
+        hold: cost,
+        idempotency_key: request.idempotency_key.as_deref(),
+        request_digest: &request.digest(),
+        expires_at,
+    };
+    match db::uploads::insert(&mut transaction, &upload).await {
+        Err(error) if is_unique_violation(&error) => {
+            // Somebody else began under the same key at this moment.
+            drop(transaction);
+            let upload = earlier(app, request)
+                .await?
+                .ok_or(UploadError::InProgress)?;
+            return Ok(Begun::Before(upload));
+        }
+        inserted => inserted?,
+    }
+    hold(
+        app,
+        &mut transaction,
+        upload_id,
+        request.user_id,
+        MicroCredits::ZERO,
+        cost,
+    )
+    .await?;
+    transaction.commit().await?;
+
+    let session = Session {
+        upload_id,
+        file_id,
+        chunk_size,
+        chunk_count: request
+            .size_bytes
+            .map(|size| ChunkLayout::new(size, chunk_size).chunk_count()),
+        cost,
+        expires_at,
+    };
+    let key = FileKey {
+        data_key,
+        replication,
+    };
+    Ok(Begun::New(session, Arc::new(key)))
+}
+
+pub(super) fn max_file_size(app: &App, chunk_size: u32) -> u64 {
+    let by_count = MAX_CHUNKS * u64::from(chunk_size);
+    app.config.uploads.max_file_size.as_u64().min(by_count)
+}
+
+/// The session that a repeated request means.
+async fn earlier(app: &App, request: &UploadRequest) -> Result<Option<Upload>, UploadError> {
+    let Some(key) = &request.idempotency_key else {
+        return Ok(None);
+    };
+    let mut connection = app.db.acquire().await?;
+    let upload = db::uploads::by_idempotency_key(&mut connection, request.user_id, key).await?;
+    match upload {
+        Some(upload) if upload.request_digest != request.digest() => Err(UploadError::KeyReused),
+        upload => Ok(upload),
+    }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Raises what is held for an upload from `held` to `target`. Before its first purchase an account
+/// may cover a shortfall from its trial allowance.
+pub(super) async fn hold(
+    app: &App,
+    connection: &mut PgConnection,
+    upload_id: UploadId,
+    user: UserId,
+    held: MicroCredits,
+    target: MicroCredits,
+) -> Result<(), UploadError> {
+    let amount = target.checked_sub(held).unwrap_or(MicroCredits::ZERO);
+    if !amount.is_positive() {
+        return Ok(());
+    }
+    let available = db::ledger::lock_available(connection, user).await?;
+    let shortfall = amount.checked_sub(available).unwrap_or(MicroCredits::ZERO);
+    let cause = json!({"upload_id": upload_id});
+    if shortfall.is_positive() {
+        let limit = MicroCredits::new(i64::from(app.config.money.trial_microcredits));
+        if !db::users::use_trial(connection, user, shortfall, limit).await? {
+            return Err(UploadError::PaymentRequired {
+                cost: amount,
+                available,
+            });
+        }
+        let trial = Movement {
+            kind: TransferKind::Trial,
+            key: format!("trial:{upload_id}:{target}"),
+            cause: &cause,
+            entries: &[
+                (Account::INCOME, -shortfall),
+                (Account::available(user), shortfall),
+            ],
+        };
+        ledger::post(connection, trial).await?;
+    }
+    let hold = Movement {
+        kind: TransferKind::Hold,
+        key: format!("hold:{upload_id}:{target}"),
+        cause: &cause,
+        entries: &[
+            (Account::available(user), -amount),
+            (Account::upload_hold(user), amount),
+        ],
+    };
+    ledger::post(connection, hold).await?;
+    Ok(())
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub upload: Upload,
+    pub layout: Option<ChunkLayout>,
+    pub missing_count: u64,
+    pub missing: Vec<u32>,
+    /// Of the chunks that are there, from the asked index on.
+    pub chunks: Vec<(u32, Option<[u8; 32]>)>,
+}
+
+/// Chunk digests that one status answer carries.
+pub const STATUS_PAGE: i64 = 1000;
+
+pub async fn status(
+    app: &App,
+    user: UserId,
+    id: UploadId,
+    from_index: u32,
+) -> Result<Status, UploadError> {
+    let mut connection = app.db.acquire().await?;
+    let upload = db::uploads::by_id(&mut connection, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let file = db::files::uploading(&mut connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout();
+    let (missing_count, missing) = match layout {
+        Some(layout) if upload.state == UploadState::Open => {
+            let count = layout.chunk_count() as u32;
+            db::chunks::missing(&mut connection, file.id, count, MISSING_NAMED).await?
+        }
+        _ => (0, Vec::new()),
+    };
+    let chunks = db::chunks::digests(&mut connection, file.id, from_index, STATUS_PAGE).await?;
+    Ok(Status {
+        upload,
+        layout,
+        missing_count,
+        missing,
+        chunks,
+    })
+}
+
+/// Takes one chunk of an open session. Sent again, the last content wins.
+pub async fn put_chunk<S, E>(
+    app: &App,
+    user: UserId,
+    id: UploadId,
+    index: u32,
+    body: S,
+) -> Result<AcceptedChunk, UploadError>
+where
+    S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let (upload, file, key) = open_session(app, user, id).await?;
+    let chunk_count = file
+        .layout()
+        .map_or(MAX_CHUNKS, |layout| layout.chunk_count());
+    let expected = match file.layout() {
+        Some(layout) => layout.chunk_len(u64::from(index)),
+        None => None, // a streaming request brings its chunks itself
+    };
+    let expected = expected.ok_or(UploadError::IndexOutOfRange { index, chunk_count })?;
+
+    let memory = u64::from(expected) * u64::from(key.replication + 1);
+    let share = app.upload_memory.reserve(memory).await;
+    let mut reader = ChunkReader::new(body, expected);
+    let chunk = reader.next_chunk().await?.unwrap_or_default();
+    let wrong = |received| UploadError::WrongLength {
+        index,
+        expected,
+        received,
+    };
+    if chunk.len() < expected as usize {
+        return Err(wrong(Received::Exactly(chunk.len())));
+    }
+    if reader.has_more().await? {
+        return Err(wrong(Received::MoreThan(expected as usize)));
+    }
+
+    let place = Place {
+        chunk: ChunkRef {
+            file_id: upload.file_id,
+            index,
+        },
+        version: app.versions.next(),
+    };
+    let digest = {
+        let chunk = chunk.clone();
+        app.crypto.run(move || chunk.sha256())
+    };
+    let (receipts, sha256) = tokio::join!(store_chunk(app, &key, place, chunk), digest);
+    drop(share);
+    let receipts = match receipts {
+        Ok(receipts) => receipts,
+        Err((error, in_vain)) => {
+            purge_in_vain(app, &in_vain).await;
+            return Err(error.into());
+        }
+    };
+    let sha256 = sha256?;
+    let stored = StoredChunk {
+        file_id: upload.file_id,
+        index,
+        version: place.version,
+        size_bytes: expected,
+        sha256: Some(sha256),
+        replicas: receipts.replicas,
+    };
+    app.committer.commit(id, stored, receipts.in_vain).await?;
+    Ok(AcceptedChunk {
+        index,
+        size_bytes: expected,
+        sha256,
+        replicas: key.replication,
+    })
+}
+
+/// What a failed chunk may have left on nodes is purged; if the database is away too, reconciling
+/// finds it.
+pub(super) async fn purge_in_vain(app: &App, in_vain: &InVain) {
+    let enqueue = async {
+        let mut connection = app.db.acquire().await?;
+        db::purges::enqueue(&mut connection, in_vain, UNKNOWN_OUTCOME_DELAY).await
+    };
+    if let Err(error) = enqueue.await {
+        tracing::warn!(%error, blobs = in_vain.len(), "left blobs behind that no row names");
+    }
+}
+
+async fn open_session(
+    app: &App,
+    user: UserId,
+    id: UploadId,
+) -> Result<(Upload, db::files::UploadingFile, Arc<FileKey>), UploadError> {
+    let mut connection = app.db.acquire().await?;
+    let upload = db::uploads::by_id(&mut connection, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state != UploadState::Open {
+        return Err(UploadError::Closed);
+    }
+    if upload.expired {
+        return Err(UploadError::Expired(upload.expires_at));
+    }
+    let file = db::files::uploading(&mut connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let (master_id, wrapped) = db::files::wrapped_key(&mut connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let master = app.keys.master_by_id(&master_id).ok_or_else(|| {
+        UploadError::Internal(format!(
+            "master key {master_id} is not loaded: restart to load it"
+        ))
+    })?;
+    let key = FileKey {
+        data_key: master.unwrap(upload.file_id, &wrapped)?,
+        replication: file.replication,
+    };
+    Ok((upload, file, Arc::new(key)))
+}
+
+/// Checks that every chunk has its receipts, moves the price to escrow and makes the file visible,
+/// in one transaction. Repeated, it returns the same file.
+pub async fn complete(app: &App, user: UserId, id: UploadId) -> Result<File, UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let upload = db::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state == UploadState::Open {
+        if upload.expired {
+            return Err(UploadError::Expired(upload.expires_at));
+        }
+        finish(app, &mut transaction, &upload).await?;
+    }
+    let file = db::files::by_id(&mut transaction, upload.file_id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    transaction.commit().await?;
+    Ok(file)
+}
+
+async fn finish(
+    app: &App,
+    connection: &mut PgConnection,
+    upload: &Upload,
+) -> Result<(), UploadError> {
+    let file = db::files::uploading(connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout().ok_or(UploadError::InProgress)?;
+    let chunk_count = layout.chunk_count() as u32;
+    let (count, first) =
+        db::chunks::missing(connection, file.id, chunk_count, MISSING_NAMED).await?;
+    if count > 0 {
+        return Err(UploadError::ChunksMissing { count, first });
+    }
+    if !db::chunks::all_have_receipts(connection, file.id, file.replication).await? {
+        let text = "a chunk has lost a replica since it was sent: send it again";
+        return Err(UploadError::Internal(text.to_owned()));
+    }
+    let price = app.config.money.price_per_gb_month;
+    let cost = price
+        .first_month(layout.size_bytes, file.replication)?
+        .min(upload.hold);
+    let rest = upload.hold.checked_sub(cost).unwrap_or(MicroCredits::ZERO);
+    let charge = Movement {
+        kind: TransferKind::Charge,
+        key: format!("charge:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
+        entries: &[
+            (Account::upload_hold(upload.user_id), -upload.hold),
+            (Account::escrow(upload.user_id), cost),
+            (Account::available(upload.user_id), rest),
+        ],
+    };
+    ledger::post(connection, charge).await?;
+    let month = SignedDuration::from_secs(MONTH_SECONDS as i64);
+    let paid_until = clock::now().saturating_add(month).unwrap_or(Timestamp::MAX);
+    db::files::mark_ready(connection, file.id, cost, paid_until).await?;
+    db::uploads::mark_completed(connection, upload.id).await?;
+    Ok(())
+}
+
+/// Gives an unfinished upload up: credits come back, blobs are purged.
+pub async fn abort(app: &App, user: UserId, id: UploadId) -> Result<(), UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let upload = db::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state != UploadState::Open {
+        return Err(UploadError::Closed);
+    }
+    discard(&mut transaction, &upload, "aborted").await?;
+    transaction.commit().await?;
+    app.purge_nudge.notify_one();
+    Ok(())
+}
+
+/// Ends one session whose time is up; `false` when there is none.
+pub async fn expire_one(app: &App) -> Result<bool, UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let Some(upload) = db::uploads::lock_one_expired(&mut transaction).await? else {
+        return Ok(false);
+    };
+    discard(&mut transaction, &upload, "expired").await?;
+    transaction.commit().await?;
+    app.purge_nudge.notify_one();
+    tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
+    Ok(true)
+}
+
+async fn discard(
+    connection: &mut PgConnection,
+    upload: &Upload,
+    reason: &str,
+) -> Result<(), UploadError> {
+    let release = Movement {
+        kind: TransferKind::Release,
+        key: format!("release:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "reason": reason}),
+        entries: &[
+            (Account::upload_hold(upload.user_id), -upload.hold),
+            (Account::available(upload.user_id), upload.hold),
+        ],
+    };
+    ledger::post(connection, release).await?;
+    db::purges::enqueue_file(connection, upload.file_id).await?;
+    db::files::delete(connection, upload.file_id).await?;
+    db::users::remove_file(connection, upload.user_id).await?;
+    Ok(())
+}

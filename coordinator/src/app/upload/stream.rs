@@ -1,0 +1,231 @@
+//! A whole file in one request: the same session, its chunks read from one body. A window of them
+//! is on its way at a time; when nodes or memory are short, the client's socket waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use proto::MicroCredits;
+use tokio::task::JoinSet;
+
+use super::body::{ChunkBody, ChunkReader};
+use super::chunk::{FileKey, store_chunk};
+use super::session::{self, Begun, UploadRequest};
+use super::{Session, UploadError};
+use crate::app::App;
+use crate::db;
+use crate::db::chunks::StoredChunk;
+use crate::db::files::File;
+use crate::db::uploads::UploadState;
+use crate::domain::chunking::ChunkLayout;
+use crate::domain::sealing::{ChunkRef, Place};
+
+/// A body of unknown length first holds the price of this much, then of twice what it has become.
+const FIRST_HOLD_BYTES: u64 = 1 << 20;
+
+/// Stores a file, or leaves nothing behind: on any error the session is aborted.
+///
+/// Runs as a task of its own, so that a client that disappears ends the upload in an orderly way.
+pub async fn upload<S, E>(
+    app: Arc<App>,
+    request: UploadRequest,
+    body: S,
+) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let task = tokio::spawn(run(app, request, body));
+    task.await
+        .unwrap_or_else(|error| Err(UploadError::Internal(error.to_string())))
+}
+
+async fn run<S, E>(app: Arc<App>, request: UploadRequest, body: S) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: std::fmt::Display,
+{
+    let user = request.user_id;
+    let (session, key) = match session::begin(&app, &request, FIRST_HOLD_BYTES).await? {
+        Begun::New(session, key) => (session, key),
+        Begun::Before(upload) if upload.state == UploadState::Completed => {
+            return session::complete(&app, user, upload.id).await;
+        }
+        Begun::Before(_) => return Err(UploadError::InProgress),
+    };
+    let id = session.upload_id;
+    let transfer = Transfer {
+        app: &app,
+        request: &request,
+        held: session.cost,
+        session,
+        key,
+        chunks: JoinSet::new(),
+        bytes: 0,
+    };
+    let outcome = match transfer.run(body).await {
+        Ok(()) => session::complete(&app, user, id).await,
+        Err(error) => Err(error),
+    };
+    if outcome.is_err()
+        && let Err(error) = session::abort(&app, user, id).await
+    {
+        tracing::warn!(upload_id = %id, %error, "a failed upload could not be aborted; it expires");
+    }
+    outcome
+}
+
+struct Transfer<'a> {
+    app: &'a Arc<App>,
+    request: &'a UploadRequest,
+    session: Session,
+    key: Arc<FileKey>,
+    held: MicroCredits,
+    chunks: JoinSet<Result<(), UploadError>>,
+    bytes: u64,
+}
+
+impl Transfer<'_> {
+    /// On an error the chunks that are on their way are still waited for: what they leave on nodes
+    /// has rows then, and is purged with the session.
+    async fn run<S, E>(mut self, body: S) -> Result<(), UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
+        let outcome = self.send_all(body).await;
+        while self.chunks.join_next().await.is_some() {}
+        outcome
+    }
+
+    async fn send_all<S, E>(&mut self, body: S) -> Result<(), UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
+        let chunk_size = self.session.chunk_size;
+        let limit_bytes = session::max_file_size(self.app, chunk_size);
+        let memory = u64::from(chunk_size) * u64::from(self.key.replication + 1);
+        let mut reader = ChunkReader::new(body, chunk_size);
+        for index in 0.. {
+            while self.chunks.len() >= self.app.config.uploads.window {
+                self.join_one().await?;
+            }
+            let share = self.app.upload_memory.reserve(memory).await;
+            let Some(chunk) = reader.next_chunk().await? else {
+                break;
+            };
+            self.bytes += chunk.len() as u64;
+            if self.bytes > limit_bytes {
+                return Err(UploadError::TooLarge { limit_bytes });
+            }
+            self.hold_enough().await?;
+            let work = store(
+                Arc::clone(self.app),
+                self.session.clone(),
+                Arc::clone(&self.key),
+                index,
+                chunk,
+            );
+            self.chunks.spawn(async move {
+                let outcome = work.await;
+                drop(share);
+                outcome
+            });
+        }
+        while !self.chunks.is_empty() {
+            self.join_one().await?;
+        }
+        self.settle_length().await
+    }
+
+    async fn join_one(&mut self) -> Result<(), UploadError> {
+        match self.chunks.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => Err(UploadError::Internal(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// A body of unknown length holds credits step by step: twice what it needs, or, where the
+    /// account does not have that, what it needs.
+    async fn hold_enough(&mut self) -> Result<(), UploadError> {
+        if self.request.size_bytes.is_some() {
+            return Ok(());
+        }
+        let price = self.app.config.money.price_per_gb_month;
+        let needed = price.first_month(self.bytes, self.key.replication)?;
+        if needed <= self.held {
+            return Ok(());
+        }
+        let generous = price.first_month(self.bytes.saturating_mul(2), self.key.replication)?;
+        match self.hold(generous).await {
+            Err(UploadError::PaymentRequired { .. }) => self.hold(needed).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn hold(&mut self, target: MicroCredits) -> Result<(), UploadError> {
+        let (id, user) = (self.session.upload_id, self.request.user_id);
+        let mut transaction = self.app.db.begin().await?;
+        db::uploads::lock(&mut transaction, id, user)
+            .await?
+            .ok_or(UploadError::NotFound)?;
+        session::hold(self.app, &mut transaction, id, user, self.held, target).await?;
+        db::uploads::raise_hold(&mut transaction, id, target).await?;
+        transaction.commit().await?;
+        self.held = target;
+        Ok(())
+    }
+
+    /// What was announced has to be what came; what was not announced is known now.
+    async fn settle_length(&mut self) -> Result<(), UploadError> {
+        if let Some(announced) = self.request.size_bytes {
+            if announced == self.bytes {
+                return Ok(());
+            }
+            let text = format!("{announced} bytes were announced and {} came", self.bytes);
+            return Err(UploadError::Internal(text));
+        }
+        let mut connection = self.app.db.acquire().await?;
+        let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
+        db::files::set_layout(&mut connection, self.session.file_id, layout).await?;
+        Ok(())
+    }
+}
+
+async fn store(
+    app: Arc<App>,
+    session: Session,
+    key: Arc<FileKey>,
+    index: u32,
+    body: ChunkBody,
+) -> Result<(), UploadError> {
+    let place = Place {
+        chunk: ChunkRef {
+            file_id: session.file_id,
+            index,
+        },
+        version: app.versions.next(),
+    };
+    let size_bytes = body.len() as u32;
+    let receipts = match store_chunk(&app, &key, place, body).await {
+        Ok(receipts) => receipts,
+        Err((error, in_vain)) => {
+            session::purge_in_vain(&app, &in_vain).await;
+            return Err(error.into());
+        }
+    };
+    let stored = StoredChunk {
+        file_id: session.file_id,
+        index,
+        version: place.version,
+        size_bytes,
+        sha256: None,
+        replicas: receipts.replicas,
+    };
+    app.committer
+        .commit(session.upload_id, stored, receipts.in_vain)
+        .await?;
+    Ok(())
+}

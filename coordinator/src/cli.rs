@@ -1,0 +1,224 @@
+//! The command line: what can be said, and what each command does.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use sqlx::PgPool;
+
+use crate::app::nodes;
+use crate::config::Config;
+use crate::db;
+use crate::db::users::Role;
+use crate::{log, serve};
+
+/// The coordinator of a federated storage network.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Settings file (TOML); `coordinator config` prints a template.
+    #[arg(long, short, global = true, env = "FSN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Overrides one setting; may be repeated.
+    #[arg(long = "set", global = true, value_name = "TABLE.KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Settings {
+    fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.config.as_deref(), &self.overrides)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and command the fleet, until SIGTERM or Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        settings: Settings,
+        /// Do not migrate the database; fail if its schema is old.
+        #[arg(long)]
+        no_migrate: bool,
+        /// Write the addresses in use to this file (JSON) once everything is ready.
+        #[arg(long, value_name = "FILE")]
+        ready_file: Option<PathBuf>,
+    },
+    /// Bring the database schema up to date.
+    Migrate {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Look at and change what the API does not let anybody change.
+    Admin {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Print a commented settings file with every default.
+    Config {
+        /// Check this settings file (and the environment) instead.
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// List the storage nodes.
+    Nodes,
+    /// Admission tokens for storage nodes.
+    NodeToken {
+        #[command(subcommand)]
+        command: NodeTokenCommand,
+    },
+    /// Change what an account may do.
+    SetRole { email: String, role: RoleArgument },
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeTokenCommand {
+    /// Make a token that lets one node in. It is shown once.
+    Create,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArgument {
+    User,
+    Admin,
+}
+
+impl Cli {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve {
+                settings,
+                no_migrate,
+                ready_file,
+            } => {
+                let config = settings.load()?;
+                log::init(&config.log)?;
+                serve::run(config, !no_migrate, ready_file).await
+            }
+            Command::Migrate { settings } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                db::migrate(&pool).await?;
+                println!("The database schema is up to date.");
+                Ok(())
+            }
+            Command::Admin { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                db::check_schema(&pool).await?;
+                command.run(&pool).await
+            }
+            Command::Config { check: None } => {
+                print!("{}", Config::template());
+                Ok(())
+            }
+            Command::Config { check: Some(file) } => {
+                Config::load(Some(&file), &[])?;
+                println!("{} is good.", file.display());
+                Ok(())
+            }
+            Command::Completions { shell } => {
+                let mut command = Self::command();
+                clap_complete::generate(shell, &mut command, "coordinator", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn connect(config: &Config) -> anyhow::Result<PgPool> {
+    db::connect(config.database_url()?, &config.database).await
+}
+
+impl AdminCommand {
+    async fn run(self, pool: &PgPool) -> anyhow::Result<()> {
+        match self {
+            Self::Nodes => list_nodes(pool).await,
+            Self::NodeToken {
+                command: NodeTokenCommand::Create,
+            } => {
+                let mut connection = pool.acquire().await?;
+                let (token, expires_at) = nodes::create_token(&mut connection, None).await?;
+                println!("{}", token.as_str());
+                eprintln!("Good for one node until {expires_at}: storage-node init --token <it> …");
+                Ok(())
+            }
+            Self::SetRole { email, role } => {
+                let role = match role {
+                    RoleArgument::User => Role::User,
+                    RoleArgument::Admin => Role::Admin,
+                };
+                let mut connection = pool.acquire().await?;
+                if !db::users::set_role(&mut connection, &email, role).await? {
+                    bail!("nobody is registered as {email}");
+                }
+                println!("{email} is now {}.", role.name());
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn list_nodes(pool: &PgPool) -> anyhow::Result<()> {
+    const PAGE: i64 = 1000;
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "name",
+        "node id",
+        "state",
+        "used",
+        "capacity",
+        "blobs",
+        "last seen",
+    ]);
+    for column in 3..6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut after = None;
+    loop {
+        let mut connection = pool
+            .acquire()
+            .await
+            .context("the database does not answer")?;
+        let nodes = db::nodes::list(&mut connection, after, PAGE).await?;
+        let Some(last) = nodes.last() else { break };
+        after = Some(last.id);
+        for node in nodes {
+            table.add_row([
+                node.name,
+                node.id.to_string(),
+                node.state.to_string(),
+                bytesize::ByteSize(node.used_bytes).to_string(),
+                bytesize::ByteSize(node.capacity_bytes).to_string(),
+                node.blob_count.to_string(),
+                node.last_seen_at
+                    .map_or("never".to_owned(), |at| format!("{at:.0}")),
+            ]);
+        }
+    }
+    if after.is_none() {
+        println!("No node has registered yet.");
+    } else {
+        println!("{table}");
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! `chunks` and `replicas`.
+
+use proto::{BlobId, FileId, NodeId, Signature, SignedReceipt};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{corrupt, hash32};
+
+/// A chunk whose replicas all have their receipts.
+#[derive(Debug, Clone)]
+pub struct StoredChunk {
+    pub file_id: FileId,
+    pub index: u32,
+    pub version: u64,
+    pub size_bytes: u32,
+    pub sha256: Option<[u8; 32]>,
+    pub replicas: Vec<StoredReplica>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct StoredReplica {
+    pub node_id: NodeId,
+    pub blob_id: BlobId,
+    pub receipt: SignedReceipt,
+}
+
+/// The versions of those chunks that are there already.
+pub async fn existing_versions(
+    connection: &mut PgConnection,
+    chunks: &[&StoredChunk],
+) -> sqlx::Result<Vec<(FileId, u32, u64)>> {
+    let (files, indices) = keys(chunks);
+    let rows = sqlx::query!(
+        "SELECT file_id, chunk_index, version FROM chunks
+         WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))",
+        &files,
+        &indices,
+    )
+    .fetch_all(connection)
+    .await?;
+    let versions = rows.into_iter().map(|row| {
+        let file_id = FileId::from_uuid(row.file_id);
+        (
+            file_id,
+            row.chunk_index.unsigned_abs(),
+            row.version.unsigned_abs(),
+        )
+    });
+    Ok(versions.collect())
+}
+
+/// Takes chunks away to be replaced; their replicas are to be purged.
+pub async fn delete_and_purge(
+    connection: &mut PgConnection,
+    chunks: &[&StoredChunk],
+) -> sqlx::Result<()> {
+    let (files, indices) = keys(chunks);
+    sqlx::query!(
+        "INSERT INTO purges (node_id, blob_id, mode)
+         SELECT node_id, blob_id, 'purge' FROM replicas
+         WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
+         ON CONFLICT (node_id, blob_id) DO UPDATE SET mode = 'purge'",
+        &files,
+        &indices,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM chunks WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))",
+        &files,
+        &indices,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds chunks that are not there, with their replicas.
+pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> sqlx::Result<()> {
+    let (files, indices) = keys(chunks);
+    let versions: Vec<i64> = chunks.iter().map(|chunk| chunk.version as i64).collect();
+    let sizes: Vec<i32> = chunks.iter().map(|chunk| chunk.size_bytes as i32).collect();
+    let sha256: Vec<Option<Vec<u8>>> = chunks
+        .iter()
+        .map(|chunk| chunk.sha256.map(|hash| hash.to_vec()))
+        .collect();
+    sqlx::query!(
+        "INSERT INTO chunks (file_id, chunk_index, version, size_bytes, sha256)
+         SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bytea[])",
+        &files,
+        &indices,
+        &versions,
+        &sizes,
+        &sha256 as &[Option<Vec<u8>>],
+    )
+    .execute(&mut *connection)
+    .await?;
+
+    let replicas = || {
+        chunks
+            .iter()
+            .flat_map(|chunk| chunk.replicas.iter().map(move |replica| (chunk, replica)))
+    };
+    let nodes: Vec<Uuid> = replicas()
+        .map(|(_, replica)| replica.node_id.as_uuid())
+        .collect();
+    let blobs: Vec<Vec<u8>> = replicas()
+        .map(|(_, replica)| replica.blob_id.as_bytes().to_vec())
+        .collect();
+    let files: Vec<Uuid> = replicas()
+        .map(|(chunk, _)| chunk.file_id.as_uuid())
+        .collect();
+    let indices: Vec<i32> = replicas().map(|(chunk, _)| chunk.index as i32).collect();
+    let times: Vec<i64> = replicas()
+        .map(|(_, replica)| i64::try_from(replica.receipt.stored_at_ms).unwrap_or(i64::MAX))
+        .collect();
+    let signatures: Vec<Vec<u8>> = replicas()
+        .map(|(_, replica)| replica.receipt.signature.as_bytes().to_vec())
+        .collect();
+    sqlx::query!(
+        "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
+         SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::uuid[], $4::int[], $5::bigint[], $6::bytea[])",
+        &nodes,
+        &blobs,
+        &files,
+        &indices,
+        &times,
+        &signatures,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn keys(chunks: &[&StoredChunk]) -> (Vec<Uuid>, Vec<i32>) {
+    chunks
+        .iter()
+        .map(|chunk| (chunk.file_id.as_uuid(), chunk.index as i32))
+        .unzip()
+}
+
+/// How far an upload has come: chunks that are there, and the first `limit` indices that are not.
+pub async fn missing(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    chunk_count: u32,
+    limit: i64,
+) -> sqlx::Result<(u64, Vec<u32>)> {
+    let present = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM chunks WHERE file_id = $1"#,
+        file_id.as_uuid()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let missing_count = u64::from(chunk_count).saturating_sub(present.unsigned_abs());
+    if missing_count == 0 {
+        return Ok((0, Vec::new()));
+    }
+    let indices = sqlx::query_scalar!(
+        r#"SELECT n AS "n!" FROM generate_series(0, $2::int - 1) AS n
+           WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE file_id = $1 AND chunk_index = n)
+           ORDER BY n LIMIT $3"#,
+        file_id.as_uuid(),
+        chunk_count as i32,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let indices = indices.into_iter().map(i32::unsigned_abs).collect();
+    Ok((missing_count, indices))
+}
+
+/// Whether every chunk of the file has at least this many receipts.
+pub async fn all_have_receipts(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    receipts: u32,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (
+               SELECT 1 FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
+               WHERE c.file_id = $1 GROUP BY c.chunk_index HAVING count(r.blob_id) < $2) AS "all!""#,
+        file_id.as_uuid(),
+        i64::from(receipts),
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// SHA-256 of the chunks of an unfinished upload, in order, a page at a time.
+pub async fn digests(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    from_index: u32,
+    limit: i64,
+) -> sqlx::Result<Vec<(u32, Option<[u8; 32]>)>> {
+    let rows = sqlx::query!(
+        "SELECT chunk_index, sha256 FROM chunks WHERE file_id = $1 AND chunk_index >= $2
+         ORDER BY chunk_index LIMIT $3",
+        file_id.as_uuid(),
+        from_index as i32,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let sha256 = row
+                .sha256
+                .map(|hash| hash32("chunks.sha256", &hash))
+                .transpose()?;
+            Ok((row.chunk_index.unsigned_abs(), sha256))
+        })
+        .collect()
+}
+
+/// Where the replicas of one chunk are.
+#[derive(Debug, Clone)]
+pub struct ChunkLocations {
+    pub index: u32,
+    pub size_bytes: u32,
+    pub replicas: Vec<ReplicaLocation>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct ReplicaLocation {
+    pub node_id: NodeId,
+    pub blob_id: BlobId,
+    /// A read has found it missing or damaged.
+    pub suspect: bool,
+}
+
+/// Locations of `count` chunks from `first` on. A chunk without any replica is there with none.
+pub async fn locate(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    first: u32,
+    count: u32,
+) -> sqlx::Result<Vec<ChunkLocations>> {
+    let rows = sqlx::query!(
+        r#"SELECT c.chunk_index, c.size_bytes, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  r.suspect_since IS NOT NULL AS "suspect!"
+           FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
+           WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
+           ORDER BY c.chunk_index"#,
+        file_id.as_uuid(),
+        first as i32,
+        first.saturating_add(count).min(i32::MAX as u32) as i32,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut chunks: Vec<ChunkLocations> = Vec::with_capacity(count as usize);
+    for row in rows {
+        let index = row.chunk_index.unsigned_abs();
+        if chunks.last().is_none_or(|chunk| chunk.index != index) {
+            chunks.push(ChunkLocations {
+                index,
+                size_bytes: row.size_bytes.unsigned_abs(),
+                replicas: Vec::new(),
+            });
+        }
+        if let (Some(node_id), Some(blob_id), Some(chunk)) =
+            (row.node_id, row.blob_id, chunks.last_mut())
+        {
+            chunk.replicas.push(ReplicaLocation {
+                node_id: NodeId::from_uuid(node_id),
+                blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
+                suspect: row.suspect,
+            });
+        }
+    }
+    Ok(chunks)
+}
+
+/// A replica that a read could not use, and why.
+#[derive(Debug, Clone)]
+pub struct Suspicion {
+    pub node_id: NodeId,
+    pub blob_id: BlobId,
+    pub reason: &'static str,
+}
+
+/// Notes replicas for the audit. What is no longer there is passed over.
+pub async fn suspect(connection: &mut PgConnection, suspicions: &[Suspicion]) -> sqlx::Result<()> {
+    let nodes: Vec<Uuid> = suspicions.iter().map(|s| s.node_id.as_uuid()).collect();
+    let blobs: Vec<Vec<u8>> = suspicions
+        .iter()
+        .map(|s| s.blob_id.as_bytes().to_vec())
+        .collect();
+    let reasons: Vec<String> = suspicions.iter().map(|s| s.reason.to_owned()).collect();
+    sqlx::query!(
+        "UPDATE replicas SET suspect_since = coalesce(suspect_since, now()), suspect_reason = s.reason
+         FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS s (node_id, blob_id, reason)
+         WHERE replicas.node_id = s.node_id AND replicas.blob_id = s.blob_id",
+        &nodes,
+        &blobs,
+        &reasons,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A signed receipt as it stands in the table.
+pub fn receipt(stored_at_ms: i64, signature: &[u8]) -> sqlx::Result<SignedReceipt> {
+    Ok(SignedReceipt {
+        stored_at_ms: stored_at_ms.unsigned_abs(),
+        signature: Signature::try_from(signature)
+            .map_err(|error| corrupt("replicas.signature", error))?,
+    })
+}

@@ -1,0 +1,330 @@
+//! `files` and `data_keys`.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use proto::{FileId, MicroCredits};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::chunking::ChunkLayout;
+use crate::domain::ids::UserId;
+use crate::domain::names::{ContentType, Filename};
+
+/// A file that its owner can see.
+#[derive(Debug, Clone)]
+pub struct File {
+    pub id: FileId,
+    pub user_id: UserId,
+    pub filename: String,
+    pub content_type: String,
+    pub layout: ChunkLayout,
+    pub replication: u32,
+    pub created_at: Timestamp,
+    pub completed_at: Timestamp,
+    pub paid_until: Timestamp,
+    pub escrow: MicroCredits,
+}
+
+struct Row {
+    file_id: Uuid,
+    user_id: Uuid,
+    filename: String,
+    content_type: String,
+    size_bytes: i64,
+    chunk_size_bytes: i32,
+    replication: i32,
+    created_at: jiff_sqlx::Timestamp,
+    completed_at: jiff_sqlx::Timestamp,
+    paid_until: jiff_sqlx::Timestamp,
+    escrow_microcredits: i64,
+}
+
+impl From<Row> for File {
+    fn from(row: Row) -> Self {
+        Self {
+            id: FileId::from_uuid(row.file_id),
+            user_id: UserId::from_uuid(row.user_id),
+            filename: row.filename,
+            content_type: row.content_type,
+            layout: ChunkLayout::new(
+                row.size_bytes.unsigned_abs(),
+                row.chunk_size_bytes.unsigned_abs(),
+            ),
+            replication: row.replication.unsigned_abs(),
+            created_at: row.created_at.to_jiff(),
+            completed_at: row.completed_at.to_jiff(),
+            paid_until: row.paid_until.to_jiff(),
+            escrow: MicroCredits::new(row.escrow_microcredits),
+        }
+    }
+}
+
+/// A file that is on its way in.
+#[derive(Debug, Clone)]
+pub struct UploadingFile {
+    pub id: FileId,
+    /// `None` while a body of unknown length is being read.
+    pub size_bytes: Option<u64>,
+    pub chunk_size: u32,
+    pub replication: u32,
+}
+
+impl UploadingFile {
+    pub fn layout(&self) -> Option<ChunkLayout> {
+        self.size_bytes
+            .map(|size| ChunkLayout::new(size, self.chunk_size))
+    }
+}
+
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    pub id: FileId,
+    pub user_id: UserId,
+    pub filename: &'a Filename,
+    pub content_type: &'a ContentType,
+    pub size_bytes: Option<u64>,
+    pub chunk_size: u32,
+    pub replication: u32,
+    pub master_key_id: &'a str,
+    pub wrapped_key: &'a [u8],
+}
+
+pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::Result<()> {
+    let layout = file
+        .size_bytes
+        .map(|size| ChunkLayout::new(size, file.chunk_size));
+    sqlx::query!(
+        "WITH file AS (
+             INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
+                                chunk_size_bytes, replication)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+         INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
+        file.id.as_uuid(),
+        file.user_id.as_uuid(),
+        file.filename.as_str(),
+        file.content_type.as_str(),
+        file.size_bytes.map(|size| size as i64),
+        layout.map(|layout| layout.chunk_count() as i32),
+        file.chunk_size as i32,
+        file.replication as i32,
+        file.master_key_id,
+        file.wrapped_key,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn uploading(
+    connection: &mut PgConnection,
+    id: FileId,
+) -> sqlx::Result<Option<UploadingFile>> {
+    let row = sqlx::query!(
+        "SELECT size_bytes, chunk_size_bytes, replication FROM files WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| UploadingFile {
+        id,
+        size_bytes: row.size_bytes.map(i64::unsigned_abs),
+        chunk_size: row.chunk_size_bytes.unsigned_abs(),
+        replication: row.replication.unsigned_abs(),
+    }))
+}
+
+/// Id of the master key and the wrapped data key.
+pub async fn wrapped_key(
+    connection: &mut PgConnection,
+    id: FileId,
+) -> sqlx::Result<Option<(String, Vec<u8>)>> {
+    let row = sqlx::query!(
+        "SELECT master_key_id, wrapped FROM data_keys WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (row.master_key_id, row.wrapped)))
+}
+
+/// Sets the size of a body that has ended.
+pub async fn set_layout(
+    connection: &mut PgConnection,
+    id: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1",
+        id.as_uuid(),
+        layout.size_bytes as i64,
+        layout.chunk_count() as i32,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes the file visible.
+pub async fn mark_ready(
+    connection: &mut PgConnection,
+    id: FileId,
+    escrow: MicroCredits,
+    paid_until: Timestamp,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET state = 'ready', completed_at = now(), escrow_microcredits = $2, paid_until = $3
+         WHERE file_id = $1",
+        id.as_uuid(),
+        escrow.get(),
+        paid_until.to_sqlx(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn by_id(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", escrow_microcredits
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading'"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// A file and its wrapped data key, in one round trip.
+pub async fn by_id_with_key(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<(File, String, Vec<u8>)>> {
+    let row = sqlx::query!(
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", escrow_microcredits, master_key_id, wrapped
+           FROM files JOIN data_keys USING (file_id)
+           WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading'"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| {
+        let file = File::from(Row {
+            file_id: row.file_id,
+            user_id: row.user_id,
+            filename: row.filename,
+            content_type: row.content_type,
+            size_bytes: row.size_bytes,
+            chunk_size_bytes: row.chunk_size_bytes,
+            replication: row.replication,
+            created_at: row.created_at,
+            completed_at: row.completed_at,
+            paid_until: row.paid_until,
+            escrow_microcredits: row.escrow_microcredits,
+        });
+        (file, row.master_key_id, row.wrapped)
+    }))
+}
+
+pub async fn lock(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", escrow_microcredits
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading' FOR UPDATE"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// Takes the file, its key, its chunks and its replica rows away.
+pub async fn delete(connection: &mut PgConnection, id: FileId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM files WHERE file_id = $1", id.as_uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Where a page of the list begins.
+#[derive(Debug, Clone)]
+pub struct ByTime {
+    pub created_at: Timestamp,
+    pub id: FileId,
+}
+
+/// Newest first.
+pub async fn list_by_time(
+    connection: &mut PgConnection,
+    user: UserId,
+    prefix: &str,
+    after: Option<&ByTime>,
+    limit: i64,
+) -> sqlx::Result<Vec<File>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", escrow_microcredits
+           FROM files
+           WHERE user_id = $1 AND state <> 'uploading' AND starts_with(filename, $2)
+             AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
+           ORDER BY created_at DESC, file_id LIMIT $5"#,
+        user.as_uuid(),
+        prefix,
+        after.map(|after| after.created_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
+        after.map(|after| after.id.as_uuid()),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(File::from).collect())
+}
+
+/// In byte order of names.
+pub async fn list_by_name(
+    connection: &mut PgConnection,
+    user: UserId,
+    prefix: &str,
+    after: Option<(&str, FileId)>,
+    limit: i64,
+) -> sqlx::Result<Vec<File>> {
+    let (after_name, after_id) = after.unzip();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", escrow_microcredits
+           FROM files
+           WHERE user_id = $1 AND state <> 'uploading'
+             AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)
+             AND ($3::text IS NULL OR (filename COLLATE "C", file_id) > ($3, $4))
+           ORDER BY filename COLLATE "C", file_id LIMIT $5"#,
+        user.as_uuid(),
+        prefix,
+        after_name,
+        after_id.map(|id: FileId| id.as_uuid()),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(File::from).collect())
+}

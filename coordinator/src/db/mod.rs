@@ -1,0 +1,94 @@
+//! SQL stands here and nowhere else: plain functions on a connection, one file for each family of
+//! tables. Rows become domain types here; absence is `None`. Transactions belong to the callers.
+
+pub mod chunks;
+pub mod files;
+pub mod keys;
+pub mod ledger;
+pub mod network;
+pub mod nodes;
+pub mod purges;
+pub mod refresh_tokens;
+pub mod uploads;
+pub mod users;
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sqlx::PgPool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::DatabaseConfig;
+
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Opens a pool and makes sure that somebody answers.
+pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url
+        .parse()
+        .context("database.url is not of the form postgres://user:password@host:port/database")?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    // What is acknowledged has to be on disk, whatever the server's own setting is.
+    let options = options
+        .application_name("coordinator")
+        .options([("synchronous_commit", "on")]);
+    let pool = PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(config.acquire_timeout)
+        .idle_timeout(Duration::from_secs(600))
+        .connect_with(options)
+        .await
+        .with_context(|| {
+            format!("Postgres at {place} cannot be used: check database.url, and that it runs")
+        })?;
+    Ok(pool)
+}
+
+/// Brings the schema up to date. Several coordinators may try at once: one does it.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => bail!(
+            "the database has migration {version}, which this program does not know: it was \
+             upgraded by a newer coordinator. Run that version"
+        ),
+        Err(MigrateError::VersionMismatch(version)) => bail!(
+            "migration {version} in the database differs from the one in this program: they \
+             do not come from the same release"
+        ),
+        Err(error) => Err(error).context("the database cannot be migrated"),
+    }
+}
+
+/// Fails unless every migration has been applied.
+pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap_or_default(); // no such table: nothing was ever applied
+    let missing = MIGRATIONS
+        .iter()
+        .filter(|migration| !applied.contains(&migration.version))
+        .count();
+    if missing > 0 {
+        bail!(
+            "the database schema is {missing} migrations behind this program: run \
+             `coordinator migrate`, or start without --no-migrate"
+        );
+    }
+    Ok(())
+}
+
+/// A column that its CHECK keeps sound holds something else after all.
+fn corrupt(column: &'static str, error: impl std::fmt::Display) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{column}: {error}").into())
+}
+
+fn hash32(column: &'static str, bytes: &[u8]) -> Result<[u8; 32], sqlx::Error> {
+    bytes
+        .try_into()
+        .map_err(|_| corrupt(column, "it does not have 32 bytes"))
+}

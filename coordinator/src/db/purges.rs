@@ -1,0 +1,125 @@
+//! `purges`: the outbox of what nodes still have to be told.
+
+use std::time::Duration;
+
+use proto::{BlobId, DeletionMode, FileId, NodeId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{corrupt, hash32};
+
+/// Enqueues the removal for good of these blobs, not to be sent before `delay` has passed: a store
+/// of unknown outcome may still be on its way to the node.
+pub async fn enqueue(
+    connection: &mut PgConnection,
+    blobs: &[(NodeId, BlobId)],
+    delay: Duration,
+) -> sqlx::Result<()> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let nodes: Vec<Uuid> = blobs.iter().map(|(node, _)| node.as_uuid()).collect();
+    let ids: Vec<Vec<u8>> = blobs
+        .iter()
+        .map(|(_, blob)| blob.as_bytes().to_vec())
+        .collect();
+    sqlx::query!(
+        "INSERT INTO purges (node_id, blob_id, mode, not_before)
+         SELECT *, 'purge', now() + make_interval(secs => $3)
+         FROM unnest($1::uuid[], $2::bytea[])
+         ON CONFLICT (node_id, blob_id) DO UPDATE SET mode = 'purge'",
+        &nodes,
+        &ids,
+        delay.as_secs_f64(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Enqueues every replica of a file that is about to go.
+pub async fn enqueue_file(connection: &mut PgConnection, file_id: FileId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO purges (node_id, blob_id, mode)
+         SELECT node_id, blob_id, 'purge' FROM replicas WHERE file_id = $1
+         ON CONFLICT (node_id, blob_id) DO UPDATE SET mode = 'purge'",
+        file_id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purge {
+    pub blob_id: BlobId,
+    pub mode: DeletionMode,
+}
+
+/// Takes a batch that is due for one node and puts it out of reach for `lease`, so that several
+/// coordinators share the work and a crash only delays it.
+pub async fn take_due(
+    connection: &mut PgConnection,
+    node: NodeId,
+    limit: i64,
+    lease: Duration,
+) -> sqlx::Result<Vec<Purge>> {
+    let rows = sqlx::query!(
+        "UPDATE purges SET attempts = attempts + 1,
+                not_before = now() + make_interval(secs => $3 * least(power(2, attempts), 64))
+         WHERE (node_id, blob_id) IN
+             (SELECT node_id, blob_id FROM purges WHERE node_id = $1 AND not_before <= now()
+              ORDER BY not_before LIMIT $2 FOR UPDATE SKIP LOCKED)
+         RETURNING blob_id, mode",
+        node.as_uuid(),
+        limit,
+        lease.as_secs_f64(),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Purge {
+                blob_id: BlobId::from_bytes(hash32("purges.blob_id", &row.blob_id)?),
+                mode: match row.mode.as_str() {
+                    "purge" => DeletionMode::Purge,
+                    "trash" => DeletionMode::Trash,
+                    other => return Err(corrupt("purges.mode", other)),
+                },
+            })
+        })
+        .collect()
+}
+
+/// Which of these nodes have something due.
+pub async fn nodes_with_due(
+    connection: &mut PgConnection,
+    among: &[NodeId],
+) -> sqlx::Result<Vec<NodeId>> {
+    let among: Vec<Uuid> = among.iter().map(NodeId::as_uuid).collect();
+    let ids = sqlx::query_scalar!(
+        r#"SELECT node_id AS "node_id!" FROM unnest($1::uuid[]) AS n (node_id)
+           WHERE EXISTS (SELECT 1 FROM purges p WHERE p.node_id = n.node_id AND p.not_before <= now())"#,
+        &among
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(NodeId::from_uuid).collect())
+}
+
+/// The node has acknowledged these.
+pub async fn acknowledge(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+) -> sqlx::Result<()> {
+    let blobs: Vec<Vec<u8>> = blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect();
+    sqlx::query!(
+        "DELETE FROM purges WHERE node_id = $1 AND blob_id = ANY($2)",
+        node.as_uuid(),
+        &blobs,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Prices. GB = 10⁹ bytes, month = 2,592,000 s; integers only.
+
+use std::fmt;
+use std::str::FromStr;
+
+use proto::MicroCredits;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub const MONTH_SECONDS: u64 = 2_592_000;
+pub const BYTES_PER_GB: u64 = 1_000_000_000;
+
+/// An amount that 64 bits do not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the amount is too large")]
+pub struct AmountTooLarge;
+
+/// Credits per GB and month, exact to the micro-credit. Written as a decimal: `1.25`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PricePerGbMonth(u64);
+
+impl PricePerGbMonth {
+    pub const fn from_microcredits(microcredits: u64) -> Self {
+        Self(microcredits)
+    }
+
+    /// What `byte_seconds` cost at this price, rounded up.
+    fn cost(self, byte_seconds: u128) -> Result<MicroCredits, AmountTooLarge> {
+        let divisor = u128::from(BYTES_PER_GB) * u128::from(MONTH_SECONDS);
+        byte_seconds
+            .checked_mul(u128::from(self.0))
+            .map(|product| product.div_ceil(divisor))
+            .and_then(|cost| i64::try_from(cost).ok())
+            .map(MicroCredits::new)
+            .ok_or(AmountTooLarge)
+    }
+
+    /// `CalculateStorageCost(size, replicas)`: the first month, paid in advance, rounded up.
+    pub fn first_month(self, size: u64, replicas: u32) -> Result<MicroCredits, AmountTooLarge> {
+        self.cost(u128::from(size) * u128::from(replicas) * u128::from(MONTH_SECONDS))
+    }
+
+    /// What a file that was kept for `seconds` has used up, rounded up once at its end.
+    pub fn used(
+        self,
+        size: u64,
+        replicas: u32,
+        seconds: u64,
+    ) -> Result<MicroCredits, AmountTooLarge> {
+        let bytes = u128::from(size) * u128::from(replicas);
+        self.cost(
+            bytes
+                .checked_mul(u128::from(seconds))
+                .ok_or(AmountTooLarge)?,
+        )
+    }
+}
+
+/// Dollars with at most two decimals, read exactly: `10`, `9.99`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsdCents(u64);
+
+impl UsdCents {
+    /// Nobody buys for more at once; a typing error should not.
+    pub const MAX: Self = Self(100_000_000);
+
+    /// The credits that this buys.
+    pub fn to_credits(self, credits_per_usd: u32) -> Result<MicroCredits, AmountTooLarge> {
+        let per_cent = u64::from(credits_per_usd) * MicroCredits::PER_CREDIT as u64 / 100;
+        self.0
+            .checked_mul(per_cent)
+            .and_then(|amount| i64::try_from(amount).ok())
+            .map(MicroCredits::new)
+            .ok_or(AmountTooLarge)
+    }
+}
+
+impl fmt::Display for UsdCents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an amount: {reason}")]
+pub struct ParseAmountError {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for UsdCents {
+    type Err = ParseAmountError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAmountError> {
+        let failed = |reason: &str| ParseAmountError {
+            text: text.chars().take(40).collect(),
+            reason: reason.to_owned(),
+        };
+        let cents = parse_decimal(text, 2).map_err(failed)?;
+        if cents == 0 {
+            return Err(failed("it must be more than 0"));
+        }
+        if cents > Self::MAX.0 {
+            return Err(failed("it must be at most 1000000"));
+        }
+        Ok(Self(cents))
+    }
+}
+
+impl FromStr for PricePerGbMonth {
+    type Err = ParseAmountError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAmountError> {
+        parse_decimal(text, 6)
+            .map(Self)
+            .map_err(|reason| ParseAmountError {
+                text: text.to_owned(),
+                reason: reason.to_owned(),
+            })
+    }
+}
+
+/// Settings write a price as a number or as text.
+impl<'de> Deserialize<'de> for PricePerGbMonth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Integer(u32),
+            Decimal(f64),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Integer(credits) => credits.to_string(),
+            Written::Decimal(credits) => credits.to_string(),
+            Written::Text(text) => text,
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for PricePerGbMonth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&MicroCredits::new(self.0 as i64))
+    }
+}
+
+/// Reads `12.34` as an integer count of its smallest decimal, without ever rounding.
+fn parse_decimal(text: &str, decimals: u32) -> Result<u64, &'static str> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || text.ends_with('.') {
+        return Err("write it as digits with a point, like 9.99");
+    }
+    if fraction.len() > decimals as usize {
+        return Err(if decimals == 2 {
+            "it has more than two decimals"
+        } else {
+            "it has more than six decimals"
+        });
+    }
+    let scale = 10u64.pow(decimals);
+    let fraction_scale = 10u64.pow(decimals - fraction.len() as u32);
+    let too_large = "it is too large";
+    let whole: u64 = whole.parse().map_err(|_| too_large)?;
+    let fraction: u64 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().map_err(|_| too_large)?
+    };
+    whole
+        .checked_mul(scale)
+        .and_then(|value| value.checked_add(fraction * fraction_scale))
+        .filter(|value| i64::try_from(*value).is_ok())
+        .ok_or(too_large)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PRICE: PricePerGbMonth = PricePerGbMonth::from_microcredits(1_250_000);
+
+    #[test]
+    fn a_gigabyte_on_three_nodes_costs_three_times_the_price() {
+        assert_eq!(
+            PRICE.first_month(BYTES_PER_GB, 3),
+            Ok(MicroCredits::new(3_750_000))
+        );
+    }
+
+    #[test]
+    fn the_first_month_is_rounded_up_to_the_micro_credit() {
+        assert_eq!(PRICE.first_month(0, 3), Ok(MicroCredits::ZERO));
+        assert_eq!(PRICE.first_month(1, 3), Ok(MicroCredits::new(1)));
+        assert_eq!(PRICE.first_month(1024, 3), Ok(MicroCredits::new(4)));
+    }
+
+    #[test]
+    fn an_amount_beyond_64_bits_is_an_error_and_not_a_wrap() {
+        assert_eq!(PRICE.first_month(u64::MAX, 1000), Err(AmountTooLarge));
+    }
+
+    #[test]
+    fn dollars_are_read_exactly() {
+        let credits = |text: &str| text.parse::<UsdCents>().unwrap().to_credits(100).unwrap();
+        assert_eq!(credits("10"), MicroCredits::new(1_000_000_000));
+        assert_eq!(credits("9.99"), MicroCredits::new(999_000_000));
+        assert_eq!(credits("0.01"), MicroCredits::new(1_000_000));
+        for bad in [
+            "",
+            "0",
+            "-1",
+            "1e3",
+            "1.001",
+            "1.",
+            ".5",
+            "ten",
+            "1000000.01",
+            "99999999999999999999",
+        ] {
+            assert!(bad.parse::<UsdCents>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_month_of_use_is_what_the_month_costs(size in 0u64..1 << 50, replicas in 1u32..10) {
+            prop_assert_eq!(
+                PRICE.used(size, replicas, MONTH_SECONDS),
+                PRICE.first_month(size, replicas)
+            );
+        }
+
+        #[test]
+        fn use_never_falls_with_time(size in 0u64..1 << 50, a in 0u64..1 << 32, b in 0u64..1 << 32) {
+            let (a, b) = (a.min(b), a.max(b));
+            prop_assert!(PRICE.used(size, 3, a).unwrap() <= PRICE.used(size, 3, b).unwrap());
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused_without_a_panic(text: String) {
+            let _ = text.parse::<UsdCents>();
+            let _ = text.parse::<PricePerGbMonth>();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Text that people give things, checked once where it comes in.
+
+use std::fmt;
+
+/// Why a text cannot be what it is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidText(&'static str);
+
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            pub fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// A file's name: any Unicode, slashes and newlines included; names need not be unique.
+    Filename
+}
+
+impl TryFrom<String> for Filename {
+    type Error = InvalidText;
+
+    fn try_from(name: String) -> Result<Self, InvalidText> {
+        match name.len() {
+            0 => Err(InvalidText("a file name cannot be empty")),
+            1..=4096 if name.contains('\0') => {
+                Err(InvalidText("a file name cannot contain the NUL character"))
+            }
+            1..=4096 => Ok(Self(name)),
+            _ => Err(InvalidText("a file name has at most 4096 bytes")),
+        }
+    }
+}
+
+checked_text! {
+    /// An e-mail address as the account's name. Only its form is checked: one `@` with text on both
+    /// sides and no white space.
+    Email
+}
+
+impl TryFrom<String> for Email {
+    type Error = InvalidText;
+
+    fn try_from(address: String) -> Result<Self, InvalidText> {
+        let address = address.trim();
+        let well_formed = address.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+        });
+        if address.len() > 254 {
+            return Err(InvalidText("an e-mail address has at most 254 characters"));
+        }
+        if !well_formed || address.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidText("an e-mail address looks like name@example.com"));
+        }
+        Ok(Self(address.to_owned()))
+    }
+}
+
+checked_text! {
+    /// `type/subtype` with parameters, as a header can carry it.
+    ContentType
+}
+
+impl ContentType {
+    pub fn octet_stream() -> Self {
+        Self("application/octet-stream".to_owned())
+    }
+}
+
+impl TryFrom<String> for ContentType {
+    type Error = InvalidText;
+
+    fn try_from(text: String) -> Result<Self, InvalidText> {
+        let printable = text.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let has_both_parts = text
+            .split_once('/')
+            .is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty());
+        if text.len() > 255 || !printable || !has_both_parts {
+            return Err(InvalidText(
+                "a content type looks like text/plain and has at most 255 ASCII characters",
+            ));
+        }
+        Ok(Self(text))
+    }
+}
+
+checked_text! {
+    /// What an operator calls a node.
+    NodeName
+}
+
+impl TryFrom<String> for NodeName {
+    type Error = InvalidText;
+
+    fn try_from(name: String) -> Result<Self, InvalidText> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+            return Err(InvalidText(
+                "a node name has 1 to 100 characters, none of them control characters",
+            ));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+checked_text! {
+    /// Where a node stands, in the operator's words; nodes of one region form a failure domain.
+    Region
+}
+
+impl TryFrom<String> for Region {
+    type Error = InvalidText;
+
+    fn try_from(region: String) -> Result<Self, InvalidText> {
+        let region = region.trim().to_lowercase();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if region.is_empty() || region.len() > 64 || !region.chars().all(allowed) {
+            return Err(InvalidText(
+                "a region has 1 to 64 letters, digits, `-` or `_`, like eu-central",
+            ));
+        }
+        Ok(Self(region))
+    }
+}
+
+/// Passwords have 7 to 1024 characters; nothing else is asked of them.
+pub fn check_password(password: &str) -> Result<(), InvalidText> {
+    match password.chars().count() {
+        0..7 => Err(InvalidText("a password has at least 7 characters")),
+        7..=1024 => Ok(()),
+        _ => Err(InvalidText("a password has at most 1024 characters")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_any_script_with_slashes_quotes_and_newlines_are_file_names() {
+        for name in ["a", "dir/ünïcode \"quoted\" 文件\nsecond line", "..", " "] {
+            assert_eq!(Filename::try_from(name.to_owned()).unwrap().as_str(), name);
+        }
+        for name in ["", "nul\0", &"x".repeat(4097)] {
+            assert!(Filename::try_from(name.to_owned()).is_err());
+        }
+    }
+
+    #[test]
+    fn addresses_without_the_form_of_one_are_refused() {
+        assert!(Email::try_from(" test@example.com ".to_owned()).is_ok());
+        for address in ["", "@", "a@", "@b", "a b@c", "a@b@c", "a@b\n"] {
+            let refused = Email::try_from(address.to_owned()).is_err();
+            assert!(refused || address == "a@b\n", "{address:?}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_cannot_break_out_of_its_header() {
+        assert!(ContentType::try_from("text/plain; charset=utf-8".to_owned()).is_ok());
+        for text in ["", "text", "text/plain\r\nX: y", "/plain", "téxt/plain"] {
+            assert!(ContentType::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_have_7_to_1024_characters() {
+        assert!(check_password("test12").is_err());
+        assert!(check_password("test123").is_ok());
+        assert!(check_password(&"ü".repeat(1024)).is_ok());
+        assert!(check_password(&"ü".repeat(1025)).is_err());
+    }
+}

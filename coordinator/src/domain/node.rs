@@ -1,0 +1,147 @@
+//! The states of a storage node, and what each of them allows.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// `probation → active ⇄ suspended`, any of them `→ draining → drained`, any `→ disqualified`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeState {
+    Probation,
+    Active,
+    Suspended,
+    Draining,
+    Drained,
+    Disqualified,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a node state")]
+pub struct UnknownNodeState(String);
+
+impl NodeState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Probation => "probation",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Disqualified => "disqualified",
+        }
+    }
+
+    /// May be given new blobs.
+    pub const fn takes_new_blobs(self) -> bool {
+        matches!(self, Self::Probation | Self::Active)
+    }
+
+    /// May still be asked for what it holds.
+    pub const fn serves(self) -> bool {
+        !matches!(self, Self::Drained)
+    }
+
+    pub const fn is_vetted(self) -> bool {
+        matches!(self, Self::Active)
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for NodeState {
+    type Err = UnknownNodeState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownNodeState> {
+        [
+            Self::Probation,
+            Self::Active,
+            Self::Suspended,
+            Self::Draining,
+            Self::Drained,
+            Self::Disqualified,
+        ]
+        .into_iter()
+        .find(|state| state.name() == text)
+        .ok_or_else(|| UnknownNodeState(text.to_owned()))
+    }
+}
+
+/// score = 10⁶·α/(α+β), in parts per million.
+pub fn score_ppm(alpha: u64, beta: u64) -> u32 {
+    let (alpha, sum) = (u128::from(alpha), u128::from(alpha) + u128::from(beta));
+    if sum == 0 {
+        return 0;
+    }
+    (1_000_000 * alpha / sum) as u32
+}
+
+/// The network that an address belongs to: IPv4 /24, IPv6 /48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkPrefix([u8; 6]);
+
+impl NetworkPrefix {
+    /// Private, loopback and link-local addresses say nothing about where a node is: `None`.
+    pub fn of(addr: IpAddr) -> Option<Self> {
+        match addr.to_canonical() {
+            IpAddr::V4(v4) => {
+                let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+                let local = v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared;
+                let [a, b, c, _] = v4.octets();
+                (!local && !v4.is_unspecified()).then_some(Self([4, a, b, c, 0, 0]))
+            }
+            IpAddr::V6(v6) => {
+                let local = v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_unique_local()
+                    || v6.is_unicast_link_local();
+                let [a, b, c, d, e, f, ..] = v6.octets();
+                (!local).then_some(Self([a, b, c, d, e, f]))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(addr: &str) -> Option<NetworkPrefix> {
+        NetworkPrefix::of(addr.parse().unwrap())
+    }
+
+    #[test]
+    fn neighbours_share_a_prefix_and_strangers_do_not() {
+        assert_eq!(prefix("203.0.113.7"), prefix("203.0.113.250"));
+        assert_ne!(prefix("203.0.113.7"), prefix("203.0.114.7"));
+        assert_eq!(prefix("2001:db8:1:2::1"), prefix("2001:db8:1:ffff::1"));
+        assert_ne!(prefix("2001:db8:1::1"), prefix("2001:db8:2::1"));
+        assert_eq!(prefix("::ffff:203.0.113.7"), prefix("203.0.113.9"));
+    }
+
+    #[test]
+    fn private_and_loopback_addresses_form_no_domain() {
+        for addr in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.9",
+            "172.16.0.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert_eq!(prefix(addr), None, "{addr}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_node_has_the_full_score() {
+        assert_eq!(score_ppm(100_000_000, 0), 1_000_000);
+        assert_eq!(score_ppm(0, 0), 0);
+        assert_eq!(score_ppm(98, 2), 980_000);
+    }
+}

@@ -1,0 +1,194 @@
+//! What handlers take from requests.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use crate::app::access_tokens::{self, Identity};
+use crate::app::{App, secrets};
+use crate::clock;
+use crate::db;
+use crate::db::nodes::Node;
+
+/// JSON bodies are small.
+const MAX_JSON_BYTES: usize = 64 * 1024;
+
+/// A JSON body, in and out. A `Content-Type` is not asked for: `curl -d` sends the one of forms.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = Limited::new(request.into_body(), MAX_JSON_BYTES);
+        let bytes: Bytes = body
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    let detail = format!("A JSON body may have at most {MAX_JSON_BYTES} bytes.");
+                    return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail);
+                }
+                Problem::invalid(format!("The request body broke off: {error}."))
+            })?
+            .to_bytes();
+        if bytes.is_empty() {
+            return Err(Problem::invalid(
+                "The request needs a JSON object as its body.",
+            ));
+        }
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Problem::invalid(format!("The JSON body cannot be used: {error}.")))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// A path parameter. One that cannot be an id names nothing: 404.
+#[derive(Debug)]
+pub struct Id<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Id<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id))
+            .map_err(|_| Problem::not_found("thing: the id in the path is not a UUID"))
+    }
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(params)| Self(params)).map_err(|error| {
+            Problem::invalid(format!("The query cannot be used: {}.", error.body_text()))
+        })
+    }
+}
+
+/// The user that a bearer token speaks for.
+#[derive(Debug, Clone, Copy)]
+pub struct User(pub Identity);
+
+impl FromRequestParts<Arc<App>> for User {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers).ok_or_else(|| {
+            Problem::unauthorized(
+                "This needs an access token: send `Authorization: Bearer <token>` with one from \
+                 POST /api/v1/auth/login.",
+            )
+        })?;
+        let identity = access_tokens::verify(&app.keys, token, clock::now())?;
+        Ok(Self(identity))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A user or a node, whoever asks.
+#[derive(Debug)]
+pub enum Caller {
+    User(Identity),
+    Node(Box<Node>),
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Some(key) = parts.headers.get("x-api-key") else {
+            let User(identity) = User::from_request_parts(parts, app).await?;
+            return Ok(Self::User(identity));
+        };
+        let hash = secrets::hash(key.to_str().unwrap_or_default());
+        let mut connection = app.db.acquire().await?;
+        let node = db::nodes::by_api_key(&mut connection, &hash).await?;
+        node.map(|node| Self::Node(Box::new(node))).ok_or_else(|| {
+            Problem::unauthorized(
+                "The node API key is not valid: `storage-node init` gets a new one.",
+            )
+        })
+    }
+}
+
+/// A client's `Idempotency-Key`, if it sent one.
+#[derive(Debug)]
+pub struct IdempotencyKey(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=255).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
+            _ => Err(Problem::invalid(
+                "An Idempotency-Key has 1 to 255 printable ASCII characters.",
+            )),
+        }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddr(pub IpAddr);
+
+impl FromRequestParts<Arc<App>> for ClientAddr {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let forwarded = || {
+            let value = parts
+                .headers
+                .get_all("x-forwarded-for")
+                .iter()
+                .next_back()?;
+            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+        };
+        let connected = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|ConnectInfo(addr)| addr.ip());
+        let addr = if app.config.http.trust_forwarded_for {
+            forwarded().or(connected)
+        } else {
+            connected
+        };
+        addr.map(Self)
+            .ok_or_else(|| Problem::internal("a request without a peer address"))
+    }
+}

@@ -1,0 +1,192 @@
+//! The REST API. The whole of it stands on this page; each resource has a file.
+
+mod auth;
+mod credits;
+mod download;
+mod extract;
+mod files;
+mod health;
+mod nodes;
+mod observe;
+mod page;
+mod problem;
+mod rate_limit;
+pub mod server;
+mod uploads;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router, middleware, routing};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use self::rate_limit::AuthLimits;
+use crate::app::App;
+use crate::config::HttpConfig;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Federated storage network: coordinator",
+        description = "Store files, sealed and in several copies, on independent storage nodes. \
+                       Errors are RFC 9457 problem documents.",
+    ),
+    modifiers(&SecuritySchemes),
+    tags(
+        (name = "auth", description = "Accounts and tokens"),
+        (name = "uploads", description = "Bringing files in"),
+        (name = "files", description = "Stored files"),
+        (name = "credits", description = "What it costs and earns"),
+        (name = "nodes", description = "The fleet"),
+        (name = "service", description = "How the coordinator is"),
+    )
+)]
+struct ApiDescription;
+
+struct SecuritySchemes;
+
+impl Modify for SecuritySchemes {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT");
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let node = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+        components.add_security_scheme("node_api_key", SecurityScheme::ApiKey(node));
+    }
+}
+
+/// Everything that is served.
+pub fn router(app: &Arc<App>) -> Router {
+    let config = &app.config;
+    let auth_limits = Arc::new(AuthLimits::new(
+        config.auth.requests_per_address,
+        config.auth.requests_per_account,
+    ));
+    let (routes, description) = api(&config.http).split_for_parts();
+    let docs = SwaggerUi::new("/docs").url("/api/v1/openapi.json", description);
+    routes
+        .route("/readyz", routing::get(health::health))
+        .merge(docs)
+        .layer(Extension(auth_limits))
+        .layer(cors(&config.http))
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(app),
+            observe::observe,
+        ))
+        .with_state(Arc::clone(app))
+}
+
+/// The API as it is described to clients.
+fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
+    // Answers in JSON are small and quick to make.
+    let plain = OpenApiRouter::new()
+        .routes(routes!(auth::register))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::purchase))
+        .routes(routes!(uploads::initiate))
+        .routes(routes!(uploads::status, uploads::abort))
+        .routes(routes!(uploads::complete))
+        .routes(routes!(files::list))
+        .routes(routes!(files::one, files::delete))
+        .routes(routes!(credits::balance))
+        .routes(routes!(credits::transactions))
+        .routes(routes!(nodes::network))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::one))
+        .routes(routes!(nodes::nonce))
+        .routes(routes!(nodes::register))
+        .routes(routes!(nodes::create_token))
+        .layer(CompressionLayer::new())
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            config.request_timeout,
+        ));
+    // File bodies take as long as they take, as long as they move; sealed bytes do not compress, and
+    // clients may send what is compressed already.
+    let bodies = OpenApiRouter::new()
+        .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::chunk))
+        .routes(routes!(download::download))
+        .layer(DefaultBodyLimit::disable());
+    OpenApiRouter::with_openapi(ApiDescription::openapi())
+        .nest("/api/v1", plain.merge(bodies))
+        .routes(routes!(health::health))
+        .routes(routes!(health::livez))
+}
+
+fn cors(config: &HttpConfig) -> CorsLayer {
+    let origins = &config.cors_origins;
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let origins = origins
+            .iter()
+            .filter_map(|origin| HeaderValue::from_str(origin).ok());
+        AllowOrigin::list(origins)
+    };
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+    ];
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods(methods)
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-api-key"),
+            observe::REQUEST_ID,
+        ])
+        .expose_headers([
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_RANGE,
+            header::ETAG,
+            header::RETRY_AFTER,
+            observe::REQUEST_ID,
+        ])
+}
+
+fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    problem::Problem::internal(format!("a handler panicked: {text}")).into_response()
+}
+
+/// `GET /metrics`, on a listener of its own.
+pub fn metrics_router(app: &Arc<App>) -> Router {
+    async fn metrics(State(app): State<Arc<App>>) -> Response {
+        const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        match app.metrics.encode() {
+            Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+    Router::new()
+        .route("/metrics", routing::get(metrics))
+        .with_state(Arc::clone(app))
+}

@@ -1,0 +1,111 @@
+//! What happens to every request: an id, a span, a line in the log, a count; and problems become
+//! documents, with the id and the path in them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tracing::Instrument;
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::clock;
+use crate::domain::ids::uuid_v7;
+use crate::metrics::RequestLabels;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id =
+        given_id(&request).unwrap_or_else(|| uuid_v7(clock::now(), &mut clock::rng()).to_string());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
+    let span = tracing::info_span!("request", id, %method, path);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = write(&problem, &path, &id);
+    } else if is_bare_error(&response) {
+        response = write(&plain(response.status()), &path, &id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let (status, elapsed) = (response.status(), began.elapsed());
+    span.in_scope(|| {
+        tracing::info!(
+            status = status.as_u16(),
+            ms = elapsed.as_millis() as u64,
+            "answered"
+        );
+    });
+    app.metrics.request_seconds.observe(elapsed.as_secs_f64());
+    let labels = RequestLabels {
+        method: method.to_string(),
+        route,
+        status: status.as_u16(),
+    };
+    app.metrics.requests.get_or_create(&labels).inc();
+    response
+}
+
+/// A client's own id for the request, if it is one that can be logged.
+fn given_id(request: &Request) -> Option<String> {
+    let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let fits = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| id.to_owned())
+}
+
+/// An error of the framework's own: no route, no method, too late.
+fn is_bare_error(response: &Response) -> bool {
+    let status = response.status();
+    (status.is_client_error() || status.is_server_error())
+        && !response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/"))
+}
+
+fn plain(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(
+            status,
+            "no-such-route",
+            "Nothing is served here. The API stands under /api/v1 and is described at /docs.",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            status,
+            "method-not-allowed",
+            "This address does not take this method; /docs tells which it takes.",
+        ),
+        StatusCode::REQUEST_TIMEOUT => {
+            Problem::new(status, "timeout", "The request took too long. Try again.")
+        }
+        status if status.is_server_error() => Problem::internal(format!("bare status {status}")),
+        status => Problem::new(status, "invalid-request", "The request cannot be served."),
+    }
+}
+
+fn write(problem: &Problem, path: &str, id: &str) -> Response {
+    let mut response = Response::new(Body::from(problem.document(path, id).to_string()));
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    for (name, value) in &problem.headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

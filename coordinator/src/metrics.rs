@@ -1,0 +1,131 @@
+//! Counters and gauges, in the format of Prometheus.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub method: String,
+    /// The route's template, not the path: a bounded set.
+    pub route: String,
+    pub status: u16,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    pub requests: Family<RequestLabels, Counter>,
+    pub request_seconds: Histogram,
+    pub uploaded_bytes: Counter,
+    pub downloaded_bytes: Counter,
+    pub store_failures: Counter,
+    pub hedged_stores: Counter,
+    pub bad_replicas: Counter,
+    pub unreadable_chunks: Counter,
+    pub nodes_online: Gauge,
+    pub purges_done: Counter,
+    pub blocks_sealed: Counter,
+    pub worker_failures: Counter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("fsn_coordinator"),
+            requests: Family::default(),
+            request_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            uploaded_bytes: Counter::default(),
+            downloaded_bytes: Counter::default(),
+            store_failures: Counter::default(),
+            hedged_stores: Counter::default(),
+            bad_replicas: Counter::default(),
+            unreadable_chunks: Counter::default(),
+            nodes_online: Gauge::default(),
+            purges_done: Counter::default(),
+            blocks_sealed: Counter::default(),
+            worker_failures: Counter::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register(
+            "http_requests",
+            "HTTP requests answered",
+            self.requests.clone(),
+        );
+        r.register(
+            "http_request_seconds",
+            "Time to the head of the answer",
+            self.request_seconds.clone(),
+        );
+        r.register(
+            "uploaded_bytes",
+            "Bytes of completed files",
+            self.uploaded_bytes.clone(),
+        );
+        r.register(
+            "downloaded_bytes",
+            "Bytes of files handed to clients",
+            self.downloaded_bytes.clone(),
+        );
+        r.register(
+            "store_failures",
+            "Stores that brought no receipt",
+            self.store_failures.clone(),
+        );
+        r.register(
+            "hedged_stores",
+            "Stores raced against a slow node",
+            self.hedged_stores.clone(),
+        );
+        r.register(
+            "bad_replicas",
+            "Replicas that a read found missing or damaged",
+            self.bad_replicas.clone(),
+        );
+        r.register(
+            "unreadable_chunks",
+            "Chunks of which no replica could be read",
+            self.unreadable_chunks.clone(),
+        );
+        r.register(
+            "nodes_online",
+            "Nodes connected and heard of lately",
+            self.nodes_online.clone(),
+        );
+        r.register(
+            "purges_done",
+            "Blobs that nodes have acknowledged to be gone",
+            self.purges_done.clone(),
+        );
+        r.register(
+            "blocks_sealed",
+            "Ledger blocks sealed",
+            self.blocks_sealed.clone(),
+        );
+        r.register(
+            "worker_failures",
+            "Steps of background workers that failed",
+            self.worker_failures.clone(),
+        );
+        self
+    }
+
+    /// Everything, as text.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,148 @@
+//! Background work. Each worker is one bounded, idempotent step without input; the runner owns pace,
+//! stop and status. The same path runs after a crash.
+
+mod liveness;
+mod purge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::app::upload::session;
+use crate::db;
+
+/// Rows that one step of a clean-up touches.
+const CLEANUP_BATCH: i64 = 1000;
+
+/// Transfers in one block.
+const BLOCK_LIMIT: i64 = 10_000;
+
+/// Whether a step left something for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Idle,
+    More,
+}
+
+pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) {
+    let seconds = Duration::from_secs;
+    let never = Arc::new(Notify::new());
+    let spawn = |worker: Worker| {
+        let (app, stop) = (Arc::clone(app), stop.clone());
+        tasks.spawn(async move { worker.run(app, stop).await });
+    };
+    for (name, every, step) in [
+        ("ledger-sealer", seconds(1), Kind::SealLedger),
+        ("liveness", seconds(5), Kind::RecordLiveness),
+        ("purge", seconds(2), Kind::Purge),
+        ("expiry", seconds(15), Kind::ExpireUploads),
+        ("clean-up", seconds(60), Kind::CleanUp),
+        ("network-document", seconds(10), Kind::RefreshDocument),
+    ] {
+        spawn(Worker {
+            name,
+            every,
+            kind: step,
+            idle: Arc::clone(&never),
+        });
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    SealLedger,
+    RecordLiveness,
+    Purge,
+    ExpireUploads,
+    CleanUp,
+    RefreshDocument,
+}
+
+struct Worker {
+    name: &'static str,
+    every: Duration,
+    kind: Kind,
+    /// For workers that nobody nudges.
+    idle: Arc<Notify>,
+}
+
+impl Worker {
+    async fn run(self, app: Arc<App>, stop: CancellationToken) {
+        let mut pause = self.every;
+        loop {
+            let nudge = match self.kind {
+                Kind::Purge => app.purge_nudge.notified(),
+                _ => self.idle.notified(),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = nudge => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = match self.step(&app).await {
+                Ok(Step::More) => Duration::ZERO,
+                Ok(Step::Idle) => self.every,
+                Err(error) => {
+                    app.metrics.worker_failures.inc();
+                    tracing::warn!(
+                        worker = self.name,
+                        error = format!("{error:#}"),
+                        "a step failed; it is tried again"
+                    );
+                    self.every.max(Duration::from_secs(1))
+                }
+            };
+        }
+    }
+
+    async fn step(&self, app: &Arc<App>) -> anyhow::Result<Step> {
+        match self.kind {
+            Kind::SealLedger => seal_ledger(app).await,
+            Kind::RecordLiveness => liveness::step(app).await,
+            Kind::Purge => purge::step(app).await,
+            Kind::ExpireUploads => expire_uploads(app).await,
+            Kind::CleanUp => clean_up(app).await,
+            Kind::RefreshDocument => {
+                app.document.refresh(&app.db).await?;
+                Ok(Step::Idle)
+            }
+        }
+    }
+}
+
+/// Appends a block with the transfers that were committed since the last one.
+async fn seal_ledger(app: &App) -> anyhow::Result<Step> {
+    let mut transaction = app.db.begin().await?;
+    let sealed = db::ledger::seal_block(&mut transaction, BLOCK_LIMIT).await?;
+    transaction.commit().await?;
+    let Some(sealed) = sealed else {
+        return Ok(Step::Idle);
+    };
+    app.metrics.blocks_sealed.inc();
+    tracing::debug!(
+        block = sealed.block_number,
+        transfers = sealed.transfers,
+        "sealed a block"
+    );
+    let full = sealed.transfers as i64 == BLOCK_LIMIT;
+    Ok(if full { Step::More } else { Step::Idle })
+}
+
+async fn expire_uploads(app: &App) -> anyhow::Result<Step> {
+    let expired = session::expire_one(app).await?;
+    Ok(if expired { Step::More } else { Step::Idle })
+}
+
+/// Forgets what nobody can use any more.
+async fn clean_up(app: &App) -> anyhow::Result<Step> {
+    let mut connection = app.db.acquire().await?;
+    let tokens = db::refresh_tokens::delete_expired(&mut connection, CLEANUP_BATCH).await?;
+    let nonces = db::nodes::delete_expired_nonces(&mut connection, CLEANUP_BATCH).await?;
+    let uploads = db::uploads::delete_old_completed(&mut connection, CLEANUP_BATCH).await?;
+    let full = tokens.max(nonces).max(uploads) as i64 == CLEANUP_BATCH;
+    Ok(if full { Step::More } else { Step::Idle })
+}
