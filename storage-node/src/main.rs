@@ -1,1 +1,16 @@
-fn main() {}
+//! `storage-node`: gives disk space to a federated storage network.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use storage_node::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("storage-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

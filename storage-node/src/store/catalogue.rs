@@ -49,7 +49,7 @@ impl CatalogueError {
 
 type Result<T> = std::result::Result<T, CatalogueError>;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlobState {
     Live,

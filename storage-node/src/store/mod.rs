@@ -131,7 +131,7 @@ impl Store {
         }
         catalogue.write(|tx| tx.set_closed(false))?;
         let quota = Arc::new(quota::Quota::new(dir, capacity_bytes));
-        quota.set_used(&catalogue.counts()?);
+        quota.set_counts(catalogue.counts()?);
         let core = Arc::new(Core {
             layout,
             readers: Readers::open(&path)?,
@@ -259,9 +259,9 @@ impl Store {
         self.ask(command).await.unwrap_or(0)
     }
 
-    /// Counts of the catalogue. Blocks for a moment.
-    pub fn counts(&self) -> Result<Counts, CatalogueError> {
-        self.core.readers.counts()
+    /// Counts of the catalogue as of its last change.
+    pub fn counts(&self) -> Counts {
+        self.core.quota.counts()
     }
 
     /// Rows in the order of their ids, behind `after`. Blocks for a moment.

@@ -47,6 +47,7 @@ pub struct Quota {
 
 #[derive(Debug, Default)]
 struct Bytes {
+    counts: Counts,
     used: u64,
     reserved: u64,
 }
@@ -98,8 +99,15 @@ impl Quota {
         }))
     }
 
-    pub fn set_used(&self, counts: &Counts) {
-        self.lock().used = used_bytes(counts);
+    /// What the catalogue holds after its last change.
+    pub fn set_counts(&self, counts: Counts) {
+        let mut bytes = self.lock();
+        bytes.used = used_bytes(&counts);
+        bytes.counts = counts;
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
     }
 
     pub fn space(&self) -> io::Result<Space> {

@@ -4,7 +4,6 @@
 //! period and never above a bound, so a scrub cannot be felt by those who use the disk. Rejected: a
 //! sweep at full speed every so often, which can.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,9 +77,9 @@ impl Scrubber {
 
     async fn rounds(&self) {
         loop {
-            let (page, live) = self.next_page().await;
-            let pause = self.pause(live);
-            let Some(last) = page.back().map(|row| row.id) else {
+            let page = self.next_page().await;
+            let pause = self.pause(self.store.counts().live.blobs);
+            let Some(last) = page.last().map(|row| row.id) else {
                 self.tallies.rounds.fetch_add(1, Ordering::Relaxed);
                 self.save_cursor(None).await;
                 tokio::time::sleep(pause).await;
@@ -98,22 +97,21 @@ impl Scrubber {
         }
     }
 
-    /// The next rows behind the cursor, and how many live blobs there are. An error looks like the
-    /// end of a round, which is tried again after a pause.
-    async fn next_page(&self) -> (VecDeque<Row>, u64) {
+    /// The next rows behind the cursor. An error looks like the end of a round: the next one begins
+    /// after a pause.
+    async fn next_page(&self) -> Vec<Row> {
         let store = self.store.clone();
         let page = spawn_blocking(move || {
             let readers = &store.core.readers;
-            let page = readers.page(readers.scrub_cursor()?.as_ref(), PAGE)?;
-            Ok::<_, super::CatalogueError>((page, readers.counts()?.live.blobs))
+            readers.page(readers.scrub_cursor()?.as_ref(), PAGE)
         });
         match page.await {
-            Ok(Ok((page, live))) => (page.into(), live),
+            Ok(Ok(page)) => page,
             Ok(Err(error)) => {
                 tracing::error!(%error, "the scrub cannot read the catalogue");
-                Default::default()
+                Vec::new()
             }
-            Err(_) => Default::default(),
+            Err(_) => Vec::new(),
         }
     }
 

@@ -303,7 +303,7 @@ impl Writer {
 
     fn refresh_quota(&self) {
         if let Some(counts) = self.note_failure(self.catalogue.counts()) {
-            self.core.quota.set_used(&counts);
+            self.core.quota.set_counts(counts);
         }
     }
 

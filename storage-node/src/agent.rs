@@ -1,0 +1,186 @@
+//! Requests of coordinators, turned into calls of the store.
+//!
+//! One task for each request, a bounded number of them; what comes beyond is told that the node is
+//! busy. Peers that the network document does not list are not answered at all.
+
+use std::sync::Arc;
+
+use network::InboundRequest;
+use proto::{
+    Delete, DeletionOutcome, DeletionOutcomes, Malformed, Protocol, Receipt, Refusal, RefusalCode,
+    Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::state::State;
+use crate::store::{PutError, Read};
+
+/// Requests served at one time. Each may hold a blob in memory.
+const MAX_REQUESTS: usize = 64;
+
+pub struct Agent {
+    state: Arc<State>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Agent {
+    /// The tasks of the requests are tracked by `tasks`.
+    pub fn new(state: Arc<State>, tasks: TaskTracker) -> Self {
+        Self {
+            state,
+            permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            tasks,
+        }
+    }
+
+    /// Until it is cancelled or the network has stopped. Requests that run by then go on.
+    pub async fn run(
+        self,
+        mut requests: mpsc::Receiver<InboundRequest>,
+        cancel: CancellationToken,
+    ) {
+        while let Some(Some(request)) = cancel.run_until_cancelled(requests.recv()).await {
+            if !self.state.is_coordinator(&request.peer) {
+                tracing::warn!(
+                    peer = %request.peer,
+                    protocol = request.protocol.name(),
+                    "dropped a request of a peer that is no coordinator of this network"
+                );
+                continue;
+            }
+            match Arc::clone(&self.permits).try_acquire_owned() {
+                Ok(permit) => {
+                    let state = Arc::clone(&self.state);
+                    self.tasks.spawn(async move {
+                        serve(&state, request).await;
+                        drop(permit);
+                    });
+                }
+                Err(_) => {
+                    self.tasks.spawn(say_busy(request));
+                }
+            }
+        }
+    }
+}
+
+async fn serve(state: &State, mut request: InboundRequest) {
+    match request.protocol {
+        Protocol::StoreChunk => {
+            let answer = match request.decode::<Store>() {
+                Ok(store_request) => store(state, store_request).await,
+                Err(error) => refuse(RefusalCode::Malformed, error),
+            };
+            request.respond::<Store>(answer).await;
+        }
+        Protocol::RetrieveChunk => match request.decode::<Retrieve>() {
+            Ok(wanted) => {
+                let answer = retrieve(state, wanted).await;
+                request.respond::<Retrieve>(answer).await;
+            }
+            Err(error) => note_malformed(&request, &error),
+        },
+        Protocol::DeleteChunk => match request.decode::<Delete>() {
+            Ok(deletions) => {
+                let outcomes = state.store.delete(deletions.0).await;
+                request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
+            }
+            Err(error) => note_malformed(&request, &error),
+        },
+        other => {
+            tracing::warn!(peer = %request.peer, protocol = other.name(), "not served by this version");
+        }
+    }
+}
+
+async fn store(state: &State, request: StoreRequest) -> StoreAnswer {
+    if state.is_stopping() {
+        return refuse(RefusalCode::Stopping, "the node is shutting down");
+    }
+    if state.is_draining() {
+        return refuse(
+            RefusalCode::Draining,
+            "the operator has asked to drain the node",
+        );
+    }
+    let StoreRequest {
+        blob_id,
+        locator,
+        data,
+    } = request;
+    let length = data.len() as u64;
+    let stored_at_ms = match state.store.put(blob_id, locator, data).await {
+        Ok(stored_at_ms) => stored_at_ms,
+        Err(error) => {
+            tracing::warn!(id = %blob_id, %error, "refused a blob");
+            return refuse(refusal_code(&error), &error);
+        }
+    };
+    let receipt = Receipt {
+        context: state.context,
+        blob_id,
+        length,
+        stored_at_ms,
+    };
+    match receipt.sign(&state.keypair) {
+        Ok(receipt) => StoreAnswer::Stored(receipt),
+        Err(error) => refuse(RefusalCode::IoError, error),
+    }
+}
+
+fn refusal_code(error: &PutError) -> RefusalCode {
+    match error {
+        PutError::Full(_) => RefusalCode::Full,
+        PutError::HashMismatch => RefusalCode::HashMismatch,
+        PutError::BadLength => RefusalCode::Malformed,
+        PutError::Io(_) => RefusalCode::IoError,
+        PutError::Closed => RefusalCode::Stopping,
+    }
+}
+
+async fn retrieve(state: &State, request: RetrieveRequest) -> RetrieveAnswer {
+    match state.store.get(request.blob_id).await {
+        Read::Found(data) => RetrieveAnswer::Found(data),
+        Read::Missing => RetrieveAnswer::Missing,
+        Read::Corrupt => RetrieveAnswer::Corrupt,
+        Read::IoError(error) => {
+            tracing::error!(id = %request.blob_id, error, "a blob cannot be read");
+            RetrieveAnswer::IoError(error)
+        }
+    }
+}
+
+async fn say_busy(mut request: InboundRequest) {
+    let detail = "the node serves as many requests as it can";
+    match request.protocol {
+        Protocol::StoreChunk => {
+            let answer = refuse(RefusalCode::Busy, detail);
+            request.respond::<Store>(answer).await;
+        }
+        Protocol::RetrieveChunk => {
+            let answer = RetrieveAnswer::Busy(detail.to_owned());
+            request.respond::<Retrieve>(answer).await;
+        }
+        Protocol::DeleteChunk => {
+            if let Ok(deletions) = request.decode::<Delete>() {
+                let failed = vec![DeletionOutcome::Failed; deletions.0.len()];
+                request.respond::<Delete>(DeletionOutcomes(failed)).await;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn refuse(code: RefusalCode, detail: impl ToString) -> StoreAnswer {
+    StoreAnswer::Refused(Refusal {
+        code,
+        detail: detail.to_string(),
+    })
+}
+
+fn note_malformed(request: &InboundRequest, error: &Malformed) {
+    tracing::warn!(peer = %request.peer, protocol = request.protocol.name(), %error, "dropped a request");
+}

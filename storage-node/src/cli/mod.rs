@@ -1,0 +1,119 @@
+//! What the operator types. One file for each command.
+
+mod chunks;
+mod config;
+mod identity;
+mod init;
+mod start;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use toml::Table;
+
+use crate::config::{Config, default_file, parse_overrides};
+use crate::volume::Volume;
+
+/// Gives disk space to a federated storage network.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where settings come from.
+#[derive(Debug, clap::Args)]
+struct SettingsArgs {
+    /// The configuration file [default: storage-node.toml in the user's configuration directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A setting that goes before environment and file; may be repeated
+    #[arg(long, global = true, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an identity, register with a network and write the configuration file
+    Init(init::Args),
+    /// Run the node until it is told to stop
+    Start(start::Args),
+    /// How the node is, how full, and how it stands with its coordinators
+    Status(status::Args),
+    /// List or check the blobs that the node holds
+    #[command(subcommand)]
+    Chunks(chunks::Command),
+    /// Print the configuration
+    Config(config::Args),
+    /// Show, back up or restore the key that the node is known by
+    #[command(subcommand)]
+    Identity(identity::Command),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let settings = cli.settings;
+    match cli.command {
+        Command::Init(args) => init::run(&settings, args),
+        Command::Start(args) => start::run(&settings, args),
+        Command::Status(args) => status::run(&settings, &args),
+        Command::Chunks(command) => chunks::run(&settings, command),
+        Command::Config(args) => config::run(&settings, &args),
+        Command::Identity(command) => identity::run(&settings, command),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "storage-node", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl SettingsArgs {
+    fn file(&self) -> Result<PathBuf> {
+        match &self.config {
+            Some(path) => {
+                std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+            }
+            None => default_file(),
+        }
+    }
+
+    fn overrides(&self) -> Result<Table> {
+        parse_overrides(&self.set)
+    }
+
+    /// A file that was named has to be there; the default one may be missing.
+    fn load(&self) -> Result<Config> {
+        Config::load(&self.file()?, self.config.is_some(), self.overrides()?)
+    }
+
+    fn volume(&self) -> Result<Volume> {
+        Ok(Volume::at(self.load()?.data_dir()?))
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?
+        .block_on(work)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! `storage-node status`: asks the running node; without one, says so and asks the catalogue.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytesize::ByteSize;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::{Output, SettingsArgs, block_on, print_json};
+use crate::state::NodeStatus;
+use crate::store::{
+    Counts, FilesLayout, Readers, Tally, catalogue_path, disk_space, measure, used_bytes,
+};
+use crate::volume::Volume;
+
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// A node that stores at this moment changes what is measured.
+const MEASUREMENTS: usize = 5;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+    /// Exit with 1 unless the node runs, its disk works, a coordinator has accepted it, and catalogue
+    /// and disk agree
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    running: bool,
+    data_dir: String,
+    /// What the node may take; `None` when it does not run and the settings do not say.
+    capacity_bytes: Option<u64>,
+    used_bytes: u64,
+    disk_free_bytes: u64,
+    catalogue: Counts,
+    /// Files on disk, and the bytes of the blobs in them.
+    on_disk: Tally,
+    /// Whether catalogue and disk agree.
+    agree: bool,
+    /// What the node itself says.
+    node: Option<NodeStatus>,
+}
+
+pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
+    let config = settings.load()?;
+    let volume = Volume::at(config.data_dir()?);
+    let keypair = volume.open(config.store.layout)?;
+    let peer_id = keypair.public().to_peer_id().to_string();
+    let node = block_on(async { Ok(ask(&volume, &peer_id).await) })?;
+    let (catalogue, on_disk) = count(&volume)?;
+    let report = Report {
+        running: node.is_some(),
+        data_dir: volume.root().display().to_string(),
+        capacity_bytes: match &node {
+            Some(node) => Some(node.quota.capacity_bytes),
+            None => config.node.capacity.map(|capacity| capacity.0),
+        },
+        used_bytes: used_bytes(&catalogue),
+        disk_free_bytes: disk_space(volume.root())?.0,
+        catalogue,
+        on_disk,
+        agree: catalogue.on_disk() == on_disk,
+        node,
+    };
+    match args.output {
+        Output::Json => print_json(&report)?,
+        Output::Table => print_table(&report),
+    }
+    let healthy = report.agree && report.node.as_ref().is_some_and(is_healthy);
+    Ok(ExitCode::from(u8::from(args.check && !healthy)))
+}
+
+fn is_healthy(node: &NodeStatus) -> bool {
+    node.fault.is_none() && node.coordinators.values().any(|status| status.accepted)
+}
+
+/// `None` when no node of this data directory answers.
+async fn ask(volume: &Volume, peer_id: &str) -> Option<NodeStatus> {
+    let running = volume.running().ok()??;
+    let client = reqwest::Client::builder()
+        .timeout(ASK_WITHIN)
+        .build()
+        .ok()?;
+    let url = format!("http://{}/status", running.admin);
+    let answer = client.get(url).send().await.ok()?;
+    let status: NodeStatus = answer.json().await.ok()?;
+    // After a crash another program may have the address.
+    (status.peer_id == peer_id).then_some(status)
+}
+
+fn count(volume: &Volume) -> Result<(Counts, Tally)> {
+    let path = catalogue_path(volume.root());
+    let layout = FilesLayout::attach(volume.root());
+    if !path.exists() {
+        return Ok((Counts::default(), measure(&layout)?));
+    }
+    let readers = Readers::open(&path)?;
+    let mut counts = readers.counts()?;
+    let mut on_disk = measure(&layout).context("the blobs cannot be counted")?;
+    for _ in 1..MEASUREMENTS {
+        let now = readers.counts()?;
+        if counts.on_disk() == on_disk && counts == now {
+            break;
+        }
+        counts = now;
+        on_disk = measure(&layout)?;
+    }
+    Ok((counts, on_disk))
+}
+
+fn print_table(report: &Report) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    match &report.node {
+        Some(node) => {
+            row("node", format!("{} ({})", node.name, node.node_id));
+            row(
+                "state",
+                format!("{:?} since {}", node.activity, node.started_at),
+            );
+            if let Some(fault) = &node.fault {
+                row("fault", fault.clone());
+            }
+            for (peer, status) in &node.coordinators {
+                row("coordinator", format!("{peer}: {}", standing(status)));
+            }
+        }
+        None => row("state", "not running (storage-node start)".to_owned()),
+    }
+    row("data", report.data_dir.clone());
+    let quota = match report.capacity_bytes {
+        Some(capacity) => format!("{} of {}", ByteSize(report.used_bytes), ByteSize(capacity)),
+        None => ByteSize(report.used_bytes).to_string(),
+    };
+    row("quota", quota);
+    let counts = &report.catalogue;
+    row("catalogue", tally(counts.on_disk()));
+    row("on disk", tally(report.on_disk));
+    row("disk free", ByteSize(report.disk_free_bytes).to_string());
+    row("trash", tally(counts.trashed));
+    if counts.corrupt.blobs + counts.lost.blobs > 0 {
+        row("corrupt", tally(counts.corrupt));
+        row("lost", tally(counts.lost));
+    }
+    if let Some(node) = &report.node {
+        let scrub = &node.scrub;
+        let (read, rounds) = (scrub.blobs_read, scrub.rounds);
+        row(
+            "scrub",
+            format!("{read} blobs read, {rounds} rounds since the start"),
+        );
+    }
+    println!("{table}");
+    if !report.agree {
+        println!("\nCatalogue and disk do not agree: storage-node chunks verify");
+    }
+}
+
+fn tally(tally: Tally) -> String {
+    format!("{} blobs, {}", tally.blobs, ByteSize(tally.bytes))
+}
+
+fn standing(status: &crate::state::CoordinatorStatus) -> String {
+    match (status.connected, &status.rejection) {
+        (false, _) => "not connected".to_owned(),
+        (true, Some(reason)) => format!("does not accept the node: {reason}"),
+        (true, None) => {
+            let credits = proto::MicroCredits::new(status.earned_microcredits);
+            let reason = match status.state_reason.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", status.state_reason),
+            };
+            format!(
+                "connected, {}{reason}, {credits} credits earned",
+                status.state
+            )
+        }
+    }
+}

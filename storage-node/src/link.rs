@@ -1,0 +1,141 @@
+//! The node's side of its connections to coordinators: `hello` on each new one, then heartbeats.
+//!
+//! Whom to dial and when is the peer policy's business; here is what to say once a connection
+//! stands. One task for each connected coordinator, ended when the connection is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use libp2p_identity::PeerId;
+use network::{NetworkHandle, PeerEvent, Peers};
+use proto::{Heartbeat, Hello};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::state::State;
+
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+pub struct Link {
+    pub state: Arc<State>,
+    pub network: NetworkHandle,
+    /// Heartbeats in a row without an answer before a connection is given up.
+    pub failures: u32,
+    /// The newest serial of the network document that a coordinator has told.
+    pub newest_serial: watch::Sender<u64>,
+}
+
+impl Link {
+    /// Until it is cancelled or the network has stopped.
+    pub async fn run(self, mut peers: Peers, cancel: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let mut sessions: HashMap<PeerId, CancellationToken> = HashMap::new();
+        while let Some(Some(event)) = cancel.run_until_cancelled(peers.next_event()).await {
+            match event {
+                PeerEvent::Connected { peer, addr } if self.state.is_coordinator(&peer) => {
+                    tracing::info!(%peer, %addr, "connected to a coordinator");
+                    self.state.note(&peer, |status| status.connected = true);
+                    let session = cancel.child_token();
+                    let link = self.clone();
+                    let ended = session.clone();
+                    tasks.spawn(async move {
+                        ended.run_until_cancelled(link.session(peer)).await;
+                    });
+                    if let Some(earlier) = sessions.insert(peer, session) {
+                        earlier.cancel();
+                    }
+                }
+                PeerEvent::Disconnected { peer, .. } => {
+                    self.state.note(&peer, |status| {
+                        status.connected = false;
+                        status.accepted = false;
+                    });
+                    if let Some(session) = sessions.remove(&peer) {
+                        session.cancel();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A last heartbeat to everyone who counts on the node: send nothing new.
+    pub async fn say_farewell(&self) {
+        let Ok(report) = self.state.heartbeat().await else {
+            return;
+        };
+        let farewells = self.state.accepted_by().into_iter().map(|peer| {
+            let call = self.network.call::<Heartbeat>(peer, report);
+            timeout(FAREWELL_WITHIN, call)
+        });
+        futures::future::join_all(farewells).await;
+    }
+
+    async fn session(&self, peer: PeerId) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.say_hello(peer).await {
+            tracing::warn!(%peer, reason = %error, retry_in = ?pause, "the coordinator does not take the node");
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        tracing::info!(%peer, "the coordinator has taken the node");
+        self.send_heartbeats(peer).await;
+        tracing::warn!(%peer, "the coordinator does not answer: giving the connection up");
+        self.network.disconnect(peer).await;
+    }
+
+    async fn say_hello(&self, peer: PeerId) -> Result<()> {
+        let report = self.state.hello()?;
+        let answer = self.network.call::<Hello>(peer, report).await?;
+        self.note_serial(answer.network_serial);
+        self.state.note(&peer, |status| {
+            status.accepted = answer.rejection.is_none();
+            status.rejection.clone_from(&answer.rejection);
+        });
+        match answer.rejection {
+            Some(reason) => Err(anyhow::anyhow!(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns when the coordinator has not answered a number of times in a row.
+    async fn send_heartbeats(&self, peer: PeerId) {
+        let mut ticks = interval(HEARTBEAT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0;
+        while failures < self.failures {
+            ticks.tick().await;
+            match self.beat(peer).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%peer, %error, failures, "a heartbeat was not answered");
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, peer: PeerId) -> Result<()> {
+        let report = self.state.heartbeat().await?;
+        let answer = self.network.call::<Heartbeat>(peer, report).await?;
+        self.note_serial(answer.network_serial);
+        self.state.note_heartbeat(&peer, &answer);
+        Ok(())
+    }
+
+    fn note_serial(&self, serial: u64) {
+        self.newest_serial.send_if_modified(|newest| {
+            let newer = serial > *newest;
+            *newest = serial.max(*newest);
+            newer
+        });
+    }
+}
