@@ -195,22 +195,20 @@ async fn fetch(
     let mut untried = by_expected_time(&app, locations.replicas);
     let mut running = FuturesUnordered::new();
     loop {
+        // Each turn asks one more: at first, after a failure, and when nobody has answered in time.
         if let Some(replica) = untried.pop() {
             running.push(fetch_replica(&app, &key, chunk, replica));
         }
         let hedge_at = Instant::now() + app.fleet.read_hedge_delay();
-        loop {
-            tokio::select! {
-                Some(outcome) = running.next() => match outcome {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(()) => break,
-                },
-                () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => break,
-                else => {
-                    app.metrics.unreadable_chunks.inc();
-                    tracing::error!(%file_id, index = chunk.index, "no replica can be read");
-                    return Err(DownloadError::Unreadable { index: chunk.index });
-                }
+        tokio::select! {
+            Some(outcome) = running.next() => if let Ok(bytes) = outcome {
+                return Ok(bytes);
+            },
+            () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => {}
+            else => {
+                app.metrics.unreadable_chunks.inc();
+                tracing::error!(%file_id, index = chunk.index, "no replica can be read");
+                return Err(DownloadError::Unreadable { index: chunk.index });
             }
         }
     }

@@ -24,6 +24,9 @@ use crate::domain::sealing::SealedBlob;
 /// Three heartbeats: a node that said nothing for this long is not given work.
 pub const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
 
+/// How long a node that left a store unanswered comes after all others.
+const LAGGING: Duration = Duration::from_secs(10);
+
 pub struct Fleet {
     network: NetworkHandle,
     network_id: NetworkId,
@@ -43,6 +46,7 @@ pub struct Member {
     live: Mutex<Live>,
     standing: Mutex<Standing>,
     in_flight_bytes: AtomicU64,
+    lagging_until: Mutex<Option<Instant>>,
     reads_in_flight: AtomicU64,
     /// Smoothed time of a read, in microseconds.
     read_micros: AtomicU64,
@@ -143,6 +147,7 @@ impl Fleet {
             live: Mutex::new(new.live),
             standing: Mutex::new(new.standing),
             in_flight_bytes: AtomicU64::new(0),
+            lagging_until: Mutex::new(None),
             reads_in_flight: AtomicU64::new(0),
             read_micros: AtomicU64::new(1000),
         });
@@ -302,8 +307,10 @@ impl Fleet {
             data: blob.data,
         };
         let began = Instant::now();
-        let answer = self.network.call::<Store>(member.peer_id, request).await?;
-        match answer {
+        let unanswered = Unanswered::new(member);
+        let answer = self.network.call::<Store>(member.peer_id, request).await;
+        unanswered.answered(answer.is_ok());
+        match answer? {
             StoreAnswer::Stored(receipt) => {
                 let context = NetworkContext {
                     network_id: self.network_id,
@@ -396,8 +403,25 @@ impl Member {
             free_bytes: live.free_bytes,
             capacity_bytes: live.capacity_bytes,
             in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
+            lagging: self.is_lagging(),
             domains: self.domains(),
         })
+    }
+
+    fn is_lagging(&self) -> bool {
+        let until = self
+            .lagging_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn note_lag(&self) {
+        let mut until = self
+            .lagging_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + LAGGING);
     }
 
     /// Between two heartbeats we count ourselves.
@@ -449,6 +473,33 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let in_flight = &self.member.in_flight_bytes;
         in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A store that is given up, or fails without an answer, marks its node as lagging for a while.
+struct Unanswered<'a> {
+    member: &'a Member,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(member: &'a Member) -> Self {
+        Self {
+            member,
+            answered: false,
+        }
+    }
+
+    fn answered(mut self, answered: bool) {
+        self.answered = answered;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.member.note_lag();
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl LatencyWindow {
             ring.micros[at] = micros;
         }
         ring.next = (at + 1) % SAMPLES;
-        if at % REFRESH == 0 {
+        if at.is_multiple_of(REFRESH) {
             let mut sorted = ring.micros.clone();
             drop(ring);
             let rank = (sorted.len() * 95 / 100).min(sorted.len() - 1);

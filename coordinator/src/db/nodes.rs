@@ -76,7 +76,7 @@ impl TryFrom<Row> for Node {
             state_reason: row.state_reason,
             score_ppm: score_ppm(unsigned(row.score_alpha), unsigned(row.score_beta)),
             created_at: row.created_at.to_jiff(),
-            last_seen_at: row.last_seen_at.map(|at| at.to_jiff()),
+            last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
         })
     }
 }

@@ -23,6 +23,8 @@ pub struct Candidate {
     pub capacity_bytes: u64,
     /// Bytes on their way to the node.
     pub in_flight_bytes: u64,
+    /// It left a store unanswered a moment ago: others go first.
+    pub lagging: bool,
     pub domains: FailureDomains,
 }
 
@@ -60,10 +62,11 @@ pub enum PlacementError {
     TooLittleSpace { needed: usize, eligible: usize },
 }
 
-/// Smaller is better. The order of the fields is the policy: idle before busy, then empty before
-/// full, then chance, so that equals share the load.
+/// Smaller is better. The order of the fields is the policy: prompt before lagging, idle before
+/// busy, empty before full, then chance, so that equals share the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
+    lagging: bool,
     /// In steps of one blob, so that small differences do not herd placements.
     blobs_in_flight: u64,
     /// In sixteenths.
@@ -155,6 +158,7 @@ fn score(candidate: &Candidate, blob_bytes: u64, chance: u32) -> Score {
         .capacity_bytes
         .saturating_sub(candidate.free_bytes);
     Score {
+        lagging: candidate.lagging,
         blobs_in_flight: candidate.in_flight_bytes / blob_bytes.max(1),
         fill: used.saturating_mul(16) / candidate.capacity_bytes.max(1),
         chance,
@@ -216,6 +220,7 @@ mod tests {
             free_bytes: 100 * BLOB,
             capacity_bytes: 100 * BLOB,
             in_flight_bytes: 0,
+            lagging: false,
             domains: FailureDomains::default(),
         }
     }
@@ -245,6 +250,22 @@ mod tests {
             let chosen = place_three(&nodes, false, seed).unwrap();
             assert!(!chosen.contains(&nodes[0].node_id) && !chosen.contains(&nodes[1].node_id));
         }
+    }
+
+    #[test]
+    fn a_lagging_node_is_taken_only_when_no_other_is_left() {
+        let mut nodes: Vec<_> = (0..4).map(node).collect();
+        nodes[0].lagging = true;
+        nodes[1].in_flight_bytes = 50 * BLOB;
+        for seed in 0..20 {
+            let chosen = place_three(&nodes, false, seed).unwrap();
+            assert!(!chosen.contains(&nodes[0].node_id));
+        }
+        assert!(
+            place_three(&nodes[..3], false, 1)
+                .unwrap()
+                .contains(&nodes[0].node_id)
+        );
     }
 
     #[test]
