@@ -195,8 +195,10 @@ impl Config {
     /// Reads all sources and checks the outcome. `overrides` are a table of tables; a file that is
     /// not there counts as empty only when it is not `required`.
     pub fn load(file: &Path, required: bool, overrides: Table) -> Result<Self> {
-        let flags = ConfigLayer::deserialize(overrides)
-            .context("a setting given on the command line cannot be used")?;
+        let flags = ConfigLayer::deserialize(overrides).map_err(|error| {
+            let reason = error.message();
+            anyhow::anyhow!("a setting given on the command line cannot be used: {reason}")
+        })?;
         let environment = ConfigLayer::from_env()
             .map_err(|error| anyhow::anyhow!("the environment has a bad setting: {error:#}"))?;
         let layer = flags
@@ -332,7 +334,11 @@ fn read_file(path: &Path, required: bool) -> Result<ConfigLayer> {
     };
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        let line = text[..at.min(text.len())].lines().count().max(1);
+        let line = text.as_bytes()[..at.min(text.len())]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         anyhow::anyhow!("{}, line {line}: {}", path.display(), error.message())
     })
 }

@@ -110,8 +110,8 @@ fn rebuild(volume: &Volume) -> Result<()> {
     let bar = progress(u64::from(Prefix::COUNT), "{bar:40} {pos}/{len} directories");
     let mut catalogue = Catalogue::open(&fresh)?;
     let done = reconcile(&layout, &mut catalogue, clock::now(), || bar.inc(1))?;
-    catalogue.write(|tx| tx.set_closed(true))?;
-    drop(catalogue); // which also moves everything from the log into the file
+    catalogue.close()?;
+    drop(catalogue);
     bar.finish_and_clear();
     // A log that is left of the old catalogue would be read into the new one.
     for old in with_companions(&path) {

@@ -148,6 +148,19 @@ impl Catalogue {
         Ok(ids.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Notes that someone may change blobs from now on, until [`Self::close`].
+    pub fn mark_open(&mut self) -> Result<()> {
+        self.0.execute("UPDATE progress SET closed = 0", [])?;
+        Ok(())
+    }
+
+    /// Notes an orderly end and moves everything from the log into the file.
+    pub fn close(&mut self) -> Result<()> {
+        self.0.execute("UPDATE progress SET closed = 1", [])?;
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        Ok(self.0.query_row(checkpoint, [], |_| Ok(()))?)
+    }
+
     /// Whether the last user of this catalogue closed it in an orderly way.
     pub fn was_closed(&self) -> Result<bool> {
         Ok(self

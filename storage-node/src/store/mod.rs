@@ -129,7 +129,7 @@ impl Store {
             let done = reconcile(&layout, &mut catalogue, clock(), || {})?;
             tracing::info!(?done, "compared the catalogue with the disk");
         }
-        catalogue.write(|tx| tx.set_closed(false))?;
+        catalogue.mark_open()?;
         let quota = Arc::new(quota::Quota::new(dir, capacity_bytes));
         quota.set_counts(catalogue.counts()?);
         let core = Arc::new(Core {

@@ -147,6 +147,7 @@ impl Writer {
         for put in batch {
             match self.core.held(self.catalogue.row(&put.row.id)) {
                 Ok(Some(row)) if row.state == BlobState::Live => {
+                    drop(put.staged); // before anybody looks
                     let _ = put.reply.send(Ok(row.stored_at_ms));
                     continue;
                 }
@@ -314,7 +315,7 @@ impl Writer {
     }
 
     fn close(&mut self) {
-        let closed = self.catalogue.write(|tx| tx.set_closed(true));
+        let closed = self.catalogue.close();
         self.note_failure(closed);
     }
 }

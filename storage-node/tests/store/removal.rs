@@ -1,0 +1,87 @@
+use proto::DeletionMode::{Purge, Restore, Trash};
+use proto::DeletionOutcome::{Done, NotHeld};
+use storage_node::store::{BlobState, Read};
+
+use super::*;
+
+#[tokio::test]
+async fn a_purged_blob_is_gone_and_gives_its_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = put(&store, 1, 5000).await;
+    assert_eq!(store.delete(vec![deletion(id, Purge)]).await, [Done]);
+    assert_eq!(store.get(id).await, Read::Missing);
+    assert!(!path_in(dir.path(), "blobs", &id).exists());
+    assert_eq!(store.space().unwrap().used_bytes, 0);
+    assert_eq!(store.delete(vec![deletion(id, Purge)]).await, [Done]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn trash_keeps_a_blob_out_of_the_count_but_in_the_quota() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = put(&store, 1, 5000).await;
+    let used = store.space().unwrap().used_bytes;
+    assert_eq!(store.delete(vec![deletion(id, Trash)]).await, [Done]);
+    assert_eq!(store.counts().live.blobs, 0);
+    assert_eq!(store.counts().trashed.blobs, 1);
+    assert_eq!(store.space().unwrap().used_bytes, used);
+    assert!(path_in(dir.path(), "trash", &id).exists());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (id, data) = blob(1, 5000);
+    for way in 0..3 {
+        store.put(id, locator(1), data.clone()).await.unwrap();
+        assert_eq!(store.delete(vec![deletion(id, Trash)]).await, [Done]);
+        match way {
+            0 => assert_eq!(store.delete(vec![deletion(id, Restore)]).await, [Done]),
+            1 => assert_eq!(store.get(id).await, Read::Found(data.clone())),
+            _ => drop(store.put(id, locator(1), data.clone()).await.unwrap()),
+        }
+        assert_eq!(store.counts().live.blobs, 1, "way {way}");
+        assert_eq!(store.counts().trashed.blobs, 0, "way {way}");
+        assert!(!path_in(dir.path(), "trash", &id).exists(), "way {way}");
+        assert_eq!(store.get(id).await, Read::Found(data.clone()));
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn deletions_are_answered_one_by_one_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let held = put(&store, 1, 5000).await;
+    let (unknown, _) = blob(2, 5000);
+    let outcomes = store
+        .delete(vec![
+            deletion(unknown, Restore),
+            deletion(held, Trash),
+            deletion(held, Restore),
+            deletion(unknown, Trash),
+            deletion(held, Restore),
+        ])
+        .await;
+    assert_eq!(outcomes, [NotHeld, Done, Done, Done, Done]);
+    assert_eq!(rows(dir.path())[0].state, BlobState::Live);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn trash_is_removed_once_its_time_has_passed_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = put(&store, 1, 5000).await;
+    store.delete(vec![deletion(id, Trash)]).await;
+    let week = Duration::from_secs(7 * 24 * 3600);
+    assert_eq!(store.empty_trash(week, 100).await, 0);
+    assert_eq!(store.empty_trash(Duration::ZERO, 100).await, 1);
+    assert!(!path_in(dir.path(), "trash", &id).exists());
+    assert_eq!(store.counts(), Default::default());
+    store.close().await;
+}
