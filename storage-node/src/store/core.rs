@@ -1,4 +1,4 @@
-//! What the threads of a store share, and the part of a store that needs no flush.
+//! What the threads of a store share, and the part of a store that is done beside others.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::PutError;
 use super::area::Area;
 use super::catalogue::{BlobState, CatalogueError, Readers, Row};
-use super::files::{FilesLayout, NewBlob};
+use super::files::{FilesLayout, NewBlob, Staged};
 use super::quota::Quota;
 use super::trailer::TRAILER_LEN;
 use super::writer::Put;
@@ -38,11 +38,11 @@ pub(super) struct Core {
 
 pub(super) enum Prepared {
     Held { stored_at_ms: u64 },
-    Staged(Box<Put>),
+    Flushed(Box<Put>),
 }
 
 impl Core {
-    /// Everything about a store that needs no flush: hash, quota, bytes into a temporary file.
+    /// Everything about a store that can be done beside others: hash, quota, bytes on the disk.
     pub(super) fn prepare(
         &self,
         blob: &NewBlob,
@@ -63,9 +63,9 @@ impl Core {
             .reserve(length)
             .map_err(|error| self.disk_failed(&error))?
             .map_err(|full| PutError::Full(full.to_string()))?;
-        let staged = self.layout.stage(blob);
-        Ok(Prepared::Staged(Box::new(Put {
-            staged: staged.map_err(|error| self.disk_failed(&error))?,
+        let flushed = self.layout.stage(blob).and_then(Staged::flush);
+        Ok(Prepared::Flushed(Box::new(Put {
+            file: flushed.map_err(|error| self.disk_failed(&error))?,
             row: Row {
                 id: blob.id,
                 length,

@@ -9,8 +9,9 @@
 //! blob that was whole once; [`FilesLayout::commit`] reports success only when the name is flushed
 //! too. Knows no catalogue: another layout can stand in its place behind the same functions.
 //!
-//! Writing is in two steps, so that callers fill files side by side (`stage`, which also starts the
-//! write-back) while one thread waits for the disk on behalf of them all (`commit`). Rejected:
+//! Writing is in three steps, so that callers fill and flush files side by side (`stage`, `flush`)
+//! while one thread names them and waits for the directories on behalf of them all (`commit`).
+//! Flushes are asked for at the same time wherever that is possible: see [`super::pool`]. Rejected:
 //! `syncfs` per batch, which waits for every other program's dirty pages as well.
 
 use std::collections::BTreeSet;
@@ -19,12 +20,14 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use proto::{BlobId, Locator};
 use rustix::fs::Advice;
 
 use super::area::{Area, Prefix};
+use super::pool::Pool;
 use super::trailer::{BadTrailer, TRAILER_LEN, Trailer};
 
 /// No blob is longer: twice what the largest frame carries. Bounds what a damaged file can make a
@@ -40,20 +43,39 @@ pub struct NewBlob {
     pub data: Bytes,
 }
 
-/// A file that is written but not flushed and has no name yet. Dropping it removes it.
+/// A file that is written but not flushed and has no name yet.
 #[derive(Debug)]
 pub struct Staged {
-    id: BlobId,
     file: File,
+    unnamed: Unnamed,
+}
+
+/// A file whose bytes are on the disk for good and which lacks its name.
+#[derive(Debug)]
+pub struct Flushed(Unnamed);
+
+/// A file in `tmp/`. Dropping it removes it.
+#[derive(Debug)]
+struct Unnamed {
+    id: BlobId,
     path: PathBuf,
     renamed: bool,
 }
 
-impl Drop for Staged {
+impl Drop for Unnamed {
     fn drop(&mut self) {
         if !self.renamed {
             let _ = fs::remove_file(&self.path); // else the next start removes it
         }
+    }
+}
+
+impl Staged {
+    /// Waits until the bytes are on the disk. Not to be tried again: after a failed flush the kernel
+    /// takes the pages for clean.
+    pub fn flush(self) -> io::Result<Flushed> {
+        self.file.sync_data()?;
+        Ok(Flushed(self.unnamed))
     }
 }
 
@@ -72,6 +94,7 @@ pub enum Content {
 pub struct FilesLayout {
     root: PathBuf,
     next_temp: AtomicU64,
+    pool: Option<Pool>,
 }
 
 impl FilesLayout {
@@ -80,13 +103,17 @@ impl FilesLayout {
         Self {
             root: root.to_owned(),
             next_temp: AtomicU64::new(0),
+            pool: None,
         }
     }
 
     /// Opens the layout under `root`, which must exist, and removes half-written files. One writer
     /// at a time.
     pub fn open(root: &Path) -> io::Result<Self> {
-        let layout = Self::attach(root);
+        let layout = Self {
+            pool: Some(Pool::new()?),
+            ..Self::attach(root)
+        };
         for area in Area::BOTH {
             create_dir(&root.join(area.dir()))?;
         }
@@ -101,11 +128,21 @@ impl FilesLayout {
 
     /// Writes the blobs durably: when this returns `Ok`, all of them survive a power failure.
     pub fn append(&self, batch: &[NewBlob]) -> io::Result<()> {
-        let staged: Vec<Staged> = batch
-            .iter()
-            .map(|blob| self.stage(blob))
-            .collect::<io::Result<_>>()?;
-        self.commit(staged).into_iter().collect()
+        let (done, flushed) = sync_channel(batch.len());
+        let mut flushes = Vec::with_capacity(batch.len());
+        for blob in batch {
+            let staged = self.stage(blob)?;
+            let done = done.clone();
+            flushes.push(move || {
+                let _ = done.send(staged.flush()?);
+                Ok(())
+            });
+        }
+        drop(done);
+        self.run_all(flushes)
+            .into_iter()
+            .collect::<io::Result<()>>()?;
+        self.commit(flushed.iter().collect()).into_iter().collect()
     }
 
     /// Writes a blob to a temporary file and starts its write-back. Nothing is durable yet.
@@ -117,12 +154,12 @@ impl FilesLayout {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let mut staged = Staged {
+        let unnamed = Unnamed {
             id: blob.id,
-            file,
             path,
             renamed: false,
         };
+        let mut staged = Staged { file, unnamed };
         let trailer = Trailer {
             length: blob.data.len() as u64,
             stored_at_ms: blob.stored_at_ms,
@@ -135,37 +172,29 @@ impl FilesLayout {
         Ok(staged)
     }
 
-    /// Flushes the files, gives them their names and flushes those: each directory once. One outcome
-    /// for each file, in order; what failed is gone again.
-    pub fn commit(&self, batch: Vec<Staged>) -> Vec<io::Result<()>> {
+    /// Gives the files their names and flushes those: each directory once, all side by side. One
+    /// outcome for each file, in order; what failed is gone again.
+    pub fn commit(&self, batch: Vec<Flushed>) -> Vec<io::Result<()>> {
         let mut dirs = BTreeSet::new();
-        let outcomes: Vec<io::Result<BlobId>> = batch
-            .iter()
-            // After a failed flush the kernel takes the pages for clean: never flush again, give up.
-            .map(|staged| staged.file.sync_data())
-            .collect::<Vec<_>>()
+        let renamed: Vec<io::Result<BlobId>> = batch
             .into_iter()
-            .zip(batch)
-            .map(|(flushed, mut staged)| {
-                flushed?;
-                let name = self.path(Area::Blobs, &staged.id);
-                self.rename(&staged.path, &name, Area::Blobs, &staged.id)?;
-                staged.renamed = true;
-                dirs.insert((Area::Blobs, Prefix::of(&staged.id)));
-                Ok(staged.id)
+            .map(|Flushed(mut file)| {
+                let name = self.path(Area::Blobs, &file.id);
+                self.rename(&file.path, &name, Area::Blobs, &file.id)?;
+                file.renamed = true;
+                dirs.insert((Area::Blobs, Prefix::of(&file.id)));
+                Ok(file.id)
             })
             .collect();
-        let named = self.sync_dirs(&dirs);
-        outcomes
-            .into_iter()
-            .map(|outcome| {
-                let id = outcome?;
-                named.as_ref().map(drop).map_err(|error| {
-                    let _ = fs::remove_file(self.path(Area::Blobs, &id));
-                    same_error(error)
-                })
+        let synced = self.sync_dirs(&dirs);
+        let outcome = |renamed: io::Result<BlobId>| {
+            let id = renamed?;
+            synced.as_ref().map(drop).map_err(|error| {
+                let _ = fs::remove_file(self.path(Area::Blobs, &id));
+                same_error(error)
             })
-            .collect()
+        };
+        renamed.into_iter().map(outcome).collect()
     }
 
     /// Reads a blob with one positional read and checks its hash.
@@ -311,8 +340,21 @@ impl FilesLayout {
     }
 
     fn sync_dirs(&self, dirs: &BTreeSet<(Area, Prefix)>) -> io::Result<()> {
-        dirs.iter()
-            .try_for_each(|(area, prefix)| sync_dir(&self.dir(*area, *prefix)))
+        let flushes = dirs.iter().map(|(area, prefix)| {
+            let dir = self.dir(*area, *prefix);
+            move || sync_dir(&dir)
+        });
+        self.run_all(flushes.collect()).into_iter().collect()
+    }
+
+    fn run_all<W>(&self, work: Vec<W>) -> Vec<io::Result<()>>
+    where
+        W: FnOnce() -> io::Result<()> + Send + 'static,
+    {
+        match &self.pool {
+            Some(pool) => pool.run_all(work),
+            None => work.into_iter().map(|work| work()).collect(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod area;
 mod catalogue;
 mod core;
 mod files;
+mod pool;
 mod quota;
 mod reconcile;
 mod scrub;
@@ -30,7 +31,7 @@ use crate::clock::{Clock, unix_ms};
 
 pub use area::{Area, Prefix};
 pub use catalogue::{BlobState, Catalogue, CatalogueError, Counts, Readers, Row, Tally};
-pub use files::{Content, FilesLayout, MAX_BLOB_LEN, NewBlob, Staged};
+pub use files::{Content, FilesLayout, Flushed, MAX_BLOB_LEN, NewBlob, Staged};
 pub use quota::{DISK_RESERVE, Full, Space, disk_space, used_bytes};
 pub use reconcile::{ReconcileError, Reconciled, reconcile};
 pub use scrub::{ScrubStatus, Scrubber};
@@ -178,7 +179,7 @@ impl Store {
         let prepared = spawn_blocking(move || core.prepare(&blob, reply)).await;
         match prepared.map_err(|_| PutError::Closed)?? {
             Prepared::Held { stored_at_ms } => Ok(stored_at_ms),
-            Prepared::Staged(put) => {
+            Prepared::Flushed(put) => {
                 let sent = self.commands.send(Command::Put(put)).await;
                 sent.map_err(|_| PutError::Closed)?;
                 let outcome = answer.await.map_err(|_| PutError::Closed)?;

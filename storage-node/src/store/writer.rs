@@ -1,8 +1,8 @@
 //! The thread that changes what is on disk: one for each data directory.
 //!
-//! It takes whatever waits, flushes the files of all stores together, commits their rows in one
-//! transaction and answers them all: group commit, without ever holding the first one back on
-//! purpose. While it waits for the disk, the next batch is being staged by others.
+//! It takes whatever waits, names the files of all stores, flushes their directories together,
+//! commits their rows in one transaction and answers them all: group commit, without ever holding
+//! the first one back on purpose. Meanwhile the next batch is being written and flushed by others.
 //!
 //! Order on disk: bytes, then name, then row for a store; row, then file for a purge. So a crash may
 //! leave a file that no row knows, which the next start adopts, and never a live row without a file.
@@ -19,7 +19,7 @@ use super::PutError;
 use super::area::Area;
 use super::catalogue::{BlobState, Catalogue, CatalogueError, Row};
 use super::core::Core;
-use super::files::Staged;
+use super::files::Flushed;
 use super::quota::Reservation;
 use super::reconcile::examine;
 use crate::clock::unix_ms;
@@ -52,7 +52,7 @@ pub(super) enum Command {
 
 #[derive(Debug)]
 pub(super) struct Put {
-    pub staged: Staged,
+    pub file: Flushed,
     pub row: Row,
     pub reservation: Reservation,
     /// When the blob was stored, Unix ms.
@@ -141,13 +141,13 @@ impl Writer {
     }
 
     fn put_batch(&mut self, batch: Vec<Put>) {
-        let mut staged = Vec::with_capacity(batch.len());
+        let mut files = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         let mut in_trash = Vec::new();
         for put in batch {
             match self.core.held(self.catalogue.row(&put.row.id)) {
                 Ok(Some(row)) if row.state == BlobState::Live => {
-                    drop(put.staged); // before anybody looks
+                    drop(put.file); // before anybody looks
                     let _ = put.reply.send(Ok(row.stored_at_ms));
                     continue;
                 }
@@ -158,13 +158,13 @@ impl Writer {
                     continue;
                 }
             }
-            staged.push(put.staged);
+            files.push(put.file);
             waiting.push((put.row, put.reservation, put.reply));
         }
-        if staged.is_empty() {
+        if files.is_empty() {
             return;
         }
-        let outcomes = self.core.layout.commit(staged);
+        let outcomes = self.core.layout.commit(files);
         self.core.stats.batches.fetch_add(1, Ordering::Relaxed);
         let mut durable = Vec::with_capacity(waiting.len());
         for ((row, reservation, reply), outcome) in waiting.into_iter().zip(outcomes) {
