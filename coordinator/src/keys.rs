@@ -111,7 +111,7 @@ fn assemble(dir: &KeyDir, identity: Keypair, named: &[NamedKey]) -> anyhow::Resu
         match key.purpose {
             KeyPurpose::Network => network = Some(ed25519(bytes)?),
             KeyPurpose::Master => {
-                masters.insert(key.id.clone(), MasterKey::new(key.id.clone(), bytes));
+                masters.insert(key.id.clone(), MasterKey::new(key.id.clone(), bytes)?);
                 if key.in_use {
                     master_in_use = Some(key.id.clone());
                 }

@@ -119,6 +119,10 @@ macro_rules! uuid_id {
                 Self(id)
             }
 
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(::uuid::Uuid::from_bytes(bytes))
+            }
+
             pub const fn as_uuid(&self) -> ::uuid::Uuid {
                 self.0
             }

@@ -90,7 +90,7 @@ pub async fn begin(
     let (now, mut rng) = (clock::now(), clock::sendable_rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
     let upload_id = UploadId::from_uuid(uuid_v7(now, &mut rng));
-    let data_key = DataKey::generate(&mut rng);
+    let data_key = DataKey::generate(&mut rng)?;
     let master = app.keys.master();
     let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
     let price = app.config.money.price_per_gb_month;

@@ -10,18 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aes_gcm::aead::inout::InOutBuf;
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce};
 use anyhow::{Context, Result, bail};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use coordinator::domain::sealing::{ChunkRef, DataKey};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use local_cluster::process::ProcessId;
 use local_cluster::{Programs, TemporaryDir, edge};
 use network::{Keypair, NetworkConfig, NetworkEvent, NetworkHandle, PeerId};
-use proto::{BlobId, Locator, NetworkContext, NetworkId, Side, Store, StoreAnswer, StoreRequest};
-use rand::Rng;
+use proto::{FileId, Locator, NetworkContext, NetworkId, Side, Store, StoreAnswer, StoreRequest};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -31,8 +28,6 @@ use crate::report::{Measurement, Report};
 use crate::{Options, narrate};
 
 const REPLICAS: usize = 3;
-const NONCE_LEN: usize = 12;
-const TAG_LEN: usize = 16;
 /// Chunks under way: enough for each of five nodes to have its 8 exchanges.
 const CHUNKS_UNDER_WAY: usize = 14;
 const WARM_UP: u64 = 32 * 1024 * 1024;
@@ -111,13 +106,11 @@ impl Pipeline {
             .iter()
             .map(|node| ProcessId::of(node.0.id()))
             .collect();
-        let mut key = [0; 32];
-        edge::random_source().fill_bytes(&mut key);
         let pipeline = Self {
             sender: Sender {
                 network: network.handle,
                 peers,
-                cipher: Arc::new(Aes256Gcm::new(&key.into())),
+                key: Arc::new(DataKey::generate(&mut edge::random_source())?),
                 next: AtomicUsize::new(0),
             },
             meter: Meter::new([("nodes", processes?)])?,
@@ -150,7 +143,7 @@ impl Drop for Node {
 struct Sender {
     network: NetworkHandle,
     peers: Vec<PeerId>,
-    cipher: Arc<Aes256Gcm>,
+    key: Arc<DataKey>,
     /// Chunks go round the nodes.
     next: AtomicUsize,
 }
@@ -167,8 +160,8 @@ impl Sender {
     }
 
     async fn store(&self, chunk: Bytes) -> Result<()> {
-        let cipher = Arc::clone(&self.cipher);
-        let blobs = spawn_blocking(move || seal(&cipher, &chunk)).await??;
+        let key = Arc::clone(&self.key);
+        let blobs = spawn_blocking(move || seal(&key, chunk)).await??;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let stores = blobs.into_iter().enumerate().map(|(replica, request)| {
             let peer = self.peers[(first + replica) % self.peers.len()];
@@ -194,24 +187,19 @@ impl Sender {
     }
 }
 
-/// nonce ‖ ciphertext ‖ tag, each replica in a buffer of its own, encrypted where it lies.
-fn seal(cipher: &Aes256Gcm, chunk: &Bytes) -> Result<Vec<StoreRequest>> {
-    let mut random = edge::random_source();
+/// Each replica in a buffer of its own, encrypted where it lies.
+fn seal(key: &DataKey, chunk: Bytes) -> Result<Vec<StoreRequest>> {
+    let (mut random, pieces) = (edge::random_source(), [chunk]);
+    let place = ChunkRef {
+        file_id: FileId::from_bytes([0; 16]),
+        index: 0,
+    };
     let mut replica = || {
-        let mut nonce = [0; NONCE_LEN];
-        random.fill_bytes(&mut nonce);
-        let mut blob = BytesMut::with_capacity(NONCE_LEN + chunk.len() + TAG_LEN);
-        blob.extend_from_slice(&nonce);
-        blob.extend_from_slice(chunk);
-        let body = InOutBuf::from(&mut blob[NONCE_LEN..]);
-        let tag = cipher
-            .encrypt_inout_detached(&Nonce::from(nonce), b"fsn benchmark", body)
-            .map_err(|_| anyhow::anyhow!("a chunk cannot be sealed"))?;
-        blob.extend_from_slice(&tag);
+        let blob = key.seal(place, &pieces, &mut random)?;
         Ok(StoreRequest {
-            blob_id: BlobId::of(&blob),
+            blob_id: blob.blob_id,
             locator: Locator::from_bytes([0; Locator::LEN]),
-            data: blob.freeze(),
+            data: blob.data,
         })
     };
     (0..REPLICAS).map(|_| replica()).collect()
