@@ -19,7 +19,7 @@ use super::files::FileView;
 use super::problem::Problem;
 use crate::app::App;
 use crate::app::upload::session::{self, Begun, UploadRequest};
-use crate::app::upload::{UploadError, stream};
+use crate::app::upload::{UploadError, end, put, stream};
 use crate::db;
 use crate::domain::chunking::ChunkLayout;
 use crate::domain::ids::UploadId;
@@ -137,7 +137,7 @@ pub async fn chunk(
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
     let body = patient(&app, request.into_body());
-    let chunk = session::put_chunk(&app, caller.user_id, id, params.index, body).await?;
+    let chunk = put::put_chunk(&app, caller.user_id, id, params.index, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
@@ -227,7 +227,7 @@ pub async fn complete(
     User(caller): User,
     Id(id): Id<UploadId>,
 ) -> Result<(StatusCode, Json<FileView>), Problem> {
-    let file = session::complete(&app, caller.user_id, id).await?;
+    let file = end::complete(&app, caller.user_id, id).await?;
     Ok((StatusCode::CREATED, Json(file.into())))
 }
 
@@ -241,7 +241,7 @@ pub async fn abort(
     User(caller): User,
     Id(id): Id<UploadId>,
 ) -> Result<StatusCode, Problem> {
-    session::abort(&app, caller.user_id, id).await?;
+    end::abort(&app, caller.user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::app::upload::session;
+use crate::app::upload::end;
 use crate::db;
 
 /// Rows that one step of a clean-up touches.
@@ -133,7 +133,7 @@ async fn seal_ledger(app: &App) -> anyhow::Result<Step> {
 }
 
 async fn expire_uploads(app: &App) -> anyhow::Result<Step> {
-    let expired = session::expire_one(app).await?;
+    let expired = end::expire_one(app).await?;
     Ok(if expired { Step::More } else { Step::Idle })
 }
 

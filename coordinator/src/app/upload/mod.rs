@@ -4,6 +4,8 @@
 pub mod body;
 mod chunk;
 pub mod commit;
+pub mod end;
+pub mod put;
 pub mod session;
 pub mod stream;
 

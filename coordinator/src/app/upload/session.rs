@@ -1,30 +1,24 @@
-//! The three steps: open a session and hold its price, take chunks, make the file visible.
+//! The first step: open a session and hold its price; and how far it has come.
 
 use std::sync::Arc;
 
-use futures::Stream;
 use jiff::{SignedDuration, Timestamp};
 use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::body::ChunkReader;
-use super::chunk::{FileKey, store_chunk};
-use super::commit::UNKNOWN_OUTCOME_DELAY;
-use super::{AcceptedChunk, InVain, Received, Session, UploadError};
+use super::chunk::FileKey;
+use super::{Session, UploadError};
 use crate::app::App;
 use crate::app::ledger::{self, Movement};
 use crate::clock;
 use crate::db;
-use crate::db::chunks::StoredChunk;
-use crate::db::files::File;
 use crate::db::uploads::{Upload, UploadState};
 use crate::domain::chunking::{ChunkLayout, MAX_CHUNKS};
 use crate::domain::ids::{FileId, UploadId, UserId, uuid_v7};
 use crate::domain::ledger::{Account, TransferKind};
-use crate::domain::money::MONTH_SECONDS;
 use crate::domain::names::{ContentType, Filename};
-use crate::domain::sealing::{ChunkRef, DataKey, Place};
+use crate::domain::sealing::DataKey;
 
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;
@@ -280,236 +274,4 @@ pub async fn status(
         missing,
         chunks,
     })
-}
-
-/// Takes one chunk of an open session. Sent again, the last content wins.
-pub async fn put_chunk<S, E>(
-    app: &App,
-    user: UserId,
-    id: UploadId,
-    index: u32,
-    body: S,
-) -> Result<AcceptedChunk, UploadError>
-where
-    S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
-    E: std::fmt::Display,
-{
-    let (upload, file, key) = open_session(app, user, id).await?;
-    let chunk_count = file
-        .layout()
-        .map_or(MAX_CHUNKS, |layout| layout.chunk_count());
-    let expected = match file.layout() {
-        Some(layout) => layout.chunk_len(u64::from(index)),
-        None => None, // a streaming request brings its chunks itself
-    };
-    let expected = expected.ok_or(UploadError::IndexOutOfRange { index, chunk_count })?;
-
-    let memory = u64::from(expected) * u64::from(key.replication + 1);
-    let share = app.upload_memory.reserve(memory).await;
-    let mut reader = ChunkReader::new(body, expected);
-    let chunk = reader.next_chunk().await?.unwrap_or_default();
-    let wrong = |received| UploadError::WrongLength {
-        index,
-        expected,
-        received,
-    };
-    if chunk.len() < expected as usize {
-        return Err(wrong(Received::Exactly(chunk.len())));
-    }
-    if reader.has_more().await? {
-        return Err(wrong(Received::MoreThan(expected as usize)));
-    }
-
-    let place = Place {
-        chunk: ChunkRef {
-            file_id: upload.file_id,
-            index,
-        },
-        version: app.versions.next(),
-    };
-    let digest = {
-        let chunk = chunk.clone();
-        app.crypto.run(move || chunk.sha256())
-    };
-    let (receipts, sha256) = tokio::join!(store_chunk(app, &key, place, chunk), digest);
-    drop(share);
-    let receipts = match receipts {
-        Ok(receipts) => receipts,
-        Err((error, in_vain)) => {
-            purge_in_vain(app, &in_vain).await;
-            return Err(error.into());
-        }
-    };
-    let sha256 = sha256?;
-    let stored = StoredChunk {
-        file_id: upload.file_id,
-        index,
-        version: place.version,
-        size_bytes: expected,
-        sha256: Some(sha256),
-        replicas: receipts.replicas,
-    };
-    app.committer.commit(id, stored, receipts.in_vain).await?;
-    Ok(AcceptedChunk {
-        index,
-        size_bytes: expected,
-        sha256,
-        replicas: key.replication,
-    })
-}
-
-/// What a failed chunk may have left on nodes is purged; if the database is away too, reconciling
-/// finds it.
-pub(super) async fn purge_in_vain(app: &App, in_vain: &InVain) {
-    let enqueue = async {
-        let mut connection = app.db.acquire().await?;
-        db::purges::enqueue(&mut connection, in_vain, UNKNOWN_OUTCOME_DELAY).await
-    };
-    if let Err(error) = enqueue.await {
-        tracing::warn!(%error, blobs = in_vain.len(), "left blobs behind that no row names");
-    }
-}
-
-async fn open_session(
-    app: &App,
-    user: UserId,
-    id: UploadId,
-) -> Result<(Upload, db::files::UploadingFile, Arc<FileKey>), UploadError> {
-    let mut connection = app.db.acquire().await?;
-    let upload = db::uploads::by_id(&mut connection, id, user)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    if upload.state != UploadState::Open {
-        return Err(UploadError::Closed);
-    }
-    if upload.expired {
-        return Err(UploadError::Expired(upload.expires_at));
-    }
-    let file = db::files::uploading(&mut connection, upload.file_id)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    let (master_id, wrapped) = db::files::wrapped_key(&mut connection, upload.file_id)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    let master = app.keys.master_by_id(&master_id).ok_or_else(|| {
-        UploadError::Internal(format!(
-            "master key {master_id} is not loaded: restart to load it"
-        ))
-    })?;
-    let key = FileKey {
-        data_key: master.unwrap(upload.file_id, &wrapped)?,
-        replication: file.replication,
-    };
-    Ok((upload, file, Arc::new(key)))
-}
-
-/// Checks that every chunk has its receipts, moves the price to escrow and makes the file visible,
-/// in one transaction. Repeated, it returns the same file.
-pub async fn complete(app: &App, user: UserId, id: UploadId) -> Result<File, UploadError> {
-    let mut transaction = app.db.begin().await?;
-    let upload = db::uploads::lock(&mut transaction, id, user)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    if upload.state == UploadState::Open {
-        if upload.expired {
-            return Err(UploadError::Expired(upload.expires_at));
-        }
-        finish(app, &mut transaction, &upload).await?;
-    }
-    let file = db::files::by_id(&mut transaction, upload.file_id, user)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    transaction.commit().await?;
-    Ok(file)
-}
-
-async fn finish(
-    app: &App,
-    connection: &mut PgConnection,
-    upload: &Upload,
-) -> Result<(), UploadError> {
-    let file = db::files::uploading(connection, upload.file_id)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    let layout = file.layout().ok_or(UploadError::InProgress)?;
-    let chunk_count = layout.chunk_count() as u32;
-    let (count, first) =
-        db::chunks::missing(connection, file.id, chunk_count, MISSING_NAMED).await?;
-    if count > 0 {
-        return Err(UploadError::ChunksMissing { count, first });
-    }
-    if !db::chunks::all_have_receipts(connection, file.id, file.replication).await? {
-        let text = "a chunk has lost a replica since it was sent: send it again";
-        return Err(UploadError::Internal(text.to_owned()));
-    }
-    let price = app.config.money.price_per_gb_month;
-    let cost = price
-        .first_month(layout.size_bytes, file.replication)?
-        .min(upload.hold);
-    let rest = upload.hold.checked_sub(cost).unwrap_or(MicroCredits::ZERO);
-    let charge = Movement {
-        kind: TransferKind::Charge,
-        key: format!("charge:{}", upload.id),
-        cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
-        entries: &[
-            (Account::upload_hold(upload.user_id), -upload.hold),
-            (Account::escrow(upload.user_id), cost),
-            (Account::available(upload.user_id), rest),
-        ],
-    };
-    ledger::post(connection, charge).await?;
-    let month = SignedDuration::from_secs(MONTH_SECONDS as i64);
-    let paid_until = clock::now().saturating_add(month).unwrap_or(Timestamp::MAX);
-    db::files::mark_ready(connection, file.id, cost, paid_until).await?;
-    db::uploads::mark_completed(connection, upload.id).await?;
-    Ok(())
-}
-
-/// Gives an unfinished upload up: credits come back, blobs are purged.
-pub async fn abort(app: &App, user: UserId, id: UploadId) -> Result<(), UploadError> {
-    let mut transaction = app.db.begin().await?;
-    let upload = db::uploads::lock(&mut transaction, id, user)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    if upload.state != UploadState::Open {
-        return Err(UploadError::Closed);
-    }
-    discard(&mut transaction, &upload, "aborted").await?;
-    transaction.commit().await?;
-    app.purge_nudge.notify_one();
-    Ok(())
-}
-
-/// Ends one session whose time is up; `false` when there is none.
-pub async fn expire_one(app: &App) -> Result<bool, UploadError> {
-    let mut transaction = app.db.begin().await?;
-    let Some(upload) = db::uploads::lock_one_expired(&mut transaction).await? else {
-        return Ok(false);
-    };
-    discard(&mut transaction, &upload, "expired").await?;
-    transaction.commit().await?;
-    app.purge_nudge.notify_one();
-    tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
-    Ok(true)
-}
-
-async fn discard(
-    connection: &mut PgConnection,
-    upload: &Upload,
-    reason: &str,
-) -> Result<(), UploadError> {
-    let release = Movement {
-        kind: TransferKind::Release,
-        key: format!("release:{}", upload.id),
-        cause: &json!({"upload_id": upload.id, "reason": reason}),
-        entries: &[
-            (Account::upload_hold(upload.user_id), -upload.hold),
-            (Account::available(upload.user_id), upload.hold),
-        ],
-    };
-    ledger::post(connection, release).await?;
-    db::purges::enqueue_file(connection, upload.file_id).await?;
-    db::files::delete(connection, upload.file_id).await?;
-    db::users::remove_file(connection, upload.user_id).await?;
-    Ok(())
 }

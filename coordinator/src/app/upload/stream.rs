@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::body::{ChunkBody, ChunkReader};
 use super::chunk::{FileKey, store_chunk};
 use super::session::{self, Begun, UploadRequest};
-use super::{Session, UploadError};
+use super::{Session, UploadError, end, put};
 use crate::app::App;
 use crate::db;
 use crate::db::chunks::StoredChunk;
@@ -49,7 +49,7 @@ where
     let (session, key) = match session::begin(&app, &request, FIRST_HOLD_BYTES).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
-            return session::complete(&app, user, upload.id).await;
+            return end::complete(&app, user, upload.id).await;
         }
         Begun::Before(_) => return Err(UploadError::InProgress),
     };
@@ -64,11 +64,11 @@ where
         bytes: 0,
     };
     let outcome = match transfer.run(body).await {
-        Ok(()) => session::complete(&app, user, id).await,
+        Ok(()) => end::complete(&app, user, id).await,
         Err(error) => Err(error),
     };
     if outcome.is_err()
-        && let Err(error) = session::abort(&app, user, id).await
+        && let Err(error) = end::abort(&app, user, id).await
     {
         tracing::warn!(upload_id = %id, %error, "a failed upload could not be aborted; it expires");
     }
@@ -212,7 +212,7 @@ async fn store(
     let receipts = match store_chunk(&app, &key, place, body).await {
         Ok(receipts) => receipts,
         Err((error, in_vain)) => {
-            session::purge_in_vain(&app, &in_vain).await;
+            put::purge_in_vain(&app, &in_vain).await;
             return Err(error.into());
         }
     };

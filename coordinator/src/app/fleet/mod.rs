@@ -1,31 +1,25 @@
 //! The fleet as this coordinator sees it right now: which nodes are connected, how full they are,
 //! what is on its way to them. In memory only; the database has what must outlive the process.
 
+mod member;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use network::{CallError, NetworkHandle};
 use proto::{
-    BlobId, Locator, MicroCredits, NetworkContext, NetworkId, NodeActivity, NodeId, PeerId,
-    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, SignedReceipt, Store, StoreAnswer,
-    StoreRequest,
+    BlobId, Locator, NetworkContext, NetworkId, NodeId, PeerId, Retrieve, RetrieveAnswer,
+    RetrieveRequest, SignedReceipt, Store, StoreAnswer, StoreRequest,
 };
 use rand::Rng;
 use tokio::sync::Notify;
-use uuid::Uuid;
 
+pub use self::member::{Live, Member, NewMember, Slot, Standing};
+use self::member::{ReadGuard, Unanswered};
 use super::latency::LatencyWindow;
-use crate::domain::node::{NetworkPrefix, NodeState};
-use crate::domain::placement::{self, Candidate, FailureDomains, PlacementError};
+use crate::domain::placement::{self, Candidate, PlacementError};
 use crate::domain::sealing::SealedBlob;
-
-/// Three heartbeats: a node that said nothing for this long is not given work.
-pub const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
-
-/// How long a node that left a store unanswered comes after all others.
-const LAGGING: Duration = Duration::from_secs(10);
 
 pub struct Fleet {
     network: NetworkHandle,
@@ -35,52 +29,6 @@ pub struct Fleet {
     changed: Notify,
     store_latency: LatencyWindow,
     read_latency: LatencyWindow,
-}
-
-/// A connected node.
-pub struct Member {
-    pub node_id: NodeId,
-    pub peer_id: PeerId,
-    operator: Option<Uuid>,
-    region: Option<String>,
-    live: Mutex<Live>,
-    standing: Mutex<Standing>,
-    in_flight_bytes: AtomicU64,
-    lagging_until: Mutex<Option<Instant>>,
-    reads_in_flight: AtomicU64,
-    /// Smoothed time of a read, in microseconds.
-    read_micros: AtomicU64,
-}
-
-/// What the node last said, and when.
-#[derive(Debug, Clone, Copy)]
-pub struct Live {
-    pub activity: NodeActivity,
-    pub capacity_bytes: u64,
-    pub used_bytes: u64,
-    pub free_bytes: u64,
-    pub blob_count: u64,
-    pub prefix: Option<NetworkPrefix>,
-    pub heard: Instant,
-}
-
-/// How the network sees the node, as the liveness worker last read it.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    pub state: NodeState,
-    pub state_reason: String,
-    pub earned: MicroCredits,
-}
-
-/// A registered node that connects.
-#[derive(Debug)]
-pub struct NewMember {
-    pub node_id: NodeId,
-    pub peer_id: PeerId,
-    pub operator: Option<Uuid>,
-    pub region: Option<String>,
-    pub live: Live,
-    pub standing: Standing,
 }
 
 /// Why a node did not take a blob.
@@ -139,18 +87,7 @@ impl Fleet {
 
     /// Adds a node that has been let in, or renews what is known of it.
     pub fn admit(&self, new: NewMember) -> Arc<Member> {
-        let member = Arc::new(Member {
-            node_id: new.node_id,
-            peer_id: new.peer_id,
-            operator: new.operator,
-            region: new.region,
-            live: Mutex::new(new.live),
-            standing: Mutex::new(new.standing),
-            in_flight_bytes: AtomicU64::new(0),
-            lagging_until: Mutex::new(None),
-            reads_in_flight: AtomicU64::new(0),
-            read_micros: AtomicU64::new(1000),
-        });
+        let member = Arc::new(Member::new(new));
         write(&self.peers).insert(member.peer_id, member.node_id);
         write(&self.members).insert(member.node_id, Arc::clone(&member));
         self.changed.notify_waiters();
@@ -186,11 +123,7 @@ impl Fleet {
 
     /// Takes over what a node reports; wakes uploads that wait for room.
     pub fn heard(&self, member: &Member, update: impl FnOnce(&mut Live)) {
-        {
-            let mut live = member.lock();
-            update(&mut live);
-            live.heard = Instant::now();
-        }
+        member.heard(update);
         self.changed.notify_waiters();
     }
 
@@ -357,164 +290,6 @@ impl Fleet {
                 Err(ReadFailure::Later(detail))
             }
         }
-    }
-}
-
-impl Member {
-    pub fn live(&self) -> Live {
-        *self.lock()
-    }
-
-    pub fn standing(&self) -> Standing {
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        standing.clone()
-    }
-
-    pub fn set_standing(&self, new: Standing) {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        *standing = new;
-    }
-
-    pub fn is_online(&self) -> bool {
-        self.lock().heard.elapsed() < HEARTBEAT_GRACE
-    }
-
-    /// What a read from this node is expected to take: smaller is better.
-    pub fn read_cost(&self) -> u64 {
-        let waiting = self.reads_in_flight.load(Ordering::Relaxed);
-        let micros = self.read_micros.load(Ordering::Relaxed);
-        (waiting + 1).saturating_mul(micros)
-    }
-
-    pub fn domains(&self) -> FailureDomains {
-        FailureDomains {
-            operator: self.operator,
-            prefix: self.lock().prefix,
-            region: self.region.clone(),
-        }
-    }
-
-    fn candidate(&self) -> Option<Candidate> {
-        let (live, state) = (self.live(), self.standing().state);
-        let willing = live.activity == NodeActivity::Running && state.takes_new_blobs();
-        willing.then(|| Candidate {
-            node_id: self.node_id,
-            vetted: state.is_vetted(),
-            free_bytes: live.free_bytes,
-            capacity_bytes: live.capacity_bytes,
-            in_flight_bytes: self.in_flight_bytes.load(Ordering::Relaxed),
-            lagging: self.is_lagging(),
-            domains: self.domains(),
-        })
-    }
-
-    fn is_lagging(&self) -> bool {
-        let until = self
-            .lagging_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn note_lag(&self) {
-        let mut until = self
-            .lagging_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *until = Some(Instant::now() + LAGGING);
-    }
-
-    /// Between two heartbeats we count ourselves.
-    fn note_stored(&self, bytes: u64) {
-        let mut live = self.lock();
-        live.free_bytes = live.free_bytes.saturating_sub(bytes);
-        live.used_bytes = live.used_bytes.saturating_add(bytes);
-    }
-
-    /// A node knows better than its last heartbeat.
-    fn note_refusal(&self, code: RefusalCode) {
-        let mut live = self.lock();
-        match code {
-            RefusalCode::Full => live.free_bytes = 0,
-            RefusalCode::Draining => live.activity = NodeActivity::Draining,
-            RefusalCode::Stopping => live.activity = NodeActivity::Stopping,
-            RefusalCode::IoError => live.activity = NodeActivity::ReadOnly,
-            RefusalCode::HashMismatch | RefusalCode::Malformed | RefusalCode::Busy => {}
-        }
-    }
-
-    fn note_read(&self, elapsed: Duration) {
-        let sample = elapsed.as_micros().clamp(1, 60_000_000) as u64;
-        let before = self.read_micros.load(Ordering::Relaxed);
-        // A lost update between two readers costs one sample of a smoothed figure.
-        self.read_micros
-            .store((before * 7 + sample) / 8, Ordering::Relaxed);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place on a node for one blob; it counts as on its way until it is dropped.
-pub struct Slot {
-    pub member: Arc<Member>,
-    bytes: u64,
-}
-
-impl Slot {
-    fn new(member: Arc<Member>, bytes: u64) -> Self {
-        member.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Self { member, bytes }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let in_flight = &self.member.in_flight_bytes;
-        in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// A store that is given up, or fails without an answer, marks its node as lagging for a while.
-struct Unanswered<'a> {
-    member: &'a Member,
-    answered: bool,
-}
-
-impl<'a> Unanswered<'a> {
-    fn new(member: &'a Member) -> Self {
-        Self {
-            member,
-            answered: false,
-        }
-    }
-
-    fn answered(mut self, answered: bool) {
-        self.answered = answered;
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.member.note_lag();
-        }
-    }
-}
-
-struct ReadGuard<'a>(&'a Member);
-
-impl<'a> ReadGuard<'a> {
-    fn new(member: &'a Member) -> Self {
-        member.reads_in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(member)
-    }
-}
-
-impl Drop for ReadGuard<'_> {
-    fn drop(&mut self) {
-        self.0.reads_in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,129 @@
+//! The third step, and the other ways in which a session ends: given up, or out of time.
+
+use jiff::{SignedDuration, Timestamp};
+use proto::MicroCredits;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::UploadError;
+use super::session::MISSING_NAMED;
+use crate::app::App;
+use crate::app::ledger::{self, Movement};
+use crate::clock;
+use crate::db;
+use crate::db::files::File;
+use crate::db::uploads::{Upload, UploadState};
+use crate::domain::ids::{UploadId, UserId};
+use crate::domain::ledger::{Account, TransferKind};
+use crate::domain::money::MONTH_SECONDS;
+
+/// Checks that every chunk has its receipts, moves the price to escrow and makes the file visible,
+/// in one transaction. Repeated, it returns the same file.
+pub async fn complete(app: &App, user: UserId, id: UploadId) -> Result<File, UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let upload = db::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state == UploadState::Open {
+        if upload.expired {
+            return Err(UploadError::Expired(upload.expires_at));
+        }
+        finish(app, &mut transaction, &upload).await?;
+    }
+    let file = db::files::by_id(&mut transaction, upload.file_id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    transaction.commit().await?;
+    Ok(file)
+}
+
+async fn finish(
+    app: &App,
+    connection: &mut PgConnection,
+    upload: &Upload,
+) -> Result<(), UploadError> {
+    let file = db::files::uploading(connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout().ok_or(UploadError::InProgress)?;
+    let chunk_count = layout.chunk_count() as u32;
+    let (count, first) =
+        db::chunks::missing(connection, file.id, chunk_count, MISSING_NAMED).await?;
+    if count > 0 {
+        return Err(UploadError::ChunksMissing { count, first });
+    }
+    if !db::chunks::all_have_receipts(connection, file.id, file.replication).await? {
+        let text = "a chunk has lost a replica since it was sent: send it again";
+        return Err(UploadError::Internal(text.to_owned()));
+    }
+    let price = app.config.money.price_per_gb_month;
+    let cost = price
+        .first_month(layout.size_bytes, file.replication)?
+        .min(upload.hold);
+    let rest = upload.hold.checked_sub(cost).unwrap_or(MicroCredits::ZERO);
+    let charge = Movement {
+        kind: TransferKind::Charge,
+        key: format!("charge:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
+        entries: &[
+            (Account::upload_hold(upload.user_id), -upload.hold),
+            (Account::escrow(upload.user_id), cost),
+            (Account::available(upload.user_id), rest),
+        ],
+    };
+    ledger::post(connection, charge).await?;
+    let month = SignedDuration::from_secs(MONTH_SECONDS as i64);
+    let paid_until = clock::now().saturating_add(month).unwrap_or(Timestamp::MAX);
+    db::files::mark_ready(connection, file.id, cost, paid_until).await?;
+    db::uploads::mark_completed(connection, upload.id).await?;
+    Ok(())
+}
+
+/// Gives an unfinished upload up: credits come back, blobs are purged.
+pub async fn abort(app: &App, user: UserId, id: UploadId) -> Result<(), UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let upload = db::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state != UploadState::Open {
+        return Err(UploadError::Closed);
+    }
+    discard(&mut transaction, &upload, "aborted").await?;
+    transaction.commit().await?;
+    app.purge_nudge.notify_one();
+    Ok(())
+}
+
+/// Ends one session whose time is up; `false` when there is none.
+pub async fn expire_one(app: &App) -> Result<bool, UploadError> {
+    let mut transaction = app.db.begin().await?;
+    let Some(upload) = db::uploads::lock_one_expired(&mut transaction).await? else {
+        return Ok(false);
+    };
+    discard(&mut transaction, &upload, "expired").await?;
+    transaction.commit().await?;
+    app.purge_nudge.notify_one();
+    tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
+    Ok(true)
+}
+
+async fn discard(
+    connection: &mut PgConnection,
+    upload: &Upload,
+    reason: &str,
+) -> Result<(), UploadError> {
+    let release = Movement {
+        kind: TransferKind::Release,
+        key: format!("release:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "reason": reason}),
+        entries: &[
+            (Account::upload_hold(upload.user_id), -upload.hold),
+            (Account::available(upload.user_id), upload.hold),
+        ],
+    };
+    ledger::post(connection, release).await?;
+    db::purges::enqueue_file(connection, upload.file_id).await?;
+    db::files::delete(connection, upload.file_id).await?;
+    db::users::remove_file(connection, upload.user_id).await?;
+    Ok(())
+}
