@@ -66,6 +66,9 @@ enum Command {
     },
     /// Print a commented settings file with every default.
     Config {
+        /// The default; here for those who type it.
+        #[arg(long, conflicts_with = "check")]
+        template: bool,
         /// Check this settings file (and the environment) instead.
         #[arg(long, value_name = "FILE")]
         check: Option<PathBuf>,
@@ -124,11 +127,13 @@ impl Cli {
                 db::check_schema(&pool).await?;
                 command.run(&pool).await
             }
-            Command::Config { check: None } => {
+            Command::Config { check: None, .. } => {
                 print!("{}", Config::template());
                 Ok(())
             }
-            Command::Config { check: Some(file) } => {
+            Command::Config {
+                check: Some(file), ..
+            } => {
                 Config::load(Some(&file), &[])?;
                 println!("{} is good.", file.display());
                 Ok(())
