@@ -80,7 +80,7 @@ async fn a_login_that_fails_does_not_tell_why() {
     );
     assert_eq!(
         refused(client.register("x@example.com", "short").await),
-        422
+        400
     );
 }
 

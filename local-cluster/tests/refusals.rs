@@ -9,17 +9,24 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use local_cluster::wait::wait_blocking;
 use local_cluster::{Cluster, Member, Programs};
-use support::cluster;
+use support::{LONG, cluster};
 
 /// Runs a program that is expected to refuse, and returns what it said.
 #[track_caller]
 fn refusal(program: &Path, args: &[&str], expected: &[&str]) {
-    let output = Command::new(program)
+    let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    let ended = wait_blocking(LONG, || child.try_wait().unwrap().is_some());
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    assert!(ended, "{args:?} should have been refused");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         !output.status.success(),

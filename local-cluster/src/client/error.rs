@@ -28,6 +28,12 @@ struct Problem {
 }
 
 impl ApiError {
+    /// A connection that the server closed just when it was used again. Asking again is right for
+    /// requests that change nothing.
+    pub(crate) fn is_closed_connection(&self) -> bool {
+        matches!(self, Self::Transport(error) if error.is_request() && !error.is_timeout() && !error.is_connect())
+    }
+
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused { status, .. } => Some(*status),

@@ -70,7 +70,12 @@ impl Client {
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        json_of(self.request(Method::GET, path)).await
+        match json_of(self.request(Method::GET, path)).await {
+            Err(error) if error.is_closed_connection() => {
+                json_of(self.request(Method::GET, path)).await
+            }
+            outcome => outcome,
+        }
     }
 
     pub async fn is_ready(&self) -> bool {
@@ -134,7 +139,12 @@ impl Session {
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        json_of(self.request(Method::GET, path).await?).await
+        match json_of(self.request(Method::GET, path).await?).await {
+            Err(error) if error.is_closed_connection() => {
+                json_of(self.request(Method::GET, path).await?).await
+            }
+            outcome => outcome,
+        }
     }
 
     pub async fn me(&self) -> Result<Value, ApiError> {
