@@ -1,0 +1,227 @@
+//! A coordinator's side of the contracts, as far as a node meets it: registration over HTTP, `hello`
+//! and `heartbeat` over libp2p, and calls to the node.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use network::{InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
+use proto::{
+    BlobId, CoordinatorEntry, Heartbeat, HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer,
+    HelloReport, Locator, MicroCredits, NetworkContext, NetworkDocument, PeerId, Protocol,
+    Registration, Retrieve, RetrieveAnswer, RetrieveRequest, Side, Signature, Store, StoreAnswer,
+    StoreRequest,
+};
+use serde_json::{Value, json};
+use storage_node::clock;
+use storage_node::identity;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+pub struct Coordinator {
+    pub url: String,
+    pub peers: NetworkHandle,
+    pub hellos: mpsc::Receiver<(PeerId, HelloReport)>,
+    pub heartbeats: mpsc::Receiver<HeartbeatReport>,
+    pub shared: Arc<Shared>,
+}
+
+pub struct Shared {
+    network_key: Keypair,
+    pub document: Mutex<NetworkDocument>,
+    /// Why nodes are not welcome.
+    pub rejection: Mutex<Option<String>>,
+    pub registrations: Mutex<Vec<Value>>,
+}
+
+const NONCE: [u8; 32] = [0x5a; 32];
+
+impl Coordinator {
+    pub async fn start() -> Self {
+        let network_key = identity::generate(&mut clock::rng()).unwrap();
+        let mut config = NetworkConfig::new(
+            identity::generate(&mut clock::rng()).unwrap(),
+            Side::Coordinator,
+        );
+        config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        let Network {
+            handle, requests, ..
+        } = network::start(config).await.unwrap();
+        let addrs = handle.listen_addrs().await;
+        let entry = CoordinatorEntry {
+            peer_id: handle.local_peer_id().to_string(),
+            addrs: addrs.iter().map(ToString::to_string).collect(),
+        };
+        let document = NetworkDocument::sign(&network_key, 1, vec![entry], clock::now()).unwrap();
+        let shared = Arc::new(Shared {
+            network_key,
+            document: Mutex::new(document),
+            rejection: Mutex::default(),
+            registrations: Mutex::default(),
+        });
+        let (hello_sender, hellos) = mpsc::channel(1000);
+        let (heartbeat_sender, heartbeats) = mpsc::channel(1000);
+        tokio::spawn(answer(
+            requests,
+            Arc::clone(&shared),
+            hello_sender,
+            heartbeat_sender,
+        ));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new()
+            .route("/api/v1/network", get(network_document))
+            .route("/api/v1/nodes/register/nonce", post(nonce))
+            .route("/api/v1/nodes/register", post(register))
+            .with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url,
+            peers: handle,
+            hellos,
+            heartbeats,
+            shared,
+        }
+    }
+
+    pub fn document(&self) -> NetworkDocument {
+        self.shared.document.lock().unwrap().clone()
+    }
+
+    /// Publishes a newer document that lists `entry` too.
+    pub fn add_to_document(&self, entry: CoordinatorEntry) -> u64 {
+        let mut document = self.shared.document.lock().unwrap();
+        let mut coordinators = document.coordinators.clone();
+        coordinators.push(entry);
+        let serial = document.serial + 1;
+        let key = &self.shared.network_key;
+        *document = NetworkDocument::sign(key, serial, coordinators, clock::now()).unwrap();
+        serial
+    }
+
+    pub async fn hello(&mut self) -> (PeerId, HelloReport) {
+        in_time(self.hellos.recv()).await.unwrap()
+    }
+
+    /// Waits for a heartbeat that says so.
+    pub async fn heartbeat(&mut self, says: impl Fn(&HeartbeatReport) -> bool) -> HeartbeatReport {
+        loop {
+            let heartbeat = in_time(self.heartbeats.recv()).await.unwrap();
+            if says(&heartbeat) {
+                return heartbeat;
+            }
+        }
+    }
+
+    pub async fn store(&self, node: PeerId, data: &Bytes) -> StoreAnswer {
+        let request = StoreRequest {
+            blob_id: BlobId::of(data),
+            locator: Locator::from_bytes([7; 64]),
+            data: data.clone(),
+        };
+        in_time(self.peers.call::<Store>(node, request))
+            .await
+            .unwrap()
+    }
+
+    pub async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {
+        let request = RetrieveRequest { blob_id };
+        in_time(self.peers.call::<Retrieve>(node, request))
+            .await
+            .unwrap()
+    }
+}
+
+pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(Duration::from_secs(60), work).await;
+    outcome.unwrap_or_else(|_| panic!("it did not happen in time"))
+}
+
+async fn answer(
+    mut requests: mpsc::Receiver<InboundRequest>,
+    shared: Arc<Shared>,
+    hellos: mpsc::Sender<(PeerId, HelloReport)>,
+    heartbeats: mpsc::Sender<HeartbeatReport>,
+) {
+    while let Some(mut request) = requests.recv().await {
+        let network_serial = shared.document.lock().unwrap().serial;
+        match request.protocol {
+            Protocol::Hello => {
+                let report = request.decode::<Hello>().unwrap();
+                let peer = request.peer;
+                let rejection = shared.rejection.lock().unwrap().clone();
+                let answer = HelloAnswer {
+                    rejection,
+                    network_serial,
+                };
+                request.respond::<Hello>(answer).await;
+                let _ = hellos.try_send((peer, report));
+            }
+            Protocol::Heartbeat => {
+                let report = request.decode::<Heartbeat>().unwrap();
+                let answer = HeartbeatAnswer {
+                    earned: MicroCredits::new(1_250_000),
+                    server_time_ms: 0,
+                    state: "probation".into(),
+                    state_reason: "new".into(),
+                    network_serial,
+                    last_ledger_day: None,
+                };
+                request.respond::<Heartbeat>(answer).await;
+                let _ = heartbeats.try_send(report);
+            }
+            other => panic!("a node does not send {}", other.name()),
+        }
+    }
+}
+
+async fn network_document(State(shared): State<Arc<Shared>>) -> Json<NetworkDocument> {
+    Json(shared.document.lock().unwrap().clone())
+}
+
+async fn nonce() -> Response {
+    let answer = json!({"nonce": hex::encode(NONCE), "expires_at": "2100-01-01T00:00:00Z"});
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+/// Checks what a coordinator checks: the nonce, and that the node owns its key.
+async fn register(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
+    let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+    let network_id = shared.document.lock().unwrap().network_id;
+    let peer_id: PeerId = text("peer_id").parse().unwrap();
+    let registration = Registration {
+        context: NetworkContext {
+            network_id,
+            peer_id,
+        },
+        nonce: NONCE,
+        name: text("name"),
+        capacity_bytes: body["capacity_bytes"].as_u64().unwrap(),
+    };
+    let signature = hex::decode(text("signature")).unwrap();
+    let signature = Signature::try_from(&signature[..]).unwrap();
+    if text("nonce") != hex::encode(NONCE) || registration.verify(&signature).is_err() {
+        let problem = json!({"title": "Forbidden", "detail": "the signature is wrong"});
+        return (StatusCode::FORBIDDEN, Json(problem)).into_response();
+    }
+    if body["token"] == "used up" {
+        let problem = json!({"title": "Forbidden", "detail": "the admission token is used up"});
+        return (StatusCode::FORBIDDEN, Json(problem)).into_response();
+    }
+    let mut registrations = shared.registrations.lock().unwrap();
+    registrations.push(body.clone());
+    // The same peer is the same node, with another key each time.
+    let node_id = uuid::Uuid::from_slice(&peer_id.to_bytes()[10..26]).unwrap();
+    let answer = json!({
+        "node_id": node_id,
+        "api_key": format!("key-{}", registrations.len()),
+        "network_id": network_id,
+        "state": "probation",
+    });
+    (StatusCode::CREATED, Json(answer)).into_response()
+}

@@ -1,0 +1,127 @@
+use std::fs;
+
+use bytes::Bytes;
+use proto::BlobId;
+
+use crate::coordinator::Coordinator;
+use crate::program::{Operator, blob_file, errors, json, printed};
+
+/// A node that held three blobs and was stopped.
+async fn stopped_node() -> (Operator, Vec<BlobId>) {
+    let mut coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let node = operator.start().await;
+    let (peer, _) = coordinator.hello().await;
+    let mut ids = Vec::new();
+    for seed in 0..3_u8 {
+        let data = Bytes::from(vec![seed; 5000]);
+        coordinator.store(peer, &data).await;
+        ids.push(BlobId::of(&data));
+    }
+    ids.sort_unstable();
+    node.stop().await;
+    (operator, ids)
+}
+
+#[tokio::test]
+async fn status_of_a_running_node_agrees_with_itself() {
+    let mut coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let node = operator.start().await;
+    let (peer, _) = coordinator.hello().await;
+    coordinator.store(peer, &Bytes::from(vec![1; 5000])).await;
+    coordinator.heartbeat(|beat| beat.blob_count == 1).await;
+    let output = operator
+        .run(&["status", "--output", "json", "--check"])
+        .await;
+    assert!(output.status.success(), "{}", printed(&output));
+    let status = json(&output);
+    assert_eq!(status["running"], true);
+    assert_eq!(status["agree"], true);
+    assert_eq!(status["used_bytes"], 5124);
+    assert_eq!(status["capacity_bytes"], 100_000_000);
+    assert_eq!(status["on_disk"]["bytes"], 5000);
+    let shown = printed(&operator.run(&["status"]).await);
+    assert!(
+        shown.contains("probation (new), 1.25 credits earned"),
+        "{shown}"
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn status_without_a_running_node_says_so_and_tells_what_the_catalogue_knows() {
+    let (operator, _) = stopped_node().await;
+    let output = operator.run(&["status"]).await;
+    assert!(output.status.success());
+    assert!(
+        printed(&output).contains("not running"),
+        "{}",
+        printed(&output)
+    );
+    assert!(printed(&output).contains("3 blobs"), "{}", printed(&output));
+    let checked = operator.run(&["status", "--check"]).await;
+    assert_eq!(checked.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn blobs_are_listed_page_by_page() {
+    let (operator, ids) = stopped_node().await;
+    let output = operator
+        .run(&["chunks", "list", "--output", "json", "--limit", "2"])
+        .await;
+    let page = json(&output);
+    assert_eq!(page["items"][0]["blob_id"], ids[0].to_string());
+    assert_eq!(page["items"][1]["length"], 5000);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = operator.run(&["chunks", "list", "--cursor", cursor]).await;
+    assert!(printed(&rest).contains(&ids[2].to_string()));
+    assert!(!printed(&rest).contains(&ids[1].to_string()));
+}
+
+#[tokio::test]
+async fn verify_finds_damage_and_a_rebuild_enters_it() {
+    let (operator, ids) = stopped_node().await;
+    let whole = operator.run(&["chunks", "verify"]).await;
+    assert!(whole.status.success(), "{}", errors(&whole));
+    assert!(printed(&whole).contains("3 blobs read, all are whole"));
+
+    let path = blob_file(&operator.data_dir(), &ids[1]);
+    let mut file = fs::read(&path).unwrap();
+    file[17] ^= 1;
+    fs::write(&path, file).unwrap();
+    fs::remove_file(blob_file(&operator.data_dir(), &ids[2])).unwrap();
+    let damaged = operator.run(&["chunks", "verify"]).await;
+    assert_eq!(damaged.status.code(), Some(1));
+    let shown = printed(&damaged);
+    assert!(shown.contains(&format!("{} ", ids[1])), "{shown}");
+    assert!(shown.contains("missing"), "{shown}");
+    assert!(shown.contains("2 problems"), "{shown}");
+
+    fs::write(operator.data_dir().join("catalogue.db"), "rubbish").unwrap();
+    let rebuilt = operator.run(&["chunks", "verify", "--rebuild"]).await;
+    assert_eq!(rebuilt.status.code(), Some(1), "{}", errors(&rebuilt));
+    assert!(printed(&rebuilt).contains("made anew: 2 blobs"));
+    let listed = printed(&operator.run(&["chunks", "list"]).await);
+    assert!(listed.contains(&ids[0].to_string()) && listed.contains("corrupt"));
+    assert!(!listed.contains(&ids[2].to_string()));
+}
+
+#[tokio::test]
+async fn the_template_and_the_settings_that_hold_are_both_usable_files() {
+    let operator = Operator::new();
+    for args in [&["config", "--template"][..], &["config", "show"]] {
+        let output = operator.run(args).await;
+        assert!(output.status.success(), "{}", errors(&output));
+        let path = operator.home.path().join("copy.toml");
+        fs::write(&path, printed(&output)).unwrap();
+        let again = ["config", "show", "--config", path.to_str().unwrap()];
+        let again = operator.run(&again).await;
+        assert!(again.status.success(), "{}", errors(&again));
+        assert!(
+            printed(&again).contains("retention = \"7d"),
+            "{}",
+            printed(&again)
+        );
+    }
+}

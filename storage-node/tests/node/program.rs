@@ -1,0 +1,180 @@
+//! Running `storage-node` as a child process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use proto::PeerId;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::coordinator::{Coordinator, in_time};
+
+/// An operator's account: its home, and settings that suit a test.
+pub struct Operator {
+    pub home: TempDir,
+    /// Goes before the configuration file.
+    pub settings: Vec<String>,
+}
+
+impl Operator {
+    pub fn new() -> Self {
+        let settings = [
+            "admin.listen=127.0.0.1:0",
+            "p2p.listen=[\"/ip4/127.0.0.1/tcp/0\"]",
+            "reconnect.initial=50ms",
+            "reconnect.spread=50ms",
+        ];
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            settings: settings.map(String::from).to_vec(),
+        }
+    }
+
+    /// One that has registered a node with the coordinator.
+    pub async fn registered(coordinator: &Coordinator) -> Self {
+        let operator = Self::new();
+        let output = operator.init(coordinator, &["--capacity", "100MB"]).await;
+        assert!(output.status.success(), "{}", errors(&output));
+        operator
+    }
+
+    pub async fn init(&self, coordinator: &Coordinator, args: &[&str]) -> Output {
+        let mut all = vec!["init", "--name", "Test Node", "--coordinator-url"];
+        all.push(&coordinator.url);
+        all.extend(args);
+        self.run(&all).await
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.home
+            .path()
+            .join(".local/share/federated-storage/storage-node")
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.home
+            .path()
+            .join(".config/federated-storage/storage-node.toml")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_storage-node"));
+        command
+            .env_clear()
+            .env("HOME", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .args(args);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        in_time(tokio::task::spawn_blocking(move || command.output()))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Starts the node and waits until it is ready.
+    pub async fn start(&self) -> Node {
+        let ready_file = self.home.path().join("ready.json");
+        let log = self.home.path().join("node.log");
+        let mut command = self.command(&["start", "--ready-file", ready_file.to_str().unwrap()]);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let mut child = command
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let ready = async {
+            loop {
+                if let Ok(text) = fs::read(&ready_file) {
+                    return serde_json::from_slice::<Value>(&text).unwrap();
+                }
+                if let Some(status) = child.try_wait().unwrap() {
+                    panic!("{status}: {}", fs::read_to_string(&log).unwrap());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ready = in_time(ready).await;
+        Node {
+            child,
+            ready_file,
+            ready,
+        }
+    }
+}
+
+/// A running node; killed when it is dropped.
+pub struct Node {
+    child: Child,
+    pub ready_file: PathBuf,
+    pub ready: Value,
+}
+
+impl Node {
+    pub fn peer_id(&self) -> PeerId {
+        self.ready["peer_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub fn admin(&self, path: &str) -> String {
+        format!("http://{}{path}", self.ready["admin"].as_str().unwrap())
+    }
+
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    pub async fn ended(mut self) -> ExitStatus {
+        let status = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        in_time(status).await
+    }
+
+    pub async fn stop(self) {
+        self.terminate();
+        assert!(self.ended().await.success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+pub fn blob_file(data_dir: &Path, id: &proto::BlobId) -> PathBuf {
+    let name = id.to_string();
+    data_dir
+        .join("blobs")
+        .join(&name[..1])
+        .join(&name[1..3])
+        .join(name)
+}
