@@ -44,6 +44,7 @@ pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteErr
         )?
         .min(file.escrow);
     let rest = file.escrow.checked_sub(used).unwrap_or(MicroCredits::ZERO);
+    db::users::remove_file(&mut transaction, user).await?; // the user's row before the accounts
     let settle = Movement {
         kind: TransferKind::Delete,
         key: format!("delete:{id}"),
@@ -57,7 +58,6 @@ pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteErr
     ledger::post(&mut transaction, settle).await?;
     db::purges::enqueue_file(&mut transaction, id).await?;
     db::files::delete(&mut transaction, id).await?;
-    db::users::remove_file(&mut transaction, user).await?;
     transaction.commit().await?;
     app.purge_nudge.notify_one();
     Ok(())

@@ -112,6 +112,7 @@ async fn discard(
     upload: &Upload,
     reason: &str,
 ) -> Result<(), UploadError> {
+    db::users::remove_file(connection, upload.user_id).await?; // the user's row before the accounts
     let release = Movement {
         kind: TransferKind::Release,
         key: format!("release:{}", upload.id),
@@ -124,6 +125,5 @@ async fn discard(
     ledger::post(connection, release).await?;
     db::purges::enqueue_file(connection, upload.file_id).await?;
     db::files::delete(connection, upload.file_id).await?;
-    db::users::remove_file(connection, upload.user_id).await?;
     Ok(())
 }

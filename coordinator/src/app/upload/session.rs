@@ -130,8 +130,8 @@ pub async fn begin(
         }
         inserted => inserted?,
     }
+    grant_trial(app, &mut transaction, upload_id, request.user_id, cost).await?;
     hold(
-        app,
         &mut transaction,
         upload_id,
         request.user_id,
@@ -182,10 +182,39 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
         .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
-/// Raises what is held for an upload from `held` to `target`. Before its first purchase an account
-/// may cover a shortfall from its trial allowance.
-pub(super) async fn hold(
+/// An account that cannot pay for its first uploads may cover what is missing from its trial
+/// allowance. The caller has locked the user's row, which everybody locks before the accounts.
+async fn grant_trial(
     app: &App,
+    connection: &mut PgConnection,
+    upload_id: UploadId,
+    user: UserId,
+    cost: MicroCredits,
+) -> Result<(), UploadError> {
+    let available = db::ledger::lock_available(connection, user).await?;
+    let shortfall = cost.checked_sub(available).unwrap_or(MicroCredits::ZERO);
+    if !shortfall.is_positive() {
+        return Ok(());
+    }
+    let limit = MicroCredits::new(i64::from(app.config.money.trial_microcredits));
+    if !db::users::use_trial(connection, user, shortfall, limit).await? {
+        return Err(UploadError::PaymentRequired { cost, available });
+    }
+    let trial = Movement {
+        kind: TransferKind::Trial,
+        key: format!("trial:{upload_id}"),
+        cause: &json!({"upload_id": upload_id}),
+        entries: &[
+            (Account::INCOME, -shortfall),
+            (Account::available(user), shortfall),
+        ],
+    };
+    ledger::post(connection, trial).await?;
+    Ok(())
+}
+
+/// Raises what is held for an upload from `held` to `target`.
+pub(super) async fn hold(
     connection: &mut PgConnection,
     upload_id: UploadId,
     user: UserId,
@@ -196,32 +225,10 @@ pub(super) async fn hold(
     if !amount.is_positive() {
         return Ok(());
     }
-    let available = db::ledger::lock_available(connection, user).await?;
-    let shortfall = amount.checked_sub(available).unwrap_or(MicroCredits::ZERO);
-    let cause = json!({"upload_id": upload_id});
-    if shortfall.is_positive() {
-        let limit = MicroCredits::new(i64::from(app.config.money.trial_microcredits));
-        if !db::users::use_trial(connection, user, shortfall, limit).await? {
-            return Err(UploadError::PaymentRequired {
-                cost: amount,
-                available,
-            });
-        }
-        let trial = Movement {
-            kind: TransferKind::Trial,
-            key: format!("trial:{upload_id}:{target}"),
-            cause: &cause,
-            entries: &[
-                (Account::INCOME, -shortfall),
-                (Account::available(user), shortfall),
-            ],
-        };
-        ledger::post(connection, trial).await?;
-    }
     let hold = Movement {
         kind: TransferKind::Hold,
         key: format!("hold:{upload_id}:{target}"),
-        cause: &cause,
+        cause: &json!({"upload_id": upload_id}),
         entries: &[
             (Account::available(user), -amount),
             (Account::upload_hold(user), amount),

@@ -21,7 +21,8 @@ use crate::domain::chunking::ChunkLayout;
 use crate::domain::sealing::{ChunkRef, Place};
 
 /// A body of unknown length first holds the price of this much, then of twice what it has become.
-const FIRST_HOLD_BYTES: u64 = 1 << 20;
+/// One chunk, as much as the trial allowance pays for.
+const FIRST_HOLD_BYTES: u64 = 256 * 1024;
 
 /// Stores a file, or leaves nothing behind: on any error the session is aborted.
 ///
@@ -171,7 +172,7 @@ impl Transfer<'_> {
         db::uploads::lock(&mut transaction, id, user)
             .await?
             .ok_or(UploadError::NotFound)?;
-        session::hold(self.app, &mut transaction, id, user, self.held, target).await?;
+        session::hold(&mut transaction, id, user, self.held, target).await?;
         db::uploads::raise_hold(&mut transaction, id, target).await?;
         transaction.commit().await?;
         self.held = target;
