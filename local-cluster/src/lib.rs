@@ -13,6 +13,7 @@ pub mod edge;
 mod files;
 mod guard;
 mod launch;
+mod ports;
 mod postgres;
 pub mod process;
 mod programs;

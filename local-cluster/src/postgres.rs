@@ -1,11 +1,10 @@
-//! A private Postgres: its own data, its own password, loopback only, a port from the system.
+//! A private Postgres: its own data, its own password, loopback only, a free port.
 //!
 //! Rejected: the machine's own server, which may be absent, of any version and full of somebody
 //! else's data; and Unix sockets, whose paths may not be longer than 107 bytes.
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,15 +12,17 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, home_for_postgres};
+use crate::edge;
 use crate::files;
 use crate::launch::{Launch, Launched};
+use crate::ports;
 use crate::programs::Programs;
 use crate::registry::{POSTGRES, Registry};
 use crate::wait::wait_for;
 
 const USER: &str = "fsn";
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// The system's choice of a port and Postgres' use of it are two steps; somebody may come between.
+/// The choice of a port and Postgres' use of it are two steps; somebody may come between.
 const PORT_ATTEMPTS: usize = 5;
 
 /// What has to be remembered to start the same server again.
@@ -77,8 +78,8 @@ pub async fn start(
     let mut attempt = 1;
     loop {
         let old = record.port;
-        if old == 0 || (!keep_port && !port_is_free(old)) {
-            record.port = free_port()?;
+        if old == 0 || (!keep_port && !ports::is_free(old)) {
+            record.port = ports::free_port(&mut edge::random_source())?;
         }
         let launched = Launch {
             name: POSTGRES,
@@ -91,7 +92,7 @@ pub async fn start(
         if until_ready(record, &launched).await? {
             return Ok(());
         }
-        if attempt == PORT_ATTEMPTS || keep_port || port_is_free(record.port) {
+        if attempt == PORT_ATTEMPTS || keep_port || ports::is_free(record.port) {
             bail!(
                 "Postgres has ended while starting; {}",
                 launched.last_words()
@@ -192,15 +193,6 @@ async fn until_ready(record: &PostgresRecord, launched: &Launched) -> Result<boo
     })
     .await;
     started.with_context(|| launched.last_words())
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot get a free port")?;
-    Ok(listener.local_addr()?.port())
-}
-
-pub(crate) fn port_is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 /// The directory of the server's programs, `psql` among them.

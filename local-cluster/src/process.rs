@@ -43,6 +43,9 @@ impl ProcessId {
         match Stat::read(self.pid) {
             Ok(stat) if stat.started != self.started => ProcessState::Gone,
             Ok(stat) => match stat.state {
+                // A killed process is a zombie from when its first thread has ended; only when the
+                // last one has, its sockets and files are closed.
+                'Z' if stat.threads > 1 => ProcessState::Running,
                 'Z' | 'X' => ProcessState::Gone,
                 'T' => ProcessState::Paused,
                 _ => ProcessState::Running,
@@ -113,6 +116,7 @@ struct Stat {
     state: char,
     parent: u32,
     cpu_ticks: u64,
+    threads: u64,
     started: u64,
 }
 
@@ -133,6 +137,7 @@ impl Stat {
             state: field(3)?.chars().next()?,
             parent: field(4)?.parse().ok()?,
             cpu_ticks: ticks(14)? + ticks(15)? + ticks(16)? + ticks(17)?,
+            threads: ticks(20)?,
             started: ticks(22)?,
         })
     }

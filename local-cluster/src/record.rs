@@ -32,7 +32,7 @@ pub struct ClusterRecord {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CoordinatorRecord {
-    /// 0 until the system has chosen one.
+    /// 0 before the first start, for any.
     pub http_port: u16,
     pub metrics: Option<SocketAddr>,
     /// Multiaddresses; empty before the first start.

@@ -3,7 +3,6 @@
 //! They are written anew at every start from the cluster's record and the user's overrides, so a
 //! change by hand does not last; each file says so.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -55,14 +54,6 @@ pub fn coordinator(
     database_url: &str,
     overrides: &Overrides,
 ) -> Result<Table> {
-    let listen = |address: Option<SocketAddr>| {
-        address.map_or("127.0.0.1:0".to_owned(), |address| address.to_string())
-    };
-    let p2p = if record.p2p.is_empty() {
-        vec!["/ip4/127.0.0.1/tcp/0".to_owned()]
-    } else {
-        record.p2p.clone()
-    };
     let mut table = toml::toml! {
         [placement]
         // All nodes of a local cluster stand in one place.
@@ -73,9 +64,11 @@ pub fn coordinator(
         "http.listen",
         format!("127.0.0.1:{}", record.http_port),
     );
-    set(&mut table, "metrics.listen", listen(record.metrics));
+    if let Some(metrics) = record.metrics {
+        set(&mut table, "metrics.listen", metrics.to_string());
+    }
     set(&mut table, "database.url", database_url);
-    set(&mut table, "p2p.listen", p2p);
+    set(&mut table, "p2p.listen", record.p2p.clone());
     set(&mut table, "keys.dir", utf8(&dir.join("keys"))?);
     merge(&mut table, &overrides.coordinator);
     Ok(table)

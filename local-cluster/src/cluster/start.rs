@@ -9,8 +9,10 @@ use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, Member};
+use crate::edge;
 use crate::files;
 use crate::launch::{Launch, Launched};
+use crate::ports;
 use crate::postgres;
 use crate::record::{CoordinatorReady, NodeReady};
 use crate::settings;
@@ -40,9 +42,9 @@ impl Cluster {
         self.save()
     }
 
-    /// Afterwards the addresses that the system chose are kept, so that a restart has them again.
+    /// Its addresses are kept, so that a restart has them again.
     pub(super) async fn start_coordinator(&mut self) -> Result<()> {
-        self.release_taken_ports()?;
+        self.choose_ports()?;
         let record = &self.record;
         let dir = self.member_dir(Member::Coordinator);
         let table = settings::coordinator(
@@ -65,18 +67,29 @@ impl Cluster {
         self.save()
     }
 
-    /// The HTTP port is known to people: it being taken is an error. The metrics port is not.
-    pub(super) fn release_taken_ports(&mut self) -> Result<()> {
+    /// Sees that every address of the coordinator is chosen and free. The HTTP port is known to people,
+    /// so it being taken is an error; the others are chosen anew.
+    pub(super) fn choose_ports(&mut self) -> Result<()> {
+        let random = &mut edge::random_source();
         let coordinator = &mut self.record.coordinator;
-        if coordinator.http_port != 0 && !postgres::port_is_free(coordinator.http_port) {
+        if coordinator.http_port == 0 {
+            coordinator.http_port = ports::free_port(random)?;
+        } else if !ports::is_free(coordinator.http_port) {
             bail!(
                 "port {} on 127.0.0.1 is in use by another program; choose another one with \
                  `local-cluster up --http-port PORT` (0 takes any that is free)",
                 coordinator.http_port
             );
         }
-        let metrics = coordinator.metrics;
-        coordinator.metrics = metrics.filter(|metrics| postgres::port_is_free(metrics.port()));
+        if coordinator
+            .metrics
+            .is_none_or(|metrics| !ports::is_free(metrics.port()))
+        {
+            coordinator.metrics = Some(([127, 0, 0, 1], ports::free_port(random)?).into());
+        }
+        if coordinator.p2p.is_empty() {
+            coordinator.p2p = vec![format!("/ip4/127.0.0.1/tcp/{}", ports::free_port(random)?)];
+        }
         Ok(())
     }
 

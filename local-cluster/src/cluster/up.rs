@@ -122,7 +122,7 @@ impl Cluster {
     pub async fn bring_up(&mut self, progress: Progress<'_>) -> Result<()> {
         if self.process(Member::Coordinator)?.is_none() {
             // Before anything is started in vain.
-            self.release_taken_ports()?;
+            self.choose_ports()?;
         }
         if self.missing(Member::Postgres, progress)? {
             self.start_postgres().await?;
