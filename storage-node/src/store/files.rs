@@ -15,9 +15,9 @@
 //! `syncfs` per batch, which waits for every other program's dirty pages as well.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, IoSlice, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -27,6 +27,7 @@ use proto::{BlobId, Locator};
 use rustix::fs::Advice;
 
 use super::area::{Area, Prefix};
+use super::disk::{create_dir, read_exactly, rename, same_error, sync_dir, write_all};
 use super::pool::Pool;
 use super::trailer::{BadTrailer, TRAILER_LEN, Trailer};
 
@@ -180,9 +181,8 @@ impl FilesLayout {
             .into_iter()
             .map(|Flushed(mut file)| {
                 let name = self.path(Area::Blobs, &file.id);
-                self.rename(&file.path, &name, Area::Blobs, &file.id)?;
+                rename(&file.path, &name, &mut dirs)?;
                 file.renamed = true;
-                dirs.insert((Area::Blobs, Prefix::of(&file.id)));
                 Ok(file.id)
             })
             .collect();
@@ -236,10 +236,9 @@ impl FilesLayout {
             .iter()
             .map(|id| {
                 let source = self.path(from, id);
-                match self.rename(&source, &self.path(to, id), to, id) {
+                match rename(&source, &self.path(to, id), &mut gained) {
                     Ok(()) => {
-                        gained.insert((to, Prefix::of(id)));
-                        lost.insert((from, Prefix::of(id)));
+                        lost.insert(self.dir(from, Prefix::of(id)));
                         Ok(true)
                     }
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -261,7 +260,7 @@ impl FilesLayout {
                 for area in areas {
                     match fs::remove_file(self.path(*area, id)) {
                         Ok(()) => {
-                            dirs.insert((*area, Prefix::of(id)));
+                            dirs.insert(self.dir(*area, Prefix::of(id)));
                         }
                         Err(error) if error.kind() == ErrorKind::NotFound => {}
                         Err(error) => return Err(error),
@@ -318,33 +317,10 @@ impl FilesLayout {
         path
     }
 
-    /// Renames into an area, whose directory is created when it is the first one of its prefix.
-    fn rename(&self, from: &Path, to: &Path, area: Area, id: &BlobId) -> io::Result<()> {
-        match fs::rename(from, to) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            outcome => return outcome,
-        }
-        let dir = self.dir(area, Prefix::of(id));
-        if dir.exists() {
-            return Err(ErrorKind::NotFound.into()); // it is the source that is missing
-        }
-        let parent = self
-            .root
-            .join(area.dir())
-            .join(Prefix::of(id).dir_names().0);
-        create_dir(&parent)?;
-        create_dir(&dir)?;
-        sync_dir(&self.root.join(area.dir()))?;
-        sync_dir(&parent)?;
-        fs::rename(from, to)
-    }
-
-    fn sync_dirs(&self, dirs: &BTreeSet<(Area, Prefix)>) -> io::Result<()> {
-        let flushes = dirs.iter().map(|(area, prefix)| {
-            let dir = self.dir(*area, *prefix);
-            move || sync_dir(&dir)
-        });
-        self.run_all(flushes.collect()).into_iter().collect()
+    fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
+        let flush = |dir: PathBuf| move || sync_dir(&dir);
+        let flushes = dirs.iter().cloned().map(flush).collect();
+        self.run_all(flushes).into_iter().collect()
     }
 
     fn run_all<W>(&self, work: Vec<W>) -> Vec<io::Result<()>>
@@ -365,43 +341,6 @@ fn blob_len(file_len: u64) -> Option<usize> {
     (len <= MAX_BLOB_LEN).then_some(len)
 }
 
-/// Into memory that is not zeroed first. `None` when the file ends early.
-fn read_exactly(file: &File, len: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::with_capacity(len);
-    while bytes.len() < len {
-        let at = bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
-            Ok(0) => return Ok(None),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(len);
-    Ok(Some(bytes))
-}
-
-/// Blob and trailer in one system call, as a rule, and without joining them in memory.
-fn write_all(file: &mut File, data: &[u8], trailer: &[u8]) -> io::Result<()> {
-    let mut slices = &mut [IoSlice::new(data), IoSlice::new(trailer)][..];
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn create_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 /// What the flush of the directories says holds for every file in them.
 fn with_outcome_of<T>(results: Vec<io::Result<T>>, synced: &io::Result<()>) -> Vec<io::Result<T>> {
     let both = |result: io::Result<T>| match synced {
@@ -409,12 +348,4 @@ fn with_outcome_of<T>(results: Vec<io::Result<T>>, synced: &io::Result<()>) -> V
         Err(error) => result.and(Err(same_error(error))),
     };
     results.into_iter().map(both).collect()
-}
-
-/// `io::Error` cannot be cloned, and one failed flush concerns every blob of a batch.
-pub(super) fn same_error(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
 }

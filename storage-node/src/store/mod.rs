@@ -7,6 +7,7 @@
 mod area;
 mod catalogue;
 mod core;
+mod disk;
 mod files;
 mod pool;
 mod quota;

@@ -1,0 +1,72 @@
+//! The few things that a layout asks of the file system.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Renames, and enters which directories have to be flushed before the new name is durable. The
+/// first blob of a directory creates it; that is not worth a flush of its own, since nobody has been
+/// told of the blob yet.
+pub(super) fn rename(from: &Path, to: &Path, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    let renamed = fs::rename(from, to);
+    let missing = |error: &io::Error| error.kind() == ErrorKind::NotFound;
+    if renamed.as_ref().is_err_and(missing) {
+        if !from.exists() {
+            return renamed;
+        }
+        to.parent().map_or(Ok(()), create_dir)?;
+        fs::rename(from, to)?;
+        dirs.extend(to.ancestors().skip(1).take(3).map(Path::to_owned));
+        return Ok(());
+    }
+    renamed?;
+    dirs.extend(to.parent().map(Path::to_owned));
+    Ok(())
+}
+
+/// Into memory that is not zeroed first. `None` when the file ends early.
+pub(super) fn read_exactly(file: &File, len: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(len);
+    Ok(Some(bytes))
+}
+
+/// Blob and trailer in one system call, as a rule, and without joining them in memory.
+pub(super) fn write_all(file: &mut File, data: &[u8], trailer: &[u8]) -> io::Result<()> {
+    let mut slices = &mut [IoSlice::new(data), IoSlice::new(trailer)][..];
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// `io::Error` cannot be cloned, and one failed flush concerns every blob of a batch.
+pub(super) fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
