@@ -186,6 +186,8 @@ impl Writer {
             }
             return;
         }
+        // Only now: until its row is committed, the copy in the trash is the one that counts.
+        in_trash.retain(|id| durable.iter().any(|(row, ..)| row.id == *id));
         self.core.layout.remove(&in_trash, &[Area::Trash]);
         self.core.disk_works();
         self.refresh_quota();
