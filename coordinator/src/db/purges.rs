@@ -66,7 +66,7 @@ pub async fn take_due(
 ) -> sqlx::Result<Vec<Purge>> {
     let rows = sqlx::query!(
         "UPDATE purges SET attempts = attempts + 1,
-                not_before = now() + make_interval(secs => $3 * least(power(2, attempts), 64))
+                not_before = now() + make_interval(secs => $3 * power(2, least(attempts, 6)))
          WHERE (node_id, blob_id) IN
              (SELECT node_id, blob_id FROM purges WHERE node_id = $1 AND not_before <= now()
               ORDER BY not_before LIMIT $2 FOR UPDATE SKIP LOCKED)
