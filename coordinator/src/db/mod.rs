@@ -14,7 +14,7 @@ pub mod users;
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -49,10 +49,7 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     match MIGRATIONS.run(pool).await {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(version)) => bail!(
-            "the database has migration {version}, which this program does not know: it was \
-             upgraded by a newer coordinator. Run that version"
-        ),
+        Err(MigrateError::VersionMissing(version)) => Err(unknown_migration(version)),
         Err(MigrateError::VersionMismatch(version)) => bail!(
             "migration {version} in the database differs from the one in this program: they \
              do not come from the same release"
@@ -61,18 +58,25 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     }
 }
 
-/// Fails unless every migration has been applied.
+/// Fails unless exactly the migrations of this program have been applied.
 pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
-    let mut connection = pool.acquire().await?;
-    let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
-            .fetch_all(&mut *connection)
-            .await
-            .unwrap_or_default(); // no such table: nothing was ever applied
-    let missing = MIGRATIONS
+    const UNDEFINED_TABLE: &str = "42P01";
+    let query = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+    let applied: Vec<i64> = match sqlx::query_scalar(query).fetch_all(pool).await {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            Vec::new() // nothing was ever applied
+        }
+        Err(error) => return Err(error).context("the database's schema cannot be read"),
+    };
+    let known: Vec<i64> = MIGRATIONS
         .iter()
-        .filter(|migration| !applied.contains(&migration.version))
-        .count();
+        .map(|migration| migration.version)
+        .collect();
+    if let Some(newer) = applied.iter().find(|version| !known.contains(version)) {
+        return Err(unknown_migration(*newer));
+    }
+    let missing = known.len() - applied.len();
     if missing > 0 {
         bail!(
             "the database schema is {missing} migrations behind this program: run \
@@ -80,6 +84,13 @@ pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn unknown_migration(version: i64) -> anyhow::Error {
+    anyhow!(
+        "the database has migration {version}, which this program does not know: it was upgraded \
+         by a newer coordinator. Run that version"
+    )
 }
 
 /// A column that its CHECK keeps sound holds something else after all.
