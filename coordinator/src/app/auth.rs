@@ -59,9 +59,13 @@ pub async fn login(
     email: &str,
     password: Zeroizing<String>,
 ) -> Result<TokenPair, AuthError> {
-    let known = {
-        let mut connection = app.db.acquire().await?;
-        db::users::credentials(&mut connection, email.trim()).await?
+    // What cannot be an address, a NUL in it above all, is not worth asking the database for.
+    let known = match Email::try_from(email.to_owned()) {
+        Ok(email) => {
+            let mut connection = app.db.acquire().await?;
+            db::users::credentials(&mut connection, email.as_str()).await?
+        }
+        Err(_) => None,
     };
     let hash = known.as_ref().map(|(_, _, hash)| hash.clone());
     let matches = app.passwords.verify(password, hash).await?;
