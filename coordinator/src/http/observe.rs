@@ -32,9 +32,9 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     let span = tracing::info_span!("request", id, %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = write(&problem, &path, &id);
+        response = write(&problem, response, &path, &id);
     } else if is_bare_error(&response) {
-        response = write(&plain(response.status()), &path, &id);
+        response = write(&plain(response.status()), response, &path, &id);
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -94,10 +94,14 @@ fn plain(status: StatusCode) -> Problem {
     }
 }
 
-fn write(problem: &Problem, path: &str, id: &str) -> Response {
-    let mut response = Response::new(Body::from(problem.document(path, id).to_string()));
-    *response.status_mut() = problem.status;
-    let headers = response.headers_mut();
+/// Keeps the headers that the layers below have set: `Allow`, and those of CORS, without which a
+/// browser shows no error to its page.
+fn write(problem: &Problem, answered: Response, path: &str, id: &str) -> Response {
+    let (mut parts, _) = answered.into_parts();
+    parts.status = problem.status;
+    let headers = &mut parts.headers;
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::CONTENT_ENCODING);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
@@ -107,5 +111,6 @@ fn write(problem: &Problem, path: &str, id: &str) -> Response {
             headers.insert(name, value);
         }
     }
-    response
+    let document = problem.document(path, id).to_string();
+    Response::from_parts(parts, Body::from(document))
 }
