@@ -88,6 +88,12 @@ pub async fn list(
             let after = page
                 .position::<(Timestamp, FileId)>()?
                 .map(|(created_at, id)| ByTime { created_at, id });
+            if after
+                .as_ref()
+                .is_some_and(|after| after.created_at < Timestamp::UNIX_EPOCH)
+            {
+                return Err(PageParams::foreign_cursor()); // and no time that Postgres knows
+            }
             let mut connection = app.db.acquire().await?;
             let files =
                 db::files::list_by_time(&mut connection, user, &prefix, after.as_ref(), rows)
@@ -101,6 +107,9 @@ pub async fn list(
         }
         Some("name") => {
             let after = page.position::<(String, FileId)>()?;
+            if after.as_ref().is_some_and(|(name, _)| name.contains('\0')) {
+                return Err(PageParams::foreign_cursor());
+            }
             let after = after.as_ref().map(|(name, id)| (name.as_str(), *id));
             let mut connection = app.db.acquire().await?;
             let files =

@@ -44,9 +44,11 @@ impl PageParams {
         };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
         let position = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        position.map(Some).ok_or_else(|| {
-            Problem::invalid("The cursor is not one that this list gave: start without one.")
-        })
+        position.map(Some).ok_or_else(Self::foreign_cursor)
+    }
+
+    pub fn foreign_cursor() -> Problem {
+        Problem::invalid("The cursor is not one that this list gave: start without one.")
     }
 }
 
