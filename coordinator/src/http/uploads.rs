@@ -83,12 +83,15 @@ pub async fn initiate(
             let file = db::files::uploading(&mut connection, upload.file_id)
                 .await?
                 .ok_or(UploadError::NotFound)?;
+            // Not what is held: that is gone once the upload is completed.
+            let price = app.config.money.price_per_gb_month;
+            let cost = price.first_month(file.size_bytes.unwrap_or(0), file.replication);
             Initiated {
                 upload_id: upload.id.as_uuid(),
                 file_id: upload.file_id.as_uuid(),
                 chunk_size_bytes: file.chunk_size,
                 chunk_count: file.layout().map_or(0, |layout| layout.chunk_count()),
-                cost_microcredits: upload.hold.get(),
+                cost_microcredits: cost.map_err(UploadError::from)?.get(),
                 expires_at: upload.expires_at,
             }
         }
