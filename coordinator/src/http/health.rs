@@ -43,6 +43,13 @@ pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     (code, Json(health))
 }
 
+/// Whether the coordinator can serve: as `/health`, under the name that orchestrators ask for.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, body = Health), (status = 503, body = Health)))]
+pub async fn readyz(app: State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    health(app).await
+}
+
 /// The process runs.
 #[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200)))]
 pub async fn livez() -> StatusCode {

@@ -77,7 +77,6 @@ pub fn router(app: &Arc<App>) -> Router {
     let (routes, description) = api(&config.http).split_for_parts();
     let docs = SwaggerUi::new("/docs").url("/api/v1/openapi.json", description);
     routes
-        .route("/readyz", routing::get(health::health))
         .merge(docs)
         .layer(Extension(auth_limits))
         .layer(cors(&config.http))
@@ -128,6 +127,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .nest("/api/v1", plain.merge(bodies))
         .routes(routes!(health::health))
         .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
 }
 
 fn cors(config: &HttpConfig) -> CorsLayer {
