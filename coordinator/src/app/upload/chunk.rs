@@ -109,17 +109,15 @@ impl<'a> Round<'a> {
         while self.replicas.len() < wanted {
             let late = wanted - self.replicas.len();
             if running.is_empty() {
+                // Whether they failed first or last, and the others have taken it since.
+                if self.tried.len() > self.replicas.len() {
+                    self.give_second_chances(deadline).await;
+                }
                 let patience = deadline.saturating_duration_since(Instant::now());
                 running.extend(self.send_to_new_nodes(late, patience).await?);
             }
             let room_for_more = tokio::select! {
-                Some(sent) = running.next() => {
-                    let stored = self.note(sent);
-                    if !stored && running.is_empty() {
-                        self.give_second_chances(deadline).await;
-                    }
-                    usize::from(!stored)
-                }
+                Some(sent) = running.next() => usize::from(!self.note(sent)),
                 () = tokio::time::sleep_until(hedge_at) => {
                     hedge_delay *= 2;
                     hedge_at = Instant::now() + hedge_delay;
