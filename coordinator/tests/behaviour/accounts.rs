@@ -1,0 +1,192 @@
+//! Accounts through the API: who may log in, and for how long.
+
+use coordinator::app::auth::{self, AuthError};
+use coordinator::db;
+use futures::future::join_all;
+use http::StatusCode;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{Answer, Client, Coordinator, count, soon};
+
+async fn send(client: &Client, path: &str, body: &Value) -> Answer {
+    let call = client.post(&format!("/api/v1/auth/{path}"));
+    call.body(body.to_string()).send().await
+}
+
+async fn log_in(client: &Client) -> Value {
+    let credentials = json!({"email": "test@example.com", "password": "test123"});
+    send(client, "register", &credentials)
+        .await
+        .expect(StatusCode::CREATED);
+    let answer = send(client, "login", &credentials).await;
+    answer.expect(StatusCode::OK)
+}
+
+async fn refresh(client: &Client, tokens: &Value) -> Answer {
+    let body = json!({"refresh_token": tokens["refresh_token"]});
+    send(client, "refresh", &body).await
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn an_address_is_taken_in_every_spelling_of_its_letters(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let account = |email: &str| json!({"email": email, "password": "test123"});
+    let made = send(&client, "register", &account("Test@Example.com")).await;
+    assert_eq!(
+        made.expect(StatusCode::CREATED)["email"],
+        "Test@Example.com"
+    );
+    for again in ["Test@Example.com", "test@example.com", " TEST@EXAMPLE.COM "] {
+        let refused = send(&client, "register", &account(again)).await;
+        refused.problem(409, "address-taken");
+        let entered = send(&client, "login", &account(again)).await;
+        assert_eq!(entered.status, StatusCode::OK, "{again:?}");
+    }
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn registrations_of_one_address_at_once_make_one_account(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let client = coordinator.visitor();
+    let account = json!({"email": "test@example.com", "password": "test123"});
+    let made = join_all((0..4).map(|_| send(&client, "register", &account))).await;
+    let of_status = |code| made.iter().filter(|answer| answer.status == code).count();
+    assert_eq!(of_status(StatusCode::CREATED), 1);
+    assert_eq!(of_status(StatusCode::CONFLICT), 3);
+    let accounts = "SELECT count(*) FROM accounts WHERE owner_kind = 'user'";
+    assert_eq!(count(&pool, accounts).await, 3);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_wrong_password_and_an_unknown_address_are_answered_alike(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    log_in(&client).await;
+    let mut answers = Vec::new();
+    for (email, password) in [
+        ("test@example.com", "test124"),
+        ("nobody@example.com", "test123"),
+        ("not an address", "test123"),
+        ("nul\0@example.com", "test123"),
+        ("test@example.com", ""),
+    ] {
+        let body = json!({"email": email, "password": password});
+        let refused = send(&client, "login", &body).await;
+        let mut problem = refused.problem(401, "wrong-credentials");
+        problem["request_id"].take();
+        answers.push(problem);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn what_is_no_address_or_no_password_makes_no_account(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let long = "x".repeat(1025);
+    for (email, password) in [
+        ("", "test123"),
+        ("name", "test123"),
+        ("a b@example.com", "test123"),
+        ("nul\0@example.com", "test123"),
+        ("test@example.com", "test12"),
+        ("test@example.com", &long),
+    ] {
+        let body = json!({"email": email, "password": password});
+        let refused = send(&client, "register", &body).await;
+        refused.problem(400, "invalid-request");
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM users").await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn each_refresh_gives_a_new_pair_that_works(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let mut tokens = log_in(&client).await;
+    for _ in 0..3 {
+        let renewed = refresh(&client, &tokens).await.expect(StatusCode::OK);
+        assert_ne!(renewed["refresh_token"], tokens["refresh_token"]);
+        assert_eq!(renewed["token_type"], "Bearer");
+        assert_eq!(renewed["expires_in"], 900);
+        tokens = renewed;
+        let user = client.with_token(tokens["access_token"].as_str().unwrap());
+        let me = user.get("/api/v1/auth/me").await.expect(StatusCode::OK);
+        assert_eq!(me["email"], "test@example.com");
+        assert_eq!(me["role"], "user");
+    }
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_token_that_comes_back_ends_its_login_and_no_other(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let stolen = log_in(&client).await;
+    let credentials = json!({"email": "test@example.com", "password": "test123"});
+    let other = send(&client, "login", &credentials).await;
+    let other = other.expect(StatusCode::OK);
+
+    let renewed = refresh(&client, &stolen).await.expect(StatusCode::OK);
+    let reused = refresh(&client, &stolen).await;
+    reused.problem(401, "bad-refresh-token");
+    let descendant = refresh(&client, &renewed).await;
+    descendant.problem(401, "bad-refresh-token");
+    refresh(&client, &other).await.expect(StatusCode::OK);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn of_refreshes_of_one_token_at_once_one_wins_and_the_login_ends(pool: PgPool) {
+    let coordinator = Coordinator::start(pool).await;
+    let client = coordinator.visitor();
+    let tokens = log_in(&client).await;
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let refreshes = (0..5).map(|_| auth::refresh(&coordinator.app, token));
+    let outcomes: Vec<_> = soon(join_all(refreshes)).await;
+    let winners = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
+    let winners: Vec<_> = winners.collect();
+    assert_eq!(winners.len(), 1);
+    // The second use looks like theft, whoever was first.
+    let over = auth::refresh(&coordinator.app, &winners[0].refresh_token).await;
+    assert!(matches!(over, Err(AuthError::BadRefreshToken)));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn an_expired_refresh_token_is_refused_and_forgotten(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let tokens = log_in(&client).await;
+    let expire = "UPDATE refresh_tokens SET expires_at = now() - interval '1 second'";
+    sqlx::query(expire).execute(&pool).await.unwrap();
+    let refused = refresh(&client, &tokens).await;
+    refused.problem(401, "bad-refresh-token");
+    let mut connection = pool.acquire().await.unwrap();
+    let forgotten = db::refresh_tokens::delete_expired(&mut connection, 10).await;
+    assert_eq!(forgotten.unwrap(), 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn logging_out_ends_the_login_and_may_be_repeated(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let tokens = log_in(&client).await;
+    let renewed = refresh(&client, &tokens).await.expect(StatusCode::OK);
+    let body = json!({"refresh_token": renewed["refresh_token"]});
+    for _ in 0..2 {
+        let ended = send(&client, "logout", &body).await;
+        assert_eq!(ended.status, StatusCode::NO_CONTENT);
+    }
+    let refused = refresh(&client, &renewed).await;
+    refused.problem(401, "bad-refresh-token");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn neither_passwords_nor_tokens_stand_in_the_database(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let tokens = log_in(&client).await;
+    let hash: String = sqlx::query_scalar("SELECT password_hash FROM users")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(hash.starts_with("$argon2id$"), "{hash}");
+    let stored: Vec<u8> = sqlx::query_scalar("SELECT token_hash FROM refresh_tokens")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let token = tokens["refresh_token"].as_str().unwrap();
+    assert!(!token.contains(&hex::encode(stored)));
+}

@@ -1,0 +1,87 @@
+//! Deleting: unreadable at once, refunded to the micro-credit, forgotten by every node in time.
+
+use coordinator::domain::ledger::Account;
+use http::StatusCode;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::support::{CHUNK, Client, Coordinator, content, count, purges_of, total};
+
+const CREDITS: i64 = 1_000_000_000;
+
+async fn delete(client: &Client, file: &Value) -> StatusCode {
+    let id = file["file_id"].as_str().unwrap();
+    client.delete(&format!("/api/v1/files/{id}")).await.status
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_deleted_file_is_gone_with_its_key_and_its_blobs(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let file = client.upload("a", &content(3 * CHUNK)).await;
+    let kept = client.upload("kept", &content(CHUNK)).await;
+    assert_eq!(delete(&client, &file).await, StatusCode::NO_CONTENT);
+    assert_eq!(count(&pool, "SELECT count(*) FROM data_keys").await, 1);
+    assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 3);
+    for node in &nodes {
+        assert_eq!(purges_of(&pool, node.node_id).await.len(), 3);
+    }
+    client.download(&file).await.problem(404, "not-found");
+    assert_eq!(delete(&client, &file).await, StatusCode::NOT_FOUND);
+
+    coordinator.start_workers();
+    for node in &nodes {
+        node.until(|blobs| blobs.len() == 1).await;
+    }
+    crate::support::eventually(|| async {
+        (count(&pool, "SELECT count(*) FROM purges").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(client.content(&kept).await, content(CHUNK));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (user, client) = coordinator.customer().await;
+    const SIZE: usize = 100_000; // 375 µc for a month of 30 days
+    for (days, used) in [
+        (0, 0..=1),
+        (12, 150..=151),
+        (29, 363..=363),
+        (31, 375..=375),
+        (99, 375..=375),
+    ] {
+        let before = total(&pool, Account::INCOME).await;
+        let file = client.upload("a", &content(SIZE)).await;
+        assert_eq!(client.balances().await.2, 375);
+        sqlx::query("UPDATE files SET completed_at = now() - make_interval(days => $1)")
+            .bind(days)
+            .execute(&pool)
+            .await
+            .unwrap();
+        assert_eq!(delete(&client, &file).await, StatusCode::NO_CONTENT);
+        let income = total(&pool, Account::INCOME).await - before;
+        assert!(used.contains(&income), "{days} days: {income}");
+        let paid = total(&pool, Account::INCOME).await;
+        assert_eq!(client.balances().await, (CREDITS - paid, 0, 0));
+    }
+    assert_eq!(total(&pool, Account::escrow(user)).await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn deleting_twice_at_once_refunds_once(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let file = client.upload("a", &content(CHUNK)).await;
+    let (first, second) = tokio::join!(delete(&client, &file), delete(&client, &file));
+    let mut statuses = [first.as_u16(), second.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 404]);
+    let paid = total(&pool, Account::INCOME).await;
+    assert_eq!(client.balances().await, (CREDITS - paid, 0, 0));
+    assert_eq!(
+        count(&pool, "SELECT sum(file_count)::bigint FROM users").await,
+        0
+    );
+}

@@ -1,0 +1,32 @@
+//! The coordinator as its users, its nodes and its database meet it: a database of its own for every
+//! test, the real router, the real peer network on loopback ports that the system chooses.
+//!
+//! Storage nodes are played in this process, so that they can lie, hang and vanish on demand; real
+//! ones are driven by the tests of `local-cluster`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy.toml exempts only inside test functions"
+)]
+
+mod accounts;
+mod api_description;
+mod api_errors;
+mod broken_clients;
+mod deleting;
+mod downloads;
+mod hostile_nodes;
+mod keys;
+mod ledger;
+mod ledger_history;
+mod listing;
+mod money;
+mod network_document;
+mod node_admission;
+mod purges;
+mod schema;
+mod support;
+mod tokens;
+mod upload_limits;
+mod upload_races;
+mod uploads;

@@ -1,0 +1,87 @@
+//! The signed page that tells nodes where the coordinators are.
+
+use coordinator::app::network_document::publish;
+use coordinator::clock;
+use coordinator::keys::{self, KeyRing};
+use http::StatusCode;
+use proto::NetworkDocument;
+use sqlx::PgPool;
+
+use crate::support::Coordinator;
+
+async fn two_coordinators(pool: &PgPool) -> (KeyRing, KeyRing) {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut rng = clock::sendable_rng();
+    let a = keys::open(first.path(), pool, &mut rng).await.unwrap();
+    for name in ["network.key", "master-1.key", "token-1.key"] {
+        std::fs::copy(first.path().join(name), second.path().join(name)).unwrap();
+    }
+    let b = keys::open(second.path(), pool, &mut rng).await.unwrap();
+    (a, b)
+}
+
+fn at(port: u16) -> Vec<String> {
+    vec![format!("/ip4/192.0.2.1/tcp/{port}")]
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_new_serial_is_signed_only_when_something_changes(pool: PgPool) {
+    let (keys, _) = two_coordinators(&pool).await;
+    let first = publish(&pool, &keys, at(4001)).await.unwrap().get();
+    assert_eq!(first.serial, 1);
+    first.verify().unwrap();
+    let restarted = publish(&pool, &keys, at(4001)).await.unwrap().get();
+    assert_eq!(restarted, first);
+    let moved = publish(&pool, &keys, at(4002)).await.unwrap().get();
+    assert_eq!(moved.serial, 2);
+    assert_eq!(moved.coordinators[0].addrs, at(4002));
+    moved.verify().unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_coordinator_learns_of_another_that_joins(pool: PgPool) {
+    let (a, b) = two_coordinators(&pool).await;
+    let current = publish(&pool, &a, at(4001)).await.unwrap();
+    publish(&pool, &b, at(4002)).await.unwrap();
+    assert_eq!(current.get().coordinators.len(), 1);
+    current.refresh(&pool).await.unwrap();
+    let document = current.get();
+    assert_eq!((document.serial, document.coordinators.len()), (2, 2));
+    document.verify().unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn coordinators_that_join_at_once_are_both_listed(pool: PgPool) {
+    let (a, b) = two_coordinators(&pool).await;
+    let (first, second) = tokio::join!(publish(&pool, &a, at(1)), publish(&pool, &b, at(2)));
+    let (first, second) = (first.unwrap().get(), second.unwrap().get());
+    let newest = if first.serial > second.serial {
+        first
+    } else {
+        second
+    };
+    assert_eq!((newest.serial, newest.coordinators.len()), (2, 2));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn addresses_that_nodes_would_refuse_are_not_published(pool: PgPool) {
+    let (keys, _) = two_coordinators(&pool).await;
+    let too_many = (0..100).flat_map(at).collect();
+    assert!(publish(&pool, &keys, too_many).await.is_err());
+    let published = publish(&pool, &keys, at(4001)).await.unwrap().get();
+    assert_eq!(published.serial, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn the_api_serves_a_document_that_nodes_accept(pool: PgPool) {
+    let coordinator = Coordinator::start(pool).await;
+    let answer = coordinator.visitor().get("/api/v1/network").await;
+    let document: NetworkDocument = serde_json::from_value(answer.expect(StatusCode::OK)).unwrap();
+    document.verify().unwrap();
+    assert_eq!(document.network_id, coordinator.app.keys.network_id);
+    let listening = coordinator.addrs.iter().map(ToString::to_string);
+    assert_eq!(
+        document.coordinators[0].addrs,
+        listening.collect::<Vec<_>>()
+    );
+}

@@ -1,0 +1,237 @@
+//! Which nodes are let in, and what they have to prove.
+
+use http::StatusCode;
+use network::Keypair;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{Answer, Client, Coordinator, count, registration};
+
+async fn register(client: &Client, body: &Value) -> Answer {
+    let call = client.post("/api/v1/nodes/register");
+    call.body(body.to_string()).send().await
+}
+
+/// Registers under a fresh nonce, with further members in the body.
+async fn join(client: &Client, keypair: &Keypair, members: Value) -> Answer {
+    let mut body = registration(client, keypair, "a node").await;
+    for (name, value) in members.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    register(client, &body).await
+}
+
+async fn token(client: &Client) -> Value {
+    let made = client.post("/api/v1/nodes/tokens").send().await;
+    made.expect(StatusCode::CREATED)["token"].clone()
+}
+
+async fn key_works(client: &Client, registered: &Value) -> bool {
+    let key = registered["api_key"].as_str().unwrap();
+    let call = client.call(http::Method::GET, "/api/v1/balance");
+    call.header("x-api-key", key).send().await.status == StatusCode::OK
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn registering_again_gives_the_same_node_and_voids_its_old_key(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (client, keypair) = (coordinator.visitor(), Keypair::generate_ed25519());
+    let first = join(&client, &keypair, json!({"region": "EU-Central"})).await;
+    let first = first.expect(StatusCode::CREATED);
+    assert_eq!(first["state"], "probation");
+    assert_eq!(
+        first["network_id"],
+        coordinator.app.keys.network_id.to_string()
+    );
+    assert!(key_works(&client, &first).await);
+
+    let second = join(&client, &keypair, json!({})).await;
+    let second = second.expect(StatusCode::CREATED);
+    assert_eq!(second["node_id"], first["node_id"]);
+    assert!(key_works(&client, &second).await);
+    assert!(!key_works(&client, &first).await);
+    assert_eq!(count(&pool, "SELECT count(*) FROM nodes").await, 1);
+    let accounts = "SELECT count(*) FROM accounts WHERE owner_kind = 'node'";
+    assert_eq!(count(&pool, accounts).await, 2);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_nonce_is_good_for_one_registration(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let body = registration(&client, &Keypair::generate_ed25519(), "a node").await;
+    let (first, second) = tokio::join!(register(&client, &body), register(&client, &body));
+    let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 422]);
+    register(&client, &body).await.problem(422, "bad-nonce");
+    let left = "SELECT count(*) FROM registration_nonces";
+    assert_eq!(count(&pool, left).await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_nonce_that_is_old_or_made_up_is_refused(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let keypair = Keypair::generate_ed25519();
+    let mut body = registration(&client, &keypair, "a node").await;
+    sqlx::query("UPDATE registration_nonces SET expires_at = now() - interval '1 second'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    register(&client, &body).await.problem(422, "bad-nonce");
+    body["nonce"] = json!("00".repeat(32));
+    register(&client, &body).await.problem(422, "bad-nonce");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_signature_holds_for_exactly_what_was_signed(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let other = Keypair::generate_ed25519().public().to_peer_id();
+    for (name, value) in [
+        ("name", json!("another name")),
+        ("capacity_bytes", json!(1)),
+        ("peer_id", json!(other.to_string())),
+        ("signature", json!("00".repeat(64))),
+    ] {
+        let mut changes = json!({});
+        changes[name] = value;
+        let answer = join(&client, &Keypair::generate_ed25519(), changes).await;
+        answer.problem(422, "bad-signature");
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM nodes").await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn what_cannot_be_a_registration_is_refused_by_name(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    for (name, value) in [
+        ("peer_id", json!("nobody")),
+        ("nonce", json!("abc")),
+        ("signature", json!("")),
+        ("name", json!("")),
+        ("name", json!("line\nbreak")),
+        ("region", json!("über all")),
+        ("capacity_bytes", json!(-1)),
+        ("capacity_bytes", json!("1GB")),
+    ] {
+        let mut changes = json!({});
+        changes[name] = value.clone();
+        let answer = join(&client, &Keypair::generate_ed25519(), changes).await;
+        answer.problem(400, "invalid-request");
+    }
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_token_lets_one_node_in_as_often_as_it_comes(pool: PgPool) {
+    let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
+    let (user_id, user) = coordinator.user().await;
+    let (client, keypair) = (coordinator.visitor(), Keypair::generate_ed25519());
+    join(&client, &keypair, json!({}))
+        .await
+        .problem(403, "node-token-required");
+    join(&client, &keypair, json!({"token": "fsnt_guessed"}))
+        .await
+        .problem(403, "bad-node-token");
+
+    let token = token(&user).await;
+    let first = join(&client, &keypair, json!({"token": token})).await;
+    let first = first.expect(StatusCode::CREATED);
+    let again = join(&client, &keypair, json!({"token": token})).await;
+    assert_eq!(
+        again.expect(StatusCode::CREATED)["node_id"],
+        first["node_id"]
+    );
+    let stranger = join(
+        &client,
+        &Keypair::generate_ed25519(),
+        json!({"token": token}),
+    )
+    .await;
+    stranger.problem(403, "bad-node-token");
+
+    let operator: uuid::Uuid = sqlx::query_scalar("SELECT operator_id FROM nodes")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(operator, user_id.as_uuid());
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn of_two_nodes_with_one_token_at_once_one_is_let_in(pool: PgPool) {
+    let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
+    let (_, user) = coordinator.user().await;
+    let (client, token) = (coordinator.visitor(), token(&user).await);
+    let (a, b) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let (a, b) = tokio::join!(
+        join(&client, &a, json!({"token": token})),
+        join(&client, &b, json!({"token": token})),
+    );
+    let mut statuses = [a.status.as_u16(), b.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 403]);
+    assert_eq!(count(&pool, "SELECT count(*) FROM nodes").await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn an_expired_token_lets_nobody_in(pool: PgPool) {
+    let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
+    let (_, user) = coordinator.user().await;
+    let token = token(&user).await;
+    sqlx::query("UPDATE node_tokens SET expires_at = now() - interval '1 second'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let keypair = Keypair::generate_ed25519();
+    let refused = join(&coordinator.visitor(), &keypair, json!({"token": token})).await;
+    refused.problem(403, "bad-node-token");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn the_bootstrap_token_lets_any_number_in(pool: PgPool) {
+    let settings = [
+        "nodes.admission=token",
+        "nodes.bootstrap_token=correct horse battery",
+    ];
+    let client = Coordinator::with(pool.clone(), &settings).await.visitor();
+    for _ in 0..3 {
+        let members = json!({"token": "correct horse battery"});
+        let joined = join(&client, &Keypair::generate_ed25519(), members).await;
+        joined.expect(StatusCode::CREATED);
+    }
+    let own = "SELECT count(*) FROM nodes WHERE operator_id IS NULL";
+    assert_eq!(count(&pool, own).await, 3);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn an_allowlist_lets_in_who_stands_on_it(pool: PgPool) {
+    let listed = Keypair::generate_ed25519();
+    let peers = format!("nodes.allowed_peers=[\"{}\"]", listed.public().to_peer_id());
+    let settings = ["nodes.admission=allowlist", &peers];
+    let client = Coordinator::with(pool, &settings).await.visitor();
+    join(&client, &listed, json!({}))
+        .await
+        .expect(StatusCode::CREATED);
+    join(&client, &Keypair::generate_ed25519(), json!({}))
+        .await
+        .problem(403, "node-not-allowed");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_disqualified_node_is_told_why_and_keeps_its_old_key(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let keypair = Keypair::generate_ed25519();
+    let registered = join(&client, &keypair, json!({})).await;
+    let registered = registered.expect(StatusCode::CREATED);
+    sqlx::query("UPDATE nodes SET state = 'disqualified', state_reason = 'lost too much'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let refused = join(&client, &keypair, json!({})).await;
+    let problem = refused.problem(403, "node-disqualified");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("lost too much")
+    );
+    assert!(key_works(&client, &registered).await);
+}
