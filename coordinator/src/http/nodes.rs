@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -11,9 +12,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::extract::{Id, Json, Params, User};
+use super::extract::{ClientAddr, Id, Json, Params, User};
 use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::rate_limit::AuthLimits;
 use crate::app::{App, nodes};
 use crate::db;
 use crate::db::nodes::Node;
@@ -137,8 +139,13 @@ pub struct Nonce {
 
 /// A single-use number for `nodes/register`.
 #[utoipa::path(post, path = "/nodes/register/nonce", tag = "nodes", responses(
-    (status = 201, body = Nonce)))]
-pub async fn nonce(State(app): State<Arc<App>>) -> Result<(StatusCode, Json<Nonce>), Problem> {
+    (status = 201, body = Nonce), (status = 429, description = "Too many from this address")))]
+pub async fn nonce(
+    State(app): State<Arc<App>>,
+    Extension(limits): Extension<Arc<AuthLimits>>,
+    ClientAddr(address): ClientAddr,
+) -> Result<(StatusCode, Json<Nonce>), Problem> {
+    limits.check_nonce(address)?;
     let (nonce, expires_at) = nodes::hand_out_nonce(&app).await?;
     let nonce = Nonce {
         nonce: hex::encode(nonce),

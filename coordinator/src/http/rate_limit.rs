@@ -1,4 +1,5 @@
-//! Bounds on how often passwords can be tried: per address and per account.
+//! Bounds on what costs something and needs no token: passwords tried, per address and per account,
+//! and registration nonces handed out, per address.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -35,8 +36,12 @@ impl TooManyRequests {
     }
 }
 
+/// Nonces per minute for one address: enough to set up a rack of nodes.
+const NONCES: u32 = 600;
+
 pub struct AuthLimits {
     addresses: Limit<IpAddr>,
+    nonces: Limit<IpAddr>,
     accounts: Limit<[u8; 32]>,
 }
 
@@ -44,23 +49,31 @@ impl AuthLimits {
     pub fn new(per_address: u32, per_account: u32) -> Self {
         Self {
             addresses: Limit::new("per-address", per_address),
+            nonces: Limit::new("nonces", NONCES),
             accounts: Limit::new("per-account", per_account),
         }
     }
 
     pub fn check_address(&self, address: IpAddr) -> Result<(), TooManyRequests> {
-        // Whoever has an IPv6 network has 2^64 addresses in it.
-        let network = match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
-            v4 => v4,
-        };
-        self.addresses.check(&network)
+        self.addresses.check(&network_of(address))
+    }
+
+    pub fn check_nonce(&self, address: IpAddr) -> Result<(), TooManyRequests> {
+        self.nonces.check(&network_of(address))
     }
 
     pub fn check_account(&self, email: &str) -> Result<(), TooManyRequests> {
         let account = email.trim().to_lowercase();
         self.accounts
             .check(blake3::hash(account.as_bytes()).as_bytes())
+    }
+}
+
+/// Whoever has an IPv6 network has 2^64 addresses in it.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
+        v4 => v4,
     }
 }
 

@@ -114,7 +114,8 @@ impl<'a> Round<'a> {
                     self.give_second_chances(deadline).await;
                 }
                 let patience = deadline.saturating_duration_since(Instant::now());
-                running.extend(self.send_to_new_nodes(late, patience).await?);
+                let slots = self.slots(late, patience).await?;
+                running.extend(self.send(slots).await?);
             }
             let room_for_more = tokio::select! {
                 Some(sent) = running.next() => usize::from(!self.note(sent)),
@@ -125,25 +126,19 @@ impl<'a> Round<'a> {
                     late
                 }
             };
-            // Without another node those that are on their way may still make it.
-            if room_for_more > 0 && !running.is_empty() {
-                match self.send_to_new_nodes(room_for_more, Duration::ZERO).await {
-                    Ok(sends) => running.extend(sends),
-                    Err(StoreChunkError::Placement(_)) => {}
-                    Err(error) => return Err(error),
-                }
+            if !running.is_empty() {
+                let slots = self.spare_slots(room_for_more).await;
+                running.extend(self.send(slots).await?);
             }
         }
         Ok(())
     }
 
-    /// Places, seals and sends `count` further copies.
-    async fn send_to_new_nodes(
+    /// Seals a copy for each slot and sends it.
+    async fn send(
         &mut self,
-        count: usize,
-        patience: Duration,
+        slots: Vec<Slot>,
     ) -> Result<Vec<impl Future<Output = Sent> + use<'a>>, StoreChunkError> {
-        let slots = self.slots(count, patience).await?;
         let (key, body) = (Arc::clone(self.key), Arc::clone(&self.body));
         let (chunk, count) = (self.place.chunk, slots.len());
         let sealed = self.app.crypto.run(move || seal(&key, chunk, &body, count));
@@ -190,6 +185,17 @@ impl<'a> Round<'a> {
                 .push((slot.member.node_id, slot.member.domains()));
         }
         Ok(slots)
+    }
+
+    /// As many of `count` places as there are right now. Where there are none, the copies that are on
+    /// their way may still make it.
+    async fn spare_slots(&mut self, count: usize) -> Vec<Slot> {
+        for count in (1..=count).rev() {
+            if let Ok(slots) = self.slots(count, Duration::ZERO).await {
+                return slots;
+            }
+        }
+        Vec::new()
     }
 
     /// Takes down how a store ended; `true` when it brought a receipt.
