@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use network::{Multiaddr, NetworkConfig, PeerManager, ReconnectPolicy};
 use proto::Side;
 use serde_json::json;
@@ -75,13 +75,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     workers::spawn_all(&app, &tasks, &stop);
     let serve = |listener, router| {
         let stop = stop.clone();
-        tasks.spawn(server::serve(
-            listener,
-            router,
-            http_config.max_connections,
-            http_config.shutdown_timeout,
-            stop,
-        ));
+        tasks.spawn(server::serve(listener, router, http_config.clone(), stop));
     };
     serve(http_listener, http::router(&app));
     serve(metrics_listener, http::metrics_router(&app));
@@ -97,7 +91,12 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         }))?;
     }
     tracing::info!(http = %http_address, %peer_id, %network_id, "the coordinator is ready");
-    wait_for_signal().await?;
+    let mut serving_peers = serving_peers;
+    let failed = tokio::select! {
+        signal = wait_for_signal() => signal.err(),
+        _ = &mut serving_peers => Some(anyhow!("the peer network has ended by itself")),
+        () = app.committer.ended() => Some(anyhow!("nothing writes chunks any more")),
+    };
     tracing::info!("stopping: running requests may finish");
     drop(ready_file);
     stop.cancel();
@@ -107,10 +106,16 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         tracing::warn!("background work did not end in time and is cut");
     }
     handle.shutdown().await;
-    let _ = tokio::time::timeout(Duration::from_secs(5), serving_peers).await;
+    if failed.is_none() {
+        let _ = tokio::time::timeout(Duration::from_secs(5), serving_peers).await;
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(5), network.service).await;
     let _ = tokio::time::timeout(Duration::from_secs(5), pool.close()).await;
     tracing::info!("stopped");
-    Ok(())
+    match failed {
+        Some(error) => Err(error.context("see the log; start it again")),
+        None => Ok(()),
+    }
 }
 
 async fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Malformed, Message, Protocol, Rpc};
 use tokio::sync::mpsc;
@@ -39,6 +39,7 @@ pub enum DisconnectReason {
 pub struct InboundRequest {
     pub peer: PeerId,
     pub protocol: Protocol,
+    id: InboundRequestId,
     payload: Bytes,
     channel: ResponseChannel<Frame>,
     commands: mpsc::Sender<Command>,
@@ -48,6 +49,7 @@ impl InboundRequest {
     pub(crate) fn new(
         peer: PeerId,
         protocol: Protocol,
+        id: InboundRequestId,
         request: Frame,
         channel: ResponseChannel<Frame>,
         commands: mpsc::Sender<Command>,
@@ -55,6 +57,7 @@ impl InboundRequest {
         Self {
             peer,
             protocol,
+            id,
             payload: request.head,
             channel,
             commands,
@@ -77,6 +80,7 @@ impl InboundRequest {
         debug_assert_eq!(R::PROTOCOL, self.protocol);
         let command = Command::Respond {
             protocol: self.protocol,
+            id: self.id,
             channel: self.channel,
             frame: response.into_frame(),
         };

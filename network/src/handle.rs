@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Lane, Malformed, Message, Protocol, Rpc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -21,6 +21,7 @@ pub(crate) enum Command {
     },
     Respond {
         protocol: Protocol,
+        id: InboundRequestId,
         channel: ResponseChannel<Frame>,
         frame: Frame,
     },

@@ -5,14 +5,14 @@
 //! queue is full the swarm rests until there is room again; commands are still taken meanwhile.
 //! Inbound requests, which their senders repeat, are dropped when nobody takes them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol as AddrPart;
-use libp2p::request_response::{self, OutboundFailure, OutboundRequestId};
+use libp2p::request_response::{self, InboundRequestId, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
@@ -34,6 +34,9 @@ const EVENT_BACKLOG: usize = 4096;
 
 /// Connections live until someone closes them; liveness is the peer policy's business.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How long answers, and then closing frames, may take to leave at the end.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A running network service.
 pub struct Network {
@@ -81,6 +84,7 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         calls: HashMap::new(),
         dials: HashMap::new(),
         answer_commands: command_sender,
+        answers_leaving: HashSet::new(),
         handle: handle.clone(),
     };
     for addr in &config.listen {
@@ -111,6 +115,8 @@ struct NetworkService {
     dials: HashMap<PeerId, Vec<Multiaddr>>,
     /// For answers to inbound requests, which come back as commands.
     answer_commands: mpsc::Sender<Command>,
+    /// Answers that were handed to the swarm and have not left yet.
+    answers_leaving: HashSet<(Protocol, InboundRequestId)>,
     handle: NetworkHandle,
 }
 
@@ -171,6 +177,14 @@ impl NetworkService {
     }
 
     async fn close(mut self) {
+        // Answers that were given are to arrive: what they acknowledge has been done.
+        let left = async {
+            while !self.answers_leaving.is_empty() {
+                let event = self.swarm.select_next_some().await;
+                self.handle_swarm_event(event);
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, left).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -181,7 +195,7 @@ impl NetworkService {
                 self.swarm.select_next_some().await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
+        let _ = tokio::time::timeout(FAREWELL, drained).await;
     }
 
     fn execute(&mut self, command: Command) {
@@ -205,11 +219,14 @@ impl NetworkService {
             }
             Command::Respond {
                 protocol,
+                id,
                 channel,
                 frame,
             } => {
                 let behaviour = self.swarm.behaviour_mut().rpc.of(protocol);
-                if behaviour.send_response(channel, frame).is_err() {
+                if behaviour.send_response(channel, frame).is_ok() {
+                    self.answers_leaving.insert((protocol, id));
+                } else {
                     tracing::debug!(?protocol, "an answer came too late: its stream is gone");
                 }
             }
@@ -331,10 +348,13 @@ impl NetworkService {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
                 request_response::Message::Request {
-                    request, channel, ..
+                    request_id,
+                    request,
+                    channel,
                 } => {
                     let commands = self.answer_commands.clone();
-                    let request = InboundRequest::new(peer, protocol, request, channel, commands);
+                    let request =
+                        InboundRequest::new(peer, protocol, request_id, request, channel, commands);
                     if self.requests.try_send(request).is_err() {
                         tracing::warn!(%peer, ?protocol, "dropped a request: too many are waiting");
                     }
@@ -356,10 +376,18 @@ impl NetworkService {
                 };
                 self.settle(protocol, request_id, Err(error));
             }
-            request_response::Event::InboundFailure { peer, error, .. } => {
+            request_response::Event::InboundFailure {
+                peer,
+                request_id,
+                error,
+                ..
+            } => {
+                self.answers_leaving.remove(&(protocol, request_id));
                 tracing::debug!(%peer, ?protocol, %error, "an inbound exchange failed");
             }
-            request_response::Event::ResponseSent { .. } => {}
+            request_response::Event::ResponseSent { request_id, .. } => {
+                self.answers_leaving.remove(&(protocol, request_id));
+            }
         }
     }
 

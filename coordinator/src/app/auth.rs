@@ -85,6 +85,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<TokenPair, AuthError> {
     let stored = db::refresh_tokens::lock(&mut transaction, &hash)
         .await?
         .ok_or(AuthError::BadRefreshToken)?;
+    db::refresh_tokens::lock_family(&mut transaction, stored.family).await?;
     if stored.used {
         tracing::warn!(user_id = %stored.user_id, "a refresh token came back: its login is ended");
         db::refresh_tokens::revoke_family(&mut transaction, stored.family).await?;
@@ -109,6 +110,7 @@ pub async fn logout(app: &App, token: &str) -> Result<(), AuthError> {
     let mut transaction = app.db.begin().await?;
     let stored = db::refresh_tokens::lock(&mut transaction, &secrets::hash(token)).await?;
     if let Some(stored) = stored {
+        db::refresh_tokens::lock_family(&mut transaction, stored.family).await?;
         db::refresh_tokens::revoke_family(&mut transaction, stored.family).await?;
     }
     transaction.commit().await?;

@@ -8,11 +8,14 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, FuturesUnordered};
 use futures::{Stream, StreamExt, TryStreamExt};
 use proto::BlobId;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::App;
@@ -81,13 +84,18 @@ pub async fn read(
     let (chunks, skip) = file.file.layout.chunks_of(&range);
     let length = range.end - range.start;
     let (window, memory) = (app.config.downloads.window, app.download_memory.clone());
+    let under_way = UnderWay::default();
     let ahead = locations(Arc::clone(&app), file.file.id, chunks)
-        // In order, so that the chunk that is wanted next is never the one without a share.
+        // Reading ahead takes a share of the memory; the chunk that the client waits for does not
+        // have to, so that slow clients who hold shares keep nobody from going on.
         .and_then(move |locations| {
-            let memory = memory.clone();
+            let (memory, under_way) = (memory.clone(), under_way.clone());
             async move {
-                let share = memory.reserve(u64::from(locations.size_bytes) * 2).await;
-                Ok((locations, share))
+                let share = tokio::select! {
+                    share = memory.reserve(u64::from(locations.size_bytes) * 2) => share,
+                    () = under_way.none() => None,
+                };
+                Ok((locations, (share, under_way.begin())))
             }
         })
         .map_ok(move |(locations, share)| {
@@ -112,6 +120,38 @@ pub async fn read(
     {
         Some(Err(error)) => Err(error),
         _ => Ok(chunks),
+    }
+}
+
+/// Chunks of one download that were begun and have not been passed on.
+#[derive(Debug, Clone, Default)]
+struct UnderWay(Arc<(AtomicUsize, Notify)>);
+
+/// One of them, until it is dropped.
+struct Begun(UnderWay);
+
+impl UnderWay {
+    fn begin(&self) -> Begun {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        Begun(self.clone())
+    }
+
+    async fn none(&self) {
+        loop {
+            let changed = self.0.1.notified();
+            if self.0.0.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let (count, changed) = &*self.0.0;
+        count.fetch_sub(1, Ordering::Relaxed);
+        changed.notify_waiters();
     }
 }
 
@@ -192,20 +232,15 @@ async fn fetch(
         file_id,
         index: locations.index,
     };
-    let mut untried = by_expected_time(&app, locations.replicas);
-    let mut running = FuturesUnordered::new();
+    let deadline = Instant::now() + app.config.placement.patience;
     loop {
-        // Each turn asks one more: at first, after a failure, and when nobody has answered in time.
-        if let Some(replica) = untried.pop() {
-            running.push(fetch_replica(&app, &key, chunk, replica));
-        }
-        let hedge_at = Instant::now() + app.fleet.read_hedge_delay();
-        tokio::select! {
-            Some(outcome) = running.next() => if let Ok(bytes) = outcome {
-                return Ok(bytes);
-            },
-            () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => {}
-            else => {
+        match fetch_once(&app, &key, chunk, &locations.replicas).await {
+            Ok(bytes) => return Ok(bytes),
+            // Nodes come back within seconds, from a restart of theirs or of ours.
+            Err(Failed::ForNow) if Instant::now() + ROUND_PAUSE < deadline => {
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
+            Err(_) => {
                 app.metrics.unreadable_chunks.inc();
                 tracing::error!(%file_id, index = chunk.index, "no replica can be read");
                 return Err(DownloadError::Unreadable { index: chunk.index });
@@ -214,13 +249,53 @@ async fn fetch(
     }
 }
 
-/// Best last: suspects before all, then nodes that are away, then by expected time.
+/// Between two rounds through the replicas of a chunk.
+const ROUND_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a replica, or all of them, gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// Its node is away or busy.
+    ForNow,
+    /// It is missing or damaged.
+    ForGood,
+}
+
+/// One round through the replicas of a chunk.
+async fn fetch_once(
+    app: &App,
+    key: &Arc<DataKey>,
+    chunk: ChunkRef,
+    replicas: &[ReplicaLocation],
+) -> Result<Bytes, Failed> {
+    let mut untried = by_expected_time(app, replicas.to_vec());
+    let mut running = FuturesUnordered::new();
+    let mut failed = Failed::ForGood;
+    loop {
+        // Each turn asks one more: at first, after a failure, and when nobody has answered in time.
+        if let Some(replica) = untried.pop() {
+            running.push(fetch_replica(app, key, chunk, replica));
+        }
+        let hedge_at = Instant::now() + app.fleet.read_hedge_delay();
+        tokio::select! {
+            Some(outcome) = running.next() => match outcome {
+                Ok(bytes) => return Ok(bytes),
+                Err(Failed::ForNow) => failed = Failed::ForNow,
+                Err(Failed::ForGood) => {}
+            },
+            () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => {}
+            else => return Err(failed),
+        }
+    }
+}
+
+/// Best last: suspects before all, then nodes that are away or lag, then by expected time.
 fn by_expected_time(app: &App, mut replicas: Vec<ReplicaLocation>) -> Vec<ReplicaLocation> {
     replicas.sort_by_cached_key(|replica| {
         let cost = app
             .fleet
             .member(replica.node_id)
-            .filter(|member| member.is_online())
+            .filter(|member| member.is_online() && !member.is_lagging())
             .map_or(u64::MAX, |member| member.read_cost());
         Reverse((replica.suspect, cost))
     });
@@ -233,7 +308,7 @@ async fn fetch_replica(
     key: &Arc<DataKey>,
     chunk: ChunkRef,
     replica: ReplicaLocation,
-) -> Result<Bytes, ()> {
+) -> Result<Bytes, Failed> {
     let suspect = |reason| {
         app.metrics.bad_replicas.inc();
         app.suspects.report(Suspicion {
@@ -245,15 +320,15 @@ async fn fetch_replica(
     let data = match app.fleet.retrieve(replica.node_id, replica.blob_id).await {
         Ok(data) => data,
         Err(failure) => {
+            tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
             match failure {
                 ReadFailure::Missing => suspect("missing"),
                 ReadFailure::Corrupt => suspect("corrupt"),
-                ReadFailure::Offline => {}
-                ReadFailure::Call(_) | ReadFailure::Later(_) => {
-                    tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
+                ReadFailure::Offline | ReadFailure::Call(_) | ReadFailure::Later(_) => {
+                    return Err(Failed::ForNow);
                 }
             }
-            return Err(());
+            return Err(Failed::ForGood);
         }
     };
     let key = Arc::clone(key);
@@ -265,9 +340,9 @@ async fn fetch_replica(
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(reason)) => {
             suspect(reason);
-            Err(())
+            Err(Failed::ForGood)
         }
-        Err(TaskLost) => Err(()),
+        Err(TaskLost) => Err(Failed::ForNow),
     }
 }
 

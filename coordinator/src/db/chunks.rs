@@ -1,10 +1,10 @@
 //! `chunks` and `replicas`.
 
-use proto::{BlobId, FileId, NodeId, Signature, SignedReceipt};
+use proto::{BlobId, FileId, NodeId, SignedReceipt};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{corrupt, hash32};
+use super::hash32;
 
 /// A chunk whose replicas all have their receipts.
 #[derive(Debug, Clone)]
@@ -27,9 +27,12 @@ pub struct StoredReplica {
 /// The versions of those chunks that are there already.
 pub async fn existing_versions(
     connection: &mut PgConnection,
-    chunks: &[&StoredChunk],
+    chunks: &[(FileId, u32)],
 ) -> sqlx::Result<Vec<(FileId, u32, u64)>> {
-    let (files, indices) = keys(chunks);
+    let (files, indices): (Vec<Uuid>, Vec<i32>) = chunks
+        .iter()
+        .map(|(file, index)| (file.as_uuid(), *index as i32))
+        .unzip();
     let rows = sqlx::query!(
         "SELECT file_id, chunk_index, version FROM chunks
          WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))",
@@ -299,13 +302,4 @@ pub async fn suspect(connection: &mut PgConnection, suspicions: &[Suspicion]) ->
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// A signed receipt as it stands in the table.
-pub fn receipt(stored_at_ms: i64, signature: &[u8]) -> sqlx::Result<SignedReceipt> {
-    Ok(SignedReceipt {
-        stored_at_ms: stored_at_ms.unsigned_abs(),
-        signature: Signature::try_from(signature)
-            .map_err(|error| corrupt("replicas.signature", error))?,
-    })
 }

@@ -65,6 +65,18 @@ pub async fn lock(
     .transpose()
 }
 
+/// Waits for whoever renews or ends the same login, until the transaction ends: a login that is ended
+/// must not miss a token that is being made for it at this moment.
+pub async fn lock_family(connection: &mut PgConnection, family: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"SELECT 1 AS "locked!" FROM pg_advisory_xact_lock(hashtextextended($1::text, 0))"#,
+        family.to_string()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
 pub async fn mark_used(connection: &mut PgConnection, hash: &[u8; 32]) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE refresh_tokens SET used_at = now() WHERE token_hash = $1",

@@ -36,11 +36,6 @@ impl NodeState {
         matches!(self, Self::Probation | Self::Active)
     }
 
-    /// May still be asked for what it holds.
-    pub const fn serves(self) -> bool {
-        !matches!(self, Self::Drained)
-    }
-
     pub const fn is_vetted(self) -> bool {
         matches!(self, Self::Active)
     }

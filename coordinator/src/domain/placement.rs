@@ -23,7 +23,7 @@ pub struct Candidate {
     pub capacity_bytes: u64,
     /// Bytes on their way to the node.
     pub in_flight_bytes: u64,
-    /// It left a store unanswered a moment ago: others go first.
+    /// It left an exchange unanswered a moment ago: others go first.
     pub lagging: bool,
     pub domains: FailureDomains,
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use super::problem::Problem;
@@ -49,12 +49,25 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
     });
     app.metrics.request_seconds.observe(elapsed.as_secs_f64());
     let labels = RequestLabels {
-        method: method.to_string(),
+        method: known_method(&method),
         route,
         status: status.as_u16(),
     };
     app.metrics.requests.get_or_create(&labels).inc();
     response
+}
+
+/// A bounded set: HTTP takes any word as a method, and every label is kept for ever.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// A client's own id for the request, if it is one that can be logged.

@@ -332,6 +332,12 @@ impl From<UploadError> for Problem {
             .with("missing_count", count),
             UploadError::Placement(error) => error.into(),
             UploadError::Body(error) => Self::invalid(capitalised(&format!("{error}."))),
+            UploadError::TooSlow => Self::new(
+                S::REQUEST_TIMEOUT,
+                "timeout",
+                "The chunk did not come in time. Send it again, over a faster line or in a smaller \
+                 number at one time.",
+            ),
             UploadError::Stopping => Self::new(
                 S::SERVICE_UNAVAILABLE,
                 "stopping",

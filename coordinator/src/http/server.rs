@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::config::HttpConfig;
+
 /// A client that takes longer over a request's head is not one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -27,10 +29,11 @@ const READ_BUFFER: usize = 256 * 1024;
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    max_connections: usize,
-    shutdown_timeout: Duration,
+    config: HttpConfig,
     stop: CancellationToken,
 ) {
+    let (max_connections, shutdown_timeout) = (config.max_connections, config.shutdown_timeout);
+    let idle_timeout = config.idle_timeout;
     let slots = Arc::new(Semaphore::new(max_connections));
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -60,16 +63,23 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
-        prepare(&socket);
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(socket), service(&router, address))
-            .into_owned();
-        let connection = graceful.watch(connection);
+        prepare(&socket, idle_timeout);
+        let (builder, service) = (builder.clone(), service(&router, address));
+        let (watcher, stop) = (graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let _slot = slot;
+            // The time limit for a head begins with its first byte; this is the one for that byte.
+            let mut first = [0];
+            let begun = tokio::time::timeout(HEADER_TIMEOUT, socket.peek(&mut first));
+            if !matches!(stop.run_until_cancelled(begun).await, Some(Ok(Ok(1)))) {
+                return;
+            }
+            let connection = builder
+                .serve_connection_with_upgrades(TokioIo::new(socket), service)
+                .into_owned();
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%address, %error, "a connection ended badly");
             }
-            drop(slot);
         });
     }
     drop(listener);
@@ -98,9 +108,16 @@ fn service(
     })
 }
 
-/// Small answers must not wait for each other (Nagle), and a peer that is gone must not be kept.
-fn prepare(socket: &TcpStream) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+/// Small answers must not wait for each other (Nagle), and a client that is gone, or takes nothing of
+/// what it is sent (the user timeout counts a closed window too), must not be kept.
+fn prepare(socket: &TcpStream, idle_timeout: Duration) {
+    let options = socket2::SockRef::from(socket);
+    let keepalive = socket2::TcpKeepalive::new().with_time(idle_timeout);
+    let set = options
+        .set_tcp_nodelay(true)
+        .and_then(|()| options.set_tcp_user_timeout(Some(idle_timeout)))
+        .and_then(|()| options.set_tcp_keepalive(&keepalive));
+    if let Err(error) = set {
+        tracing::debug!(%error, "a connection's options cannot be set");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -140,7 +141,7 @@ pub async fn chunk(
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
     let body = patient(&app, request.into_body());
-    let chunk = put::put_chunk(&app, caller.user_id, id, params.index, body).await?;
+    let chunk = put::put_chunk(Arc::clone(&app), caller.user_id, id, params.index, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
@@ -317,15 +318,30 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> 
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
+/// What may stand before the file in a form.
+const MAX_FORM_HEAD_BYTES: usize = 1024 * 1024;
+
 /// The first field that is a file; those before it are passed over.
 async fn first_file(
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     boundary: String,
 ) -> Result<multer::Field<'static>, Problem> {
+    // Up to the file, the form's reader keeps all it gets: that has to end somewhere.
+    let at_file = Arc::new(AtomicBool::new(false));
+    let (reached, mut read) = (Arc::clone(&at_file), 0);
+    let body = StreamExt::map(body, move |frame| {
+        let frame = frame?;
+        read += frame.len();
+        if read > MAX_FORM_HEAD_BYTES && !reached.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the form has no file near its beginning"));
+        }
+        Ok(frame)
+    });
     let mut form = multer::Multipart::new(body, boundary);
     loop {
         match form.next_field().await {
             Ok(Some(field)) if field.file_name().is_some() || field.name() == Some("file") => {
+                at_file.store(true, Ordering::Relaxed);
                 return Ok(field);
             }
             Ok(Some(_)) => {}

@@ -292,7 +292,8 @@ impl FilesLayout {
 
     /// Writes, flushes and removes a few bytes: whether the disk takes writes at this moment.
     pub fn probe(&self) -> io::Result<()> {
-        let path = self.tmp().join("probe");
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        let path = self.tmp().join(number.to_string());
         let mut file = File::create(&path)?;
         let written = file.write_all(b"probe").and_then(|()| file.sync_all());
         fs::remove_file(&path)?;

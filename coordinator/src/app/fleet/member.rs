@@ -13,7 +13,7 @@ use crate::domain::placement::{Candidate, FailureDomains};
 /// Three heartbeats: a node that said nothing for this long is not given work.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
 
-/// How long a node that left a store unanswered comes after all others.
+/// How long a node that left an exchange unanswered comes after all others.
 const LAGGING: Duration = Duration::from_secs(10);
 
 /// A connected node.
@@ -132,7 +132,7 @@ impl Member {
         })
     }
 
-    fn is_lagging(&self) -> bool {
+    pub fn is_lagging(&self) -> bool {
         let until = self
             .lagging_until
             .lock()
@@ -200,7 +200,7 @@ impl Drop for Slot {
     }
 }
 
-/// A store that is given up, or fails without an answer, marks its node as lagging for a while.
+/// An exchange that is given up, or fails without an answer, marks its node as lagging for a while.
 pub(super) struct Unanswered<'a> {
     member: &'a Member,
     answered: bool,

@@ -273,11 +273,10 @@ impl Fleet {
         let _read = ReadGuard::new(&member);
         let began = Instant::now();
         let request = RetrieveRequest { blob_id };
-        match self
-            .network
-            .call::<Retrieve>(member.peer_id, request)
-            .await?
-        {
+        let unanswered = Unanswered::new(&member);
+        let answer = self.network.call::<Retrieve>(member.peer_id, request).await;
+        unanswered.answered(answer.is_ok());
+        match answer? {
             RetrieveAnswer::Found(data) => {
                 let elapsed = began.elapsed();
                 self.read_latency.record(elapsed);

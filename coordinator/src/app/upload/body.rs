@@ -1,14 +1,20 @@
 //! A request body cut into chunks. The pieces are slices of what the socket delivered: nothing is
 //! copied before sealing copies it into the blobs.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
+
+/// Pieces shorter than this are joined. A client that sends byte by byte would otherwise cost many
+/// times the memory that was set aside for its chunk.
+const SHORT_PIECE: usize = 4096;
 
 /// One chunk's plaintext, in pieces.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkBody {
     pieces: Vec<Bytes>,
+    /// Short pieces that have not been joined to one yet.
+    tail: BytesMut,
     len: usize,
 }
 
@@ -35,7 +41,18 @@ impl ChunkBody {
 
     fn push(&mut self, piece: Bytes) {
         self.len += piece.len();
+        if piece.len() < SHORT_PIECE {
+            self.tail.extend_from_slice(&piece);
+            return;
+        }
+        self.seal_tail();
         self.pieces.push(piece);
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push(self.tail.split().freeze());
+        }
     }
 }
 
@@ -81,6 +98,7 @@ where
                 chunk.push(piece);
             }
         }
+        chunk.seal_tail();
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
@@ -126,6 +144,14 @@ mod tests {
                 whole.chunks(chunk_size as usize).map(<[u8]>::to_vec).collect();
             prop_assert_eq!(read_all(frames, chunk_size), expected);
         }
+    }
+
+    #[test]
+    fn a_body_that_comes_byte_by_byte_is_kept_in_few_pieces() {
+        let frames = (0..100_000).map(|n| Ok::<_, String>(Bytes::from(vec![n as u8])));
+        let mut reader = ChunkReader::new(futures::stream::iter(frames), 100_000);
+        let chunk = futures::executor::block_on(reader.next_chunk()).unwrap();
+        assert_eq!(chunk.unwrap().pieces().len(), 1);
     }
 
     #[test]

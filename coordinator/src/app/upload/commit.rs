@@ -57,6 +57,11 @@ impl Committer {
         Self { jobs }
     }
 
+    /// Returns when the task that writes is no more: it has panicked.
+    pub async fn ended(&self) {
+        self.jobs.closed().await;
+    }
+
     /// Returns when the chunk is durably known, with all its receipts.
     pub async fn commit(
         &self,
@@ -105,7 +110,11 @@ async fn write(pool: &PgPool, jobs: &[Job]) -> sqlx::Result<HashSet<UploadId>> {
         .filter(|job| open.contains(&job.upload_id))
         .map(|job| &job.chunk)
         .collect();
-    let existing = db::chunks::existing_versions(&mut transaction, &sent).await?;
+    let places: Vec<_> = sent
+        .iter()
+        .map(|chunk| (chunk.file_id, chunk.index))
+        .collect();
+    let existing = db::chunks::existing_versions(&mut transaction, &places).await?;
     let plan = Plan::new(&sent, &existing);
     if !plan.replaced.is_empty() {
         db::chunks::delete_and_purge(&mut transaction, &plan.replaced).await?;

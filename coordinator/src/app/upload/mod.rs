@@ -58,6 +58,8 @@ pub enum UploadError {
     Placement(#[from] PlacementError),
     #[error(transparent)]
     Body(#[from] BodyError),
+    #[error("the chunk did not come in time")]
+    TooSlow,
     #[error("the coordinator is stopping")]
     Stopping,
     #[error(transparent)]

@@ -113,7 +113,9 @@ impl Transfer<'_> {
                 self.join_one().await?;
             }
             let share = self.app.upload_memory.reserve(memory).await;
-            let Some(chunk) = reader.next_chunk().await? else {
+            // The share is held meanwhile: who is too slow for it must not keep others from theirs.
+            let read = tokio::time::timeout(self.app.config.http.idle_timeout, reader.next_chunk());
+            let Some(chunk) = read.await.map_err(|_| UploadError::TooSlow)?? else {
                 break;
             };
             self.bytes += chunk.len() as u64;
