@@ -121,6 +121,9 @@ async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
             .await;
     }
     client.get("/api/v1/made-up").await;
+    // Any word is a method to HTTP, and a label is kept for ever.
+    let invented = http::Method::from_bytes(b"INVENTED").unwrap();
+    client.call(invented, "/api/v1/nodes").send().await;
     let metrics = Client::new(metrics_router(&coordinator.app), None);
     let text = metrics.get("/metrics").await;
     assert!(
@@ -130,7 +133,10 @@ async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
     let text = String::from_utf8(text.bytes().to_vec()).unwrap();
     let by_route = "fsn_coordinator_http_requests_total{method=\"GET\",route=\"/api/v1/nodes/{id}\",status=\"404\"} 3";
     assert!(text.contains(by_route), "{text}");
-    assert!(!text.contains("made-up"), "{text}");
+    assert!(
+        !text.contains("made-up") && !text.contains("INVENTED"),
+        "{text}"
+    );
     assert!(text.ends_with("# EOF\n"));
     let elsewhere = metrics.get("/api/v1/files").await;
     assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);

@@ -98,9 +98,11 @@ async fn listen(coordinator: &Coordinator) -> (TcpStream, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let timeout = coordinator.app.config.http.shutdown_timeout;
-    let router = coordinator.router.clone();
-    tokio::spawn(server::serve(listener, router, 10, timeout, stop.clone()));
+    let (router, config) = (
+        coordinator.router.clone(),
+        coordinator.app.config.http.clone(),
+    );
+    tokio::spawn(server::serve(listener, router, config, stop.clone()));
     (TcpStream::connect(address).await.unwrap(), stop)
 }
 
