@@ -14,7 +14,7 @@ use crate::db::{self, chunks::StoredChunk};
 use crate::domain::ids::UploadId;
 
 const QUEUE: usize = 1024;
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// A purge of a store whose outcome is unknown waits longer than the store can be under way.
 pub const UNKNOWN_OUTCOME_DELAY: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ pub enum CommitError {
 #[derive(Debug)]
 struct Job {
     upload_id: UploadId,
-    chunk: StoredChunk,
+    chunks: Vec<StoredChunk>,
     in_vain: Vec<(NodeId, BlobId)>,
     reply: oneshot::Sender<Result<(), CommitError>>,
 }
@@ -62,17 +62,17 @@ impl Committer {
         self.jobs.closed().await;
     }
 
-    /// Returns when the chunk is durably known, with all its receipts.
+    /// Returns when the chunks are durably known, with all their receipts.
     pub async fn commit(
         &self,
         upload_id: UploadId,
-        chunk: StoredChunk,
+        chunks: Vec<StoredChunk>,
         in_vain: Vec<(NodeId, BlobId)>,
     ) -> Result<(), CommitError> {
         let (reply, outcome) = oneshot::channel();
         let job = Job {
             upload_id,
-            chunk,
+            chunks,
             in_vain,
             reply,
         };
@@ -108,7 +108,7 @@ async fn write(pool: &PgPool, jobs: &[Job]) -> sqlx::Result<HashSet<UploadId>> {
     let sent: Vec<&StoredChunk> = jobs
         .iter()
         .filter(|job| open.contains(&job.upload_id))
-        .map(|job| &job.chunk)
+        .flat_map(|job| &job.chunks)
         .collect();
     let places: Vec<_> = sent
         .iter()
@@ -124,7 +124,7 @@ async fn write(pool: &PgPool, jobs: &[Job]) -> sqlx::Result<HashSet<UploadId>> {
     }
 
     let orphans = jobs.iter().filter(|job| !open.contains(&job.upload_id));
-    let unused = orphans.map(|job| &job.chunk).chain(plan.outdated);
+    let unused = orphans.flat_map(|job| &job.chunks).chain(plan.outdated);
     let unused: Vec<_> = unused
         .flat_map(|chunk| chunk.replicas.iter().map(|r| (r.node_id, r.blob_id)))
         .collect();

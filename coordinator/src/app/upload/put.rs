@@ -108,7 +108,7 @@ async fn accept(
         replicas: receipts.replicas,
     };
     app.committer
-        .commit(upload.id, stored, receipts.in_vain)
+        .commit(upload.id, vec![stored], receipts.in_vain)
         .await?;
     Ok(AcceptedChunk {
         index,

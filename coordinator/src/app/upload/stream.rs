@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::body::{ChunkBody, ChunkReader};
 use super::chunk::{FileKey, store_chunk};
 use super::session::{self, Begun, UploadRequest};
-use super::{Session, UploadError, end, put};
+use super::{InVain, Session, UploadError, end, put};
 use crate::app::App;
 use crate::db;
 use crate::db::chunks::StoredChunk;
@@ -62,6 +62,8 @@ where
         session,
         key,
         chunks: JoinSet::new(),
+        stored: Vec::new(),
+        in_vain: Vec::new(),
         bytes: 0,
     };
     let outcome = match transfer.run(body).await {
@@ -82,9 +84,19 @@ struct Transfer<'a> {
     session: Session,
     key: Arc<FileKey>,
     held: MicroCredits,
-    chunks: JoinSet<Result<(), UploadError>>,
+    chunks: JoinSet<Result<Stored, UploadError>>,
+    /// On nodes, and not in rows yet. Nobody waits for one chunk of a streaming request, so that
+    /// many share a transaction.
+    stored: Vec<StoredChunk>,
+    in_vain: InVain,
     bytes: u64,
 }
+
+/// A chunk that has its receipts, and what was sent in vain for it.
+type Stored = (StoredChunk, InVain);
+
+/// Chunks that are written together.
+const GROUP: usize = 64;
 
 impl Transfer<'_> {
     /// On an error the chunks that are on their way are still waited for: what they leave on nodes
@@ -95,8 +107,13 @@ impl Transfer<'_> {
         E: std::fmt::Display,
     {
         let outcome = self.send_all(body).await;
-        while self.chunks.join_next().await.is_some() {}
-        outcome
+        while let Some(ended) = self.chunks.join_next().await {
+            if let Ok(Ok(stored)) = ended {
+                self.keep(stored);
+            }
+        }
+        let committed = self.commit().await;
+        outcome.and(committed)
     }
 
     async fn send_all<S, E>(&mut self, body: S) -> Result<(), UploadError>
@@ -144,10 +161,34 @@ impl Transfer<'_> {
 
     async fn join_one(&mut self) -> Result<(), UploadError> {
         match self.chunks.join_next().await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => Err(UploadError::Internal(error.to_string())),
-            None => Ok(()),
+            Some(Ok(stored)) => self.keep(stored?),
+            Some(Err(error)) => return Err(UploadError::Internal(error.to_string())),
+            None => {}
         }
+        if self.stored.len() >= GROUP {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, (chunk, mut in_vain): Stored) {
+        self.stored.push(chunk);
+        self.in_vain.append(&mut in_vain);
+    }
+
+    async fn commit(&mut self) -> Result<(), UploadError> {
+        if self.stored.is_empty() {
+            return Ok(());
+        }
+        let (chunks, in_vain) = (
+            std::mem::take(&mut self.stored),
+            std::mem::take(&mut self.in_vain),
+        );
+        let committer = &self.app.committer;
+        committer
+            .commit(self.session.upload_id, chunks, in_vain)
+            .await?;
+        Ok(())
     }
 
     /// A body of unknown length holds credits step by step: twice what it needs, or, where the
@@ -203,7 +244,7 @@ async fn store(
     key: Arc<FileKey>,
     index: u32,
     body: ChunkBody,
-) -> Result<(), UploadError> {
+) -> Result<Stored, UploadError> {
     let place = Place {
         chunk: ChunkRef {
             file_id: session.file_id,
@@ -227,8 +268,5 @@ async fn store(
         sha256: None,
         replicas: receipts.replicas,
     };
-    app.committer
-        .commit(session.upload_id, stored, receipts.in_vain)
-        .await?;
-    Ok(())
+    Ok((stored, receipts.in_vain))
 }
