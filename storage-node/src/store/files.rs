@@ -19,6 +19,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -29,6 +30,7 @@ use rustix::fs::Advice;
 use super::area::{Area, Prefix};
 use super::disk::{create_dir, read_exactly, rename, same_error, sync_dir, write_all};
 use super::pool::Pool;
+use super::reader::BlobReader;
 use super::trailer::{BadTrailer, TRAILER_LEN, Trailer};
 
 /// No blob is longer: twice what the largest frame carries. Bounds what a damaged file can make a
@@ -217,6 +219,17 @@ impl FilesLayout {
         let mut data = Bytes::from(bytes);
         data.truncate(data_len);
         Ok(Content::Whole { data, trailer })
+    }
+
+    /// Opens a blob without reading it.
+    pub fn open_blob(&self, area: Area, id: &BlobId) -> io::Result<Option<BlobReader>> {
+        let file = match File::open(self.path(area, id)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let len = file.metadata()?.len().saturating_sub(TRAILER_LEN as u64);
+        Ok(Some(BlobReader::new(Arc::new(file), 0, len)))
     }
 
     /// The bytes that a blob takes on disk, trailer included; `None` when there is no such file.

@@ -11,6 +11,7 @@ mod disk;
 mod files;
 mod pool;
 mod quota;
+mod reader;
 mod reconcile;
 mod scrub;
 mod trailer;
@@ -34,6 +35,7 @@ pub use area::{Area, Prefix};
 pub use catalogue::{BlobState, Catalogue, CatalogueError, Counts, Readers, Row, Tally};
 pub use files::{Content, FilesLayout, Flushed, MAX_BLOB_LEN, NewBlob, Staged};
 pub use quota::{DISK_RESERVE, Full, Space, disk_space, used_bytes};
+pub use reader::BlobReader;
 pub use reconcile::{ReconcileError, Reconciled, reconcile};
 pub use scrub::{ScrubStatus, Scrubber};
 pub use trailer::{BadTrailer, TRAILER_LEN, Trailer};
@@ -203,6 +205,36 @@ impl Store {
             Ok(Content::Missing) => self.get_from_trash(id).await,
             Err(error) => Read::IoError(error.to_string()),
         }
+    }
+
+    /// Opens a blob to read parts of it, such as the leaves that a proof visits. `None`: it is not held.
+    /// A blob in the trash is brought back first, as [`Self::get`] does.
+    ///
+    /// Nothing is read yet and nothing is checked: whoever finds that the bytes are not the blob's
+    /// calls [`Self::recheck`].
+    pub async fn open_blob(&self, id: BlobId) -> io::Result<Option<BlobReader>> {
+        let open = || async {
+            let core = Arc::clone(&self.core);
+            let opened = spawn_blocking(move || core.layout.open_blob(Area::Blobs, &id));
+            opened.await.map_err(io::Error::other)?
+        };
+        if let Some(reader) = open().await? {
+            return Ok(Some(reader));
+        }
+        let restore = Deletion {
+            blob_id: id,
+            mode: DeletionMode::Restore,
+        };
+        match self.delete(vec![restore]).await[..] {
+            [DeletionOutcome::Failed] => Err(io::Error::other("the blob cannot be restored")),
+            _ => open().await,
+        }
+    }
+
+    /// Reads a blob about which there is doubt and notes what is found. `None`: it is not held, or the
+    /// store is closed.
+    pub async fn recheck(&self, id: BlobId) -> Option<BlobState> {
+        self.inspect(id).await
     }
 
     async fn get_from_trash(&self, id: BlobId) -> Read {

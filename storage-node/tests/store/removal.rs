@@ -53,6 +53,29 @@ async fn a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored() {
 }
 
 #[tokio::test]
+async fn an_open_blob_is_read_in_parts_even_after_it_is_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (id, data) = blob(1, 5000);
+    assert!(store.open_blob(id).await.unwrap().is_none());
+    store.put(id, locator(1), data.clone()).await.unwrap();
+    store.delete(vec![deletion(id, Trash)]).await;
+    let reader = store.open_blob(id).await.unwrap().unwrap();
+    assert_eq!(store.counts().live.blobs, 1);
+    assert_eq!(store.delete(vec![deletion(id, Purge)]).await, [Done]);
+    assert_eq!(reader.len(), 5000);
+    let mut part = [0; 1024];
+    reader.read_exact_at(&mut part, 3000).unwrap();
+    assert_eq!(part, data[3000..4024]);
+    for (length, at) in [(1, 5000), (1024, 4000), (1, u64::MAX)] {
+        let beyond = reader.read_exact_at(&mut vec![0; length], at);
+        assert!(beyond.is_err(), "{length} bytes at {at}");
+    }
+    assert!(store.open_blob(id).await.unwrap().is_none());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn deletions_are_answered_one_by_one_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
