@@ -1,6 +1,6 @@
 //! Messages as bytes.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::Protocol;
 
@@ -65,6 +65,22 @@ impl Frame {
         }
         [&self.head[..], &self.body[..]].concat().into()
     }
+}
+
+/// Refuses a message in which `field` stands more than `limit` times, before anything is set aside for
+/// its elements: a frame of two-byte elements would otherwise decode to fifty times its size.
+pub(crate) fn at_most(limit: usize, field: u32, message: &Bytes) -> Result<(), Malformed> {
+    use prost::encoding::{DecodeContext, decode_key, skip_field};
+    let (mut rest, mut count) = (message.clone(), 0);
+    while rest.has_remaining() {
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+        count += usize::from(tag == field);
+        if count > limit {
+            return Err(Malformed("more elements than a message may have"));
+        }
+    }
+    Ok(())
 }
 
 /// A domain message and its wire form.

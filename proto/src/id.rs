@@ -97,6 +97,26 @@ hash_id! {
     NetworkId, "network id"
 }
 
+hash_id! {
+    /// Random bytes that make a challenge unlike any other.
+    ProofSeed, "proof seed"
+}
+
+hash_id! {
+    /// What a challenge's walk over a blob ends in.
+    ProofHash, "proof hash"
+}
+
+hash_id! {
+    /// Digest of one question and its answer; what a node signs for each blob of a challenge.
+    ItemDigest, "item digest"
+}
+
+hash_id! {
+    /// BLAKE3 of a challenge's signed bytes.
+    ChallengeHash, "challenge hash"
+}
+
 impl BlobId {
     /// The name of `blob`.
     pub fn of(blob: &[u8]) -> Self {
@@ -171,6 +191,11 @@ macro_rules! uuid_id {
 uuid_id! {
     /// A file as a user knows it.
     FileId, "file id"
+}
+
+uuid_id! {
+    /// One challenge message.
+    ChallengeId, "challenge id"
 }
 
 uuid_id! {

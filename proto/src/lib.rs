@@ -11,6 +11,7 @@ mod id;
 mod locator;
 mod money;
 mod network_document;
+mod proof;
 mod protocol;
 mod signing;
 mod statement;
@@ -25,10 +26,20 @@ pub use data::{
     StoreRequest,
 };
 pub use frame::{Frame, Malformed, Message, Rpc};
-pub use id::{BlobId, FileId, NetworkId, NodeId, ParseIdError};
+pub use id::{
+    BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
+    ProofHash, ProofSeed,
+};
 pub use locator::Locator;
 pub use money::MicroCredits;
 pub use network_document::{CoordinatorEntry, NetworkDocument, NetworkDocumentError};
+pub use proof::{
+    AnswerStatement, BlobSource, Challenge, ChallengeItem, ChallengeRequest, Difficulty,
+    InvalidStatement, ItemAnswer, ItemOutcome, Judgement, MAX_CHALLENGE_ITEMS,
+    MAX_MESSAGE_BODY_BYTES, MAX_PIECE_BYTES, MAX_STATEMENT_BYTES, OutsideBlob, Parties, Proof,
+    ProofAnswer, ProofError, ProofStatement, Prove, ProveError, Question, UnusableAnswer, Verdict,
+    prove, verify,
+};
 pub use protocol::{Lane, Protocol, Side};
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
 pub use statement::{NetworkContext, Receipt, Registration, RegistrationNonce, SignedReceipt};

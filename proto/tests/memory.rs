@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use proto::{
-    DeletionOutcomes, Deletions, HeartbeatAnswer, HelloReport, Message, Protocol, RetrieveAnswer,
-    StoreAnswer, StoreRequest,
+    BlobId, ChallengeRequest, DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer,
+    HelloReport, Keypair, Message, Proof, ProofAnswer, ProofHash, ProofSeed, Protocol, Question,
+    RetrieveAnswer, StoreAnswer, StoreRequest, verify,
 };
 
 struct Counting;
@@ -54,6 +55,8 @@ fn peak_of_every_message(frame: &Bytes) -> usize {
         peak_of::<StoreRequest>(frame),
         peak_of::<StoreAnswer>(frame),
         peak_of::<RetrieveAnswer>(frame),
+        peak_of::<ChallengeRequest>(frame),
+        peak_of::<ProofAnswer>(frame),
     ];
     peaks.into_iter().max().unwrap_or_default()
 }
@@ -90,6 +93,41 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
             peak_of::<RetrieveAnswer>(&frame),
         ] {
             assert!(peak < 4 * KIB, "{part:?}: {peak}");
+        }
+    }
+
+    // Full challenge frames of the smallest items.
+    let items: [&[u8]; 2] = [&[0x0a, 0x00], &[0x22, 0x00]];
+    for part in items {
+        let frame = filled_with(part, Protocol::ProofChallenge);
+        for peak in [
+            peak_of::<ChallengeRequest>(&frame),
+            peak_of::<ProofAnswer>(&frame),
+        ] {
+            assert!(peak < 8 * KIB, "{part:?}: {peak}");
+        }
+    }
+
+    // A proof of the largest blob that can be named, and bodies of any length for it.
+    let node = Keypair::generate_ed25519().public().to_peer_id();
+    for difficulty in [1, Difficulty::MAX.get()] {
+        for body_len in [0, 1, 1024, 64 * KIB, 1024 * KIB] {
+            let question = Question {
+                blob_id: BlobId::of(b""),
+                length: i64::MAX as u64,
+                seed: ProofSeed::from_bytes([7; 32]),
+                difficulty: Difficulty::new(difficulty).unwrap(),
+                peer_id: node,
+            };
+            let proof = Proof {
+                proof_hash: ProofHash::from_bytes([0; 32]),
+                body: vec![7; body_len].into(),
+            };
+            let before = HELD.load(SeqCst);
+            PEAK.store(before, SeqCst);
+            assert!(verify(&question, &proof).is_err());
+            let peak = PEAK.load(SeqCst) - before;
+            assert!(peak < 32 * KIB, "{difficulty}, {body_len}: {peak}");
         }
     }
 }

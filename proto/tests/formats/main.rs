@@ -12,6 +12,8 @@
 mod message_vectors;
 mod messages;
 mod network_documents;
+mod proof_messages;
+mod proofs;
 mod statement_vectors;
 mod statements;
 mod values;

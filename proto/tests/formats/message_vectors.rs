@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use proto::{
-    BlobId, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, HeartbeatAnswer,
-    HeartbeatReport, HelloAnswer, HelloReport, LedgerDay, Locator, Message, MicroCredits,
-    NodeActivity, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt,
-    StoreAnswer, StoreRequest, wire,
+    BlobId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome,
+    DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer, HeartbeatReport, HelloAnswer,
+    HelloReport, ItemAnswer, ItemOutcome, LedgerDay, Locator, Message, MicroCredits, NodeActivity,
+    Proof, ProofAnswer, ProofHash, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest,
+    Signature, SignedReceipt, StoreAnswer, StoreRequest, wire,
 };
 use serde_json::Value;
 
@@ -193,10 +194,6 @@ fn wire_stands_as<W: prost::Message + Default + PartialEq>(name: &str, expected:
     assert!(W::decode(bytes).unwrap() == expected, "{name}");
 }
 
-fn field(value: &Value) -> Bytes {
-    bytes_of(value).into()
-}
-
 #[test]
 fn report_loss_stands_as_in_the_vectors() {
     let request = wire::ReportLossRequest {
@@ -213,36 +210,36 @@ fn report_loss_stands_as_in_the_vectors() {
 #[test]
 fn proof_challenge_stands_as_in_the_vectors() {
     let (value, _) = case("prove one blob");
-    let item = wire::ChallengeItem {
-        blob_id: Bytes::copy_from_slice(BlobId::of(BLOB).as_bytes()),
-        length: BLOB.len() as u64,
-        seed: field(&value["items"][0]["seed"]),
-    };
-    let request = wire::ProofChallengeRequest {
-        challenge_id: field(&value["challenge_id"]),
+    let request = ChallengeRequest {
+        id: bytes_of(&value["challenge_id"])[..].try_into().unwrap(),
         issued_at_ms: TIME_MS,
-        difficulty: 16,
-        items: vec![item],
-        signature: field(&value["signature"]),
+        difficulty: Difficulty::STANDARD,
+        items: vec![ChallengeItem {
+            blob_id: BlobId::of(BLOB),
+            length: BLOB.len() as u64,
+            seed: bytes_of(&value["items"][0]["seed"])[..].try_into().unwrap(),
+        }],
+        signature: bytes_of(&value["signature"])[..].try_into().unwrap(),
     };
-    wire_stands_as("prove one blob", request);
+    stands_as("prove one blob", request);
 
     let (value, _) = case("one proven, one missing");
-    let proven = wire::ProofItem {
-        outcome: wire::proof_item::Outcome::Proven as i32,
-        proof_hash: Bytes::copy_from_slice(BlobId::of(b"proof").as_bytes()),
+    let proven = ItemAnswer {
+        outcome: ItemOutcome::Proven(Proof {
+            proof_hash: ProofHash::from_bytes(*BlobId::of(b"proof").as_bytes()),
+            body: Bytes::from_static(BLOB),
+        }),
         duration_ms: 3,
-        body: Bytes::from_static(BLOB),
     };
-    let missing = wire::ProofItem {
-        outcome: wire::proof_item::Outcome::Missing as i32,
-        ..Default::default()
+    let missing = ItemAnswer {
+        outcome: ItemOutcome::Missing,
+        duration_ms: 0,
     };
-    let response = wire::ProofChallengeResponse {
+    let answer = ProofAnswer {
         items: vec![proven, missing],
-        signature: field(&value["signature"]),
+        signature: bytes_of(&value["signature"])[..].try_into().unwrap(),
     };
-    wire_stands_as("one proven, one missing", response);
+    stands_as("one proven, one missing", answer);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::{
-    BlobId, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, HeartbeatAnswer,
-    HeartbeatReport, HelloAnswer, HelloReport, Locator, MAX_DELETIONS_PER_MESSAGE, Message,
-    NodeActivity, NodeId, Protocol, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest,
-    StoreAnswer, StoreRequest, wire,
+    BlobId, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, Locator, MAX_DELETIONS_PER_MESSAGE,
+    Message, NodeActivity, NodeId, ProofAnswer, Protocol, Refusal, RefusalCode, RetrieveAnswer,
+    RetrieveRequest, StoreAnswer, StoreRequest, wire,
 };
 
 use crate::message_vectors::message_bytes;
@@ -31,6 +31,8 @@ fn every_message_reads_soundly(bytes: &Bytes) {
     reads_soundly::<RetrieveAnswer>(bytes);
     reads_soundly::<Deletions>(bytes);
     reads_soundly::<DeletionOutcomes>(bytes);
+    reads_soundly::<ChallengeRequest>(bytes);
+    reads_soundly::<ProofAnswer>(bytes);
 }
 
 macro_rules! round_trips {
@@ -56,6 +58,8 @@ round_trips! {
     a_retrieve_answer_arrives_as_it_was_sent: values::retrieve_answer();
     deletions_arrive_as_they_were_sent: values::deletions();
     deletion_outcomes_arrive_as_they_were_sent: values::deletion_outcomes();
+    challenges_arrive_as_they_were_sent: values::challenge_request();
+    proofs_arrive_as_they_were_sent: values::proof_answer();
 }
 
 proptest! {

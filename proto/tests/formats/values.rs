@@ -4,10 +4,12 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proto::{
-    BlobId, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, HeartbeatAnswer,
-    HeartbeatReport, HelloAnswer, HelloReport, Keypair, LedgerDay, Locator,
-    MAX_DELETIONS_PER_MESSAGE, MicroCredits, NodeActivity, NodeId, Refusal, RefusalCode,
-    RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
+    BlobId, ChallengeId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome,
+    DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer, HeartbeatReport, HelloAnswer,
+    HelloReport, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator, MAX_CHALLENGE_ITEMS,
+    MAX_DELETIONS_PER_MESSAGE, MicroCredits, NodeActivity, NodeId, Proof, ProofAnswer, ProofHash,
+    ProofSeed, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt,
+    StoreAnswer, StoreRequest,
 };
 
 /// The Ed25519 key with this seed.
@@ -171,4 +173,65 @@ pub fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
         Just(DeletionOutcome::Failed),
     ];
     vec(outcome, 0..=MAX_DELETIONS_PER_MESSAGE).prop_map(DeletionOutcomes)
+}
+
+pub fn seed() -> impl Strategy<Value = ProofSeed> {
+    any::<[u8; 32]>().prop_map(ProofSeed::from_bytes)
+}
+
+pub fn difficulty() -> impl Strategy<Value = Difficulty> {
+    (1..=Difficulty::MAX.get()).prop_map(|leaves| Difficulty::new(leaves).unwrap())
+}
+
+fn challenge_id() -> impl Strategy<Value = ChallengeId> {
+    any::<[u8; 16]>().prop_map(ChallengeId::from_bytes)
+}
+
+pub fn challenge_request() -> impl Strategy<Value = ChallengeRequest> {
+    let item =
+        (blob_id(), any::<u64>(), seed()).prop_map(|(blob_id, length, seed)| ChallengeItem {
+            blob_id,
+            length,
+            seed,
+        });
+    let items = vec(item, 0..=MAX_CHALLENGE_ITEMS);
+    (
+        challenge_id(),
+        any::<u64>(),
+        difficulty(),
+        items,
+        signature(),
+    )
+        .prop_map(
+            |(id, issued_at_ms, difficulty, items, signature)| ChallengeRequest {
+                id,
+                issued_at_ms,
+                difficulty,
+                items,
+                signature,
+            },
+        )
+}
+
+pub fn item_answer() -> impl Strategy<Value = ItemAnswer> {
+    let body = vec(any::<u8>(), 0..2000).prop_map(Bytes::from);
+    let proof = (any::<[u8; 32]>(), body).prop_map(|(hash, body)| Proof {
+        proof_hash: ProofHash::from_bytes(hash),
+        body,
+    });
+    let outcome = prop_oneof![
+        proof.prop_map(ItemOutcome::Proven),
+        Just(ItemOutcome::Missing),
+        Just(ItemOutcome::Corrupt),
+        Just(ItemOutcome::Busy),
+    ];
+    (outcome, any::<u64>()).prop_map(|(outcome, duration_ms)| ItemAnswer {
+        outcome,
+        duration_ms,
+    })
+}
+
+pub fn proof_answer() -> impl Strategy<Value = ProofAnswer> {
+    let items = vec(item_answer(), 0..=MAX_CHALLENGE_ITEMS);
+    (items, signature()).prop_map(|(items, signature)| ProofAnswer { items, signature })
 }

@@ -1,0 +1,267 @@
+//! `prove` and `verify`.
+
+use blake3::hazmat::{ChainingValue, HasherExt};
+use blake3::{CHUNK_LEN, Hasher};
+use bytes::{Buf, Bytes};
+
+use super::chain::Chain;
+use super::tree::{self, Visited};
+use crate::{BlobId, Malformed, PeerId, ProofHash, ProofSeed};
+
+/// The most bytes that [`prove`] asks a source for at once.
+pub const MAX_PIECE_BYTES: usize = 64 * 1024;
+
+/// How many leaves a challenge visits in a blob, 1 to [`Difficulty::MAX`]. A leaf may be visited twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Difficulty(u32);
+
+impl Difficulty {
+    pub const STANDARD: Self = Self(16);
+    pub const MAX: Self = Self(256);
+
+    pub fn new(leaves: u32) -> Result<Self, Malformed> {
+        match leaves {
+            1..=256 => Ok(Self(leaves)),
+            _ => Err(Malformed("a difficulty is 1 to 256")),
+        }
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// What one proof answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    pub blob_id: BlobId,
+    /// Bytes of the blob, at least 1.
+    pub length: u64,
+    pub seed: ProofSeed,
+    pub difficulty: Difficulty,
+    /// The node that is asked: a proof of another node's is none of its own.
+    pub peer_id: PeerId,
+}
+
+impl Question {
+    pub(super) fn leaf_count(&self) -> u64 {
+        self.length.div_ceil(CHUNK_LEN as u64)
+    }
+
+    fn leaf_len(&self, index: u64) -> usize {
+        let begin = index * CHUNK_LEN as u64;
+        (self.length - begin).min(CHUNK_LEN as u64) as usize
+    }
+
+    /// No valid body is longer.
+    pub fn max_body_bytes(&self) -> u64 {
+        let leaves = self.leaf_count();
+        let visited = leaves.min(u64::from(self.difficulty.0));
+        if visited == 0 {
+            return 0;
+        }
+        let height = leaves.next_power_of_two().ilog2();
+        // The most siblings are needed when the visited leaves lie as far apart as they can.
+        let siblings = visited * u64::from(height - visited.ilog2());
+        self.length.min(visited * CHUNK_LEN as u64) + siblings * 32
+    }
+}
+
+/// That the node held the blob's bytes when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    pub proof_hash: ProofHash,
+    /// The visited leaves in the order of their first visit, then the hashes of the largest
+    /// subtrees without a visited leaf, in pre-order.
+    pub body: Bytes,
+}
+
+/// Where [`prove`] reads a blob: some leaves first, then the rest in ascending order.
+pub trait BlobSource {
+    type Error;
+
+    /// The bytes `offset..offset + len` of the blob; `len` is at most [`MAX_PIECE_BYTES`].
+    fn piece(&mut self, offset: u64, len: usize) -> Result<&[u8], Self::Error>;
+}
+
+/// A source that holds fewer bytes than the blob has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the blob ends early")]
+pub struct OutsideBlob;
+
+impl BlobSource for &[u8] {
+    type Error = OutsideBlob;
+
+    fn piece(&mut self, offset: u64, len: usize) -> Result<&[u8], OutsideBlob> {
+        let begin = usize::try_from(offset).map_err(|_| OutsideBlob)?;
+        let end = begin.checked_add(len).ok_or(OutsideBlob)?;
+        self.get(begin..end).ok_or(OutsideBlob)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError<E> {
+    #[error("a blob cannot be empty")]
+    EmptyBlob,
+    /// What was read is not the blob.
+    #[error("the bytes no longer hash to the blob's id")]
+    Corrupt,
+    #[error("{0}")]
+    Source(E),
+}
+
+/// Why a proof does not show that the blob was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    #[error("a blob cannot be empty")]
+    EmptyBlob,
+    #[error("its body is longer than any proof of this blob can be")]
+    Oversized,
+    #[error("its body ends before the last visited leaf")]
+    MissingLeaf,
+    #[error("its body does not hold exactly the hashes that lead to the root")]
+    WrongSiblings,
+    #[error("its leaves and hashes do not lead to the blob's id")]
+    WrongRoot,
+    #[error("its hash is not that of this walk")]
+    WrongHash,
+}
+
+/// The leaves visited so far, as ranges of the body, by index.
+#[derive(Default)]
+struct Visits(Vec<(u64, usize)>);
+
+impl Visits {
+    /// Where the leaf lies in the body, or where its entry belongs.
+    fn find(&self, index: u64) -> Result<usize, usize> {
+        let found = self.0.binary_search_by_key(&index, |entry| entry.0);
+        found.map(|at| self.0[at].1)
+    }
+
+    fn leaves<'a>(&self, question: &Question, body: &'a [u8]) -> Vec<Visited<'a>> {
+        let leaf = |&(index, begin): &(u64, usize)| {
+            (index, &body[begin..begin + question.leaf_len(index)])
+        };
+        self.0.iter().map(leaf).collect()
+    }
+}
+
+/// Answers `question` from the blob's bytes. Reads the visited leaves, then the whole blob once from
+/// front to end, in pieces: memory does not grow with the blob.
+pub fn prove<B: BlobSource>(
+    question: &Question,
+    blob: &mut B,
+) -> Result<Proof, ProveError<B::Error>> {
+    if question.length == 0 {
+        return Err(ProveError::EmptyBlob);
+    }
+    let mut body = Vec::with_capacity(question.max_body_bytes() as usize);
+    let mut visits = Visits::default();
+    let mut chain = Chain::start(question);
+    for _ in 0..question.difficulty.0 {
+        let index = chain.next_index();
+        let len = question.leaf_len(index);
+        let begin = match visits.find(index) {
+            Ok(begin) => begin,
+            Err(at) => {
+                let leaf = piece(blob, index * CHUNK_LEN as u64, len)?;
+                visits.0.insert(at, (index, body.len()));
+                body.extend_from_slice(leaf);
+                body.len() - len
+            }
+        };
+        chain.visit(index, &body[begin..begin + len]);
+    }
+    let leaves_end = body.len();
+    let mut siblings = Vec::with_capacity(body.capacity() - leaves_end);
+    let visited = visits.leaves(question, &body);
+    let root = tree::root(question.length, &visited, |offset, len| {
+        let hash = hash_subtree(blob, offset, len)?;
+        siblings.extend_from_slice(&hash);
+        Ok(hash)
+    })?;
+    if root != *question.blob_id.as_bytes() {
+        return Err(ProveError::Corrupt);
+    }
+    body.extend_from_slice(&siblings);
+    Ok(Proof {
+        proof_hash: chain.finish(),
+        body: body.into(),
+    })
+}
+
+/// One hasher for the whole subtree, fed with pieces of many leaves: that is what keeps all lanes of
+/// the vector unit busy.
+fn hash_subtree<B: BlobSource>(
+    blob: &mut B,
+    mut offset: u64,
+    mut len: u64,
+) -> Result<ChainingValue, ProveError<B::Error>> {
+    let mut hasher = Hasher::new();
+    hasher.set_input_offset(offset);
+    while len > 0 {
+        let wanted = len.min(MAX_PIECE_BYTES as u64) as usize;
+        hasher.update(piece(blob, offset, wanted)?);
+        offset += wanted as u64;
+        len -= wanted as u64;
+    }
+    Ok(hasher.finalize_non_root())
+}
+
+fn piece<B: BlobSource>(
+    blob: &mut B,
+    offset: u64,
+    len: usize,
+) -> Result<&[u8], ProveError<B::Error>> {
+    let piece = blob.piece(offset, len).map_err(ProveError::Source)?;
+    match piece.len() == len {
+        true => Ok(piece),
+        false => Err(ProveError::Corrupt),
+    }
+}
+
+/// Accepts `proof` only if it answers exactly this question. Allocates in proportion to the
+/// difficulty, whatever the proof or the length of the blob claim.
+pub fn verify(question: &Question, proof: &Proof) -> Result<(), ProofError> {
+    if question.length == 0 {
+        return Err(ProofError::EmptyBlob);
+    }
+    let body = &proof.body[..];
+    if body.len() as u64 > question.max_body_bytes() {
+        return Err(ProofError::Oversized);
+    }
+    let mut taken = 0;
+    let mut visits = Visits::default();
+    let mut chain = Chain::start(question);
+    for _ in 0..question.difficulty.0 {
+        let index = chain.next_index();
+        let len = question.leaf_len(index);
+        let begin = match visits.find(index) {
+            Ok(begin) => begin,
+            Err(at) => {
+                visits.0.insert(at, (index, taken));
+                taken += len;
+                taken - len
+            }
+        };
+        let leaf = body.get(begin..begin + len);
+        chain.visit(index, leaf.ok_or(ProofError::MissingLeaf)?);
+    }
+    let mut siblings = &body[taken..];
+    let visited = visits.leaves(question, body);
+    let root = tree::root(question.length, &visited, |_, _| {
+        let mut hash = [0; 32];
+        let read = siblings.try_copy_to_slice(&mut hash);
+        read.map(|()| hash).map_err(|_| ProofError::WrongSiblings)
+    })?;
+    if !siblings.is_empty() {
+        return Err(ProofError::WrongSiblings);
+    }
+    if root != *question.blob_id.as_bytes() {
+        return Err(ProofError::WrongRoot);
+    }
+    if chain.finish() != proof.proof_hash {
+        return Err(ProofError::WrongHash);
+    }
+    Ok(())
+}
