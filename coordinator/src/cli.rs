@@ -8,11 +8,11 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use sqlx::PgPool;
 
-use crate::app::nodes;
+use crate::app::{network_document, nodes};
 use crate::config::Config;
 use crate::db;
 use crate::db::users::Role;
-use crate::{log, serve};
+use crate::{clock, keys, log, serve};
 
 /// The coordinator of a federated storage network.
 #[derive(Debug, Parser)]
@@ -86,6 +86,11 @@ enum AdminCommand {
         #[command(subcommand)]
         command: NodeTokenCommand,
     },
+    /// The coordinators that the network document names.
+    Coordinators {
+        #[command(subcommand)]
+        command: CoordinatorsCommand,
+    },
     /// Change what an account may do.
     SetRole { email: String, role: RoleArgument },
 }
@@ -94,6 +99,14 @@ enum AdminCommand {
 enum NodeTokenCommand {
     /// Make a token that lets one node in. It is shown once.
     Create,
+}
+
+#[derive(Debug, Subcommand)]
+enum CoordinatorsCommand {
+    /// List them, with the addresses that nodes dial.
+    List,
+    /// Take one out that is gone for good. Needs the network key, so it is run beside `keys.dir`.
+    Remove { peer_id: String },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -125,7 +138,7 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 db::check_schema(&pool).await?;
-                command.run(&pool).await
+                command.run(&config, &pool).await
             }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());
@@ -152,7 +165,7 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
 }
 
 impl AdminCommand {
-    async fn run(self, pool: &PgPool) -> anyhow::Result<()> {
+    async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
             Self::Nodes => list_nodes(pool).await,
             Self::NodeToken {
@@ -162,6 +175,23 @@ impl AdminCommand {
                 let (token, expires_at) = nodes::create_token(&mut connection, None).await?;
                 println!("{}", token.as_str());
                 eprintln!("Good for one node until {expires_at}: storage-node init --token <it> …");
+                Ok(())
+            }
+            Self::Coordinators {
+                command: CoordinatorsCommand::List,
+            } => {
+                let mut connection = pool.acquire().await?;
+                for coordinator in db::network::coordinators(&mut connection).await? {
+                    println!("{}  {}", coordinator.peer_id, coordinator.addrs.join(" "));
+                }
+                Ok(())
+            }
+            Self::Coordinators {
+                command: CoordinatorsCommand::Remove { peer_id },
+            } => {
+                let keys = keys::open(&config.keys.dir, pool, &mut clock::sendable_rng()).await?;
+                network_document::remove(pool, &keys, &peer_id).await?;
+                println!("{peer_id} is out of the network document.");
                 Ok(())
             }
             Self::SetRole { email, role } => {

@@ -24,8 +24,8 @@ pub enum DeleteError {
     Database(#[from] sqlx::Error),
 }
 
-/// One transaction: the file and its data key are gone, what was not used of its escrow is back,
-/// the purges are queued. Nodes are told until each has acknowledged.
+/// One transaction: the file and its data key are gone, what was not used of its escrow is back.
+/// Its chunks follow by and by, and nodes are told until each has acknowledged.
 pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteError> {
     let mut transaction = app.db.begin().await?;
     let file = db::files::lock(&mut transaction, id, user)
@@ -56,9 +56,28 @@ pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteErr
         ],
     };
     ledger::post(&mut transaction, settle).await?;
-    db::purges::enqueue_file(&mut transaction, id).await?;
-    db::files::delete(&mut transaction, id).await?;
+    db::files::mark_deleted(&mut transaction, id).await?;
+    transaction.commit().await?;
+    app.forget_nudge.notify_one();
+    Ok(())
+}
+
+/// Files and chunks that one transaction of `forget_some` touches.
+const FORGET_FILES: i64 = 64;
+const FORGET_CHUNKS: i64 = 1000;
+
+/// Takes chunks of deleted files away, and enqueues the purges of their blobs, in one short
+/// transaction: a file of a terabyte holds up nobody. `false` when nothing was left to do.
+pub async fn forget_some(app: &App) -> sqlx::Result<bool> {
+    let mut transaction = app.db.begin().await?;
+    let files = db::files::lock_deleted(&mut transaction, FORGET_FILES).await?;
+    if files.is_empty() {
+        return Ok(false);
+    }
+    let chunks = db::chunks::some_of(&mut transaction, &files, FORGET_CHUNKS).await?;
+    db::chunks::delete_and_purge(&mut transaction, &chunks).await?;
+    db::files::remove_empty(&mut transaction, &files).await?;
     transaction.commit().await?;
     app.purge_nudge.notify_one();
-    Ok(())
+    Ok(true)
 }

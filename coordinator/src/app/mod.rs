@@ -60,6 +60,8 @@ pub struct App {
     pub bootstrap_token: Option<[u8; 32]>,
     /// Wakes the worker that tells nodes what to forget.
     pub purge_nudge: Notify,
+    /// A file was deleted or an upload given up: its chunks can be taken away.
+    pub forget_nudge: Notify,
 }
 
 impl App {
@@ -83,6 +85,7 @@ impl App {
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             versions: Versions::default(),
             purge_nudge: Notify::new(),
+            forget_nudge: Notify::new(),
             config,
             db,
             keys,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use proto::{CoordinatorEntry, NetworkDocument};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::clock;
 use crate::db;
@@ -46,13 +46,39 @@ pub async fn publish(
     let mut transaction = pool.begin().await?;
     db::network::lock(&mut transaction).await?;
     db::network::upsert_coordinator(&mut transaction, &own).await?;
-    let coordinators = db::network::coordinators(&mut transaction).await?;
-    let before = db::network::document(&mut transaction).await?;
-    let document = match before {
+    let document = refreshed(&mut transaction, keys).await?;
+    transaction.commit().await?;
+    Ok(CurrentDocument(Arc::new(ArcSwap::from_pointee(document))))
+}
+
+/// Takes a coordinator that is gone for good out of the network document: nodes no longer dial it
+/// nor obey it. One that runs puts itself back at its next start.
+pub async fn remove(pool: &PgPool, keys: &KeyRing, peer_id: &str) -> anyhow::Result<()> {
+    let mut transaction = pool.begin().await?;
+    db::network::lock(&mut transaction).await?;
+    if !db::network::remove_coordinator(&mut transaction, peer_id).await? {
+        bail!(
+            "the network document names no coordinator {peer_id}; \
+             `coordinator admin coordinators list` shows those it names"
+        );
+    }
+    refreshed(&mut transaction, keys).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// The document that names the coordinators of the table: the one that stands, or the next serial.
+async fn refreshed(
+    connection: &mut PgConnection,
+    keys: &KeyRing,
+) -> anyhow::Result<NetworkDocument> {
+    let coordinators = db::network::coordinators(connection).await?;
+    let before = db::network::document(connection).await?;
+    match before {
         Some(document)
             if document.coordinators == coordinators && document.network_id == keys.network_id =>
         {
-            document
+            Ok(document)
         }
         before => {
             let serial = before.map_or(1, |document| document.serial + 1);
@@ -61,10 +87,8 @@ pub async fn publish(
             document
                 .verify()
                 .context("p2p.external_addrs make a network document that nodes would refuse")?;
-            db::network::store_document(&mut transaction, &document).await?;
-            document
+            db::network::store_document(connection, &document).await?;
+            Ok(document)
         }
-    };
-    transaction.commit().await?;
-    Ok(CurrentDocument(Arc::new(ArcSwap::from_pointee(document))))
+    }
 }

@@ -17,6 +17,13 @@ pub struct StoredChunk {
     pub replicas: Vec<StoredReplica>,
 }
 
+impl StoredChunk {
+    /// What stands on nodes for it.
+    pub fn blobs(&self) -> impl Iterator<Item = (NodeId, BlobId)> {
+        self.replicas.iter().map(|r| (r.node_id, r.blob_id))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct StoredReplica {
     pub node_id: NodeId,
@@ -29,10 +36,7 @@ pub async fn existing_versions(
     connection: &mut PgConnection,
     chunks: &[(FileId, u32)],
 ) -> sqlx::Result<Vec<(FileId, u32, u64)>> {
-    let (files, indices): (Vec<Uuid>, Vec<i32>) = chunks
-        .iter()
-        .map(|(file, index)| (file.as_uuid(), *index as i32))
-        .unzip();
+    let (files, indices) = columns(chunks);
     let rows = sqlx::query!(
         "SELECT file_id, chunk_index, version FROM chunks
          WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))",
@@ -52,12 +56,12 @@ pub async fn existing_versions(
     Ok(versions.collect())
 }
 
-/// Takes chunks away to be replaced; their replicas are to be purged.
+/// Takes chunks away, to be replaced or for good, and enqueues the purges of their blobs.
 pub async fn delete_and_purge(
     connection: &mut PgConnection,
-    chunks: &[&StoredChunk],
+    chunks: &[(FileId, u32)],
 ) -> sqlx::Result<()> {
-    let (files, indices) = keys(chunks);
+    let (files, indices) = columns(chunks);
     sqlx::query!(
         "INSERT INTO purges (node_id, blob_id, mode)
          SELECT node_id, blob_id, 'purge' FROM replicas
@@ -78,9 +82,33 @@ pub async fn delete_and_purge(
     Ok(())
 }
 
+/// Some chunks of these files, `limit` at most.
+pub async fn some_of(
+    connection: &mut PgConnection,
+    files: &[FileId],
+    limit: i64,
+) -> sqlx::Result<Vec<(FileId, u32)>> {
+    let files: Vec<Uuid> = files.iter().map(FileId::as_uuid).collect();
+    let rows = sqlx::query!(
+        "SELECT file_id, chunk_index FROM chunks WHERE file_id = ANY($1) LIMIT $2",
+        &files,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    let chunks = rows.into_iter().map(|row| {
+        (
+            FileId::from_uuid(row.file_id),
+            row.chunk_index.unsigned_abs(),
+        )
+    });
+    Ok(chunks.collect())
+}
+
 /// Adds chunks that are not there, with their replicas.
 pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> sqlx::Result<()> {
-    let (files, indices) = keys(chunks);
+    let places: Vec<_> = chunks.iter().map(|c| (c.file_id, c.index)).collect();
+    let (files, indices) = columns(&places);
     let versions: Vec<i64> = chunks.iter().map(|chunk| chunk.version as i64).collect();
     let sizes: Vec<i32> = chunks.iter().map(|chunk| chunk.size_bytes as i32).collect();
     let sha256: Vec<Option<Vec<u8>>> = chunks
@@ -135,10 +163,10 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
     Ok(())
 }
 
-fn keys(chunks: &[&StoredChunk]) -> (Vec<Uuid>, Vec<i32>) {
+fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
     chunks
         .iter()
-        .map(|chunk| (chunk.file_id.as_uuid(), chunk.index as i32))
+        .map(|(file, index)| (file.as_uuid(), *index as i32))
         .unzip()
 }
 
@@ -173,21 +201,22 @@ pub async fn missing(
     Ok((missing_count, indices))
 }
 
-/// Whether every chunk of the file has at least this many receipts.
-pub async fn all_have_receipts(
+/// How many chunks of the file have at least this many receipts.
+pub async fn with_receipts(
     connection: &mut PgConnection,
     file_id: FileId,
     receipts: u32,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"SELECT NOT EXISTS (
-               SELECT 1 FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
-               WHERE c.file_id = $1 GROUP BY c.chunk_index HAVING count(r.blob_id) < $2) AS "all!""#,
+) -> sqlx::Result<u64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               SELECT 1 FROM replicas WHERE file_id = $1
+               GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
         file_id.as_uuid(),
         i64::from(receipts),
     )
     .fetch_one(connection)
-    .await
+    .await?;
+    Ok(count.unsigned_abs())
 }
 
 /// SHA-256 of the chunks of an unfinished upload, in order, a page at a time.

@@ -193,7 +193,7 @@ pub async fn by_id(
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", escrow_microcredits
-           FROM files WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading'"#,
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
     )
@@ -213,7 +213,7 @@ pub async fn by_id_with_key(
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", escrow_microcredits, master_key_id, wrapped
            FROM files JOIN data_keys USING (file_id)
-           WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading'"#,
+           WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
     )
@@ -247,7 +247,7 @@ pub async fn lock(
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", escrow_microcredits
-           FROM files WHERE file_id = $1 AND user_id = $2 AND state <> 'uploading' FOR UPDATE"#,
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
         id.as_uuid(),
         user.as_uuid(),
     )
@@ -256,12 +256,44 @@ pub async fn lock(
     Ok(row.map(File::from))
 }
 
-/// Takes the file, its key, its chunks and its replica rows away.
-pub async fn delete(connection: &mut PgConnection, id: FileId) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM files WHERE file_id = $1", id.as_uuid())
-        .execute(connection)
-        .await?;
+/// Takes the file, its key and its session from everybody's sight, at the same cost for any size.
+/// Its chunks are then taken away by and by, each with the purges of its blobs.
+pub async fn mark_deleted(connection: &mut PgConnection, id: FileId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "WITH key AS (DELETE FROM data_keys WHERE file_id = $1),
+              session AS (DELETE FROM uploads WHERE file_id = $1)
+         UPDATE files SET state = 'deleted', deleted_at = now(), escrow_microcredits = 0
+         WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
     Ok(())
+}
+
+/// Deleted files, longest waiting first, locked; those that others work on are passed over.
+pub async fn lock_deleted(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<FileId>> {
+    let ids = sqlx::query_scalar!(
+        "SELECT file_id FROM files WHERE state = 'deleted'
+         ORDER BY deleted_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(FileId::from_uuid).collect())
+}
+
+/// Removes the rows of those of these files that have no chunks left.
+pub async fn remove_empty(connection: &mut PgConnection, files: &[FileId]) -> sqlx::Result<u64> {
+    let files: Vec<Uuid> = files.iter().map(FileId::as_uuid).collect();
+    let result = sqlx::query!(
+        "DELETE FROM files f WHERE file_id = ANY($1)
+           AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.file_id = f.file_id)",
+        &files
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
 }
 
 /// Where a page of the list begins.
@@ -285,7 +317,7 @@ pub async fn list_by_time(
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", escrow_microcredits
            FROM files
-           WHERE user_id = $1 AND state <> 'uploading' AND starts_with(filename, $2)
+           WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
              AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
            ORDER BY created_at DESC, file_id LIMIT $5"#,
         user.as_uuid(),
@@ -314,7 +346,7 @@ pub async fn list_by_name(
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", escrow_microcredits
            FROM files
-           WHERE user_id = $1 AND state <> 'uploading'
+           WHERE user_id = $1 AND state = 'ready'
              AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)
              AND ($3::text IS NULL OR (filename COLLATE "C", file_id) > ($3, $4))
            ORDER BY filename COLLATE "C", file_id LIMIT $5"#,

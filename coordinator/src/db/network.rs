@@ -37,6 +37,17 @@ pub async fn upsert_coordinator(
     Ok(())
 }
 
+/// `false` when there is no such coordinator.
+pub async fn remove_coordinator(
+    connection: &mut PgConnection,
+    peer_id: &str,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!("DELETE FROM coordinators WHERE peer_id = $1", peer_id)
+        .execute(connection)
+        .await?;
+    Ok(result.rows_affected() == 1)
+}
+
 pub async fn coordinators(connection: &mut PgConnection) -> sqlx::Result<Vec<CoordinatorEntry>> {
     sqlx::query_as!(
         CoordinatorEntry,

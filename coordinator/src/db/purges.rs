@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use proto::{BlobId, DeletionMode, FileId, NodeId};
+use proto::{BlobId, DeletionMode, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{corrupt, hash32};
 
 /// Enqueues the removal for good of these blobs, not to be sent before `delay` has passed: a store
-/// of unknown outcome may still be on its way to the node.
+/// of unknown outcome may still be on its way to the node. A blob that a row names is passed over,
+/// so that a transaction of unknown outcome can be repeated.
 pub async fn enqueue(
     connection: &mut PgConnection,
     blobs: &[(NodeId, BlobId)],
@@ -25,25 +26,14 @@ pub async fn enqueue(
         .collect();
     sqlx::query!(
         "INSERT INTO purges (node_id, blob_id, mode, not_before)
-         SELECT *, 'purge', now() + make_interval(secs => $3)
-         FROM unnest($1::uuid[], $2::bytea[])
+         SELECT node_id, blob_id, 'purge', now() + make_interval(secs => $3)
+         FROM unnest($1::uuid[], $2::bytea[]) AS b (node_id, blob_id)
+         WHERE NOT EXISTS (SELECT 1 FROM replicas r
+                           WHERE r.node_id = b.node_id AND r.blob_id = b.blob_id)
          ON CONFLICT (node_id, blob_id) DO UPDATE SET mode = 'purge'",
         &nodes,
         &ids,
         delay.as_secs_f64(),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Enqueues every replica of a file that is about to go.
-pub async fn enqueue_file(connection: &mut PgConnection, file_id: FileId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO purges (node_id, blob_id, mode)
-         SELECT node_id, blob_id, 'purge' FROM replicas WHERE file_id = $1
-         ON CONFLICT (node_id, blob_id) DO UPDATE SET mode = 'purge'",
-        file_id.as_uuid()
     )
     .execute(connection)
     .await?;

@@ -1,7 +1,8 @@
 //! `uploads`: sessions. Chunk commits, completion, abort and expiry lock the row first.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx;
 use proto::{FileId, MicroCredits};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -77,21 +78,39 @@ pub struct NewUpload<'a> {
     pub hold: MicroCredits,
     pub idempotency_key: Option<&'a str>,
     pub request_digest: &'a [u8; 32],
-    pub expires_at: Timestamp,
+    pub ttl: Duration,
 }
 
-pub async fn insert(connection: &mut PgConnection, upload: &NewUpload<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Returns when it expires.
+pub async fn insert(
+    connection: &mut PgConnection,
+    upload: &NewUpload<'_>,
+) -> sqlx::Result<Timestamp> {
+    let expires_at = sqlx::query_scalar!(
         "INSERT INTO uploads (upload_id, file_id, user_id, hold_microcredits, idempotency_key,
                               request_digest, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+         RETURNING expires_at",
         upload.id.as_uuid(),
         upload.file_id.as_uuid(),
         upload.user_id.as_uuid(),
         upload.hold.get(),
         upload.idempotency_key,
         &upload.request_digest[..],
-        upload.expires_at.to_sqlx(),
+        upload.ttl.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(expires_at.to_jiff())
+}
+
+/// Lets an open session live on for `ttl` from now.
+pub async fn renew(connection: &mut PgConnection, id: UploadId, ttl: Duration) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE uploads SET expires_at = now() + make_interval(secs => $2)
+         WHERE upload_id = $1 AND state = 'open'",
+        id.as_uuid(),
+        ttl.as_secs_f64(),
     )
     .execute(connection)
     .await?;
@@ -156,17 +175,35 @@ pub async fn lock(
     .transpose()
 }
 
-/// Locks those of the named sessions that still take chunks, in order of id.
-pub async fn lock_open(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<UploadId>> {
-    let open = sqlx::query_scalar!(
+/// Locks those of the named sessions that still take chunks, and names those that somebody else
+/// has locked. What stands in neither list is closed.
+pub async fn lock_open(
+    connection: &mut PgConnection,
+    ids: &[UploadId],
+) -> sqlx::Result<(Vec<UploadId>, Vec<UploadId>)> {
+    let ids: Vec<Uuid> = ids.iter().map(UploadId::as_uuid).collect();
+    let locked = sqlx::query_scalar!(
         "SELECT upload_id FROM uploads
          WHERE upload_id = ANY($1) AND state = 'open' AND expires_at > now()
-         ORDER BY upload_id FOR UPDATE",
-        ids
+         FOR UPDATE SKIP LOCKED",
+        &ids
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(open.into_iter().map(UploadId::from_uuid).collect())
+    let others: Vec<Uuid> = ids.into_iter().filter(|id| !locked.contains(id)).collect();
+    let busy = if others.is_empty() {
+        Vec::new()
+    } else {
+        sqlx::query_scalar!(
+            "SELECT upload_id FROM uploads
+             WHERE upload_id = ANY($1) AND state = 'open' AND expires_at > now()",
+            &others
+        )
+        .fetch_all(connection)
+        .await?
+    };
+    let ids = |ids: Vec<Uuid>| ids.into_iter().map(UploadId::from_uuid).collect();
+    Ok((ids(locked), ids(busy)))
 }
 
 /// An unfinished session whose time is up, locked; those that others work on are passed over.

@@ -19,7 +19,7 @@ use super::extract::{Id, IdempotencyKey, Json, Params, User};
 use super::files::FileView;
 use super::problem::Problem;
 use crate::app::App;
-use crate::app::upload::session::{self, Begun, UploadRequest};
+use crate::app::upload::session::{self, Begun, Manner, UploadRequest};
 use crate::app::upload::{UploadError, end, put, stream};
 use crate::db;
 use crate::domain::chunking::ChunkLayout;
@@ -70,7 +70,7 @@ pub async fn initiate(
         size_bytes: Some(body.size_bytes),
         idempotency_key,
     };
-    let initiated = match session::begin(&app, &request, body.size_bytes).await? {
+    let initiated = match session::begin(&app, &request, Manner::Stepwise).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id.as_uuid(),
             file_id: session.file_id.as_uuid(),

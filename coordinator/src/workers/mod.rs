@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::App;
 use crate::app::upload::end;
+use crate::app::{App, files};
 use crate::db;
 
 /// Rows that one step of a clean-up touches.
@@ -39,6 +39,7 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
         ("ledger-sealer", seconds(1), Kind::SealLedger),
         ("liveness", seconds(5), Kind::RecordLiveness),
         ("purge", seconds(2), Kind::Purge),
+        ("forget", seconds(10), Kind::Forget),
         ("expiry", seconds(15), Kind::ExpireUploads),
         ("clean-up", seconds(60), Kind::CleanUp),
         ("network-document", seconds(10), Kind::RefreshDocument),
@@ -57,6 +58,7 @@ enum Kind {
     SealLedger,
     RecordLiveness,
     Purge,
+    Forget,
     ExpireUploads,
     CleanUp,
     RefreshDocument,
@@ -76,6 +78,7 @@ impl Worker {
         loop {
             let nudge = match self.kind {
                 Kind::Purge => app.purge_nudge.notified(),
+                Kind::Forget => app.forget_nudge.notified(),
                 _ => self.idle.notified(),
             };
             tokio::select! {
@@ -104,6 +107,7 @@ impl Worker {
             Kind::SealLedger => seal_ledger(app).await,
             Kind::RecordLiveness => liveness::step(app).await,
             Kind::Purge => purge::step(app).await,
+            Kind::Forget => forget(app).await,
             Kind::ExpireUploads => expire_uploads(app).await,
             Kind::CleanUp => clean_up(app).await,
             Kind::RefreshDocument => {
@@ -130,6 +134,11 @@ async fn seal_ledger(app: &App) -> anyhow::Result<Step> {
     );
     let full = sealed.transfers as i64 == BLOCK_LIMIT;
     Ok(if full { Step::More } else { Step::Idle })
+}
+
+async fn forget(app: &App) -> anyhow::Result<Step> {
+    let more = files::forget_some(app).await?;
+    Ok(if more { Step::More } else { Step::Idle })
 }
 
 async fn expire_uploads(app: &App) -> anyhow::Result<Step> {

@@ -1,5 +1,6 @@
 //! Deleting: unreadable at once, refunded to the micro-credit, forgotten by every node in time.
 
+use coordinator::app::files;
 use coordinator::domain::ledger::Account;
 use http::StatusCode;
 use serde_json::Value;
@@ -22,12 +23,13 @@ async fn a_deleted_file_is_gone_with_its_key_and_its_blobs(pool: PgPool) {
     let kept = client.upload("kept", &content(CHUNK)).await;
     assert_eq!(delete(&client, &file).await, StatusCode::NO_CONTENT);
     assert_eq!(count(&pool, "SELECT count(*) FROM data_keys").await, 1);
+    client.download(&file).await.problem(404, "not-found");
+    assert_eq!(delete(&client, &file).await, StatusCode::NOT_FOUND);
+    coordinator.forget().await;
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 3);
     for node in &nodes {
         assert_eq!(purges_of(&pool, node.node_id).await.len(), 3);
     }
-    client.download(&file).await.problem(404, "not-found");
-    assert_eq!(delete(&client, &file).await, StatusCode::NOT_FOUND);
 
     coordinator.start_workers();
     for node in &nodes {
@@ -84,4 +86,37 @@ async fn deleting_twice_at_once_refunds_once(pool: PgPool) {
         count(&pool, "SELECT sum(file_count)::bigint FROM users").await,
         0
     );
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_huge_file_is_gone_at_once_and_its_chunks_follow_in_batches(pool: PgPool) {
+    const CHUNKS: i64 = 2500;
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let file = client.upload("a", &content(CHUNK)).await;
+    let more = "WITH chunk AS (
+             INSERT INTO chunks SELECT file_id, n, version, size_bytes, sha256
+             FROM chunks, generate_series(1, $1::int - 1) AS n RETURNING file_id, chunk_index)
+         INSERT INTO replicas
+         SELECT $2, sha256(chunk_index::text::bytea), file_id, chunk_index, 0, sha512('')
+         FROM chunk";
+    let node = nodes[0].node_id.as_uuid();
+    let more = sqlx::query(more).bind(CHUNKS as i32).bind(node);
+    more.execute(&pool).await.unwrap();
+
+    assert_eq!(delete(&client, &file).await, StatusCode::NO_CONTENT);
+    client.download(&file).await.problem(404, "not-found");
+    assert_eq!(client.balances().await.2, 0);
+    let chunks = "SELECT count(*) FROM chunks";
+    assert_eq!(count(&pool, chunks).await, CHUNKS);
+    let mut before = CHUNKS;
+    while files::forget_some(&coordinator.app).await.unwrap() {
+        let left = count(&pool, chunks).await;
+        assert!((1..=1000).contains(&(before - left)), "{before} -> {left}");
+        let replicas = count(&pool, "SELECT count(*) FROM replicas").await;
+        let purges = count(&pool, "SELECT count(*) FROM purges").await;
+        assert_eq!(replicas + purges, CHUNKS - 1 + 3);
+        before = left;
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM files").await, 0);
 }

@@ -54,6 +54,7 @@ async fn when_all_disks_are_full_nothing_is_stored_and_nothing_charged(pool: PgP
     let refused = client.upload_call("a", &content(CHUNK)).send().await;
     refused.problem(507, "insufficient-storage");
     assert_eq!(client.balances().await, before);
+    coordinator.forget().await;
     assert_eq!(count(&pool, "SELECT count(*) FROM files").await, 0);
     // The copies that two nodes took are on their way out.
     for node in &nodes {

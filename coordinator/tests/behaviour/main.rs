@@ -13,6 +13,7 @@ mod accounts;
 mod api_description;
 mod api_errors;
 mod broken_clients;
+mod commits;
 mod deleting;
 mod downloads;
 mod hostile_nodes;

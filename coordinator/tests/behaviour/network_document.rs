@@ -1,6 +1,6 @@
 //! The signed page that tells nodes where the coordinators are.
 
-use coordinator::app::network_document::publish;
+use coordinator::app::network_document::{publish, remove};
 use coordinator::clock;
 use coordinator::keys::{self, KeyRing};
 use http::StatusCode;
@@ -84,4 +84,19 @@ async fn the_api_serves_a_document_that_nodes_accept(pool: PgPool) {
         document.coordinators[0].addrs,
         listening.collect::<Vec<_>>()
     );
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_coordinator_that_is_gone_can_be_taken_out(pool: PgPool) {
+    let (a, b) = two_coordinators(&pool).await;
+    let current = publish(&pool, &a, at(4001)).await.unwrap();
+    publish(&pool, &b, at(4002)).await.unwrap();
+    let gone = b.identity.public().to_peer_id().to_string();
+    remove(&pool, &a, &gone).await.unwrap();
+    current.refresh(&pool).await.unwrap();
+    let document = current.get();
+    assert_eq!((document.serial, document.coordinators.len()), (3, 1));
+    document.verify().unwrap();
+    let error = remove(&pool, &a, &gone).await.unwrap_err().to_string();
+    assert!(error.contains("coordinators list"), "{error}");
 }

@@ -185,6 +185,7 @@ async fn giving_up_returns_every_credit_and_every_blob(pool: PgPool) {
         .expect(StatusCode::OK);
     assert_eq!(client.abort(&upload).await.status, StatusCode::NO_CONTENT);
     assert_eq!(client.balances().await, (CREDITS, 0, 0));
+    coordinator.forget().await;
     for table in [
         "SELECT count(*) FROM files",
         "SELECT count(*) FROM data_keys",
@@ -232,6 +233,7 @@ async fn an_upload_that_expires_returns_every_credit(pool: PgPool) {
     assert!(!end::expire_one(&coordinator.app).await.unwrap());
     assert_eq!(balance(&pool, Account::available(user)).await, CREDITS);
     assert_eq!(balance(&pool, Account::upload_hold(user)).await, 0);
+    coordinator.forget().await;
     for node in &nodes {
         let purges = purges_of(&pool, node.node_id).await;
         assert_eq!(purges, node.blobs());

@@ -1,20 +1,30 @@
 //! Chunk rows are written in batches: one task takes what is waiting, writes it in one
 //! transaction and answers all. The first to wait is never delayed on purpose; the batch is what
 //! gathered while the one before was written.
+//!
+//! A session that somebody else has locked keeps only its own chunks waiting. A database that is
+//! away is asked again for a while: repeating a transaction whose outcome is unknown is harmless, as
+//! a row that stands is neither written twice nor its blobs purged.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use proto::{BlobId, FileId, NodeId};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::db::{self, chunks::StoredChunk};
 use crate::domain::ids::UploadId;
 
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
+
+/// Until a session that somebody else has locked is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Blobs of failed transactions that are remembered until the database is back.
+const MAX_LOST: usize = 65_536;
 
 /// A purge of a store whose outcome is unknown waits longer than the store can be under way.
 pub const UNKNOWN_OUTCOME_DELAY: Duration = Duration::from_secs(120);
@@ -46,14 +56,8 @@ pub struct Committer {
 impl Committer {
     /// Starts the task that writes; it ends when the last handle is gone.
     pub fn spawn(pool: PgPool) -> Self {
-        let (jobs, mut queue) = mpsc::channel(QUEUE);
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while queue.recv_many(&mut batch, BATCH).await > 0 {
-                let outcome = write(&pool, &batch).await;
-                answer(batch.drain(..), outcome);
-            }
-        });
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(run(pool, queue));
         Self { jobs }
     }
 
@@ -84,32 +88,127 @@ impl Committer {
     }
 }
 
-fn answer(jobs: impl Iterator<Item = Job>, outcome: sqlx::Result<HashSet<UploadId>>) {
-    for job in jobs {
-        let reply = match &outcome {
-            Ok(open) if open.contains(&job.upload_id) => Ok(()),
-            Ok(_) => Err(CommitError::SessionClosed),
-            Err(error) => Err(CommitError::Database(error.to_string())),
+async fn run(pool: PgPool, mut queue: mpsc::Receiver<Job>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut lost = Vec::new();
+    loop {
+        if batch.is_empty() {
+            if queue.recv_many(&mut batch, BATCH).await == 0 {
+                return;
+            }
+        } else {
+            // What is left belongs to locked sessions. Others go on with it.
+            tokio::time::sleep(BUSY_PAUSE).await;
+            while batch.len() < BATCH
+                && let Ok(job) = queue.try_recv()
+            {
+                batch.push(job);
+            }
+        }
+        let written = (|| write(&pool, &batch, &lost))
+            .retry(patience())
+            .when(is_passing)
+            .notify(|error, pause| {
+                tracing::warn!(%error, ?pause, chunks = batch.len(), "chunk rows are written again");
+            })
+            .await;
+        batch = match written {
+            Ok(sessions) => {
+                lost.clear();
+                answer(batch, &sessions)
+            }
+            Err(error) => {
+                fail(batch, &error, &mut lost);
+                Vec::new()
+            }
         };
-        let _ = job.reply.send(reply);
     }
 }
 
-/// Lock the sessions, read what is there, decide, write all, commit. Returns the open sessions.
-async fn write(pool: &PgPool, jobs: &[Job]) -> sqlx::Result<HashSet<UploadId>> {
-    let mut transaction = pool.begin().await?;
-    let ids: HashSet<Uuid> = jobs.iter().map(|job| job.upload_id.as_uuid()).collect();
-    let ids: Vec<Uuid> = ids.into_iter().collect();
-    let open: HashSet<UploadId> = db::uploads::lock_open(&mut transaction, &ids)
-        .await?
-        .into_iter()
-        .collect();
+/// How long a database that is away is waited for; clients wait with it.
+fn patience() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(14)
+}
 
-    let sent: Vec<&StoredChunk> = jobs
-        .iter()
-        .filter(|job| open.contains(&job.upload_id))
-        .flat_map(|job| &job.chunks)
-        .collect();
+/// Whether the same transaction may go through later. SQLSTATE classes: 08 connection, 40 rolled
+/// back in favour of another, 57 the server stops or starts.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "40", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Answers what has been decided and returns what has to wait for a locked session.
+fn answer(jobs: Vec<Job>, sessions: &Sessions) -> Vec<Job> {
+    let mut waiting = Vec::new();
+    for job in jobs {
+        if sessions.busy.contains(&job.upload_id) {
+            waiting.push(job);
+            continue;
+        }
+        let open = sessions.open.contains(&job.upload_id);
+        let _ = job.reply.send(if open {
+            Ok(())
+        } else {
+            Err(CommitError::SessionClosed)
+        });
+    }
+    waiting
+}
+
+/// The blobs of what could not be written are purged once the database is back.
+fn fail(jobs: Vec<Job>, error: &sqlx::Error, lost: &mut Vec<(NodeId, BlobId)>) {
+    for job in jobs {
+        let stored = job.chunks.iter().flat_map(StoredChunk::blobs);
+        lost.extend(stored.chain(job.in_vain.iter().copied()));
+        let _ = job
+            .reply
+            .send(Err(CommitError::Database(error.to_string())));
+    }
+    if lost.len() > MAX_LOST {
+        tracing::warn!(
+            blobs = lost.len() - MAX_LOST,
+            "left blobs behind that no row names; reconciling finds them"
+        );
+        lost.truncate(MAX_LOST);
+    }
+}
+
+#[derive(Debug)]
+struct Sessions {
+    open: HashSet<UploadId>,
+    /// Locked by somebody else at the moment.
+    busy: HashSet<UploadId>,
+}
+
+/// Lock the sessions, read what is there, decide, write all, commit.
+async fn write(pool: &PgPool, jobs: &[Job], lost: &[(NodeId, BlobId)]) -> sqlx::Result<Sessions> {
+    let mut transaction = pool.begin().await?;
+    let ids: HashSet<UploadId> = jobs.iter().map(|job| job.upload_id).collect();
+    let ids: Vec<UploadId> = ids.into_iter().collect();
+    let (open, busy) = db::uploads::lock_open(&mut transaction, &ids).await?;
+    let sessions = Sessions {
+        open: open.into_iter().collect(),
+        busy: busy.into_iter().collect(),
+    };
+    let decided = || {
+        jobs.iter()
+            .filter(|job| !sessions.busy.contains(&job.upload_id))
+    };
+
+    let (to_open, to_closed): (Vec<&Job>, Vec<&Job>) =
+        decided().partition(|job| sessions.open.contains(&job.upload_id));
+    let sent: Vec<&StoredChunk> = to_open.iter().flat_map(|job| &job.chunks).collect();
     let places: Vec<_> = sent
         .iter()
         .map(|chunk| (chunk.file_id, chunk.index))
@@ -123,26 +222,24 @@ async fn write(pool: &PgPool, jobs: &[Job]) -> sqlx::Result<HashSet<UploadId>> {
         db::chunks::insert(&mut transaction, &plan.insert).await?;
     }
 
-    let orphans = jobs.iter().filter(|job| !open.contains(&job.upload_id));
-    let unused = orphans.flat_map(|job| &job.chunks).chain(plan.outdated);
-    let unused: Vec<_> = unused
-        .flat_map(|chunk| chunk.replicas.iter().map(|r| (r.node_id, r.blob_id)))
+    let orphans = to_closed.iter().flat_map(|job| &job.chunks);
+    let unused: Vec<_> = orphans
+        .chain(plan.outdated)
+        .flat_map(StoredChunk::blobs)
         .collect();
     db::purges::enqueue(&mut transaction, &unused, Duration::ZERO).await?;
-    let in_vain: Vec<_> = jobs
-        .iter()
-        .flat_map(|job| job.in_vain.iter().copied())
-        .collect();
+    let in_vain = decided().flat_map(|job| &job.in_vain);
+    let in_vain: Vec<_> = in_vain.chain(lost).copied().collect();
     db::purges::enqueue(&mut transaction, &in_vain, UNKNOWN_OUTCOME_DELAY).await?;
     transaction.commit().await?;
-    Ok(open)
+    Ok(sessions)
 }
 
 /// A chunk that was sent more than once: the highest version wins, whatever order they arrive in.
 struct Plan<'a> {
     insert: Vec<&'a StoredChunk>,
-    /// Those of `insert` that take the place of an older version in the database.
-    replaced: Vec<&'a StoredChunk>,
+    /// Those that take the place of an older version in the database.
+    replaced: Vec<(FileId, u32)>,
     outdated: Vec<&'a StoredChunk>,
 }
 
@@ -168,8 +265,8 @@ impl<'a> Plan<'a> {
         let insert: Vec<_> = newest.into_values().collect();
         let replaced = insert
             .iter()
-            .filter(|chunk| existing.contains_key(&(chunk.file_id, chunk.index)))
-            .copied()
+            .map(|chunk| (chunk.file_id, chunk.index))
+            .filter(|place| existing.contains_key(place))
             .collect();
         Self {
             insert,
@@ -181,6 +278,8 @@ impl<'a> Plan<'a> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn chunk(index: u32, version: u64) -> StoredChunk {
@@ -213,7 +312,7 @@ mod tests {
         let file = FileId::from_uuid(Uuid::nil());
         let plan = Plan::new(&sent, &[(file, 0, 4), (file, 2, 9)]);
         assert_eq!(versions(&plan.insert), [(0, 5), (1, 1)]);
-        assert_eq!(versions(&plan.replaced), [(0, 5)]);
+        assert_eq!(plan.replaced, [(file, 0)]);
         assert_eq!(versions(&plan.outdated), [(0, 2), (0, 3), (2, 4)]);
     }
 }

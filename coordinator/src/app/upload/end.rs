@@ -13,13 +13,22 @@ use crate::clock;
 use crate::db;
 use crate::db::files::File;
 use crate::db::uploads::{Upload, UploadState};
-use crate::domain::ids::{UploadId, UserId};
+use crate::domain::ids::{FileId, UploadId, UserId};
 use crate::domain::ledger::{Account, TransferKind};
 use crate::domain::money::MONTH_SECONDS;
 
-/// Checks that every chunk has its receipts, moves the price to escrow and makes the file visible,
-/// in one transaction. Repeated, it returns the same file.
+/// Checks that every chunk has its receipts, then moves the price to escrow and makes the file
+/// visible, in one transaction. Repeated, it returns the same file.
 pub async fn complete(app: &App, user: UserId, id: UploadId) -> Result<File, UploadError> {
+    let mut connection = app.db.acquire().await?;
+    let upload = db::uploads::by_id(&mut connection, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state == UploadState::Open && !upload.expired {
+        check_receipts(&mut connection, upload.file_id).await?;
+    }
+    drop(connection);
+
     let mut transaction = app.db.begin().await?;
     let upload = db::uploads::lock(&mut transaction, id, user)
         .await?
@@ -37,6 +46,26 @@ pub async fn complete(app: &App, user: UserId, id: UploadId) -> Result<File, Upl
     Ok(file)
 }
 
+/// Counts rows, which takes seconds for a file of terabytes, and so runs before the session is
+/// locked: a chunk of an open session is only ever replaced by one that has its receipts.
+async fn check_receipts(connection: &mut PgConnection, id: FileId) -> Result<(), UploadError> {
+    let file = db::files::uploading(connection, id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout().ok_or(UploadError::InProgress)?;
+    let safe = db::chunks::with_receipts(connection, id, file.replication).await?;
+    if safe == layout.chunk_count() {
+        return Ok(());
+    }
+    let chunk_count = layout.chunk_count() as u32;
+    let (count, first) = db::chunks::missing(connection, id, chunk_count, MISSING_NAMED).await?;
+    if count > 0 {
+        return Err(UploadError::ChunksMissing { count, first });
+    }
+    let text = "a chunk has lost a replica since it was sent: send it again";
+    Err(UploadError::Internal(text.to_owned()))
+}
+
 async fn finish(
     app: &App,
     connection: &mut PgConnection,
@@ -46,16 +75,6 @@ async fn finish(
         .await?
         .ok_or(UploadError::NotFound)?;
     let layout = file.layout().ok_or(UploadError::InProgress)?;
-    let chunk_count = layout.chunk_count() as u32;
-    let (count, first) =
-        db::chunks::missing(connection, file.id, chunk_count, MISSING_NAMED).await?;
-    if count > 0 {
-        return Err(UploadError::ChunksMissing { count, first });
-    }
-    if !db::chunks::all_have_receipts(connection, file.id, file.replication).await? {
-        let text = "a chunk has lost a replica since it was sent: send it again";
-        return Err(UploadError::Internal(text.to_owned()));
-    }
     let price = app.config.money.price_per_gb_month;
     let cost = price
         .first_month(layout.size_bytes, file.replication)?
@@ -90,7 +109,7 @@ pub async fn abort(app: &App, user: UserId, id: UploadId) -> Result<(), UploadEr
     }
     discard(&mut transaction, &upload, "aborted").await?;
     transaction.commit().await?;
-    app.purge_nudge.notify_one();
+    app.forget_nudge.notify_one();
     Ok(())
 }
 
@@ -102,7 +121,7 @@ pub async fn expire_one(app: &App) -> Result<bool, UploadError> {
     };
     discard(&mut transaction, &upload, "expired").await?;
     transaction.commit().await?;
-    app.purge_nudge.notify_one();
+    app.forget_nudge.notify_one();
     tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
     Ok(true)
 }
@@ -123,7 +142,6 @@ async fn discard(
         ],
     };
     ledger::post(connection, release).await?;
-    db::purges::enqueue_file(connection, upload.file_id).await?;
-    db::files::delete(connection, upload.file_id).await?;
+    db::files::mark_deleted(connection, upload.file_id).await?;
     Ok(())
 }

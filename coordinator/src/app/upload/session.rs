@@ -1,8 +1,8 @@
 //! The first step: open a session and hold its price; and how far it has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -46,6 +46,20 @@ impl UploadRequest {
     }
 }
 
+/// How the chunks will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// One request each; the client may come back for a long time.
+    Stepwise,
+    /// With the request that began; a body of unknown length holds the price of so much for now.
+    /// The session lives as long as somebody renews it, so that one that was cut off by the end of
+    /// its coordinator soon gives its credits and its `Idempotency-Key` back.
+    Streaming { first_hold_bytes: u64 },
+}
+
+/// Life of a streaming session from its last renewal on.
+pub(super) const STREAMING_LEASE: Duration = Duration::from_secs(5 * 60);
+
 /// A session, and whether it is an earlier one that this request repeats.
 #[derive(Debug, Clone)]
 pub enum Begun {
@@ -54,12 +68,10 @@ pub enum Begun {
 }
 
 /// Opens a session: file row, wrapped data key, and the hold of its price, in one transaction.
-///
-/// A body of unknown length holds `first_hold_bytes` for now.
 pub async fn begin(
     app: &App,
     request: &UploadRequest,
-    first_hold_bytes: u64,
+    manner: Manner,
 ) -> Result<Begun, UploadError> {
     let chunk_size = app.config.uploads.chunk_size.as_u64() as u32;
     let limit_bytes = max_file_size(app, chunk_size);
@@ -70,6 +82,10 @@ pub async fn begin(
         return Ok(Begun::Before(upload));
     }
     let replication = app.config.placement.replicas;
+    let (ttl, first_hold_bytes) = match manner {
+        Manner::Stepwise => (app.config.uploads.session_ttl, 0),
+        Manner::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
+    };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
     let placement = &app.config.placement;
     app.fleet
@@ -89,9 +105,6 @@ pub async fn begin(
     let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
     let price = app.config.money.price_per_gb_month;
     let cost = price.first_month(held_bytes, replication)?;
-    let ttl =
-        SignedDuration::try_from(app.config.uploads.session_ttl).unwrap_or(SignedDuration::MAX);
-    let expires_at = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
 
     let mut transaction = app.db.begin().await?;
     let limit = app.config.uploads.max_files_per_user;
@@ -117,9 +130,9 @@ pub async fn begin(
         hold: cost,
         idempotency_key: request.idempotency_key.as_deref(),
         request_digest: &request.digest(),
-        expires_at,
+        ttl,
     };
-    match db::uploads::insert(&mut transaction, &upload).await {
+    let expires_at = match db::uploads::insert(&mut transaction, &upload).await {
         Err(error) if is_unique_violation(&error) => {
             // Somebody else began under the same key at this moment.
             drop(transaction);
@@ -129,7 +142,7 @@ pub async fn begin(
             return Ok(Begun::Before(upload));
         }
         inserted => inserted?,
-    }
+    };
     grant_trial(app, &mut transaction, upload_id, request.user_id, cost).await?;
     hold(
         &mut transaction,

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use futures::Stream;
 use proto::MicroCredits;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{ChunkBody, ChunkReader};
 use super::chunk::{FileKey, store_chunk};
-use super::session::{self, Begun, UploadRequest};
+use super::session::{self, Begun, Manner, STREAMING_LEASE, UploadRequest};
 use super::{InVain, Session, UploadError, end, put};
 use crate::app::App;
 use crate::db;
@@ -18,6 +19,7 @@ use crate::db::chunks::StoredChunk;
 use crate::db::files::File;
 use crate::db::uploads::UploadState;
 use crate::domain::chunking::ChunkLayout;
+use crate::domain::ids::UploadId;
 use crate::domain::sealing::{ChunkRef, Place};
 
 /// A body of unknown length first holds the price of this much, then of twice what it has become.
@@ -47,7 +49,10 @@ where
     E: std::fmt::Display,
 {
     let user = request.user_id;
-    let (session, key) = match session::begin(&app, &request, FIRST_HOLD_BYTES).await? {
+    let manner = Manner::Streaming {
+        first_hold_bytes: FIRST_HOLD_BYTES,
+    };
+    let (session, key) = match session::begin(&app, &request, manner).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
             return end::complete(&app, user, upload.id).await;
@@ -55,6 +60,7 @@ where
         Begun::Before(_) => return Err(UploadError::InProgress),
     };
     let id = session.upload_id;
+    let renewal = AbortOnDropHandle::new(tokio::spawn(keep_alive(Arc::clone(&app), id)));
     let transfer = Transfer {
         app: &app,
         request: &request,
@@ -75,7 +81,22 @@ where
     {
         tracing::warn!(upload_id = %id, %error, "a failed upload could not be aborted; it expires");
     }
+    drop(renewal);
     outcome
+}
+
+/// Renews the lease of a session for as long as its request runs.
+async fn keep_alive(app: Arc<App>, id: UploadId) {
+    loop {
+        tokio::time::sleep(STREAMING_LEASE / 5).await;
+        let renew = async {
+            let mut connection = app.db.acquire().await?;
+            db::uploads::renew(&mut connection, id, STREAMING_LEASE).await
+        };
+        if let Err(error) = renew.await {
+            tracing::warn!(upload_id = %id, %error, "an upload's lease could not be renewed yet");
+        }
+    }
 }
 
 struct Transfer<'a> {

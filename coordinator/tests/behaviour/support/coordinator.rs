@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::StatusCode;
 use axum::Router;
 use coordinator::app::access_tokens::{self, Identity};
-use coordinator::app::{App, network_document};
+use coordinator::app::{App, files, network_document};
 use coordinator::config::Config;
 use coordinator::db::users::Role;
 use coordinator::domain::ids::UserId;
@@ -91,6 +91,11 @@ impl Coordinator {
             Node::join(&coordinator).await,
         ];
         (coordinator, nodes)
+    }
+
+    /// Takes away what belongs to deleted files, as the worker does.
+    pub async fn forget(&self) {
+        while files::forget_some(&self.app).await.unwrap() {}
     }
 
     pub fn start_workers(&self) {
