@@ -12,7 +12,7 @@ use crate::app::{network_document, nodes};
 use crate::config::Config;
 use crate::db;
 use crate::db::users::Role;
-use crate::{clock, keys, log, serve};
+use crate::{clock, health_check, keys, log, serve};
 
 /// The coordinator of a federated storage network.
 #[derive(Debug, Parser)]
@@ -36,6 +36,10 @@ struct Settings {
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.config.as_deref(), &self.overrides)
+    }
+
+    fn show(&self) -> anyhow::Result<String> {
+        Config::show(self.config.as_deref(), &self.overrides)
     }
 }
 
@@ -64,8 +68,16 @@ enum Command {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Ask the coordinator that runs on this machine whether it can serve; exits with 1 when not.
+    Health {
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print a commented settings file with every default.
+    #[command(args_conflicts_with_subcommands = true)]
     Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
         /// The default; here for those who type it.
         #[arg(long, conflicts_with = "check")]
         template: bool,
@@ -75,6 +87,15 @@ enum Command {
     },
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the settings that hold now, and which source each comes from. Secrets are hidden.
+    Show {
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,6 +160,18 @@ impl Cli {
                 let pool = connect(&config).await?;
                 db::check_schema(&pool).await?;
                 command.run(&config, &pool).await
+            }
+            Command::Health { settings } => {
+                let config = settings.load()?;
+                println!("{}", health_check::run(config.http.listen).await?);
+                Ok(())
+            }
+            Command::Config {
+                command: Some(ConfigCommand::Show { settings }),
+                ..
+            } => {
+                print!("{}", settings.show()?);
+                Ok(())
             }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());

@@ -9,8 +9,11 @@ use bytesize::ByteSize;
 use confique::toml::FormatOptions;
 use confique::{Config as _, File, FileFormat, Layer as _};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::domain::money::PricePerGbMonth;
+
+mod show;
 
 /// Settings of a coordinator of a federated storage network.
 ///
@@ -96,6 +99,10 @@ pub struct DatabaseConfig {
     /// postgres://user:password@host:port/database
     #[config(env = "FSN_DATABASE_URL")]
     pub url: Option<String>,
+
+    /// A file with the password in its first line, in place of one in the URL.
+    #[config(env = "FSN_DATABASE_PASSWORD_FILE")]
+    pub password_file: Option<PathBuf>,
 
     /// Connections held open at most.
     #[config(default = 16, env = "FSN_DATABASE_MAX_CONNECTIONS")]
@@ -307,6 +314,21 @@ impl Config {
         confique::toml::template::<Self>(FormatOptions::default())
     }
 
+    /// The settings that `load` takes from the same sources, and where each comes from.
+    pub fn show(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<String> {
+        Self::load(file, overrides)?;
+        let from_file = match file {
+            Some(path) => std::fs::read_to_string(path)?.parse()?,
+            None => toml::Table::new(),
+        };
+        let sources = show::Sources {
+            flags: &flags_table(overrides)?,
+            environment: |name: &str| std::env::var(name).ok(),
+            file: &from_file,
+        };
+        Ok(sources.show(Self::META.fields))
+    }
+
     pub fn database_url(&self) -> anyhow::Result<&str> {
         self.database.url.as_deref().context(
             "no database is configured: set database.url (FSN_DATABASE_URL) to \
@@ -359,8 +381,28 @@ impl Config {
     }
 }
 
-/// `--set a.b=c` as a layer. Values are TOML, or plain text where they do not parse as such.
+/// The secret in a file's first line, as Docker and Kubernetes hand secrets over.
+pub fn read_secret(setting: &str, path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.with_context(|| {
+        format!(
+            "{setting}: {} cannot be read by this account",
+            path.display()
+        )
+    })?;
+    let secret = text.lines().next().unwrap_or_default().trim();
+    ensure!(!secret.is_empty(), "{setting}: {} is empty", path.display());
+    Ok(Zeroizing::new(secret.to_owned()))
+}
+
+/// `--set a.b=c` as a layer.
 fn flags_layer(overrides: &[String]) -> anyhow::Result<ConfigLayer> {
+    ConfigLayer::deserialize(flags_table(overrides)?)
+        .context("a setting given with --set cannot be used")
+}
+
+/// Values are TOML, or plain text where they do not parse as such.
+fn flags_table(overrides: &[String]) -> anyhow::Result<toml::Table> {
     let mut root = toml::Table::new();
     for text in overrides {
         let parts = text.split_once('=').and_then(|(name, value)| {
@@ -370,18 +412,21 @@ fn flags_layer(overrides: &[String]) -> anyhow::Result<ConfigLayer> {
         let Some((table, key, value)) = parts else {
             bail!("`--set {text}` is not of the form table.key=value");
         };
-        let value = format!("v = {value}")
-            .parse::<toml::Table>()
-            .ok()
-            .and_then(|mut parsed| parsed.remove("v"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
         root.entry(table.to_owned())
             .or_insert_with(|| toml::Table::new().into())
             .as_table_mut()
             .with_context(|| format!("`{table}` is not a table"))?
-            .insert(key.to_owned(), value);
+            .insert(key.to_owned(), toml_or_text(value));
     }
-    ConfigLayer::deserialize(root).context("a setting given with --set cannot be used")
+    Ok(root)
+}
+
+fn toml_or_text(text: &str) -> toml::Value {
+    format!("v = {text}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
 #[cfg(test)]

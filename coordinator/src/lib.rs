@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod health_check;
 pub mod http;
 pub mod keys;
 pub mod log;

@@ -9,8 +9,9 @@ use anyhow::{Context, anyhow};
 use network::{Multiaddr, NetworkConfig, PeerManager, ReconnectPolicy};
 use proto::Side;
 use serde_json::json;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,15 +22,18 @@ use crate::metrics::Metrics;
 use crate::{clock, db, keys, p2p, workers};
 
 pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
+    // First of all: as process 1 of a container it would not even be ended by a signal otherwise.
+    let mut signals = Signals::install()?;
     let ready_file = ready_file.map(ReadyFile::new).transpose()?;
     let http_listener = bind("http.listen", config.http.listen).await?;
     let metrics_listener = bind("metrics.listen", config.metrics.listen).await?;
-    let pool = db::connect(config.database_url()?, &config.database).await?;
-    if migrate {
-        db::migrate(&pool).await?;
-    } else {
-        db::check_schema(&pool).await?;
-    }
+    let pool = tokio::select! {
+        pool = open_database(&config, migrate) => pool?,
+        () = signals.received() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     let keys = keys::open(&config.keys.dir, &pool, &mut clock::sendable_rng()).await?;
 
     let mut network_config = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
@@ -93,7 +97,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     tracing::info!(http = %http_address, %peer_id, %network_id, "the coordinator is ready");
     let mut serving_peers = serving_peers;
     let failed = tokio::select! {
-        signal = wait_for_signal() => signal.err(),
+        () = signals.received() => None,
         _ = &mut serving_peers => Some(anyhow!("the peer network has ended by itself")),
         () = app.committer.ended() => Some(anyhow!("nothing writes chunks any more")),
     };
@@ -118,6 +122,16 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     }
 }
 
+async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<PgPool> {
+    let pool = db::connect(config.database_url()?, &config.database).await?;
+    if migrate {
+        db::migrate(&pool).await?;
+    } else {
+        db::check_schema(&pool).await?;
+    }
+    Ok(pool)
+}
+
 async fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{name}: cannot listen on {address}. Choose another port, or stop what uses it")
@@ -135,14 +149,26 @@ fn multiaddrs(name: &str, texts: &[String]) -> anyhow::Result<Vec<Multiaddr>> {
         .collect()
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What tells this process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Tells whoever started this process that it is ready, and where. Gone when it is not.

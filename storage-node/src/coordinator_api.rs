@@ -2,16 +2,39 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use libp2p_identity::Keypair;
 use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
-use reqwest::{RequestBuilder, Url};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Why a coordinator did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(
+        "the coordinator at {base} cannot be reached ({cause}); check the address and that it runs"
+    )]
+    Unreachable { base: Url, cause: String },
+    #[error("the coordinator refused ({}): {reason}", status.as_u16())]
+    Refused { status: StatusCode, reason: String },
+}
+
+impl ApiError {
+    /// Whether the same request may be answered later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+        }
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct CoordinatorApi {
@@ -137,12 +160,9 @@ impl CoordinatorApi {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
-        let failed = |error: reqwest::Error| {
-            let cause = innermost(&error);
-            anyhow!(
-                "the coordinator at {} cannot be reached ({cause}); check the address and that it runs",
-                self.base
-            )
+        let failed = |error: reqwest::Error| ApiError::Unreachable {
+            base: self.base.clone(),
+            cause: innermost(&error),
         };
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
@@ -155,12 +175,12 @@ impl CoordinatorApi {
         }
         if !status.is_success() {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-            let text = match (problem.detail.is_empty(), problem.title.is_empty()) {
+            let reason = match (problem.detail.is_empty(), problem.title.is_empty()) {
                 (false, _) => problem.detail,
                 (true, false) => problem.title,
                 (true, true) => "it did not say why".to_owned(),
             };
-            bail!("the coordinator refused ({}): {text}", status.as_u16());
+            bail!(ApiError::Refused { status, reason });
         }
         serde_json::from_slice(&body).with_context(|| {
             format!(

@@ -16,6 +16,8 @@ pub mod logging;
 pub mod membership;
 pub mod node;
 pub mod private_file;
+pub mod registration;
+pub mod signals;
 pub mod state;
 pub mod store;
 pub mod volume;

@@ -10,7 +10,6 @@ use network::{NetworkConfig, PeerManager};
 use proto::{NetworkContext, NetworkDocument, Side};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use crate::config::Config;
 use crate::coordinator_api::CoordinatorApi;
 use crate::link::Link;
 use crate::membership::Membership;
+use crate::signals::Signals;
 use crate::state::{Parts, State};
 use crate::store::{Scrubber, Store, disk_space};
 use crate::volume::{Credentials, Running, Volume, VolumeLock};
@@ -55,10 +55,8 @@ struct Opened {
     _lock: VolumeLock,
 }
 
-/// Runs the node until SIGTERM or SIGINT.
-pub async fn run(config: Config, ready_file: Option<PathBuf>) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Runs the node until a signal tells it to stop.
+pub async fn run(config: Config, ready_file: Option<PathBuf>, mut signals: Signals) -> Result<()> {
     if let Some(path) = &ready_file {
         private_file::remove(path)?;
     }
@@ -70,8 +68,7 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> Result<()> {
     };
     let node = Node::start(config, opened, announcements).await?;
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        signal = signals.received() => tracing::info!("{signal}: stopping"),
         () = node.failed.cancelled() => tracing::error!("a part of the node has ended: stopping"),
     }
     let failed = node.failed.is_cancelled();

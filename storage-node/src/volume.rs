@@ -193,6 +193,12 @@ impl Volume {
         })
     }
 
+    pub fn is_registered(&self) -> Result<bool> {
+        let path = self.credentials_path();
+        path.try_exists()
+            .with_context(|| format!("cannot look for {}", path.display()))
+    }
+
     pub fn save_credentials(&self, credentials: &Credentials) -> Result<()> {
         private_file::write_json(&self.credentials_path(), credentials)
     }

@@ -21,10 +21,10 @@ pub mod versions;
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use network::NetworkHandle;
 use sqlx::PgPool;
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use self::credits::{MockPaymentProvider, PaymentProvider};
 use self::crypto_pool::CryptoPool;
@@ -35,7 +35,7 @@ use self::passwords::Passwords;
 use self::suspects::Suspects;
 use self::upload::commit::Committer;
 use self::versions::Versions;
-use crate::config::Config;
+use crate::config::{Config, read_secret};
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 
@@ -98,19 +98,13 @@ impl App {
 fn bootstrap_token(config: &Config) -> anyhow::Result<Option<[u8; 32]>> {
     let nodes = &config.nodes;
     let token = match (&nodes.bootstrap_token, &nodes.bootstrap_token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
-            format!(
-                "nodes.bootstrap_token_file: {} cannot be read",
-                path.display()
-            )
-        })?,
+        (Some(token), _) => Zeroizing::new(token.trim().to_owned()),
+        (None, Some(path)) => read_secret("nodes.bootstrap_token_file", path)?,
         (None, None) => return Ok(None),
     };
-    let token = token.lines().next().unwrap_or_default().trim();
     anyhow::ensure!(
         token.len() >= 16,
         "the bootstrap token has fewer than 16 characters: anybody could guess it"
     );
-    Ok(Some(secrets::hash(token)))
+    Ok(Some(secrets::hash(&token)))
 }

@@ -19,15 +19,18 @@ use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::config::DatabaseConfig;
+use crate::config::{DatabaseConfig, read_secret};
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Opens a pool and makes sure that somebody answers.
 pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = url
+    let mut options: PgConnectOptions = url
         .parse()
         .context("database.url is not of the form postgres://user:password@host:port/database")?;
+    if let Some(path) = &config.password_file {
+        options = options.password(&read_secret("database.password_file", path)?);
+    }
     let place = format!("{}:{}", options.get_host(), options.get_port());
     // What is acknowledged has to be on disk, whatever the server's own setting is.
     let options = options

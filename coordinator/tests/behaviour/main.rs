@@ -16,6 +16,7 @@ mod broken_clients;
 mod commits;
 mod deleting;
 mod downloads;
+mod health_check;
 mod hostile_nodes;
 mod keys;
 mod ledger;

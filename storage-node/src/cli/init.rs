@@ -1,21 +1,19 @@
-//! `storage-node init`: identity, network, registration, data directory, configuration file.
-//!
-//! Every step can be repeated, so whatever went wrong, running it again is the answer.
+//! `storage-node init`: registration, and a configuration file that says what was registered.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use bytesize::ByteSize;
-use libp2p_identity::Keypair;
-use proto::{NetworkDocument, NetworkId};
 use toml::Value;
 
+use super::join::JoinArgs;
 use super::{SettingsArgs, block_on};
 use crate::config::{Config, set};
-use crate::coordinator_api::{Applicant, CoordinatorApi};
-use crate::volume::{Credentials, Volume};
-use crate::{clock, identity, node, private_file};
+use crate::coordinator_api::Applicant;
+use crate::private_file;
+use crate::registration::Candidate;
+use crate::volume::Volume;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,12 +32,8 @@ pub struct Args {
     /// Where the node stands, like eu-north
     #[arg(long)]
     region: Option<String>,
-    /// An admission token, for networks that ask for one
-    #[arg(long, env = "FSN_NODE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// The id of the network that you mean to join, to be checked against the coordinator's
-    #[arg(long)]
-    network_id: Option<NetworkId>,
+    #[command(flatten)]
+    join: JoinArgs,
 }
 
 pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
@@ -49,42 +43,18 @@ pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
         set(&mut overrides, name, value);
     }
     let config = Config::load(&file, false, overrides)?;
-    let Some(name) = config.node.name.clone() else {
-        bail!("the node needs a name: --name \"My Node\"");
-    };
-    let Some(url) = config.node.coordinator_url.clone() else {
-        bail!("where is the coordinator? --coordinator-url http://localhost:8080");
-    };
-    let api = CoordinatorApi::new(&url)?;
-
-    let volume = Volume::at(config.data_dir()?);
-    volume.prepare()?;
-    let _lock = volume.lock()?;
-    let keypair = identity_of(&volume)?;
-    let peer_id = keypair.public().to_peer_id();
-    volume.bind(peer_id, config.store.layout, clock::now())?;
-    let applicant = Applicant {
-        name,
-        capacity_bytes: node::capacity(&config, &volume)?,
-        region: config.node.region.clone(),
-        token: args.token.clone(),
-    };
-
-    let registered = block_on(async {
-        let document = join(&api, &volume, args.network_id).await?;
-        println!("Network   {}", document.network_id);
-        api.register(document.network_id, &keypair, &applicant)
-            .await
-    })?;
-    volume.save_credentials(&Credentials {
-        node_id: registered.node_id,
-        api_key: registered.api_key,
-        coordinator_url: url.clone(),
-    })?;
+    let candidate = Candidate::prepare(&config, args.join.terms()?)?;
+    let peer_id = candidate.keypair.public().to_peer_id();
+    let made = if candidate.is_new { "new" } else { "kept" };
+    println!("Identity  {peer_id} ({made})");
+    let registered = block_on(candidate.register())?;
+    println!("Network   {}", registered.network_id);
     println!("Node      {} ({})", registered.node_id, registered.state);
+    let (volume, applicant) = (&candidate.volume, &candidate.applicant);
     let capacity = ByteSize(applicant.capacity_bytes);
     println!("Data      {} (up to {capacity})", volume.root().display());
-    write_config(&file, &config, &volume, &applicant, &url)?;
+    let url = &candidate.coordinator_url;
+    write_config(&file, &config, volume, applicant, url)?;
     match settings.config {
         Some(_) => println!("\nNext: storage-node start --config {}", file.display()),
         None => println!("\nNext: storage-node start"),
@@ -113,56 +83,6 @@ impl Args {
         }
         Ok(settings)
     }
-}
-
-fn identity_of(volume: &Volume) -> Result<Keypair> {
-    let path = volume.identity_path();
-    if let Some(keypair) = identity::load(&path)? {
-        println!("Identity  {} (kept)", keypair.public().to_peer_id());
-        return Ok(keypair);
-    }
-    if let Some(marker) = volume.marker()? {
-        bail!(
-            "{} belongs to node {} and its identity.key is gone: restore it with \
-             `storage-node identity import`",
-            volume.root().display(),
-            marker.peer_id
-        );
-    }
-    let keypair = identity::generate(&mut clock::rng())?;
-    identity::save(&path, &keypair)?;
-    println!("Identity  {} (new)", keypair.public().to_peer_id());
-    Ok(keypair)
-}
-
-/// Fetches the network document and pins it; a node belongs to one network for good.
-async fn join(
-    api: &CoordinatorApi,
-    volume: &Volume,
-    wanted: Option<NetworkId>,
-) -> Result<NetworkDocument> {
-    let document = api.network_document().await?;
-    if let Some(wanted) = wanted {
-        ensure!(
-            document.network_id == wanted,
-            "the coordinator serves network {}, not {wanted}",
-            document.network_id
-        );
-    }
-    if let Some(pinned) = volume.network_document()? {
-        ensure!(
-            document.network_id == pinned.network_id,
-            "this node belongs to network {} and the coordinator serves {}; choose another \
-             --data-dir to join that one with a new node",
-            pinned.network_id,
-            document.network_id
-        );
-        if document.serial <= pinned.serial {
-            return Ok(pinned);
-        }
-    }
-    volume.save_network_document(&document)?;
-    Ok(document)
 }
 
 /// Writes the configuration file, or says where one that is there differs from what was asked for.

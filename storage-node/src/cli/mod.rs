@@ -4,6 +4,7 @@ mod chunks;
 mod config;
 mod identity;
 mod init;
+mod join;
 mod start;
 mod status;
 

@@ -3,11 +3,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::join::JoinArgs;
 use super::{SettingsArgs, block_on};
-use crate::{logging, node};
+use crate::signals::Signals;
+use crate::{logging, node, registration};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Register first if this node never was, once the coordinator answers. For containers, whose data
+    /// directory is always there: with this option an unmounted disk would be taken for a new node
+    #[arg(long)]
+    init: bool,
+    #[command(flatten)]
+    join: JoinArgs,
     /// Write a JSON file with the node's addresses once it is ready; it is removed when it stops
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -16,6 +24,18 @@ pub struct Args {
 pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
     let config = settings.load()?;
     logging::init(&config.log)?;
-    block_on(async { node::run(config, args.ready_file).await })?;
+    block_on(async {
+        let mut signals = Signals::install()?;
+        if args.init {
+            tokio::select! {
+                registered = registration::register_once(&config, || args.join.terms()) => registered?,
+                signal = signals.received() => {
+                    tracing::info!("{signal}: stopped before it was registered");
+                    return Ok(());
+                }
+            }
+        }
+        node::run(config, args.ready_file, signals).await
+    })?;
     Ok(ExitCode::SUCCESS)
 }

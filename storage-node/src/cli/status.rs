@@ -27,6 +27,9 @@ pub struct Args {
     /// and disk agree
     #[arg(long)]
     check: bool,
+    /// Leave out the count of the files on disk, which takes long on a large store
+    #[arg(long)]
+    no_count: bool,
 }
 
 #[derive(Serialize)]
@@ -38,10 +41,10 @@ struct Report {
     used_bytes: u64,
     disk_free_bytes: u64,
     catalogue: Counts,
-    /// Files on disk, and the bytes of the blobs in them.
-    on_disk: Tally,
+    /// Files on disk, and the bytes of the blobs in them; `None` when they were not counted.
+    on_disk: Option<Tally>,
     /// Whether catalogue and disk agree.
-    agree: bool,
+    agree: Option<bool>,
     /// What the node itself says.
     node: Option<NodeStatus>,
 }
@@ -52,7 +55,10 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let keypair = volume.open(config.store.layout)?;
     let peer_id = keypair.public().to_peer_id().to_string();
     let node = block_on(async { Ok(ask(&volume, &peer_id).await) })?;
-    let (catalogue, on_disk) = count(&volume)?;
+    let (catalogue, on_disk) = match args.no_count {
+        true => (catalogue_counts(&volume)?, None),
+        false => count(&volume).map(|(catalogue, on_disk)| (catalogue, Some(on_disk)))?,
+    };
     let report = Report {
         running: node.is_some(),
         data_dir: volume.root().display().to_string(),
@@ -64,14 +70,14 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         disk_free_bytes: disk_space(volume.root())?.0,
         catalogue,
         on_disk,
-        agree: catalogue.on_disk() == on_disk,
+        agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
     };
     match args.output {
         Output::Json => print_json(&report)?,
         Output::Table => print_table(&report),
     }
-    let healthy = report.agree && report.node.as_ref().is_some_and(is_healthy);
+    let healthy = report.agree != Some(false) && report.node.as_ref().is_some_and(is_healthy);
     Ok(ExitCode::from(u8::from(args.check && !healthy)))
 }
 
@@ -91,6 +97,14 @@ async fn ask(volume: &Volume, peer_id: &str) -> Option<NodeStatus> {
     let status: NodeStatus = answer.json().await.ok()?;
     // After a crash another program may have the address.
     (status.peer_id == peer_id).then_some(status)
+}
+
+fn catalogue_counts(volume: &Volume) -> Result<Counts> {
+    let path = catalogue_path(volume.root());
+    match path.exists() {
+        true => Ok(Readers::open(&path)?.counts()?),
+        false => Ok(Counts::default()),
+    }
 }
 
 fn count(volume: &Volume) -> Result<(Counts, Tally)> {
@@ -143,7 +157,9 @@ fn print_table(report: &Report) {
     row("quota", quota);
     let counts = &report.catalogue;
     row("catalogue", tally(counts.on_disk()));
-    row("on disk", tally(report.on_disk));
+    if let Some(on_disk) = report.on_disk {
+        row("on disk", tally(on_disk));
+    }
     row("disk free", ByteSize(report.disk_free_bytes).to_string());
     row("trash", tally(counts.trashed));
     if counts.corrupt.blobs + counts.lost.blobs > 0 {
@@ -159,7 +175,7 @@ fn print_table(report: &Report) {
         );
     }
     println!("{table}");
-    if !report.agree {
+    if report.agree == Some(false) {
         println!("\nCatalogue and disk do not agree: storage-node chunks verify");
     }
 }

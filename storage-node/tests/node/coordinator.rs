@@ -1,6 +1,7 @@
 //! A coordinator's side of the contracts, as far as a node meets it: registration over HTTP, `hello`
 //! and `heartbeat` over libp2p, and calls to the node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use storage_node::clock;
 use storage_node::identity;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub struct Coordinator {
     pub url: String,
@@ -37,6 +38,9 @@ pub struct Shared {
     /// Why nodes are not welcome.
     pub rejection: Mutex<Option<String>>,
     pub registrations: Mutex<Vec<Value>>,
+    /// Whether it answers 503, as one does whose database is away.
+    pub away: AtomicBool,
+    turned_away: watch::Sender<u32>,
 }
 
 const NONCE: [u8; 32] = [0x5a; 32];
@@ -63,6 +67,8 @@ impl Coordinator {
             document: Mutex::new(document),
             rejection: Mutex::default(),
             registrations: Mutex::default(),
+            away: AtomicBool::new(false),
+            turned_away: watch::channel(0).0,
         });
         let (hello_sender, hellos) = mpsc::channel(1000);
         let (heartbeat_sender, heartbeats) = mpsc::channel(1000);
@@ -102,6 +108,13 @@ impl Coordinator {
         let key = &self.shared.network_key;
         *document = NetworkDocument::sign(key, serial, coordinators, clock::now()).unwrap();
         serial
+    }
+
+    /// Waits until somebody has been told that the coordinator is away.
+    pub async fn has_turned_away(&self, times: u32) {
+        let mut turned_away = self.shared.turned_away.subscribe();
+        let waited = turned_away.wait_for(|count| *count >= times);
+        in_time(waited).await.unwrap();
     }
 
     pub async fn hello(&mut self) -> (PeerId, HelloReport) {
@@ -180,8 +193,13 @@ async fn answer(
     }
 }
 
-async fn network_document(State(shared): State<Arc<Shared>>) -> Json<NetworkDocument> {
-    Json(shared.document.lock().unwrap().clone())
+async fn network_document(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.away.load(Ordering::SeqCst) {
+        shared.turned_away.send_modify(|count| *count += 1);
+        let problem = json!({"title": "Service Unavailable"});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response();
+    }
+    Json(shared.document.lock().unwrap().clone()).into_response()
 }
 
 async fn nonce() -> Response {

@@ -8,6 +8,7 @@
 
 mod admin;
 mod coordinator;
+mod first_start;
 mod operator;
 mod program;
 mod refusals;

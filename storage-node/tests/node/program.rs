@@ -82,32 +82,24 @@ impl Operator {
 
     /// Starts the node and waits until it is ready.
     pub async fn start(&self) -> Node {
+        self.launch(&[]).ready().await
+    }
+
+    /// Starts the node with more arguments.
+    pub fn launch(&self, args: &[&str]) -> Node {
         let ready_file = self.home.path().join("ready.json");
         let log = self.home.path().join("node.log");
         let mut command = self.command(&["start", "--ready-file", ready_file.to_str().unwrap()]);
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
-        let mut child = command
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let ready = async {
-            loop {
-                if let Ok(text) = fs::read(&ready_file) {
-                    return serde_json::from_slice::<Value>(&text).unwrap();
-                }
-                if let Some(status) = child.try_wait().unwrap() {
-                    panic!("{status}: {}", fs::read_to_string(&log).unwrap());
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let ready = in_time(ready).await;
+        command.args(args);
+        let stderr = fs::File::create(&log).unwrap();
         Node {
-            child,
+            child: command.stderr(stderr).spawn().unwrap(),
             ready_file,
-            ready,
+            log,
+            ready: Value::Null,
         }
     }
 }
@@ -116,10 +108,28 @@ impl Operator {
 pub struct Node {
     child: Child,
     pub ready_file: PathBuf,
+    log: PathBuf,
     pub ready: Value,
 }
 
 impl Node {
+    /// Waits until it is ready.
+    pub async fn ready(mut self) -> Self {
+        let ready = async {
+            loop {
+                if let Ok(text) = fs::read(&self.ready_file) {
+                    return serde_json::from_slice::<Value>(&text).unwrap();
+                }
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    panic!("{status}: {}", fs::read_to_string(&self.log).unwrap());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.ready = in_time(ready).await;
+        self
+    }
+
     pub fn peer_id(&self) -> PeerId {
         self.ready["peer_id"].as_str().unwrap().parse().unwrap()
     }
