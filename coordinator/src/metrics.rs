@@ -1,5 +1,8 @@
 //! Counters and gauges, in the format of Prometheus.
 
+use std::sync::atomic::Ordering;
+
+use network::{Channel, Handshakes};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +18,11 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChannelLabels {
+    pub channel: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
     pub requests: Family<RequestLabels, Counter>,
@@ -26,6 +34,7 @@ pub struct Metrics {
     pub bad_replicas: Counter,
     pub unreadable_chunks: Counter,
     pub nodes_online: Gauge,
+    pub peer_handshakes: Family<ChannelLabels, Counter>,
     pub purges_done: Counter,
     pub blocks_sealed: Counter,
     pub worker_failures: Counter,
@@ -44,6 +53,7 @@ impl Metrics {
             bad_replicas: Counter::default(),
             unreadable_chunks: Counter::default(),
             nodes_online: Gauge::default(),
+            peer_handshakes: Family::default(),
             purges_done: Counter::default(),
             blocks_sealed: Counter::default(),
             worker_failures: Counter::default(),
@@ -99,6 +109,11 @@ impl Metrics {
             self.nodes_online.clone(),
         );
         r.register(
+            "peer_handshakes",
+            "Connections with peers that were secured, by the cipher agreed upon",
+            self.peer_handshakes.clone(),
+        );
+        r.register(
             "purges_done",
             "Blobs that nodes have acknowledged to be gone",
             self.purges_done.clone(),
@@ -116,8 +131,16 @@ impl Metrics {
         self
     }
 
-    /// Everything, as text.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    /// Everything, as text. Handshakes are counted where they happen and taken over here.
+    pub fn encode(&self, handshakes: &Handshakes) -> Result<String, std::fmt::Error> {
+        for channel in Channel::ALL {
+            let labels = ChannelLabels {
+                channel: channel.name(),
+            };
+            let counter = self.peer_handshakes.get_or_create(&labels);
+            let count = handshakes.count(channel);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

@@ -9,6 +9,8 @@ use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Lane, Malformed, Message, Protocol, Rpc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::transport::Handshakes;
+
 #[derive(Debug)]
 pub(crate) enum Command {
     Call {
@@ -71,6 +73,7 @@ pub struct NetworkHandle {
     local_peer_id: PeerId,
     commands: mpsc::Sender<Command>,
     slots: Arc<CallSlots>,
+    handshakes: Arc<Handshakes>,
 }
 
 impl NetworkHandle {
@@ -78,6 +81,7 @@ impl NetworkHandle {
         local_peer_id: PeerId,
         commands: mpsc::Sender<Command>,
         data_calls_per_peer: usize,
+        handshakes: Arc<Handshakes>,
     ) -> Self {
         Self {
             local_peer_id,
@@ -86,6 +90,7 @@ impl NetworkHandle {
                 data_per_peer: data_calls_per_peer,
                 lanes: Mutex::default(),
             }),
+            handshakes,
         }
     }
 
@@ -133,6 +138,11 @@ impl NetworkHandle {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::ListenAddrs { reply }).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// How the connections so far were secured.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// Ends the event loop; connections are closed.
@@ -195,7 +205,9 @@ mod tests {
     /// A handle with one data slot per peer, and the commands that an event loop would get.
     fn handle() -> (NetworkHandle, mpsc::Receiver<Command>) {
         let (sender, commands) = mpsc::channel(64);
-        (NetworkHandle::new(PeerId::random(), sender, 1), commands)
+        let handshakes = Arc::default();
+        let handle = NetworkHandle::new(PeerId::random(), sender, 1, handshakes);
+        (handle, commands)
     }
 
     fn request() -> RetrieveRequest {

@@ -20,5 +20,6 @@ pub use event::{DisconnectReason, InboundRequest, NetworkEvent};
 pub use handle::{CallError, NetworkHandle};
 pub use peers::{ParseTargetError, PeerEvent, PeerManager, Peers, Target};
 pub use service::{Network, StartError, start};
+pub use transport::{Channel, Handshakes};
 
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr};

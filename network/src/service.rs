@@ -6,6 +6,7 @@
 //! Inbound requests, which their senders repeat, are dropped when nobody takes them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +58,8 @@ pub enum StartError {
 
 /// Starts the event loop and returns once every listen address is bound.
 pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
-    let transport = transport::build(&config.keypair)
+    let handshakes = Arc::default();
+    let transport = transport::build(&config.keypair, &handshakes)
         .map_err(|error| StartError::Transport(error.to_string()))?;
     let local_peer_id = config.keypair.public().to_peer_id();
     let swarm = Swarm::new(
@@ -74,6 +76,7 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         local_peer_id,
         command_sender.clone(),
         config.data_calls_per_peer,
+        handshakes,
     );
     let mut service = NetworkService {
         swarm,

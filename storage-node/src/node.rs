@@ -179,6 +179,7 @@ impl Node {
             store,
             scrubber: scrubber.clone(),
             clock: clock::now,
+            network: network.handle.clone(),
             volume: volume.clone(),
         })?);
         let (newest_serial, serials) = watch::channel(document.serial);

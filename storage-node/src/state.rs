@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use jiff::Timestamp;
 use libp2p_identity::{Keypair, PeerId};
+use network::{Channel, NetworkHandle};
 use proto::{HeartbeatAnswer, HeartbeatReport, HelloReport, NetworkContext, NodeActivity, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub struct State {
     pub store: Store,
     pub scrubber: Scrubber,
     pub clock: Clock,
+    network: NetworkHandle,
     volume: Volume,
     draining: AtomicBool,
     stopping: AtomicBool,
@@ -63,6 +65,8 @@ pub struct NodeStatus {
     pub catalogue: Counts,
     pub scrub: ScrubStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
+    /// Connections that were secured since the start, by the cipher agreed upon.
+    pub handshakes: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +87,7 @@ pub struct Parts {
     pub store: Store,
     pub scrubber: Scrubber,
     pub clock: Clock,
+    pub network: NetworkHandle,
     pub volume: Volume,
 }
 
@@ -98,6 +103,7 @@ impl State {
             store: parts.store,
             scrubber: parts.scrubber,
             clock: parts.clock,
+            network: parts.network,
             volume: parts.volume,
             stopping: AtomicBool::new(false),
             coordinators: Mutex::default(),
@@ -237,6 +243,12 @@ impl State {
             coordinators: coordinators
                 .into_iter()
                 .map(|(peer, status)| (peer.to_string(), status))
+                .collect(),
+            handshakes: Channel::ALL
+                .into_iter()
+                .map(|channel| (channel, self.network.handshakes().count(channel)))
+                .filter(|(_, count)| *count > 0)
+                .map(|(channel, count)| (channel.name().to_owned(), count))
                 .collect(),
         })
     }

@@ -181,7 +181,7 @@ fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 pub fn metrics_router(app: &Arc<App>) -> Router {
     async fn metrics(State(app): State<Arc<App>>) -> Response {
         const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        match app.metrics.encode() {
+        match app.metrics.encode(app.fleet.handshakes()) {
             Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

@@ -137,6 +137,8 @@ async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
         !text.contains("made-up") && !text.contains("INVENTED"),
         "{text}"
     );
+    let by_cipher = "fsn_coordinator_peer_handshakes_total{channel=\"tls_aes_256_gcm\"} ";
+    assert!(text.contains(by_cipher), "{text}");
     assert!(text.ends_with("# EOF\n"));
     let elsewhere = metrics.get("/api/v1/files").await;
     assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);

@@ -1,5 +1,7 @@
 //! The policy alone: hand-made events in, dial commands out, on a clock that does not wait.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use tokio::time::timeout;
 
@@ -44,7 +46,7 @@ fn policy() -> ReconnectPolicy {
 fn start() -> Policy {
     let (command_sender, commands) = mpsc::channel(16);
     let (network, events) = mpsc::channel(16);
-    let handle = NetworkHandle::new(PeerId::random(), command_sender, 8);
+    let handle = NetworkHandle::new(PeerId::random(), command_sender, 8, Arc::default());
     let peers = PeerManager::spawn(handle, events, policy(), StdRng::seed_from_u64(1));
     Policy {
         peers,

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod channels;
 mod connections;
 mod hostile_peers;
 mod lifecycle;

@@ -9,7 +9,7 @@ use libp2p::request_response::{
 };
 use libp2p::swarm::SwarmEvent;
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identity::Keypair, noise, tcp, yamux,
+    Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identity::Keypair, noise, tcp, tls, yamux,
 };
 use proto::Protocol;
 
@@ -102,29 +102,57 @@ pub struct RawPeer {
     service: PeerId,
 }
 
+/// What libp2p itself brings along to secure a connection; a raw peer knows one of them.
+#[derive(Debug, Clone, Copy)]
+pub enum Security {
+    Noise,
+    Tls,
+}
+
 impl RawPeer {
-    /// Dials a service; speaks `protocol` in both directions.
-    pub async fn dial(service: PeerId, addr: Multiaddr, protocol: Protocol) -> Self {
+    /// Speaks `protocol` in both directions.
+    fn new(security: Security, service: PeerId, protocol: Protocol) -> Self {
         let keypair = Keypair::generate_ed25519();
-        let transport = tcp::tokio::Transport::new(tcp::Config::new())
-            .upgrade(Version::V1)
-            .authenticate(noise::Config::new(&keypair).unwrap())
-            .multiplex(yamux::Config::default())
-            .boxed();
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new()).upgrade(Version::V1);
+        let yamux = yamux::Config::default();
+        let transport = match security {
+            Security::Noise => tcp
+                .authenticate(noise::Config::new(&keypair).unwrap())
+                .multiplex(yamux)
+                .boxed(),
+            Security::Tls => tcp
+                .authenticate(tls::Config::new(&keypair).unwrap())
+                .multiplex(yamux)
+                .boxed(),
+        };
         let protocols = [(StreamProtocol::new(protocol.name()), ProtocolSupport::Full)];
         let limits = Config::default().with_max_concurrent_streams(1000);
         let config = libp2p::swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(std::time::Duration::from_secs(3600));
-        let mut swarm = Swarm::new(
+        let swarm = Swarm::new(
             transport,
             Behaviour::new(protocols, limits),
             keypair.public().to_peer_id(),
             config,
         );
-        swarm
+        Self { swarm, service }
+    }
+
+    /// Dials a service.
+    pub async fn dial(service: PeerId, addr: Multiaddr, protocol: Protocol) -> Self {
+        Self::dial_with(Security::Noise, service, addr, protocol).await
+    }
+
+    pub async fn dial_with(
+        security: Security,
+        service: PeerId,
+        addr: Multiaddr,
+        protocol: Protocol,
+    ) -> Self {
+        let mut peer = Self::new(security, service, protocol);
+        peer.swarm
             .dial(addr.with(libp2p::multiaddr::Protocol::P2p(service)))
             .unwrap();
-        let mut peer = Self { swarm, service };
         let connected = async {
             while !peer.swarm.is_connected(&service) {
                 peer.swarm.select_next_some().await;
@@ -132,6 +160,29 @@ impl RawPeer {
         };
         soon(connected).await;
         peer
+    }
+
+    /// Waits to be dialled by a service, at the address returned.
+    pub async fn listen_with(
+        security: Security,
+        service: PeerId,
+        protocol: Protocol,
+    ) -> (Self, Multiaddr) {
+        let mut peer = Self::new(security, service, protocol);
+        peer.swarm
+            .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())
+            .unwrap();
+        let listening = async {
+            loop {
+                if let SwarmEvent::NewListenAddr { address, .. } =
+                    peer.swarm.select_next_some().await
+                {
+                    return address;
+                }
+            }
+        };
+        let addr = soon(listening).await;
+        (peer, addr)
     }
 
     pub fn id(&self) -> PeerId {

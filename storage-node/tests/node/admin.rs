@@ -40,6 +40,15 @@ async fn the_operators_api_tells_how_the_node_is_and_what_it_holds() {
             .values()
             .all(|standing| standing["accepted"] == true)
     );
+    let handshakes = status["handshakes"].as_object().unwrap();
+    assert!(handshakes.keys().all(|channel| channel.starts_with("tls_")));
+    assert_eq!(
+        handshakes
+            .values()
+            .map(|n| n.as_u64().unwrap())
+            .sum::<u64>(),
+        1
+    );
 
     let (_, first) = get(&node, "/chunks?limit=2").await;
     assert_eq!(first["items"].as_array().unwrap().len(), 2);

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use network::{CallError, NetworkHandle};
+use network::{CallError, Handshakes, NetworkHandle};
 use proto::{
     BlobId, Locator, NetworkContext, NetworkId, NodeId, PeerId, Retrieve, RetrieveAnswer,
     RetrieveRequest, SignedReceipt, Store, StoreAnswer, StoreRequest,
@@ -79,6 +79,11 @@ impl Fleet {
             store_latency: LatencyWindow::new(Duration::from_millis(500), Duration::from_secs(3)),
             read_latency: LatencyWindow::new(Duration::from_millis(200), Duration::from_secs(2)),
         }
+    }
+
+    /// How connections with nodes were secured.
+    pub fn handshakes(&self) -> &Handshakes {
+        self.network.handshakes()
     }
 
     pub fn network(&self) -> &NetworkHandle {

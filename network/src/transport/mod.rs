@@ -1,7 +1,11 @@
-//! Sockets up to multiplexed, authenticated connections: TCP with noise and yamux, and QUIC.
+//! Sockets up to multiplexed, authenticated connections: TCP with TLS or noise and yamux, and QUIC.
+
+mod channel;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::Either;
@@ -12,6 +16,10 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol as AddrPart;
 use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
 use socket2::{Domain, Socket, Type};
+
+pub use channel::{Channel, Handshakes};
+
+use channel::Security;
 
 /// Sent bytes that nobody acknowledges for this long end the connection: a peer whose packets
 /// vanish without a FIN would otherwise be kept for minutes.
@@ -25,13 +33,19 @@ const MAX_STREAMS: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
+    #[error("the identity cannot be used for TLS: {0}")]
+    Tls(#[from] tls::ConfigError),
     #[error("the identity cannot be used for noise: {0}")]
     Noise(#[from] noise::Error),
     #[error("the resolver configuration cannot be used: {0}")]
     Dns(#[from] io::Error),
 }
 
-pub(crate) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
+/// The transport; what secures its connections is counted in `handshakes`.
+pub(crate) fn build(
+    keypair: &Keypair,
+    handshakes: &Arc<Handshakes>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(MAX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
@@ -43,15 +57,19 @@ pub(crate) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>
             stream
         })
         .upgrade(Version::V1)
-        .authenticate(noise::Config::new(keypair)?)
+        .authenticate(Security::new(keypair, Arc::clone(handshakes))?)
         .multiplex(yamux)
         .timeout(HANDSHAKE_TIMEOUT);
     let mut quic = quic::Config::new(keypair);
     quic.handshake_timeout = HANDSHAKE_TIMEOUT;
+    let noted = Arc::clone(handshakes);
     let tcp_or_quic = quic::tokio::Transport::new(quic)
         .or_transport(tcp)
-        .map(|either, _| match either {
-            Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        .map(move |either, _| match either {
+            Either::Left((peer, muxer)) => {
+                noted.note(Channel::Quic);
+                (peer, StreamMuxerBox::new(muxer))
+            }
             Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
         });
     Ok(dns::tokio::Transport::system(tcp_or_quic)?.boxed())
