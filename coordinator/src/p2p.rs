@@ -62,7 +62,11 @@ pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<Inb
                 }
                 app.fleet.remove_peer(&peer);
             }
-            PeerEvent::Ping { .. } => {}
+            PeerEvent::Ping { peer, rtt } => {
+                if let Some(member) = app.fleet.member_of_peer(&peer) {
+                    member.note_ping(rtt);
+                }
+            }
         }
     }
     if let Err(error) = serving.await {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use network::InboundRequest;
 use proto::{
-    Delete, DeletionOutcome, DeletionOutcomes, Malformed, Protocol, Receipt, Refusal, RefusalCode,
-    Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
+    Delete, DeletionOutcome, DeletionOutcomes, Malformed, Protocol, Prove, Receipt, Refusal,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::prover::{self, Prover};
 use crate::state::State;
 use crate::store::{PutError, Read};
 
@@ -22,15 +23,17 @@ const MAX_REQUESTS: usize = 64;
 
 pub struct Agent {
     state: Arc<State>,
+    prover: Arc<Prover>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Agent {
     /// The tasks of the requests are tracked by `tasks`.
-    pub fn new(state: Arc<State>, tasks: TaskTracker) -> Self {
+    pub fn new(state: Arc<State>, prover: Prover, tasks: TaskTracker) -> Self {
         Self {
             state,
+            prover: Arc::new(prover),
             permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
             tasks,
         }
@@ -53,21 +56,23 @@ impl Agent {
             }
             match Arc::clone(&self.permits).try_acquire_owned() {
                 Ok(permit) => {
-                    let state = Arc::clone(&self.state);
+                    let (state, prover) = (Arc::clone(&self.state), Arc::clone(&self.prover));
                     self.tasks.spawn(async move {
-                        serve(&state, request).await;
+                        serve(&state, &prover, request).await;
                         drop(permit);
                     });
                 }
                 Err(_) => {
-                    self.tasks.spawn(say_busy(request));
+                    let state = Arc::clone(&self.state);
+                    self.tasks
+                        .spawn(async move { say_busy(&state, request).await });
                 }
             }
         }
     }
 }
 
-async fn serve(state: &State, mut request: InboundRequest) {
+async fn serve(state: &State, prover: &Prover, mut request: InboundRequest) {
     match request.protocol {
         Protocol::StoreChunk => {
             let answer = match request.decode::<Store>() {
@@ -88,6 +93,18 @@ async fn serve(state: &State, mut request: InboundRequest) {
                 let outcomes = state.store.delete(deletions.0).await;
                 request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
             }
+            Err(error) => note_malformed(&request, &error),
+        },
+        Protocol::ProofChallenge => match request.decode::<Prove>() {
+            Ok(challenge) => match prover.answer(state, request.peer, challenge).await {
+                Ok(answered) => {
+                    request.respond::<Prove>(answered.answer).await;
+                    for id in answered.doubted {
+                        state.store.recheck(id).await;
+                    }
+                }
+                Err(error) => note_malformed(&request, &error),
+            },
             Err(error) => note_malformed(&request, &error),
         },
         other => {
@@ -153,7 +170,7 @@ async fn retrieve(state: &State, request: RetrieveRequest) -> RetrieveAnswer {
     }
 }
 
-async fn say_busy(mut request: InboundRequest) {
+async fn say_busy(state: &State, mut request: InboundRequest) {
     let detail = "the node serves as many requests as it can";
     match request.protocol {
         Protocol::StoreChunk => {
@@ -168,6 +185,14 @@ async fn say_busy(mut request: InboundRequest) {
             if let Ok(deletions) = request.decode::<Delete>() {
                 let failed = vec![DeletionOutcome::Failed; deletions.0.len()];
                 request.respond::<Delete>(DeletionOutcomes(failed)).await;
+            }
+        }
+        Protocol::ProofChallenge => {
+            let challenge = request.decode::<Prove>();
+            let busy = challenge.and_then(|asked| prover::say_busy(state, request.peer, asked));
+            match busy {
+                Ok(answer) => request.respond::<Prove>(answer).await,
+                Err(error) => note_malformed(&request, &error),
             }
         }
         _ => {}

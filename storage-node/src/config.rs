@@ -38,6 +38,8 @@ pub struct Config {
     #[config(nested)]
     pub trash: TrashConfig,
     #[config(nested)]
+    pub proofs: ProofsConfig,
+    #[config(nested)]
     pub log: LogConfig,
 }
 
@@ -168,6 +170,16 @@ pub struct TrashConfig {
     pub retention: Duration,
 }
 
+/// Proving to coordinators that the blobs are here.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct ProofsConfig {
+    /// The part of the disk's time that proofs may take, above 0 and at most 1. What would go beyond
+    /// is put off; a node that always puts it off is taken for one that has lost its blobs.
+    #[config(default = 0.25, env = "FSN_PROOFS_DISK_SHARE")]
+    pub disk_share: f64,
+}
+
 /// Logs, on standard error.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -294,6 +306,11 @@ impl Config {
             self.reconnect.factor >= 1.0 && self.reconnect.factor.is_finite(),
             "reconnect.factor is {}, it must be at least 1",
             self.reconnect.factor
+        );
+        let disk_share = self.proofs.disk_share;
+        ensure!(
+            disk_share > 0.0 && disk_share <= 1.0,
+            "proofs.disk_share is {disk_share}, it must be above 0 and at most 1"
         );
         let reconnect = &self.reconnect;
         ensure!(

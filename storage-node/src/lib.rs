@@ -1,7 +1,7 @@
 //! A storage node: keeps blobs for the coordinators of one network, durably, and serves them to no
 //! one else.
 //!
-//! `{agent, link, membership} -> state -> store`; `node` starts and stops them all, `cli` is what the
+//! `{agent, prover, link, membership} -> state -> store`; `node` starts and stops them all, `cli` is what the
 //! operator types, `admin` what the operator's tools ask.
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod logging;
 pub mod membership;
 pub mod node;
 pub mod private_file;
+pub mod prover;
 pub mod registration;
 pub mod signals;
 pub mod state;

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::coordinator_api::CoordinatorApi;
 use crate::link::Link;
 use crate::membership::Membership;
+use crate::prover::Prover;
 use crate::signals::Signals;
 use crate::state::{Parts, State};
 use crate::store::{Scrubber, Store, disk_space};
@@ -213,7 +214,8 @@ impl Node {
             _lock,
         };
         // From here on everything runs: the coordinators are dialled only now.
-        let agent = Agent::new(Arc::clone(&state), node.requests.clone());
+        let prover = Prover::new(config.proofs.disk_share);
+        let agent = Agent::new(Arc::clone(&state), prover, node.requests.clone());
         node.guard("the agent", agent.run(network.requests, cancel.clone()));
         node.guard("the link to coordinators", link.run(peers, cancel.clone()));
         membership.apply()?;

@@ -3,6 +3,7 @@
 
 pub mod access_tokens;
 pub mod auth;
+pub mod challenge;
 pub mod credits;
 pub mod crypto_pool;
 pub mod download;

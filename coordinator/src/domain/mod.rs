@@ -7,4 +7,5 @@ pub mod money;
 pub mod names;
 pub mod node;
 pub mod placement;
+pub mod proofs;
 pub mod sealing;

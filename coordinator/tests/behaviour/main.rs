@@ -13,6 +13,7 @@ mod accounts;
 mod api_description;
 mod api_errors;
 mod broken_clients;
+mod challenges;
 mod commits;
 mod deleting;
 mod downloads;

@@ -11,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use network::{InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
+use network::{CallError, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
 use proto::{
-    BlobId, CoordinatorEntry, Heartbeat, HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer,
-    HelloReport, Locator, MicroCredits, NetworkContext, NetworkDocument, PeerId, Protocol,
+    BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
+    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, Locator, MicroCredits,
+    NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed, Protocol, Prove,
     Registration, Retrieve, RetrieveAnswer, RetrieveRequest, Side, Signature, Store, StoreAnswer,
     StoreRequest,
 };
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 
 pub struct Coordinator {
     pub url: String,
+    pub identity: Keypair,
     pub peers: NetworkHandle,
     pub hellos: mpsc::Receiver<(PeerId, HelloReport)>,
     pub heartbeats: mpsc::Receiver<HeartbeatReport>,
@@ -48,10 +50,8 @@ const NONCE: [u8; 32] = [0x5a; 32];
 impl Coordinator {
     pub async fn start() -> Self {
         let network_key = identity::generate(&mut clock::rng()).unwrap();
-        let mut config = NetworkConfig::new(
-            identity::generate(&mut clock::rng()).unwrap(),
-            Side::Coordinator,
-        );
+        let identity = identity::generate(&mut clock::rng()).unwrap();
+        let mut config = NetworkConfig::new(identity.clone(), Side::Coordinator);
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         let Network {
             handle, requests, ..
@@ -88,6 +88,7 @@ impl Coordinator {
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             url,
+            identity,
             peers: handle,
             hellos,
             heartbeats,
@@ -140,6 +141,28 @@ impl Coordinator {
         in_time(self.peers.call::<Store>(node, request))
             .await
             .unwrap()
+    }
+
+    /// A challenge to prove these blobs, at the usual difficulty.
+    pub fn challenge(&self, node: PeerId, blobs: &[&Bytes]) -> Challenge {
+        let parties = Parties {
+            network_id: self.document().network_id,
+            coordinator: self.peers.local_peer_id(),
+            node,
+        };
+        let item = |blob: &&Bytes| ChallengeItem {
+            blob_id: BlobId::of(blob),
+            length: blob.len() as u64,
+            seed: ProofSeed::from_bytes([0x5a; 32]),
+        };
+        let (id, items) = (ChallengeId::from_bytes([1; 16]), blobs.iter().map(item));
+        Challenge::new(parties, id, 0, Difficulty::STANDARD, items.collect()).unwrap()
+    }
+
+    pub async fn prove(&self, challenge: &Challenge) -> Result<ProofAnswer, CallError> {
+        let request = challenge.sign(&self.identity).unwrap();
+        let node = challenge.parties().node;
+        in_time(self.peers.call::<Prove>(node, request)).await
     }
 
     pub async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {

@@ -11,6 +11,7 @@ mod coordinator;
 mod first_start;
 mod operator;
 mod program;
+mod proving;
 mod refusals;
 mod registration;
 mod serving;

@@ -29,6 +29,10 @@ pub struct Member {
     reads_in_flight: AtomicU64,
     /// Smoothed time of a read, in microseconds.
     read_micros: AtomicU64,
+    /// Of its connection, in microseconds; `u64::MAX` before the first.
+    lowest_ping_micros: AtomicU64,
+    /// One challenge at a time: whoever holds it may send.
+    challenge_turn: tokio::sync::Mutex<()>,
 }
 
 /// What the node last said, and when.
@@ -75,6 +79,8 @@ impl Member {
             lagging_until: Mutex::new(None),
             reads_in_flight: AtomicU64::new(0),
             read_micros: AtomicU64::new(1000),
+            lowest_ping_micros: AtomicU64::new(u64::MAX),
+            challenge_turn: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -108,6 +114,30 @@ impl Member {
         let waiting = self.reads_in_flight.load(Ordering::Relaxed);
         let micros = self.read_micros.load(Ordering::Relaxed);
         (waiting + 1).saturating_mul(micros)
+    }
+
+    pub fn note_ping(&self, rtt: Duration) {
+        let micros = rtt.as_micros().min(u128::from(u64::MAX)) as u64;
+        self.lowest_ping_micros.fetch_min(micros, Ordering::Relaxed);
+    }
+
+    pub fn lowest_ping(&self) -> Option<Duration> {
+        let micros = self.lowest_ping_micros.load(Ordering::Relaxed);
+        (micros != u64::MAX).then(|| Duration::from_micros(micros))
+    }
+
+    /// Waits until no other challenge of this coordinator is under way to the node. Held while one is.
+    pub async fn challenge_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.challenge_turn.lock().await
+    }
+
+    /// Bytes of blobs that are on their way to the node or being read from it; of a read the usual
+    /// size is taken, since only its answer tells.
+    pub fn data_queued_bytes(&self) -> u64 {
+        const USUAL_BLOB: u64 = 256 * 1024;
+        let reads = self.reads_in_flight.load(Ordering::Relaxed);
+        let stores = self.in_flight_bytes.load(Ordering::Relaxed);
+        stores.saturating_add(reads.saturating_mul(USUAL_BLOB))
     }
 
     pub fn domains(&self) -> FailureDomains {

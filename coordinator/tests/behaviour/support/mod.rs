@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use client::{Answer, Client};
 pub use coordinator::Coordinator;
 pub use database::{balance, count, post, purges_of, seal, total, user, waits_for_lock};
-pub use node::{Node, OnRead, OnStore, registration};
+pub use node::{Node, OnProve, OnRead, OnStore, registration};
 
 /// One chunk, as the tests configure it.
 pub const CHUNK: usize = 4096;

@@ -9,8 +9,9 @@ use http::StatusCode;
 use network::{InboundRequest, Keypair, NetworkConfig, NetworkHandle};
 use proto::{
     BlobId, Delete, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat, HeartbeatReport,
-    Hello, HelloReport, NetworkContext, NetworkId, NodeActivity, NodeId, Protocol, Receipt,
-    Refusal, RefusalCode, Registration, Retrieve, RetrieveAnswer, Side, Store, StoreAnswer,
+    Hello, HelloReport, ItemAnswer, ItemOutcome, NetworkContext, NetworkId, NodeActivity, NodeId,
+    Parties, PeerId, ProofAnswer, Protocol, Prove, Question, Receipt, Refusal, RefusalCode,
+    Registration, Retrieve, RetrieveAnswer, Side, Store, StoreAnswer,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -46,6 +47,23 @@ pub enum OnRead {
     Vanish,
 }
 
+/// How a node answers a challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnProve {
+    Prove,
+    /// Proofs of zeros in place of the blobs.
+    Guess,
+    /// Says that it lacks every blob.
+    Deny,
+    Busy,
+    /// Sends its last answer again.
+    Replay,
+    /// One item too many.
+    Surplus,
+    Hang,
+    Vanish,
+}
+
 pub struct Node {
     pub node_id: NodeId,
     pub api_key: String,
@@ -57,6 +75,8 @@ struct Shelf {
     network_id: NetworkId,
     handle: NetworkHandle,
     conduct: Mutex<(OnStore, OnRead)>,
+    on_prove: Mutex<OnProve>,
+    last_answer: Mutex<Option<ProofAnswer>>,
     blobs: Mutex<HashMap<BlobId, Bytes>>,
     /// Requests that are never answered; dropping them would close their streams.
     hanging: Mutex<Vec<InboundRequest>>,
@@ -106,6 +126,8 @@ impl Node {
             network_id: coordinator.app.keys.network_id,
             handle: network.handle,
             conduct: Mutex::new((OnStore::Keep, OnRead::Give)),
+            on_prove: Mutex::new(OnProve::Prove),
+            last_answer: Mutex::default(),
             blobs: Mutex::default(),
             hanging: Mutex::default(),
             changed: Notify::new(),
@@ -126,6 +148,18 @@ impl Node {
 
     pub fn on_read(&self, conduct: OnRead) {
         self.shelf.conduct.lock().unwrap().1 = conduct;
+    }
+
+    pub fn on_prove(&self, conduct: OnProve) {
+        *self.shelf.on_prove.lock().unwrap() = conduct;
+    }
+
+    pub fn peer_id(&self) -> PeerId {
+        self.shelf.keypair.public().to_peer_id()
+    }
+
+    pub fn lose(&self, id: BlobId) {
+        self.shelf.blobs.lock().unwrap().remove(&id);
     }
 
     /// In order.
@@ -223,6 +257,7 @@ impl Shelf {
                 Protocol::StoreChunk => self.store(request).await,
                 Protocol::RetrieveChunk => self.retrieve(request).await,
                 Protocol::DeleteChunk => self.delete(request).await,
+                Protocol::ProofChallenge => self.prove(request).await,
                 other => panic!("a coordinator does not send {other:?}"),
             }
             self.changed.notify_waiters();
@@ -304,5 +339,59 @@ impl Shelf {
             deletions.iter().map(forget).collect()
         };
         request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
+    }
+
+    async fn prove(&self, mut request: InboundRequest) {
+        let conduct = *self.on_prove.lock().unwrap();
+        match conduct {
+            OnProve::Hang => return self.hanging.lock().unwrap().push(request),
+            OnProve::Vanish => return self.handle.shutdown().await,
+            _ => {}
+        }
+        let parties = Parties {
+            network_id: self.network_id,
+            coordinator: request.peer,
+            node: self.keypair.public().to_peer_id(),
+        };
+        let challenge = request.decode::<Prove>().unwrap().open(parties).unwrap();
+        let items: Vec<ItemAnswer> = challenge
+            .questions()
+            .map(|question| ItemAnswer {
+                outcome: self.outcome(conduct, &question),
+                duration_ms: 0,
+            })
+            .collect();
+        let honest = ProofAnswer::sign(&challenge, items, &self.keypair).unwrap();
+        let last = self.last_answer.lock().unwrap().replace(honest.clone());
+        let answer = match conduct {
+            OnProve::Replay => last.unwrap(),
+            OnProve::Surplus => {
+                let mut answer = honest;
+                answer.items.push(answer.items[0].clone());
+                answer
+            }
+            _ => honest,
+        };
+        request.respond::<Prove>(answer).await;
+    }
+
+    fn outcome(&self, conduct: OnProve, question: &Question) -> ItemOutcome {
+        let blob = self.blobs.lock().unwrap().get(&question.blob_id).cloned();
+        match (conduct, blob) {
+            (OnProve::Guess, _) => {
+                let zeros = vec![0; question.length as usize];
+                let of_zeros = Question {
+                    blob_id: BlobId::of(&zeros),
+                    ..*question
+                };
+                ItemOutcome::Proven(proto::prove(&of_zeros, &mut &zeros[..]).unwrap())
+            }
+            (OnProve::Busy, _) => ItemOutcome::Busy,
+            (OnProve::Deny, _) | (_, None) => ItemOutcome::Missing,
+            (_, Some(blob)) => match proto::prove(question, &mut &blob[..]) {
+                Ok(proof) => ItemOutcome::Proven(proof),
+                Err(_) => ItemOutcome::Corrupt,
+            },
+        }
     }
 }
