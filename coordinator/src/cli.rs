@@ -1,5 +1,7 @@
 //! The command line: what can be said, and what each command does.
 
+mod verify_evidence;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -8,6 +10,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use sqlx::PgPool;
 
+use self::verify_evidence::VerifyEvidence;
 use crate::app::{network_document, nodes};
 use crate::config::Config;
 use crate::db;
@@ -73,6 +76,8 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
+    VerifyEvidence(VerifyEvidence),
     /// Print a commented settings file with every default.
     #[command(args_conflicts_with_subcommands = true)]
     Config {
@@ -184,6 +189,7 @@ impl Cli {
                 println!("{} is good.", file.display());
                 Ok(())
             }
+            Command::VerifyEvidence(evidence) => evidence.run(),
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "coordinator", &mut std::io::stdout());

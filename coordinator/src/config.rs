@@ -43,6 +43,8 @@ pub struct Config {
     #[config(nested)]
     pub downloads: DownloadsConfig,
     #[config(nested)]
+    pub proofs: ProofsConfig,
+    #[config(nested)]
     pub money: MoneyConfig,
     #[config(nested)]
     pub log: LogConfig,
@@ -247,6 +249,19 @@ pub struct DownloadsConfig {
     pub window: usize,
 }
 
+/// Proofs of storage.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct ProofsConfig {
+    /// Leaves that a challenge visits in a blob, 1 to 256.
+    #[config(default = 16, env = "FSN_PROOFS_DIFFICULTY")]
+    pub difficulty: u32,
+
+    /// How long a node may take to answer, its way not counted.
+    #[config(default = "2s", deserialize_with = humantime_serde::deserialize, env = "FSN_PROOFS_DEADLINE")]
+    pub deadline: Duration,
+}
+
 /// Prices. 1 credit = 1,000,000 micro-credits; GB = 10^9 bytes, month = 30 days.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -367,6 +382,17 @@ impl Config {
                 "{name} is {window}, it must be 1 to 256"
             );
         }
+        let proofs = &self.proofs;
+        ensure!(
+            (1..=256).contains(&proofs.difficulty),
+            "proofs.difficulty is {}, it must be 1 to 256",
+            proofs.difficulty
+        );
+        ensure!(
+            (Duration::from_millis(1)..=Duration::from_secs(9)).contains(&proofs.deadline),
+            "proofs.deadline is {:?}, it must be 1ms to 9s: an exchange ends after 10",
+            proofs.deadline
+        );
         ensure!(
             self.auth.requests_per_address > 0 && self.auth.requests_per_account > 0,
             "auth.requests_per_address and auth.requests_per_account must be at least 1"
@@ -472,6 +498,8 @@ mod tests {
             ("[nodes]\nadmission = \"everybody\"", "everybody"),
             ("[nodes]\nadmission = \"allowlist\"", "nodes.allowed_peers"),
             ("[http]\nlisten = \"here\"", "listen"),
+            ("[proofs]\ndifficulty = 257", "proofs.difficulty"),
+            ("[proofs]\ndeadline = \"1m\"", "proofs.deadline"),
             ("not toml", "coordinator.toml"),
         ];
         for (file, named) in wrong {

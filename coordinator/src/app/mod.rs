@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod credits;
 pub mod crypto_pool;
 pub mod download;
+pub mod evidence;
 pub mod files;
 pub mod fleet;
 pub mod latency;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use network::NetworkHandle;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use self::credits::{MockPaymentProvider, PaymentProvider};
@@ -56,6 +57,8 @@ pub struct App {
     pub upload_memory: MemoryBudget,
     pub download_memory: MemoryBudget,
     pub versions: Versions,
+    /// Requests of owners for proofs that are worked on at one time.
+    pub evidence_slots: Semaphore,
     pub metrics: Arc<Metrics>,
     /// Hash of the configured token that admits any number of nodes.
     pub bootstrap_token: Option<[u8; 32]>,
@@ -85,6 +88,7 @@ impl App {
             upload_memory: MemoryBudget::new(config.uploads.memory.as_u64()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             versions: Versions::default(),
+            evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
             purge_nudge: Notify::new(),
             forget_nudge: Notify::new(),
             config,

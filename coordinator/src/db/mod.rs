@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod network;
 pub mod nodes;
 pub mod purges;
+pub mod receipts;
 pub mod refresh_tokens;
 pub mod uploads;
 pub mod users;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proto::{
-    AnswerStatement, Challenge, ItemAnswer, ItemOutcome, Judgement, ProofAnswer, UnusableAnswer,
+    AnswerStatement, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
 };
 
 /// A far node is forgiven its way, up to this: a node that answers pings late on purpose gains no more.
@@ -33,6 +34,23 @@ impl Timing {
     pub fn is_late(&self) -> bool {
         self.counted() > self.deadline
     }
+}
+
+/// Cuts a list of blobs, given by their lengths, into challenges that can be asked: how many go into each.
+pub fn messages(lengths: impl IntoIterator<Item = u64>, difficulty: Difficulty) -> Vec<usize> {
+    let mut counts = Vec::new();
+    let (mut count, mut bodies) = (0, 0);
+    for length in lengths {
+        let body = difficulty.max_body_bytes(length);
+        if count == MAX_CHALLENGE_ITEMS || (count > 0 && bodies + body > MAX_MESSAGE_BODY_BYTES) {
+            counts.push(count);
+            (count, bodies) = (0, 0);
+        }
+        count += 1;
+        bodies += body;
+    }
+    counts.extend((count > 0).then_some(count));
+    counts
 }
 
 fn allowance(lowest_ping: Option<Duration>) -> Duration {

@@ -3,6 +3,7 @@
 mod auth;
 mod credits;
 mod download;
+mod evidence;
 mod extract;
 mod files;
 mod health;
@@ -30,7 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use self::rate_limit::AuthLimits;
+use self::rate_limit::{AuthLimits, EvidenceLimits};
 use crate::app::App;
 use crate::config::HttpConfig;
 
@@ -79,6 +80,7 @@ pub fn router(app: &Arc<App>) -> Router {
     routes
         .merge(docs)
         .layer(Extension(auth_limits))
+        .layer(Extension(Arc::new(EvidenceLimits::new())))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(
@@ -103,6 +105,8 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(uploads::complete))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::delete))
+        .routes(routes!(evidence::receipts))
+        .routes(routes!(evidence::proof))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(nodes::network))

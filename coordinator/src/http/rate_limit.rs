@@ -1,5 +1,5 @@
 //! Bounds on what costs something and needs no token: passwords tried, per address and per account,
-//! and registration nonces handed out, per address.
+//! registration nonces handed out, per address, and proofs that owners ask for.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::HeaderName;
+
+use crate::domain::ids::UserId;
 
 /// Keys that are kept before those without recent attempts are forgotten.
 const KEYS: usize = 10_000;
@@ -74,6 +76,25 @@ fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
         v4 => v4,
+    }
+}
+
+/// Requests for proofs per minute and user: each has up to 96 blobs read by their nodes.
+const PROOFS: u32 = 12;
+
+pub struct EvidenceLimits {
+    users: Limit<UserId>,
+}
+
+impl EvidenceLimits {
+    pub fn new() -> Self {
+        Self {
+            users: Limit::new("proofs", PROOFS),
+        }
+    }
+
+    pub fn check(&self, user: UserId) -> Result<(), TooManyRequests> {
+        self.users.check(&user)
     }
 }
 

@@ -17,6 +17,7 @@ mod challenges;
 mod commits;
 mod deleting;
 mod downloads;
+mod evidence;
 mod health_check;
 mod hostile_nodes;
 mod keys;

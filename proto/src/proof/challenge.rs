@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::walk::{Difficulty, Question};
+use super::walk::{Difficulty, MAX_LENGTH, Question};
 use crate::data::blob_id;
 use crate::frame::at_most;
 use crate::signing::SignedBytes;
@@ -65,7 +65,7 @@ impl Challenge {
         if items.is_empty() || items.len() > MAX_CHALLENGE_ITEMS {
             return Err(Malformed("a challenge names 1 to 16 blobs"));
         }
-        let possible = |item: &ChallengeItem| (1..=i64::MAX as u64).contains(&item.length);
+        let possible = |item: &ChallengeItem| (1..=MAX_LENGTH).contains(&item.length);
         if !items.iter().all(possible) {
             return Err(Malformed("a challenged blob has 1 to 2^63 - 1 bytes"));
         }

@@ -29,13 +29,30 @@ impl Difficulty {
     pub const fn get(self) -> u32 {
         self.0
     }
+
+    /// No valid body for a blob of this length is longer.
+    pub fn max_body_bytes(self, length: u64) -> u64 {
+        let leaves = leaf_count(length);
+        let visited = leaves.min(u64::from(self.0));
+        if visited == 0 {
+            return 0;
+        }
+        let height = leaves.next_power_of_two().ilog2();
+        // The most siblings are needed when the visited leaves lie as far apart as they can.
+        let siblings = visited * u64::from(height - visited.ilog2());
+        length.min(visited * CHUNK_LEN as u64) + siblings * 32
+    }
+}
+
+fn leaf_count(length: u64) -> u64 {
+    length.div_ceil(CHUNK_LEN as u64)
 }
 
 /// What one proof answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     pub blob_id: BlobId,
-    /// Bytes of the blob, at least 1.
+    /// Bytes of the blob, 1 to 2^63 - 1.
     pub length: u64,
     pub seed: ProofSeed,
     pub difficulty: Difficulty,
@@ -43,9 +60,17 @@ pub struct Question {
     pub peer_id: PeerId,
 }
 
+/// The longest blob that can be named: lengths stand in signed 64-bit columns, and the arithmetic of
+/// the tree must not overflow.
+pub(super) const MAX_LENGTH: u64 = i64::MAX as u64;
+
 impl Question {
+    fn is_possible(&self) -> bool {
+        (1..=MAX_LENGTH).contains(&self.length)
+    }
+
     pub(super) fn leaf_count(&self) -> u64 {
-        self.length.div_ceil(CHUNK_LEN as u64)
+        leaf_count(self.length)
     }
 
     fn leaf_len(&self, index: u64) -> usize {
@@ -55,15 +80,7 @@ impl Question {
 
     /// No valid body is longer.
     pub fn max_body_bytes(&self) -> u64 {
-        let leaves = self.leaf_count();
-        let visited = leaves.min(u64::from(self.difficulty.0));
-        if visited == 0 {
-            return 0;
-        }
-        let height = leaves.next_power_of_two().ilog2();
-        // The most siblings are needed when the visited leaves lie as far apart as they can.
-        let siblings = visited * u64::from(height - visited.ilog2());
-        self.length.min(visited * CHUNK_LEN as u64) + siblings * 32
+        self.difficulty.max_body_bytes(self.length)
     }
 }
 
@@ -101,8 +118,8 @@ impl BlobSource for &[u8] {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError<E> {
-    #[error("a blob cannot be empty")]
-    EmptyBlob,
+    #[error("a blob has 1 to 2^63 - 1 bytes")]
+    ImpossibleLength,
     /// What was read is not the blob.
     #[error("the bytes no longer hash to the blob's id")]
     Corrupt,
@@ -113,8 +130,8 @@ pub enum ProveError<E> {
 /// Why a proof does not show that the blob was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    #[error("a blob cannot be empty")]
-    EmptyBlob,
+    #[error("a blob has 1 to 2^63 - 1 bytes")]
+    ImpossibleLength,
     #[error("its body is longer than any proof of this blob can be")]
     Oversized,
     #[error("its body ends before the last visited leaf")]
@@ -152,8 +169,8 @@ pub fn prove<B: BlobSource>(
     question: &Question,
     blob: &mut B,
 ) -> Result<Proof, ProveError<B::Error>> {
-    if question.length == 0 {
-        return Err(ProveError::EmptyBlob);
+    if !question.is_possible() {
+        return Err(ProveError::ImpossibleLength);
     }
     let mut body = Vec::with_capacity(question.max_body_bytes() as usize);
     let mut visits = Visits::default();
@@ -223,8 +240,8 @@ fn piece<B: BlobSource>(
 /// Accepts `proof` only if it answers exactly this question. Allocates in proportion to the
 /// difficulty, whatever the proof or the length of the blob claim.
 pub fn verify(question: &Question, proof: &Proof) -> Result<(), ProofError> {
-    if question.length == 0 {
-        return Err(ProofError::EmptyBlob);
+    if !question.is_possible() {
+        return Err(ProofError::ImpossibleLength);
     }
     let body = &proof.body[..];
     if body.len() as u64 > question.max_body_bytes() {

@@ -13,6 +13,7 @@ mod message_vectors;
 mod messages;
 mod network_documents;
 mod proof_messages;
+mod proof_transcripts;
 mod proofs;
 mod statement_vectors;
 mod statements;

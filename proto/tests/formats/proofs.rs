@@ -265,14 +265,30 @@ fn a_node_notices_by_itself_that_its_bytes_have_rotted() {
 }
 
 #[test]
-fn an_empty_blob_is_neither_proven_nor_accepted() {
-    let question = question_for(b"");
-    assert_eq!(prove_bytes(&question, b""), Err(ProveError::EmptyBlob));
+fn a_blob_of_an_impossible_length_is_neither_proven_nor_accepted() {
     let nothing = Proof {
         proof_hash: ProofHash::from_bytes([0; 32]),
         body: Bytes::new(),
     };
-    assert_eq!(verify(&question, &nothing), Err(ProofError::EmptyBlob));
+    for length in [0, 1 << 63, u64::MAX] {
+        let question = Question {
+            length,
+            ..question_for(b"")
+        };
+        let proof = prove_bytes(&question, b"");
+        assert_eq!(proof, Err(ProveError::ImpossibleLength));
+        let verdict = verify(&question, &nothing);
+        assert_eq!(verdict, Err(ProofError::ImpossibleLength));
+    }
+    let longest = Question {
+        length: i64::MAX as u64,
+        ..question_for(b"")
+    };
+    let proof = Proof {
+        body: vec![0; 17 * 1024].into(),
+        ..nothing
+    };
+    assert!(verify(&longest, &proof).is_err());
 }
 
 /// A source that remembers how it is read.

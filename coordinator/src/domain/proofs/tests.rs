@@ -253,6 +253,18 @@ fn silence_is_a_miss_for_every_blob() {
     assert_eq!((judged.answer, judged.unusable), (None, None));
 }
 
+#[test]
+fn blobs_are_shared_out_so_that_every_message_can_be_asked() {
+    let usual = |count| vec![262_172; count];
+    assert_eq!(messages(usual(40), Difficulty::STANDARD), [16, 16, 8]);
+    assert_eq!(messages(usual(0), Difficulty::STANDARD), [0; 0]);
+    let counts = messages(vec![4_194_332; 5], Difficulty::MAX);
+    assert_eq!(counts, [1, 1, 1, 1, 1]);
+    let mixed = [1, 4_194_332, 4_194_332, 1];
+    let sum: usize = messages(mixed, Difficulty::new(128).unwrap()).iter().sum();
+    assert_eq!(sum, mixed.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

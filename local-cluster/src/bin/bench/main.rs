@@ -8,9 +8,11 @@ mod content;
 mod limit;
 mod limit_node;
 mod measure;
+mod proofs;
 mod report;
 mod transfer;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +21,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use report::Report;
+use serde::Serialize;
 
 /// Measures the network on this machine.
 #[derive(Debug, Parser)]
@@ -45,6 +48,14 @@ enum Command {
     Limit {
         #[command(flatten)]
         options: Options,
+    },
+    /// Proofs of storage: what one costs its node and its coordinator
+    Proofs {
+        /// How many of each; medians are shown
+        #[arg(long, default_value_t = 1000, value_name = "N")]
+        count: usize,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     #[command(hide = true)]
     LimitNode(limit_node::LimitNode),
@@ -101,6 +112,10 @@ fn run(cli: Cli) -> Result<()> {
                 let report = limit::run(&options).await?;
                 options.print(&report)
             }
+            Command::Proofs { count, output } => {
+                ensure!(count > 0, "--count must be at least 1");
+                output.print(&proofs::run(count)?)
+            }
         }
     })
 }
@@ -117,9 +132,15 @@ impl Options {
     }
 
     fn print(&self, report: &Report) -> Result<()> {
-        match self.output {
-            Output::Text => print!("{report}"),
-            Output::Json => println!("{}", serde_json::to_string_pretty(report)?),
+        self.output.print(report)
+    }
+}
+
+impl Output {
+    fn print(self, report: &(impl Display + Serialize)) -> Result<()> {
+        match self {
+            Self::Text => print!("{report}"),
+            Self::Json => println!("{}", serde_json::to_string_pretty(report)?),
         }
         Ok(())
     }
