@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
+use libp2p::core::upgrade::{NegotiationError, Version};
 use libp2p::multiaddr::Protocol as AddrPart;
 use libp2p::request_response::{self, InboundRequestId, OutboundFailure, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -66,7 +67,10 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         transport,
         Behaviour::new(&config),
         local_peer_id,
-        libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT),
+        // Lazy: a request follows its protocol's name at once. The bytes are those of V1.
+        libp2p::swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(IDLE_TIMEOUT)
+            .with_substream_upgrade_protocol_override(Version::V1Lazy),
     );
 
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
@@ -375,6 +379,7 @@ impl NetworkService {
                     OutboundFailure::UnsupportedProtocols => CallError::Unsupported,
                     OutboundFailure::Timeout => CallError::Timeout,
                     OutboundFailure::ConnectionClosed => CallError::ConnectionLost,
+                    OutboundFailure::Io(error) if is_refused(&error) => CallError::Unsupported,
                     OutboundFailure::Io(error) => CallError::Io(error.to_string()),
                 };
                 self.settle(protocol, request_id, Err(error));
@@ -417,6 +422,12 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+/// Whether a stream ended because the peer does not speak its protocol.
+fn is_refused(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(NegotiationError::Failed))
 }
 
 /// Whether two addresses differ in nothing but the peer that they name.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::Either;
+use futures::io::BufReader;
 use futures::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsStream;
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
@@ -16,6 +17,9 @@ use rustls::CipherSuite;
 use super::{TransportError, tls};
 
 const NOISE: &str = "/noise";
+
+/// What one system call reads at most. rustls by itself asks for 4 KiB at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The cipher or the protocol that secures a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ pub(super) struct Security {
     handshakes: Arc<Handshakes>,
 }
 
-type Stream<C> = Either<TlsStream<C>, noise::Output<C>>;
+type Stream<C> = Either<TlsStream<BufReader<C>>, noise::Output<C>>;
 type Secured<C> = (PeerId, Stream<C>);
 type Handshake<C> = Pin<Box<dyn Future<Output = Result<Secured<C>, SecurityError>> + Send>>;
 
@@ -103,7 +107,7 @@ impl Security {
         })
     }
 
-    fn tls<C>(&self, (peer, suite, stream): tls::Secured<C>) -> Secured<C> {
+    fn tls<C>(&self, (peer, suite, stream): tls::Secured<BufReader<C>>) -> Secured<C> {
         if let Some(channel) = Channel::of(suite) {
             self.handshakes.note(channel);
         }
@@ -114,6 +118,10 @@ impl Security {
         self.handshakes.note(Channel::Noise);
         (peer, Either::Right(stream))
     }
+}
+
+fn buffered<C: AsyncRead>(socket: C) -> BufReader<C> {
+    BufReader::with_capacity(READ_BYTES, socket)
 }
 
 impl UpgradeInfo for Security {
@@ -136,7 +144,7 @@ where
     fn upgrade_inbound(self, socket: C, protocol: &'static str) -> Self::Future {
         Box::pin(async move {
             Ok(match protocol {
-                tls::PROTOCOL => self.tls(self.tls.clone().accept(socket).await?),
+                tls::PROTOCOL => self.tls(self.tls.clone().accept(buffered(socket)).await?),
                 noise => self.noise(self.noise.clone().upgrade_inbound(socket, noise).await?),
             })
         })
@@ -154,7 +162,7 @@ where
     fn upgrade_outbound(self, socket: C, protocol: &'static str) -> Self::Future {
         Box::pin(async move {
             Ok(match protocol {
-                tls::PROTOCOL => self.tls(self.tls.clone().connect(socket).await?),
+                tls::PROTOCOL => self.tls(self.tls.clone().connect(buffered(socket)).await?),
                 noise => self.noise(self.noise.clone().upgrade_outbound(socket, noise).await?),
             })
         })

@@ -1,6 +1,7 @@
 //! Sockets up to multiplexed, authenticated connections: TCP with TLS or noise and yamux, and QUIC.
 
 mod channel;
+mod mux;
 mod tls;
 
 use std::io;
@@ -14,7 +15,7 @@ use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol as AddrPart;
-use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp};
 use socket2::{Domain, Socket, Type};
 
 pub use channel::{Channel, Handshakes};
@@ -27,9 +28,6 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long both sides may take to authenticate each other.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// yamux closes the whole connection at one stream more than this.
-const MAX_STREAMS: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
@@ -46,8 +44,6 @@ pub(crate) fn build(
     keypair: &Keypair,
     handshakes: &Arc<Handshakes>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(MAX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .map(|stream, _| {
             let socket = socket2::SockRef::from(&stream.0);
@@ -58,7 +54,7 @@ pub(crate) fn build(
         })
         .upgrade(Version::V1)
         .authenticate(Security::new(keypair, Arc::clone(handshakes))?)
-        .multiplex(yamux)
+        .multiplex(mux::Config::default())
         .timeout(HANDSHAKE_TIMEOUT);
     let mut quic = quic::Config::new(keypair);
     quic.handshake_timeout = HANDSHAKE_TIMEOUT;
