@@ -19,6 +19,8 @@ use crate::metrics::RequestLabels;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const PROBES: [&str; 3] = ["/health", "/livez", "/readyz"];
+
 pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id =
@@ -40,12 +42,12 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let (status, elapsed) = (response.status(), began.elapsed());
-    span.in_scope(|| {
-        tracing::info!(
-            status = status.as_u16(),
-            ms = elapsed.as_millis() as u64,
-            "answered"
-        );
+    let ms = elapsed.as_millis() as u64;
+    // Whoever watches the coordinator asks every few seconds, for ever.
+    let expected = PROBES.contains(&route.as_str()) && status.is_success();
+    span.in_scope(|| match (expected, status.as_u16()) {
+        (true, status) => tracing::debug!(status, ms, "answered"),
+        (false, status) => tracing::info!(status, ms, "answered"),
     });
     app.metrics.request_seconds.observe(elapsed.as_secs_f64());
     let labels = RequestLabels {

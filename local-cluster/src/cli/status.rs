@@ -37,7 +37,7 @@ fn text(cluster: &Cluster) -> Result<String> {
     let status = cluster.status()?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["NAME", "STATE", "PID", "ADDRESS", "LOG"]);
+    table.set_header(["NAME", "STATE", "PID", "ADDRESS"]);
     for member in cluster.members() {
         let address = match member {
             Member::Postgres => Some(status.postgres.url.clone()),
@@ -55,14 +55,14 @@ fn text(cluster: &Cluster) -> Result<String> {
             .to_owned(),
             process.map_or("-".to_owned(), |process| process.pid.to_string()),
             address.unwrap_or_else(|| "-".to_owned()),
-            cluster.log(member).display().to_string(),
         ]);
     }
     Ok(format!(
-        "{table}\n\nuser       {} / {}\nmetrics    {}\ndirectory  {}\n",
+        "{table}\n\nuser       {} / {}\nmetrics    {}\ndirectory  {}\nlogs       {}/<name>.log\n",
         status.user.email,
         status.user.password,
         status.metrics_url.as_deref().unwrap_or("-"),
-        cluster.dir().display()
+        cluster.dir().display(),
+        cluster.dir().join("logs").display(),
     ))
 }

@@ -73,9 +73,9 @@ See a file survive the loss of a node:
 
 Or do it by hand, with a user of your own:
 
-  curl -sS {base}/api/v1/auth/register -d '{{"email":"you@example.com","password":"correct horse"}}'
+  curl -sSw '\n' {base}/api/v1/auth/register -d '{{"email":"you@example.com","password":"correct horse"}}'
   TOKEN=$(curl -sS {base}/api/v1/auth/login -d '{{"email":"you@example.com","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-  curl -sS {base}/api/v1/auth/credits/purchase -H "Authorization: Bearer $TOKEN" -d '{{"amount_usd":10}}'
+  curl -sSw '\n' {base}/api/v1/auth/credits/purchase -H "Authorization: Bearer $TOKEN" -d '{{"amount_usd":10}}'
   FILE=$(curl -sS -T README.md "{base}/api/v1/files?filename=README.md" -H "Authorization: Bearer $TOKEN" | sed 's/.*"file_id":"\([^"]*\)".*/\1/')
   curl -sS {base}/api/v1/files/$FILE/download -H "Authorization: Bearer $TOKEN" | cmp - README.md && echo same
 
