@@ -1,5 +1,6 @@
 //! The command line: what can be said, and what each command does.
 
+mod ledger;
 mod verify_evidence;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use sqlx::PgPool;
 
+use self::ledger::LedgerCommand;
 use self::verify_evidence::VerifyEvidence;
 use crate::app::{network_document, nodes};
 use crate::config::Config;
@@ -78,6 +80,13 @@ enum Command {
     },
     /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
     VerifyEvidence(VerifyEvidence),
+    /// Check the ledger, or write it out.
+    Ledger {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Print a commented settings file with every default.
     #[command(args_conflicts_with_subcommands = true)]
     Config {
@@ -177,6 +186,12 @@ impl Cli {
             } => {
                 print!("{}", settings.show()?);
                 Ok(())
+            }
+            Command::Ledger { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                db::check_schema(&pool).await?;
+                command.run(&pool).await
             }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());

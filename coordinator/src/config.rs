@@ -11,6 +11,7 @@ use confique::{Config as _, File, FileFormat, Layer as _};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::domain::day::DAY;
 use crate::domain::money::PricePerGbMonth;
 
 mod show;
@@ -270,7 +271,19 @@ pub struct MoneyConfig {
     #[config(default = 1.25, env = "FSN_MONEY_PRICE_PER_GB_MONTH")]
     pub price_per_gb_month: PricePerGbMonth,
 
-    /// Credits for one US dollar.
+    /// Credits a node earns per GB and month of each replica; not more than the price.
+    #[config(default = 1, env = "FSN_MONEY_PAY_PER_GB_MONTH")]
+    pub pay_per_gb_month: PricePerGbMonth,
+
+    /// How much time is settled at once, "5s" to "24h". At 24h these are the days of UTC.
+    #[config(default = "24h", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_SETTLEMENT_INTERVAL")]
+    pub settlement_interval: Duration,
+
+    /// How long before its time is up a file is renewed for another month.
+    #[config(default = "14d", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_RENEWAL_BEFORE")]
+    pub renewal_before: Duration,
+
+    /// Credits for one US dollar, 1 to 1000000.
     #[config(default = 100, env = "FSN_MONEY_CREDITS_PER_USD")]
     pub credits_per_usd: u32,
 
@@ -396,6 +409,24 @@ impl Config {
         ensure!(
             self.auth.requests_per_address > 0 && self.auth.requests_per_account > 0,
             "auth.requests_per_address and auth.requests_per_account must be at least 1"
+        );
+        let money = &self.money;
+        ensure!(
+            money.pay_per_gb_month <= money.price_per_gb_month,
+            "money.pay_per_gb_month is more than money.price_per_gb_month: every stored byte would be \
+             a loss, and storing for oneself a profit"
+        );
+        ensure!(
+            (Duration::from_secs(5)..=DAY).contains(&money.settlement_interval),
+            "money.settlement_interval must be 5s to 24h"
+        );
+        ensure!(
+            money.renewal_before <= DAY * 30,
+            "money.renewal_before must be at most 30d, the time that a renewal buys"
+        );
+        ensure!(
+            (1..=1_000_000).contains(&money.credits_per_usd),
+            "money.credits_per_usd must be 1 to 1000000"
         );
         if self.nodes.admission == Admission::Allowlist && self.nodes.allowed_peers.is_empty() {
             bail!(

@@ -2,9 +2,15 @@
 
 use bytes::Bytes;
 
+use libp2p_identity::Keypair;
+
 use crate::data::blob_id;
+use crate::signing::SignedBytes;
 use crate::wire;
-use crate::{BlobId, Frame, Malformed, Message, MicroCredits, NodeId, Protocol, Rpc, Signature};
+use crate::{
+    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId, Protocol,
+    Rpc, Signature, VerifyingKey,
+};
 
 /// Text from a peer that is kept for people to read is cut to this many bytes.
 const MAX_TEXT_BYTES: usize = 512;
@@ -166,14 +172,52 @@ pub struct HeartbeatAnswer {
     pub last_ledger_day: Option<LedgerDay>,
 }
 
-/// The last ledger block of a day, signed with the network key.
+/// The last ledger block of a day, signed with the network key. Who keeps these can tell when the
+/// ledger has been rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerDay {
-    /// `YYYY-MM-DD`, UTC.
+    /// `YYYY-MM-DD`, UTC; the time of its beginning where days are shorter than 24 h.
     pub day: String,
     pub block_number: u64,
     pub block_hash: [u8; 32],
     pub signature: Signature,
+}
+
+impl LedgerDay {
+    /// `"fsn ledger day v1" ‖ network_id ‖ len:u32 ‖ day ‖ block_number:u64 ‖ block_hash[32]`
+    pub fn signed_bytes(&self, network_id: NetworkId) -> Vec<u8> {
+        SignedBytes::new("fsn ledger day v1")
+            .raw(network_id.as_bytes())
+            .sized(self.day.as_bytes())
+            .u64(self.block_number)
+            .raw(&self.block_hash)
+            .finish()
+    }
+
+    pub fn sign(
+        network_key: &Keypair,
+        network_id: NetworkId,
+        day: &str,
+        block_number: u64,
+        block_hash: [u8; 32],
+    ) -> Result<Self, Malformed> {
+        let mut head = Self {
+            day: day.to_owned(),
+            block_number,
+            block_hash,
+            signature: Signature::from_bytes([0; 64]),
+        };
+        head.signature = Signature::sign(network_key, &head.signed_bytes(network_id))?;
+        Ok(head)
+    }
+
+    pub fn verify(
+        &self,
+        network_id: NetworkId,
+        network_key: &VerifyingKey,
+    ) -> Result<(), InvalidSignature> {
+        network_key.verify(&self.signed_bytes(network_id), &self.signature)
+    }
 }
 
 impl Message for HeartbeatAnswer {

@@ -8,6 +8,7 @@ use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, Re
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,39 @@ pub struct Registered {
     pub api_key: String,
     pub network_id: NetworkId,
     pub state: String,
+}
+
+/// `GET nodes/{id}/earnings`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Earnings {
+    pub pending: PendingEarnings,
+    /// The newest first.
+    pub days: Vec<EarningsDay>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PendingEarnings {
+    pub gross_microcredits: i64,
+    pub uptime_ppm: u32,
+    pub earned_microcredits: i64,
+    pub penalties_microcredits: i64,
+    pub given_back_microcredits: i64,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EarningsDay {
+    pub day: String,
+    pub gross_microcredits: i64,
+    pub uptime_ppm: u32,
+    pub penalties_microcredits: i64,
+    pub given_back_microcredits: i64,
+    pub net_microcredits: i64,
+    pub held_microcredits: i64,
+    pub available_microcredits: i64,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +187,14 @@ impl CoordinatorApi {
             bail!("the coordinator registered the node in another network than it serves");
         }
         Ok(registered)
+    }
+
+    /// What the node has earned on its last days.
+    pub async fn earnings(&self, node: NodeId, api_key: &str, days: u16) -> Result<Earnings> {
+        let mut url = self.url(&format!("api/v1/nodes/{node}/earnings"))?;
+        url.set_query(Some(&format!("limit={days}")));
+        let request = self.client.get(url).header("x-api-key", api_key);
+        self.answer(request).await
     }
 
     fn url(&self, path: &str) -> Result<Url> {

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod coordinator_api;
 pub mod identity;
+pub mod ledger_days;
 pub mod link;
 pub mod logging;
 pub mod membership;

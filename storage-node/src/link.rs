@@ -10,12 +10,14 @@ use std::time::Duration;
 use anyhow::Result;
 use libp2p_identity::PeerId;
 use network::{NetworkHandle, PeerEvent, Peers};
-use proto::{Heartbeat, Hello};
+use proto::{Heartbeat, Hello, LedgerDay};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ledger_days::{LedgerDays, Told};
 use crate::state::State;
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
@@ -31,6 +33,7 @@ pub struct Link {
     pub failures: u32,
     /// The newest serial of the network document that a coordinator has told.
     pub newest_serial: watch::Sender<u64>,
+    pub ledger_days: LedgerDays,
 }
 
 impl Link {
@@ -128,6 +131,25 @@ impl Link {
         let answer = self.network.call::<Heartbeat>(peer, report).await?;
         self.note_serial(answer.network_serial);
         self.state.note_heartbeat(&peer, &answer);
+        if let Some(day) = answer.last_ledger_day {
+            self.keep_ledger_day(peer, day).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_ledger_day(&self, peer: PeerId, told: LedgerDay) -> Result<()> {
+        let ledger_days = self.ledger_days.clone();
+        let day = told.day.clone();
+        match spawn_blocking(move || ledger_days.take(&told)).await?? {
+            Told::Known => {}
+            Told::New => tracing::debug!(day, "kept the ledger's head of a day"),
+            Told::Forged => {
+                tracing::error!(%peer, day, "a coordinator told a ledger day that the network's key did not sign");
+            }
+            Told::Contradiction(what) => {
+                tracing::error!(%peer, what, "the network's ledger was rewritten; ledger-days.json has the proof");
+            }
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::coordinator_api::CoordinatorApi;
+use crate::ledger_days::LedgerDays;
 use crate::link::Link;
 use crate::membership::Membership;
 use crate::prover::Prover;
@@ -184,6 +185,7 @@ impl Node {
             volume: volume.clone(),
         })?);
         let (newest_serial, serials) = watch::channel(document.serial);
+        let ledger_days = LedgerDays::open(volume.root().join("ledger-days.json"), &document)?;
         let membership = Membership {
             state: Arc::clone(&state),
             volume: volume.clone(),
@@ -193,6 +195,7 @@ impl Node {
             newest_serial: serials,
         };
         let link = Link {
+            ledger_days,
             state: Arc::clone(&state),
             network: network.handle.clone(),
             failures: config.ping.failures,

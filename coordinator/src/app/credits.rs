@@ -1,7 +1,7 @@
 //! Buying credits. Payment goes through a provider behind a small trait; the one that is here takes
 //! every payment, which is what a network without a payment contract runs with.
 
-use proto::MicroCredits;
+use proto::{MicroCredits, NodeId};
 use serde_json::json;
 
 use super::App;
@@ -13,6 +13,10 @@ use crate::domain::ids::{TransferId, UserId, uuid_v7};
 use crate::domain::ledger::{Account, TransferKind};
 use crate::domain::money::{AmountTooLarge, UsdCents};
 
+/// Half of what an account can hold: purchases at the same moment, which the sealer has not added up
+/// yet, stay within the other half.
+const MOST_SOLD: MicroCredits = MicroCredits::new(i64::MAX / 2);
+
 /// Whoever moves real money.
 pub trait PaymentProvider: Send + Sync {
     /// Takes a payment; the same `reference` is charged once, however often it is asked for.
@@ -21,6 +25,14 @@ pub trait PaymentProvider: Send + Sync {
         &self,
         user: UserId,
         amount: UsdCents,
+        reference: &str,
+    ) -> Result<String, PaymentRefused>;
+
+    /// Pays a node; the same `reference` is paid once, however often it is asked for.
+    fn pay_out(
+        &self,
+        node: NodeId,
+        amount: MicroCredits,
         reference: &str,
     ) -> Result<String, PaymentRefused>;
 }
@@ -42,12 +54,23 @@ impl PaymentProvider for MockPaymentProvider {
     ) -> Result<String, PaymentRefused> {
         Ok(format!("mock:{reference}"))
     }
+
+    fn pay_out(
+        &self,
+        _node: NodeId,
+        _amount: MicroCredits,
+        reference: &str,
+    ) -> Result<String, PaymentRefused> {
+        Ok(format!("mock:{reference}"))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum PurchaseError {
     #[error("the Idempotency-Key was used for another amount")]
     KeyReused,
+    #[error("the network has sold all the credits that it can account for")]
+    SoldOut,
     #[error(transparent)]
     Refused(#[from] PaymentRefused),
     #[error(transparent)]
@@ -74,6 +97,15 @@ pub async fn purchase(
     idempotency_key: Option<&str>,
 ) -> Result<Purchase, PurchaseError> {
     let credited = amount.to_credits(app.config.money.credits_per_usd)?;
+    let mut connection = app.db.acquire().await?;
+    let sold = -db::ledger::outside(&mut connection).await?;
+    drop(connection);
+    if sold
+        .checked_add(credited)
+        .is_none_or(|sold| sold > MOST_SOLD)
+    {
+        return Err(PurchaseError::SoldOut);
+    }
     let own_key;
     let key = match idempotency_key {
         Some(key) => key,

@@ -1,25 +1,16 @@
 //! What an owner does with stored files besides reading them.
 
-use serde_json::json;
-
 use super::App;
-use super::ledger::{self, Movement};
-use crate::clock;
+use super::storage_charges::{self, ChargeError, FileEnd};
 use crate::db;
-use crate::db::ledger::PostError;
 use crate::domain::ids::{FileId, UserId};
-use crate::domain::ledger::{Account, TransferKind};
-use crate::domain::money::AmountTooLarge;
-use proto::MicroCredits;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
     #[error("there is no such file")]
     NotFound,
     #[error(transparent)]
-    Price(#[from] AmountTooLarge),
-    #[error(transparent)]
-    Ledger(#[from] PostError),
+    Charge(#[from] ChargeError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -31,31 +22,7 @@ pub async fn delete(app: &App, user: UserId, id: FileId) -> Result<(), DeleteErr
     let file = db::files::lock(&mut transaction, id, user)
         .await?
         .ok_or(DeleteError::NotFound)?;
-    let kept = clock::now()
-        .duration_since(file.completed_at)
-        .as_secs()
-        .max(0);
-    let price = app.config.money.price_per_gb_month;
-    let used = price
-        .used(
-            file.layout.size_bytes,
-            file.replication,
-            kept.unsigned_abs(),
-        )?
-        .min(file.escrow);
-    let rest = file.escrow.checked_sub(used).unwrap_or(MicroCredits::ZERO);
-    db::users::remove_file(&mut transaction, user).await?; // the user's row before the accounts
-    let settle = Movement {
-        kind: TransferKind::Delete,
-        key: format!("delete:{id}"),
-        cause: &json!({"file_id": id, "kept_seconds": kept}),
-        entries: &[
-            (Account::escrow(user), -file.escrow),
-            (Account::INCOME, used),
-            (Account::available(user), rest),
-        ],
-    };
-    ledger::post(&mut transaction, settle).await?;
+    storage_charges::end(&mut transaction, &file, FileEnd::Deleted).await?;
     db::files::mark_deleted(&mut transaction, id).await?;
     transaction.commit().await?;
     app.forget_nudge.notify_one();

@@ -12,18 +12,26 @@ pub mod files;
 pub mod fleet;
 pub mod latency;
 pub mod ledger;
+pub mod ledger_export;
+pub mod ledger_verify;
+pub mod lookout;
 pub mod memory;
 pub mod network_document;
 pub mod nodes;
 pub mod passwords;
+pub mod payouts;
 pub mod secrets;
+pub mod settlement;
+pub mod storage_charges;
 pub mod suspects;
 pub mod upload;
 pub mod versions;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use network::NetworkHandle;
+use proto::LedgerDay;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
@@ -31,6 +39,7 @@ use zeroize::Zeroizing;
 use self::credits::{MockPaymentProvider, PaymentProvider};
 use self::crypto_pool::CryptoPool;
 use self::fleet::Fleet;
+use self::lookout::Lookout;
 use self::memory::MemoryBudget;
 use self::network_document::CurrentDocument;
 use self::passwords::Passwords;
@@ -38,6 +47,7 @@ use self::suspects::Suspects;
 use self::upload::commit::Committer;
 use self::versions::Versions;
 use crate::config::{Config, read_secret};
+use crate::domain::uptime::SETTLING;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 
@@ -59,6 +69,9 @@ pub struct App {
     pub versions: Versions,
     /// Requests of owners for proofs that are worked on at one time.
     pub evidence_slots: Semaphore,
+    pub lookout: Lookout,
+    /// The ledger's head of the last day, for nodes to keep.
+    pub ledger_day: ArcSwapOption<LedgerDay>,
     pub metrics: Arc<Metrics>,
     /// Hash of the configured token that admits any number of nodes.
     pub bootstrap_token: Option<[u8; 32]>,
@@ -89,6 +102,8 @@ impl App {
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             versions: Versions::default(),
             evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
+            lookout: Lookout::new(SETTLING),
+            ledger_day: ArcSwapOption::empty(),
             purge_nudge: Notify::new(),
             forget_nudge: Notify::new(),
             config,

@@ -288,7 +288,7 @@ pub async fn heartbeat(
         state: standing.state.name().to_owned(),
         state_reason: standing.state_reason,
         network_serial: app.document.get().serial,
-        last_ledger_day: None,
+        last_ledger_day: app.ledger_day.load().as_deref().cloned(),
     }))
 }
 

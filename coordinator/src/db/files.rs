@@ -1,5 +1,7 @@
 //! `files` and `data_keys`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use proto::{FileId, MicroCredits};
@@ -7,7 +9,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::chunking::ChunkLayout;
+use crate::domain::file_meter::FileMeter;
 use crate::domain::ids::UserId;
+use crate::domain::money::PricePerGbMonth;
 use crate::domain::names::{ContentType, Filename};
 
 /// A file that its owner can see.
@@ -22,7 +26,24 @@ pub struct File {
     pub created_at: Timestamp,
     pub completed_at: Timestamp,
     pub paid_until: Timestamp,
-    pub escrow: MicroCredits,
+    /// The first month and all renewals.
+    pub paid: MicroCredits,
+    pub price: PricePerGbMonth,
+    /// Since when it could not be renewed.
+    pub grace_since: Option<Timestamp>,
+}
+
+impl File {
+    /// What its storage costs.
+    pub fn meter(&self) -> FileMeter {
+        FileMeter {
+            size_bytes: self.layout.size_bytes,
+            replicas: self.replication,
+            price: self.price,
+            since: self.completed_at,
+            paid: self.paid,
+        }
+    }
 }
 
 struct Row {
@@ -36,7 +57,9 @@ struct Row {
     created_at: jiff_sqlx::Timestamp,
     completed_at: jiff_sqlx::Timestamp,
     paid_until: jiff_sqlx::Timestamp,
-    escrow_microcredits: i64,
+    paid_microcredits: i64,
+    price_microcredits: i64,
+    grace_since: Option<jiff_sqlx::Timestamp>,
 }
 
 impl From<Row> for File {
@@ -54,7 +77,9 @@ impl From<Row> for File {
             created_at: row.created_at.to_jiff(),
             completed_at: row.completed_at.to_jiff(),
             paid_until: row.paid_until.to_jiff(),
-            escrow: MicroCredits::new(row.escrow_microcredits),
+            paid: MicroCredits::new(row.paid_microcredits),
+            price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
+            grace_since: row.grace_since.map(jiff_sqlx::Timestamp::to_jiff),
         }
     }
 }
@@ -164,23 +189,95 @@ pub async fn set_layout(
     Ok(())
 }
 
-/// Makes the file visible.
+/// Makes the file visible; its meter begins.
 pub async fn mark_ready(
     connection: &mut PgConnection,
     id: FileId,
-    escrow: MicroCredits,
-    paid_until: Timestamp,
+    meter: &FileMeter,
+    renew_at: Option<Timestamp>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE files SET state = 'ready', completed_at = now(), escrow_microcredits = $2, paid_until = $3
+        "UPDATE files SET state = 'ready', completed_at = $2, paid_microcredits = $3,
+                price_microcredits = $4, paid_until = $5, renew_at = $6
          WHERE file_id = $1",
         id.as_uuid(),
-        escrow.get(),
-        paid_until.to_sqlx(),
+        meter.since.to_sqlx() as jiff_sqlx::Timestamp,
+        meter.paid.get(),
+        meter.price.microcredits() as i64,
+        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
+        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A file is paid for until later.
+pub async fn mark_renewed(
+    connection: &mut PgConnection,
+    id: FileId,
+    meter: &FileMeter,
+    renew_at: Option<Timestamp>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET paid_microcredits = $2, paid_until = $3, renew_at = $4, grace_since = NULL
+         WHERE file_id = $1",
+        id.as_uuid(),
+        meter.paid.get(),
+        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
+        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A renewal could not be paid; it is tried again after `pause`.
+pub async fn mark_grace(
+    connection: &mut PgConnection,
+    id: FileId,
+    pause: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET grace_since = coalesce(grace_since, database_clock()),
+                renew_at = database_clock() + make_interval(secs => $2)
+         WHERE file_id = $1",
+        id.as_uuid(),
+        pause.as_secs_f64(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A file whose renewal is due, locked; those that others work on are passed over.
+pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE state = 'ready' AND renew_at <= database_clock()
+           ORDER BY renew_at LIMIT 1 FOR UPDATE SKIP LOCKED"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// A file whose escrow is used up, locked; those that others work on are passed over.
+pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE state = 'ready' AND paid_until <= database_clock()
+           ORDER BY paid_until LIMIT 1 FOR UPDATE SKIP LOCKED"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
 }
 
 pub async fn by_id(
@@ -192,7 +289,7 @@ pub async fn by_id(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", escrow_microcredits
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -211,7 +308,7 @@ pub async fn by_id_with_key(
     let row = sqlx::query!(
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", escrow_microcredits, master_key_id, wrapped
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since, master_key_id, wrapped
            FROM files JOIN data_keys USING (file_id)
            WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
@@ -231,7 +328,9 @@ pub async fn by_id_with_key(
             created_at: row.created_at,
             completed_at: row.completed_at,
             paid_until: row.paid_until,
-            escrow_microcredits: row.escrow_microcredits,
+            paid_microcredits: row.paid_microcredits,
+            price_microcredits: row.price_microcredits,
+            grace_since: row.grace_since,
         });
         (file, row.master_key_id, row.wrapped)
     }))
@@ -246,7 +345,7 @@ pub async fn lock(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", escrow_microcredits
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -262,7 +361,7 @@ pub async fn mark_deleted(connection: &mut PgConnection, id: FileId) -> sqlx::Re
     sqlx::query!(
         "WITH key AS (DELETE FROM data_keys WHERE file_id = $1),
               session AS (DELETE FROM uploads WHERE file_id = $1)
-         UPDATE files SET state = 'deleted', deleted_at = now(), escrow_microcredits = 0
+         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0
          WHERE file_id = $1",
         id.as_uuid()
     )
@@ -315,7 +414,7 @@ pub async fn list_by_time(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", escrow_microcredits
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files
            WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
              AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
@@ -344,7 +443,7 @@ pub async fn list_by_name(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", escrow_microcredits
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files
            WHERE user_id = $1 AND state = 'ready'
              AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)

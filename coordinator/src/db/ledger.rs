@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{corrupt, hash32};
 use crate::domain::ids::{TransferId, UserId};
-use crate::domain::ledger::{Account, Hash, Transfer, block_hash};
+use crate::domain::ledger::{Account, AccountKind, Hash, Transfer, block_hash};
 
 /// What posting a transfer led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +213,39 @@ pub async fn lock_available(
     .fetch_one(connection)
     .await?;
     Ok(MicroCredits::new(balance))
+}
+
+/// What the world beyond has, as far as blocks are sealed: negative by what was sold and not paid out.
+pub async fn outside(connection: &mut PgConnection) -> sqlx::Result<MicroCredits> {
+    let balance = sqlx::query_scalar!(
+        "SELECT balance_microcredits FROM accounts WHERE owner_id = $1 AND account = 'outside'",
+        Uuid::nil()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(MicroCredits::new(balance))
+}
+
+/// What a node has held and available, locked until the transaction ends.
+pub async fn lock_node(
+    connection: &mut PgConnection,
+    node: NodeId,
+) -> sqlx::Result<(MicroCredits, MicroCredits)> {
+    let rows = sqlx::query!(
+        "SELECT account, balance_microcredits FROM accounts
+         WHERE owner_id = $1 ORDER BY owner_id, account FOR UPDATE",
+        node.as_uuid()
+    )
+    .fetch_all(connection)
+    .await?;
+    let balance = |kind: AccountKind| {
+        let row = rows.iter().find(|row| row.account == kind.name());
+        MicroCredits::new(row.map_or(0, |row| row.balance_microcredits))
+    };
+    Ok((
+        balance(AccountKind::NodeHeld),
+        balance(AccountKind::NodeAvailable),
+    ))
 }
 
 /// The balances of these nodes; one that is not known is left out.

@@ -2,15 +2,21 @@
 //! tables. Rows become domain types here; absence is `None`. Transactions belong to the callers.
 
 pub mod chunks;
+pub mod earnings;
 pub mod files;
 pub mod keys;
 pub mod ledger;
+pub mod ledger_history;
 pub mod network;
 pub mod nodes;
+pub mod payouts;
+pub mod penalties;
 pub mod purges;
 pub mod receipts;
 pub mod refresh_tokens;
+pub mod settlement;
 pub mod uploads;
+pub mod uptime;
 pub mod users;
 
 use std::time::Duration;

@@ -123,14 +123,16 @@ pub async fn add_file(connection: &mut PgConnection, id: UserId, limit: u64) -> 
     Ok(result.rows_affected() == 1)
 }
 
-pub async fn remove_file(connection: &mut PgConnection, id: UserId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE users SET file_count = file_count - 1 WHERE user_id = $1",
+/// Locks the user's row. Returns up to when the use of the user's files was charged.
+pub async fn remove_file(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Timestamp> {
+    let charged_until = sqlx::query_scalar!(
+        r#"UPDATE users SET file_count = file_count - 1 WHERE user_id = $1
+           RETURNING coalesce(charged_until, 'epoch') AS "charged_until!: jiff_sqlx::Timestamp""#,
         id.as_uuid()
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(charged_until.to_jiff())
 }
 
 /// `false` when nobody has this address.

@@ -57,6 +57,8 @@ impl AccountKind {
 
 impl Account {
     pub const INCOME: Self = Self::platform(AccountKind::PlatformIncome);
+    pub const PENALTIES: Self = Self::platform(AccountKind::PlatformPenalties);
+    pub const ROUNDING: Self = Self::platform(AccountKind::PlatformRounding);
     pub const OUTSIDE: Self = Self::platform(AccountKind::PlatformOutside);
 
     const fn platform(kind: AccountKind) -> Self {
@@ -121,8 +123,20 @@ pub enum TransferKind {
     Charge,
     /// upload hold → available, when an upload is given up
     Release,
+    /// escrow → income, once a day, for the use of a user's files
+    Use,
+    /// available → escrow: another month of a file
+    Renew,
     /// escrow → income for the time a file was kept, and the rest back to available
     Delete,
+    /// The same for a file that was not paid for any longer.
+    Expire,
+    /// income → held and available of a node, and penalties from there, once a day
+    Earn,
+    /// A node's available → outside
+    Payout,
+    /// outside → a node's available, when the provider would not pay out
+    PayoutRefused,
 }
 
 impl TransferKind {
@@ -133,7 +147,13 @@ impl TransferKind {
             Self::Hold => "hold",
             Self::Charge => "charge",
             Self::Release => "release",
+            Self::Use => "use",
+            Self::Renew => "renew",
             Self::Delete => "delete",
+            Self::Expire => "expire",
+            Self::Earn => "earn",
+            Self::Payout => "payout",
+            Self::PayoutRefused => "payout_refused",
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The rules: pure functions and types. No I/O, no SQL, no clock, no randomness of their own.
 
 pub mod chunking;
+pub mod day;
 pub mod evidence;
+pub mod file_meter;
 pub mod ids;
 pub mod ledger;
 pub mod money;
 pub mod names;
 pub mod node;
+pub mod node_pay;
 pub mod placement;
 pub mod proofs;
 pub mod sealing;
+pub mod uptime;

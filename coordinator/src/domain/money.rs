@@ -15,7 +15,7 @@ pub const BYTES_PER_GB: u64 = 1_000_000_000;
 pub struct AmountTooLarge;
 
 /// Credits per GB and month, exact to the micro-credit. Written as a decimal: `1.25`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PricePerGbMonth(u64);
 
 impl PricePerGbMonth {
@@ -23,35 +23,60 @@ impl PricePerGbMonth {
         Self(microcredits)
     }
 
-    /// What `byte_seconds` cost at this price, rounded up.
-    fn cost(self, byte_seconds: u128) -> Result<MicroCredits, AmountTooLarge> {
-        let divisor = u128::from(BYTES_PER_GB) * u128::from(MONTH_SECONDS);
-        byte_seconds
-            .checked_mul(u128::from(self.0))
-            .map(|product| product.div_ceil(divisor))
-            .and_then(|cost| i64::try_from(cost).ok())
-            .map(MicroCredits::new)
-            .ok_or(AmountTooLarge)
-    }
-
-    /// `CalculateStorageCost(size, replicas)`: the first month, paid in advance, rounded up.
+    /// `CalculateStorageCost(size, replicas)`: a month, paid in advance, rounded up.
     pub fn first_month(self, size: u64, replicas: u32) -> Result<MicroCredits, AmountTooLarge> {
-        self.cost(u128::from(size) * u128::from(replicas) * u128::from(MONTH_SECONDS))
+        let bytes = u128::from(size) * u128::from(replicas);
+        let cost = bytes
+            .checked_mul(u128::from(self.0))
+            .ok_or(AmountTooLarge)?;
+        let cost = i64::try_from(cost.div_ceil(u128::from(BYTES_PER_GB)));
+        cost.map(MicroCredits::new).map_err(|_| AmountTooLarge)
     }
 
-    /// What a file that was kept for `seconds` has used up, rounded up once at its end.
-    pub fn used(
+    pub const fn microcredits(self) -> u64 {
+        self.0
+    }
+
+    /// What `byte_ms` come to at this price, and the fraction that is left over. The fraction of the
+    /// time before goes in, so that nothing is lost between two meterings.
+    pub fn meter(
         self,
-        size: u64,
-        replicas: u32,
-        seconds: u64,
-    ) -> Result<MicroCredits, AmountTooLarge> {
-        let bytes = u128::from(size) * u128::from(replicas);
-        self.cost(
-            bytes
-                .checked_mul(u128::from(seconds))
-                .ok_or(AmountTooLarge)?,
-        )
+        byte_ms: u128,
+        carry: Carry,
+    ) -> Result<(MicroCredits, Carry), AmountTooLarge> {
+        let parts = byte_ms
+            .checked_mul(u128::from(self.0))
+            .and_then(|parts| parts.checked_add(u128::from(carry.0)))
+            .ok_or(AmountTooLarge)?;
+        let amount = i64::try_from(parts / PARTS).map_err(|_| AmountTooLarge)?;
+        Ok((MicroCredits::new(amount), Carry((parts % PARTS) as u64)))
+    }
+
+    /// For how long `amount` pays for `bytes`, in whole milliseconds; `None` when it does for ever.
+    pub fn lasts_ms(self, amount: MicroCredits, bytes: u128) -> Option<u128> {
+        let parts_per_ms = bytes.checked_mul(u128::from(self.0))?;
+        let parts = u128::try_from(amount.get()).unwrap_or(0) * PARTS;
+        parts.checked_div(parts_per_ms)
+    }
+}
+
+/// A micro-credit in the units of the meter: byte-milliseconds at a price in micro-credits.
+const PARTS: u128 = BYTES_PER_GB as u128 * MONTH_SECONDS as u128 * 1000;
+
+/// The fraction of a micro-credit that a metering left over, in units of 1/(10⁹·2,592,000,000).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Carry(u64);
+
+impl Carry {
+    pub const ZERO: Self = Self(0);
+
+    /// `None` for what is a micro-credit or more.
+    pub fn from_parts(parts: u64) -> Option<Self> {
+        (u128::from(parts) < PARTS).then_some(Self(parts))
+    }
+
+    pub const fn parts(self) -> u64 {
+        self.0
     }
 }
 
@@ -226,17 +251,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_month_of_use_is_what_the_month_costs(size in 0u64..1 << 50, replicas in 1u32..10) {
-            prop_assert_eq!(
-                PRICE.used(size, replicas, MONTH_SECONDS),
-                PRICE.first_month(size, replicas)
-            );
+        fn metering_in_parts_comes_to_what_metering_at_once_does(parts in prop::collection::vec(0u64.., 1..20)) {
+            let (mut sum, mut carry) = (0, Carry::ZERO);
+            for part in &parts {
+                let (amount, left) = PRICE.meter(u128::from(*part), carry).unwrap();
+                sum += amount.get();
+                carry = left;
+            }
+            let whole = parts.iter().map(|part| u128::from(*part)).sum();
+            prop_assert_eq!(PRICE.meter(whole, Carry::ZERO), Ok((MicroCredits::new(sum), carry)));
         }
 
         #[test]
-        fn use_never_falls_with_time(size in 0u64..1 << 50, a in 0u64..1 << 32, b in 0u64..1 << 32) {
-            let (a, b) = (a.min(b), a.max(b));
-            prop_assert!(PRICE.used(size, 3, a).unwrap() <= PRICE.used(size, 3, b).unwrap());
+        fn an_amount_is_used_up_when_it_no_longer_lasts(amount in 0i64..1 << 40, bytes in 1u128..1 << 50) {
+            let amount = MicroCredits::new(amount);
+            let ms = PRICE.lasts_ms(amount, bytes).unwrap();
+            let used = |ms| PRICE.meter(bytes * ms, Carry::ZERO).unwrap();
+            prop_assert!(used(ms) <= (amount, Carry::ZERO));
+            prop_assert!(used(ms + 1) > (amount, Carry::ZERO));
         }
 
         #[test]

@@ -33,6 +33,10 @@ pub struct FileView {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     paid_until: Timestamp,
+    /// Since when its renewal could not be paid; it is kept until `paid_until`, and then deleted. `null`
+    /// when all is well.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    grace_since: Option<Timestamp>,
 }
 
 impl From<File> for FileView {
@@ -47,6 +51,7 @@ impl From<File> for FileView {
             state: "ready",
             created_at: file.created_at,
             paid_until: file.paid_until,
+            grace_since: file.grace_since,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod credits;
 mod download;
+mod earnings;
 mod evidence;
 mod extract;
 mod files;
@@ -109,6 +110,8 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(evidence::proof))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
+        .routes(routes!(earnings::earnings))
+        .routes(routes!(earnings::pay_out))
         .routes(routes!(nodes::network))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))

@@ -71,13 +71,13 @@ pub struct NodeView {
     /// Reputation in parts per million.
     #[schema(example = 1_000_000)]
     score_ppm: u32,
-    /// `null` until it has been measured for a day.
+    /// Uptime on the last day that was settled; `null` before the first.
     uptime_ppm: Option<u32>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen_at: Option<Timestamp>,
 }
 
-fn view(app: &App, node: Node) -> NodeView {
+fn view(app: &App, node: Node, uptime_ppm: Option<u32>) -> NodeView {
     // What is in memory here is newer than what the liveness worker has written.
     let live = app
         .fleet
@@ -96,7 +96,7 @@ fn view(app: &App, node: Node) -> NodeView {
         used_bytes: live.map_or(node.used_bytes, |live| live.used_bytes),
         blob_count: live.map_or(node.blob_count, |live| live.blob_count),
         score_ppm: node.score_ppm,
-        uptime_ppm: None,
+        uptime_ppm,
         last_seen_at: node.last_seen_at,
     }
 }
@@ -111,7 +111,13 @@ pub async fn list(
     let (limit, after) = (page.limit()?, page.position::<NodeId>()?);
     let mut connection = app.db.acquire().await?;
     let rows = db::nodes::list(&mut connection, after, limit as i64 + 1).await?;
-    let page = Page::new(rows, limit, |node| node.id, |node| view(&app, node));
+    let ids: Vec<NodeId> = rows.iter().map(|node| node.id).collect();
+    let uptimes = db::uptime::last_of(&mut connection, &ids).await?;
+    let view = |node: Node| {
+        let uptime_ppm = uptimes.get(&node.id).copied();
+        view(&app, node, uptime_ppm)
+    };
+    let page = Page::new(rows, limit, |node| node.id, view);
     Ok(Json(page))
 }
 
@@ -126,7 +132,8 @@ pub async fn one(
     let node = db::nodes::by_id(&mut connection, id)
         .await?
         .ok_or_else(|| Problem::not_found("node"))?;
-    Ok(Json(view(&app, node)))
+    let uptimes = db::uptime::last_of(&mut connection, &[id]).await?;
+    Ok(Json(view(&app, node, uptimes.get(&id).copied())))
 }
 
 #[derive(Serialize, ToSchema)]

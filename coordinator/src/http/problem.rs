@@ -16,7 +16,10 @@ use crate::app::credits::PurchaseError;
 use crate::app::download::DownloadError;
 use crate::app::files::DeleteError;
 use crate::app::nodes::RegisterError;
+use crate::app::payouts::PayoutError;
+use crate::app::storage_charges::ChargeError;
 use crate::app::upload::UploadError;
+use crate::db::ledger::PostError;
 use crate::domain::names::InvalidText;
 use crate::domain::placement::PlacementError;
 
@@ -217,10 +220,34 @@ impl From<PurchaseError> for Problem {
                 "payment-refused",
                 refused.to_string(),
             ),
+            error @ PurchaseError::SoldOut => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "credits-sold-out",
+                capitalised(&format!("{error}. Nothing was charged.")),
+            ),
             PurchaseError::TooLarge(error) => Self::invalid(capitalised(&format!("{error}."))),
             PurchaseError::Ledger(crate::db::ledger::PostError::Database(error))
             | PurchaseError::Database(error) => error.into(),
             error @ PurchaseError::Ledger(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<PayoutError> for Problem {
+    fn from(error: PayoutError) -> Self {
+        match error {
+            PayoutError::KeyReused => key_reused(),
+            PayoutError::Nothing | PayoutError::TooMuch { .. } => Self::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "nothing-to-pay-out",
+                capitalised(&format!(
+                    "{error}. GET /api/v1/balance tells what is available; what is held comes later."
+                )),
+            ),
+            PayoutError::Ledger(PostError::Database(error)) | PayoutError::Database(error) => {
+                error.into()
+            }
+            error @ PayoutError::Ledger(_) => Self::internal(error),
         }
     }
 }
@@ -371,8 +398,10 @@ impl From<DeleteError> for Problem {
         match error {
             DeleteError::NotFound => Self::not_found("file"),
             DeleteError::Database(error)
-            | DeleteError::Ledger(crate::db::ledger::PostError::Database(error)) => error.into(),
-            error @ (DeleteError::Price(_) | DeleteError::Ledger(_)) => Self::internal(error),
+            | DeleteError::Charge(
+                ChargeError::Database(error) | ChargeError::Ledger(PostError::Database(error)),
+            ) => error.into(),
+            DeleteError::Charge(error) => Self::internal(error),
         }
     }
 }

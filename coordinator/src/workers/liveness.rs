@@ -2,6 +2,7 @@
 //! that a heartbeat costs no query.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proto::{MicroCredits, NodeId};
 
@@ -38,6 +39,9 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
         .iter()
         .map(|balance| (balance.node_id, balance.earned()))
         .collect();
+    app.lookout.look(&mut connection, &ids).await?;
+    let head = db::settlement::last_head(&mut connection).await?;
+    app.ledger_day.store(head.map(Arc::new));
     for (node, state, state_reason) in states {
         if let Some(member) = app.fleet.member(node) {
             member.set_standing(Standing {

@@ -3,6 +3,7 @@
 
 mod liveness;
 mod purge;
+mod settlement;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ enum Step {
 pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) {
     let seconds = Duration::from_secs;
     let never = Arc::new(Notify::new());
+    let settling = (app.config.money.settlement_interval / 10).min(seconds(5));
     let spawn = |worker: Worker| {
         let (app, stop) = (Arc::clone(app), stop.clone());
         tasks.spawn(async move { worker.run(app, stop).await });
@@ -41,6 +43,9 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
         ("purge", seconds(2), Kind::Purge),
         ("forget", seconds(10), Kind::Forget),
         ("expiry", seconds(15), Kind::ExpireUploads),
+        ("file-charges", seconds(5), Kind::ChargeFiles),
+        ("settlement", settling, Kind::SettleDays),
+        ("payouts", seconds(5), Kind::PayOut),
         ("clean-up", seconds(60), Kind::CleanUp),
         ("network-document", seconds(10), Kind::RefreshDocument),
     ] {
@@ -60,6 +65,9 @@ enum Kind {
     Purge,
     Forget,
     ExpireUploads,
+    ChargeFiles,
+    SettleDays,
+    PayOut,
     CleanUp,
     RefreshDocument,
 }
@@ -109,6 +117,9 @@ impl Worker {
             Kind::Purge => purge::step(app).await,
             Kind::Forget => forget(app).await,
             Kind::ExpireUploads => expire_uploads(app).await,
+            Kind::ChargeFiles => settlement::charge_files(app).await,
+            Kind::SettleDays => settlement::settle_days(app).await,
+            Kind::PayOut => settlement::pay_out(app).await,
             Kind::CleanUp => clean_up(app).await,
             Kind::RefreshDocument => {
                 app.document.refresh(&app.db).await?;
@@ -152,6 +163,7 @@ async fn clean_up(app: &App) -> anyhow::Result<Step> {
     let tokens = db::refresh_tokens::delete_expired(&mut connection, CLEANUP_BATCH).await?;
     let nonces = db::nodes::delete_expired_nonces(&mut connection, CLEANUP_BATCH).await?;
     let uploads = db::uploads::delete_old_completed(&mut connection, CLEANUP_BATCH).await?;
-    let full = tokens.max(nonces).max(uploads) as i64 == CLEANUP_BATCH;
+    let windows = db::uptime::delete_settled(&mut connection, CLEANUP_BATCH).await?;
+    let full = tokens.max(nonces).max(uploads).max(windows) as i64 == CLEANUP_BATCH;
     Ok(if full { Step::More } else { Step::Idle })
 }

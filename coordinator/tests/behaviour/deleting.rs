@@ -42,6 +42,11 @@ async fn a_deleted_file_is_gone_with_its_key_and_its_blobs(pool: PgPool) {
     assert_eq!(client.content(&kept).await, content(CHUNK));
 }
 
+/// What users have paid, and what rounding up has added.
+async fn paid(pool: &PgPool) -> i64 {
+    total(pool, Account::INCOME).await + total(pool, Account::ROUNDING).await
+}
+
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
@@ -54,7 +59,7 @@ async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
         (31, 375..=375),
         (99, 375..=375),
     ] {
-        let before = total(&pool, Account::INCOME).await;
+        let before = paid(&pool).await;
         let file = client.upload("a", &content(SIZE)).await;
         assert_eq!(client.balances().await.2, 375);
         sqlx::query("UPDATE files SET completed_at = now() - make_interval(days => $1)")
@@ -63,9 +68,9 @@ async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
             .await
             .unwrap();
         assert_eq!(delete(&client, &file).await, StatusCode::NO_CONTENT);
-        let income = total(&pool, Account::INCOME).await - before;
+        let income = paid(&pool).await - before;
         assert!(used.contains(&income), "{days} days: {income}");
-        let paid = total(&pool, Account::INCOME).await;
+        let paid = paid(&pool).await;
         assert_eq!(client.balances().await, (CREDITS - paid, 0, 0));
     }
     assert_eq!(total(&pool, Account::escrow(user)).await, 0);
@@ -80,7 +85,7 @@ async fn deleting_twice_at_once_refunds_once(pool: PgPool) {
     let mut statuses = [first.as_u16(), second.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 404]);
-    let paid = total(&pool, Account::INCOME).await;
+    let paid = paid(&pool).await;
     assert_eq!(client.balances().await, (CREDITS - paid, 0, 0));
     assert_eq!(
         count(&pool, "SELECT sum(file_count)::bigint FROM users").await,

@@ -29,6 +29,8 @@ mod network_document;
 mod node_admission;
 mod purges;
 mod schema;
+mod settlement;
+mod settlement_history;
 mod support;
 mod tokens;
 mod upload_limits;

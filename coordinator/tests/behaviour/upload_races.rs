@@ -16,6 +16,11 @@ use crate::support::{
 
 const CREDITS: i64 = 1_000_000_000;
 
+/// What the moments have cost in which files were kept.
+async fn used(pool: &PgPool) -> i64 {
+    total(pool, Account::INCOME).await + total(pool, Account::ROUNDING).await
+}
+
 /// All of a user's credits are on their accounts, and what is held belongs to open uploads.
 async fn nothing_is_lost(pool: &PgPool, user: UserId) {
     let mut sum = 0;
@@ -26,7 +31,7 @@ async fn nothing_is_lost(pool: &PgPool, user: UserId) {
     ] {
         sum += balance(pool, account).await;
     }
-    let used = total(pool, Account::INCOME).await; // for the moments that files were kept
+    let used = used(pool).await;
     assert_eq!(sum + used, CREDITS);
     let held =
         "SELECT coalesce(sum(hold_microcredits), 0)::bigint FROM uploads WHERE state = 'open'";
@@ -34,7 +39,7 @@ async fn nothing_is_lost(pool: &PgPool, user: UserId) {
         balance(pool, Account::upload_hold(user)).await,
         count(pool, held).await
     );
-    let escrow = "SELECT coalesce(sum(escrow_microcredits), 0)::bigint FROM files";
+    let escrow = "SELECT coalesce(sum(paid_microcredits), 0)::bigint FROM files";
     assert_eq!(
         balance(pool, Account::escrow(user)).await,
         count(pool, escrow).await
@@ -257,6 +262,6 @@ async fn beginning_and_giving_up_at_once_wait_for_each_other_in_one_order(pool: 
     assert_eq!(deleted.status, StatusCode::NO_CONTENT);
     begun.expect(StatusCode::CREATED);
     let (available, held, escrow) = client.balances().await;
-    let used = total(&pool, Account::INCOME).await; // for the moments that the file was kept
+    let used = used(&pool).await;
     assert_eq!(available + held + escrow + used, CREDITS);
 }

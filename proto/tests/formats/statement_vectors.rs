@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use proto::{
-    BlobId, Keypair, NetworkContext, NetworkDocument, NetworkId, Receipt, Registration, Signature,
-    VerifyingKey,
+    BlobId, Keypair, LedgerDay, NetworkContext, NetworkDocument, NetworkId, Receipt, Registration,
+    Signature, VerifyingKey,
 };
 use serde_json::Value;
 
@@ -61,6 +61,37 @@ fn a_receipt_is_signed_as_in_the_vectors() {
     assert_eq!(signed.signature.to_string(), vector["signature"]);
     let verified = signed.verify(context(), receipt.blob_id, receipt.length);
     assert_eq!(verified, Ok(receipt));
+}
+
+#[test]
+fn a_ledger_day_is_signed_as_in_the_vectors() {
+    let vector = &vectors()["ledger_day"];
+    let (network_id, network) = (context().network_id, keypair("network"));
+    let hash = fixed(&vector["block_hash"]);
+    let day = LedgerDay::sign(&network, network_id, "2026-11-21", 86_400, hash).unwrap();
+    assert_eq!(
+        hex::encode(day.signed_bytes(network_id)),
+        vector["signed_bytes"]
+    );
+    assert_eq!(day.signature.to_string(), vector["signature"]);
+    let key = VerifyingKey::of_keypair(&network).unwrap();
+    assert_eq!(day.verify(network_id, &key), Ok(()));
+    for other in [
+        LedgerDay {
+            day: "2026-11-22".into(),
+            ..day.clone()
+        },
+        LedgerDay {
+            block_number: 86_401,
+            ..day.clone()
+        },
+        LedgerDay {
+            block_hash: [0; 32],
+            ..day.clone()
+        },
+    ] {
+        assert!(other.verify(network_id, &key).is_err(), "{other:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod config;
+mod earnings;
 mod identity;
 mod init;
 mod join;
@@ -47,6 +48,8 @@ enum Command {
     Start(start::Args),
     /// How the node is, how full, and how it stands with its coordinators
     Status(status::Args),
+    /// What the node has earned, day by day
+    Earnings(earnings::Args),
     /// List or check the blobs that the node holds
     #[command(subcommand)]
     Chunks(chunks::Command),
@@ -71,6 +74,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Init(args) => init::run(&settings, args),
         Command::Start(args) => start::run(&settings, args),
         Command::Status(args) => status::run(&settings, &args),
+        Command::Earnings(args) => earnings::run(&settings, &args),
         Command::Chunks(command) => chunks::run(&settings, command),
         Command::Config(args) => config::run(&settings, &args),
         Command::Identity(command) => identity::run(&settings, command),

@@ -1,6 +1,5 @@
 //! The third step, and the other ways in which a session ends: given up, or out of time.
 
-use jiff::{SignedDuration, Timestamp};
 use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -9,13 +8,13 @@ use super::UploadError;
 use super::session::MISSING_NAMED;
 use crate::app::App;
 use crate::app::ledger::{self, Movement};
-use crate::clock;
+use crate::app::storage_charges;
 use crate::db;
 use crate::db::files::File;
 use crate::db::uploads::{Upload, UploadState};
+use crate::domain::file_meter::FileMeter;
 use crate::domain::ids::{FileId, UploadId, UserId};
 use crate::domain::ledger::{Account, TransferKind};
-use crate::domain::money::MONTH_SECONDS;
 
 /// Checks that every chunk has its receipts, then moves the price to escrow and makes the file
 /// visible, in one transaction. Repeated, it returns the same file.
@@ -75,11 +74,13 @@ async fn finish(
         .await?
         .ok_or(UploadError::NotFound)?;
     let layout = file.layout().ok_or(UploadError::InProgress)?;
+    let held = db::earnings::holdings(connection, file.id, layout, file.replication).await?;
     let price = app.config.money.price_per_gb_month;
     let cost = price
         .first_month(layout.size_bytes, file.replication)?
         .min(upload.hold);
     let rest = upload.hold.checked_sub(cost).unwrap_or(MicroCredits::ZERO);
+    let at = db::earnings::ledger_now(connection).await?;
     let charge = Movement {
         kind: TransferKind::Charge,
         key: format!("charge:{}", upload.id),
@@ -91,9 +92,16 @@ async fn finish(
         ],
     };
     ledger::post(connection, charge).await?;
-    let month = SignedDuration::from_secs(MONTH_SECONDS as i64);
-    let paid_until = clock::now().saturating_add(month).unwrap_or(Timestamp::MAX);
-    db::files::mark_ready(connection, file.id, cost, paid_until).await?;
+    let meter = FileMeter {
+        size_bytes: layout.size_bytes,
+        replicas: file.replication,
+        price,
+        since: at,
+        paid: cost,
+    };
+    let renew_at = storage_charges::renew_at(app, &meter);
+    db::files::mark_ready(connection, file.id, &meter, renew_at).await?;
+    db::earnings::record(connection, file.id, at, "complete", &held).await?;
     db::uploads::mark_completed(connection, upload.id).await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod client;
 mod coordinator;
 mod database;
+pub mod economy;
 mod node;
 
 use std::time::Duration;

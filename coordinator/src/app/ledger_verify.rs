@@ -1,0 +1,434 @@
+//! `coordinator ledger verify`: replays everything from the first transfer. What it believes is the
+//! events, the files, the penalties and the recorded uptime; every amount, balance and hash is worked
+//! out anew and compared with what the tables say.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use proto::{MicroCredits, NetworkId, NodeId, VerifyingKey};
+use serde::Deserialize;
+use sqlx::{PgConnection, PgPool};
+
+use crate::db::ledger_history::{self, BlockRow, DayRow, NodeDayRow, TransferRow};
+use crate::domain::file_meter::FileMeter;
+use crate::domain::ids::UserId;
+use crate::domain::ledger::{Hash, block_hash, transfer_hash};
+use crate::domain::money::{AmountTooLarge, Carry, PricePerGbMonth};
+use crate::domain::node_pay::{assess, earned};
+
+/// Findings that are told one by one.
+const FINDINGS_TOLD: usize = 100;
+
+/// Days and rows that are read at a time.
+const PAGE: i64 = 1000;
+
+/// What a verification has gone through, and what it has found.
+#[derive(Debug, Clone, Default)]
+pub struct Verification {
+    pub transfers: u64,
+    pub unsealed: u64,
+    pub blocks: u64,
+    pub days: u64,
+    pub node_days: u64,
+    pub files: u64,
+    /// Where the ledger is not what it has to be; the first ones.
+    pub findings: Vec<String>,
+    /// How many there are in all.
+    pub found: u64,
+}
+
+impl Verification {
+    pub fn is_sound(&self) -> bool {
+        self.found == 0
+    }
+
+    fn find(&mut self, finding: impl fmt::Display) {
+        self.found += 1;
+        if self.findings.len() < FINDINGS_TOLD {
+            self.findings.push(finding.to_string());
+        }
+    }
+
+    fn check(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+        if !holds {
+            self.find(finding());
+        }
+    }
+}
+
+/// Reads one moment of the database, however long it takes. Heads of days are checked against the
+/// network's key where one is given.
+pub async fn verify(
+    pool: &PgPool,
+    network: Option<(NetworkId, VerifyingKey)>,
+) -> sqlx::Result<Verification> {
+    let mut transaction = pool.begin().await?;
+    ledger_history::freeze(&mut transaction).await?;
+    replay(&mut transaction, network).await
+}
+
+/// Verifies what this transaction sees.
+pub async fn replay(
+    connection: &mut PgConnection,
+    network: Option<(NetworkId, VerifyingKey)>,
+) -> sqlx::Result<Verification> {
+    let mut report = Verification::default();
+    chain(connection, &mut report).await?;
+    for wrong in ledger_history::wrong_balances(connection, PAGE).await? {
+        report.find(format!(
+            "account {}/{}: its balance is {} and its entries come to {}",
+            wrong.owner, wrong.account, wrong.balance, wrong.entries
+        ));
+    }
+    escrows(connection, &mut report).await?;
+    for file in ledger_history::unended_files(connection, PAGE).await? {
+        report.find(format!(
+            "file {file}: it is gone, and nodes still earn for it"
+        ));
+    }
+    days(connection, &mut report, network).await?;
+    Ok(report)
+}
+
+/// The block that is being read.
+struct OpenBlock {
+    row: BlockRow,
+    hashes: Vec<Hash>,
+}
+
+/// Every transfer sums to zero and has the hash of its content; every block has the hash of what it
+/// seals and of the one before.
+async fn chain(connection: &mut PgConnection, report: &mut Verification) -> sqlx::Result<()> {
+    let mut rows = std::pin::pin!(ledger_history::history(connection));
+    let (mut previous, mut number): (Hash, u64) = ([0; 32], 0);
+    let mut open: Option<OpenBlock> = None;
+    while let Some((block, transfer)) = rows.try_next().await? {
+        let same = matches!((&open, &block), (Some(o), Some(b)) if o.row.number == b.number);
+        if !same {
+            if let Some(block) = open.take() {
+                previous = close(report, &block);
+            }
+            if let Some(row) = block {
+                report.blocks += 1;
+                number += 1;
+                report.check(row.number == number, || {
+                    format!("block {}: it should be number {number}", row.number)
+                });
+                number = row.number;
+                report.check(row.previous_hash == previous, || {
+                    format!(
+                        "block {}: it does not name the hash of the one before",
+                        row.number
+                    )
+                });
+                let hashes = Vec::new();
+                open = Some(OpenBlock { row, hashes });
+            }
+        }
+        if let Some(transfer) = transfer {
+            report.transfers += 1;
+            let hash = check_transfer(report, &transfer);
+            match &mut open {
+                Some(block) => block.hashes.push(hash),
+                None => report.unsealed += 1,
+            }
+        }
+    }
+    if let Some(block) = open {
+        close(report, &block);
+    }
+    Ok(())
+}
+
+fn close(report: &mut Verification, block: &OpenBlock) -> Hash {
+    let BlockRow {
+        number,
+        previous_hash,
+        hash,
+        transfers,
+    } = &block.row;
+    report.check(*transfers == block.hashes.len() as u64, || {
+        format!(
+            "block {number}: it has {} transfers and should have {transfers}",
+            block.hashes.len()
+        )
+    });
+    let expected = block_hash(previous_hash, *number, block.hashes.iter().copied());
+    report.check(*hash == expected, || {
+        format!("block {number}: its hash is not that of its transfers")
+    });
+    *hash
+}
+
+fn check_transfer(report: &mut Verification, transfer: &TransferRow) -> Hash {
+    let id = transfer.id;
+    let entries = transfer.entries.iter();
+    let sum: i128 = entries
+        .clone()
+        .map(|(_, _, amount)| i128::from(amount.get()))
+        .sum();
+    report.check(sum == 0, || {
+        format!("transfer {id}: its entries come to {sum}")
+    });
+    report.check(transfer.entries.len() >= 2, || {
+        format!("transfer {id}: it has fewer than two entries")
+    });
+    let hash = transfer_hash(
+        id,
+        &transfer.kind,
+        &transfer.idempotency_key,
+        transfer.at,
+        &transfer.cause,
+        entries.map(|(owner, account, amount)| (*owner, account.as_str(), *amount)),
+    );
+    report.check(hash == transfer.hash, || {
+        format!("transfer {id}: its hash is not that of its content")
+    });
+    if matches!(transfer.kind.as_str(), "delete" | "expire") {
+        match final_refund(&transfer.cause) {
+            Some(Ok(refund)) => {
+                let given = transfer
+                    .entries
+                    .iter()
+                    .find(|(_, account, _)| account == "available");
+                let given = given.map_or(0, |(_, _, amount)| amount.get());
+                report.check(given == refund.get(), || {
+                    format!(
+                        "transfer {id}: it returns {given} of a file's escrow instead of {refund:?}"
+                    )
+                });
+            }
+            _ => report.find(format!(
+                "transfer {id}: its cause does not say how the file was used"
+            )),
+        }
+    }
+    transfer.hash
+}
+
+/// What the end of a file has to return, from what the transfer says of the file.
+fn final_refund(cause: &str) -> Option<Result<MicroCredits, AmountTooLarge>> {
+    #[derive(Deserialize)]
+    struct Cause {
+        since: Timestamp,
+        until: Timestamp,
+        size_bytes: u64,
+        replicas: u32,
+        price_microcredits: u64,
+        paid_microcredits: MicroCredits,
+    }
+    let cause: Cause = serde_json::from_str(cause).ok()?;
+    let meter = FileMeter {
+        size_bytes: cause.size_bytes,
+        replicas: cause.replicas,
+        price: PricePerGbMonth::from_microcredits(cause.price_microcredits),
+        since: cause.since,
+        paid: cause.paid_microcredits,
+    };
+    Some(meter.end(cause.since, cause.until).map(|end| end.refund))
+}
+
+/// What a user has in escrow is what was paid in for the stored files, less what days have taken out.
+async fn escrows(connection: &mut PgConnection, report: &mut Verification) -> sqlx::Result<()> {
+    let mut rows = std::pin::pin!(ledger_history::escrows(connection));
+    let mut open: Option<(UserId, MicroCredits, i128)> = None;
+    let compare = |report: &mut Verification, open: Option<(UserId, MicroCredits, i128)>| {
+        if let Some((user, escrow, expected)) = open {
+            report.check(i128::from(escrow.get()) == expected, || {
+                format!(
+                    "user {user}: escrow is {} and stored files say {expected}",
+                    escrow.get()
+                )
+            });
+        }
+    };
+    while let Some(row) = rows.try_next().await? {
+        if open.is_none_or(|(user, ..)| user != row.user_id) {
+            compare(report, open);
+            open = Some((row.user_id, row.escrow, 0));
+        }
+        let Some(meter) = row.meter else { continue };
+        report.files += 1;
+        match (meter.charged(row.charged_until), &mut open) {
+            (Ok(charged), Some((_, _, expected))) => {
+                *expected += i128::from(meter.paid.get()) - i128::from(charged.get());
+            }
+            _ => report.find(format!(
+                "user {}: a file's use is beyond all amounts",
+                row.user_id
+            )),
+        }
+    }
+    compare(report, open);
+    Ok(())
+}
+
+/// Days follow each other, and what nodes were paid for them follows from the events.
+async fn days(
+    connection: &mut PgConnection,
+    report: &mut Verification,
+    network: Option<(NetworkId, VerifyingKey)>,
+) -> sqlx::Result<()> {
+    let mut nodes: HashMap<NodeId, (i128, Carry)> = HashMap::new();
+    let (mut from, mut end): (i64, Option<Timestamp>) = (0, None);
+    loop {
+        let page = ledger_history::days(connection, from, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        from = last.number + 1;
+        for day in page {
+            report.days += 1;
+            report.check(end.is_none_or(|end| end == day.starts_at), || {
+                format!(
+                    "day {}: it does not begin where the one before ended",
+                    day.label
+                )
+            });
+            end = Some(day.ends_at);
+            check_head(report, &day, network.as_ref());
+            if day.number > 0 && day.counted {
+                check_day(connection, report, &day, &mut nodes).await?;
+            }
+        }
+    }
+}
+
+fn check_head(
+    report: &mut Verification,
+    day: &DayRow,
+    network: Option<&(NetworkId, VerifyingKey)>,
+) {
+    let Some((head, block_hash)) = &day.head else {
+        return;
+    };
+    report.check(head.block_hash == *block_hash, || {
+        format!(
+            "day {}: its head is not the hash of block {}",
+            day.label, head.block_number
+        )
+    });
+    if let Some((network_id, key)) = network {
+        report.check(head.verify(*network_id, key).is_ok(), || {
+            format!(
+                "day {}: its head is not signed by the network's key",
+                day.label
+            )
+        });
+    }
+}
+
+async fn check_day(
+    connection: &mut PgConnection,
+    report: &mut Verification,
+    day: &DayRow,
+    nodes: &mut HashMap<NodeId, (i128, Carry)>,
+) -> sqlx::Result<()> {
+    let mut moved: HashMap<NodeId, (i128, i128)> = HashMap::new();
+    for (node, bytes, byte_ms) in
+        ledger_history::moved(connection, day.starts_at, day.ends_at).await?
+    {
+        moved.insert(node, (bytes, byte_ms));
+    }
+    let day_ms = i128::from(day.ends_at.as_millisecond() - day.starts_at.as_millisecond());
+    for row in ledger_history::node_days(connection, day.number).await? {
+        report.node_days += 1;
+        let (bytes, carry) = nodes.entry(row.node_id).or_default();
+        let (gained, gained_ms) = moved.remove(&row.node_id).unwrap_or_default();
+        let byte_ms = *bytes * day_ms + gained_ms;
+        let place = || format!("node {} on day {}", row.node_id, day.label);
+        report.check(i128::from(row.bytes_at_start) == *bytes, || {
+            format!(
+                "{}: it began with {} bytes, events say {bytes}",
+                place(),
+                row.bytes_at_start
+            )
+        });
+        report.check(u128::try_from(byte_ms) == Ok(row.byte_ms), || {
+            format!(
+                "{}: {} byte-milliseconds, events say {byte_ms}",
+                place(),
+                row.byte_ms
+            )
+        });
+        *bytes += gained;
+        check_pay(report, day, &row, carry, &place);
+    }
+    for (node, (bytes, _)) in moved {
+        report.check(bytes == 0, || {
+            format!("node {node} on day {}: it was not counted", day.label)
+        });
+    }
+    for (node, charge, amount) in ledger_history::settled_charges(connection, day.number).await? {
+        let expected = assess(&[charge], day.pay).ok();
+        let expected = expected.and_then(|list| list.penalties.first().map(|(_, cost)| *cost));
+        report.check(expected == Some(amount), || {
+            format!(
+                "node {node} on day {}: a penalty of {} is not what it costs",
+                day.label,
+                amount.get()
+            )
+        });
+    }
+    Ok(())
+}
+
+fn check_pay(
+    report: &mut Verification,
+    day: &DayRow,
+    row: &NodeDayRow,
+    carry: &mut Carry,
+    place: &impl Fn() -> String,
+) {
+    let Some(settled) = &row.settled else { return };
+    let metered = day.pay.meter(row.byte_ms, settled.carry_before);
+    report.check(settled.carry_before == *carry, || {
+        format!(
+            "{}: the fraction of the day before was not carried over",
+            place()
+        )
+    });
+    report.check(metered == Ok((settled.gross, settled.carry_after)), || {
+        format!(
+            "{}: gross {} is not byte-seconds times pay",
+            place(),
+            settled.gross.get()
+        )
+    });
+    *carry = settled.carry_after;
+    let full = earned(settled.gross, settled.uptime_ppm);
+    // A node that was disqualified forfeits what was not settled yet.
+    report.check(
+        settled.earned == full || settled.earned == MicroCredits::ZERO,
+        || {
+            format!(
+                "{}: it earned {} instead of {}",
+                place(),
+                settled.earned.get(),
+                full.get()
+            )
+        },
+    );
+    let expected = (
+        -settled.earned.get(),
+        settled.held.get(),
+        settled.available.get(),
+    );
+    report.check(settled.moved == expected, || {
+        format!(
+            "{}: its transfer moved {:?} instead of {expected:?}",
+            place(),
+            settled.moved
+        )
+    });
+    let expected = (settled.penalties.get(), settled.given_back.get());
+    report.check(settled.single == expected, || {
+        format!(
+            "{}: single penalties come to {:?}, not {expected:?}",
+            place(),
+            settled.single
+        )
+    });
+}

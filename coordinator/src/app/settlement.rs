@@ -1,0 +1,195 @@
+//! Settling days: a day is cut off, counted, then settled user by user and node by node. Each step is a
+//! transaction of its own that leaves nothing half done, finds what is left to do in the tables, and
+//! is safe to repeat and to run in several coordinators: rows are locked, transfers have keys.
+
+use proto::{LedgerDay, MicroCredits};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::App;
+use super::ledger::{self, Movement};
+use super::storage_charges::ChargeError;
+use crate::db;
+use crate::db::ledger::Posted;
+use crate::db::penalties::SettledPenalty;
+use crate::db::settlement::{SettledDay, UnsettledDay};
+use crate::domain::day::Day;
+use crate::domain::ledger::{Account, TransferKind};
+use crate::domain::money::AmountTooLarge;
+use crate::domain::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
+use crate::domain::uptime::Stretch;
+
+/// Files of one user that are read at a time.
+const METER_PAGE: i64 = 10_000;
+
+/// Cuts the next day off if it is over; `false` when there is nothing to cut off yet. From then on
+/// nothing that happens is dated before its end, and the ledger's head of the day is signed.
+pub async fn cut_day(app: &App) -> Result<bool, ChargeError> {
+    let interval = app.config.money.settlement_interval;
+    let mut transaction = app.db.begin().await?;
+    let (_, end) = db::settlement::last_day(&mut transaction).await?;
+    let now = db::settlement::database_clock(&mut transaction).await?;
+    if !Day::after(end, interval).is_over(now, interval)
+        || !db::settlement::lock_days(&mut transaction).await?
+    {
+        return Ok(false);
+    }
+    let (number, end) = db::settlement::last_day(&mut transaction).await?;
+    let day = Day::after(end, interval);
+    // A file ends when its escrow does; that has to be written before its day is closed.
+    if !day.is_over(now, interval)
+        || db::settlement::file_ends_by(&mut transaction, day.ends_at).await?
+    {
+        return Ok(false);
+    }
+    let head = match db::settlement::head(&mut transaction).await? {
+        Some((block, hash)) => Some(
+            LedgerDay::sign(
+                &app.keys.network,
+                app.keys.network_id,
+                &day.label,
+                block as u64,
+                hash,
+            )
+            .map_err(|error| sqlx::Error::Encode(error.into()))?,
+        ),
+        None => None,
+    };
+    let pay = app.config.money.pay_per_gb_month;
+    db::settlement::insert_day(&mut transaction, number + 1, &day, pay, head.as_ref()).await?;
+    transaction.commit().await?;
+    tracing::info!(day = day.label, "a day is closed and will be settled");
+    Ok(true)
+}
+
+/// Counts one day that was cut off; `false` when there is none.
+pub async fn count_day(app: &App) -> sqlx::Result<bool> {
+    let mut transaction = app.db.begin().await?;
+    let counted = db::settlement::count_day(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(counted)
+}
+
+/// Takes one user's use of one day out of escrow; `false` when nobody is left.
+pub async fn charge_one_user(app: &App) -> Result<bool, ChargeError> {
+    let mut transaction = app.db.begin().await?;
+    let Some(day) = db::settlement::lock_user_day(&mut transaction).await? else {
+        return Ok(false);
+    };
+    let (mut sum, mut files, mut after) = (MicroCredits::ZERO, 0u64, None);
+    loop {
+        let page = db::settlement::meters_of_user(&mut transaction, day.user_id, after, METER_PAGE)
+            .await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        for (_, meter) in page.iter().filter(|(_, meter)| meter.since < day.ends_at) {
+            let charge = meter.charge(day.charged_until, day.ends_at)?;
+            sum = sum.checked_add(charge).ok_or(AmountTooLarge)?;
+            files += 1;
+        }
+    }
+    let charge = Movement {
+        kind: TransferKind::Use,
+        key: format!("use:{}:{}", day.user_id, day.day_number),
+        cause: &json!({"day": day.label, "files": files}),
+        entries: &[(Account::escrow(day.user_id), -sum), (Account::INCOME, sum)],
+    };
+    ledger::post(&mut transaction, charge).await?;
+    db::settlement::mark_charged(&mut transaction, &day).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Settles one node for one day; `false` when none is left.
+pub async fn settle_one_node(app: &App) -> Result<bool, ChargeError> {
+    let mut transaction = app.db.begin().await?;
+    let Some(day) = db::settlement::lock_node_day(&mut transaction).await? else {
+        return Ok(false);
+    };
+    settle(&mut transaction, &day).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+async fn settle(connection: &mut PgConnection, day: &UnsettledDay) -> Result<(), ChargeError> {
+    let stretch = Stretch::new(day.starts_at.max(day.registered_at), day.ends_at);
+    let uptime_ppm = db::uptime::uptime_ppm(connection, day.node_id, stretch).await?;
+    let (held, available) = db::ledger::lock_node(connection, day.node_id).await?;
+    let since = day.earning_since.unwrap_or(day.starts_at);
+    let charges = db::penalties::unsettled(connection, day.node_id, day.ends_at).await?;
+    let assessment = assess(&charges, day.pay)?;
+    let amounts = |list: &[(Uuid, MicroCredits)]| -> Vec<MicroCredits> {
+        list.iter().map(|(_, amount)| *amount).collect()
+    };
+    let given_back = MicroCredits::checked_sum(amounts(&assessment.given_back));
+    let input = NodeDay {
+        byte_ms: day.byte_ms,
+        pay: day.pay,
+        carry: day.carry,
+        uptime_ppm,
+        held_share_ppm: held_share_ppm(since, day.starts_at),
+        fate: HeldFate::of(day.state, day.earning_since, day.starts_at),
+        penalties: amounts(&assessment.penalties),
+        given_back: given_back.ok_or(AmountTooLarge)?,
+        held,
+        available,
+    };
+    let settlement = input.settle()?;
+    let collected = MicroCredits::checked_sum(settlement.collected.iter().copied());
+    let mut settled = SettledDay {
+        carry_before: day.carry,
+        carry_after: settlement.carry,
+        uptime_ppm,
+        gross: settlement.gross,
+        earned: settlement.earned,
+        penalties: collected.ok_or(AmountTooLarge)?,
+        given_back: input.given_back,
+        uncollected: settlement.uncollected,
+        held: settlement.held,
+        available: settlement.available,
+        transfer: None,
+    };
+    let pay = Movement {
+        kind: TransferKind::Earn,
+        key: format!("earn:{}:{}", day.node_id, day.day_number),
+        cause: &json!({
+            "day": day.label,
+            "byte_seconds": (day.byte_ms / 1000).to_string(),
+            "pay_microcredits": day.pay.microcredits(),
+            "gross_microcredits": settled.gross,
+            "uptime_ppm": uptime_ppm,
+            "penalties_microcredits": settled.penalties,
+            "given_back_microcredits": settled.given_back,
+            "held_microcredits": settled.held,
+        }),
+        entries: &[
+            (Account::INCOME, -settlement.earned),
+            (Account::PENALTIES, settlement.to_penalties),
+            (Account::node_held(day.node_id), settlement.held),
+            (Account::node_available(day.node_id), settlement.available),
+        ],
+    };
+    settled.transfer = match ledger::post(connection, pay).await? {
+        Some(Posted::New(id) | Posted::Before(id)) => Some(id),
+        None => None,
+    };
+    db::settlement::mark_settled(connection, day, &settled).await?;
+    let collected = assessment.penalties.into_iter().zip(settlement.collected);
+    let penalties = collected.map(|((id, amount), collected)| SettledPenalty {
+        id,
+        amount,
+        collected,
+    });
+    let given_back = assessment
+        .given_back
+        .into_iter()
+        .map(|(id, amount)| SettledPenalty {
+            id,
+            amount,
+            collected: amount,
+        });
+    let all: Vec<_> = penalties.chain(given_back).collect();
+    db::penalties::mark_settled(connection, day.node_id, day.day_number, &all).await?;
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `earning_events`: when and where replicas begin and cease to earn, and the clock that all of money
+//! goes by. One row says what happens to a file at one time, with the bytes of each node: rows for
+//! single replicas would outnumber the replicas themselves, sums per node and day would be rows that
+//! all uploads fight for, and could not be recomputed.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use proto::{BlobId, FileId, NodeId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::chunking::ChunkLayout;
+
+/// The time by the ledger's clock, which never lies in a day that has been cut off. The day cannot be
+/// cut off before this transaction ends. Call it before users and accounts are locked.
+pub async fn ledger_now(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
+    let now = sqlx::query_scalar!(r#"SELECT ledger_now() AS "now!: jiff_sqlx::Timestamp""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(now.to_jiff())
+}
+
+/// Plaintext bytes on each node.
+pub type NodeBytes = Vec<(NodeId, i64)>;
+
+/// What the replicas of a file come to on each node. Of each chunk, no more than `replication` earn:
+/// any further ones are marked.
+pub async fn holdings(
+    connection: &mut PgConnection,
+    file: FileId,
+    layout: ChunkLayout,
+    replication: u32,
+) -> sqlx::Result<NodeBytes> {
+    let expected = layout.chunk_count() as i64 * i64::from(replication);
+    let (count, held) = count_holdings(connection, file, layout).await?;
+    if count <= expected {
+        return Ok(held);
+    }
+    sqlx::query!(
+        "UPDATE replicas r SET earns = false
+         FROM (SELECT node_id, blob_id,
+                      row_number() OVER (PARTITION BY chunk_index ORDER BY stored_at_ms, blob_id) AS place
+               FROM replicas WHERE file_id = $1) AS ranked
+         WHERE r.node_id = ranked.node_id AND r.blob_id = ranked.blob_id AND ranked.place > $2",
+        file.as_uuid(),
+        i64::from(replication),
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(count_holdings(connection, file, layout).await?.1)
+}
+
+async fn count_holdings(
+    connection: &mut PgConnection,
+    file: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<(i64, NodeBytes)> {
+    let chunks = layout.chunk_count();
+    let Some(last) = chunks.checked_sub(1) else {
+        return Ok((0, Vec::new()));
+    };
+    let chunk_size = i64::from(layout.chunk_size);
+    let last_size = layout.size_bytes as i64 - last as i64 * chunk_size;
+    let rows = sqlx::query!(
+        r#"SELECT node_id, count(*) AS "count!", count(*) FILTER (WHERE chunk_index = $2) AS "last!"
+           FROM replicas WHERE file_id = $1 AND earns GROUP BY node_id ORDER BY node_id"#,
+        file.as_uuid(),
+        last as i32,
+    )
+    .fetch_all(connection)
+    .await?;
+    let count = rows.iter().map(|row| row.count).sum();
+    let held = rows.into_iter().map(|row| {
+        let bytes = row.count * chunk_size - row.last * (chunk_size - last_size);
+        (NodeId::from_uuid(row.node_id), bytes)
+    });
+    Ok((count, held.collect()))
+}
+
+/// Writes down that each of these nodes gains or loses bytes that earn, at `at` by the ledger's clock.
+pub async fn record(
+    connection: &mut PgConnection,
+    file: FileId,
+    at: Timestamp,
+    cause: &str,
+    changes: &[(NodeId, i64)],
+) -> sqlx::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let nodes: Vec<Uuid> = changes.iter().map(|(node, _)| node.as_uuid()).collect();
+    let bytes: Vec<i64> = changes.iter().map(|(_, bytes)| *bytes).collect();
+    sqlx::query!(
+        "INSERT INTO earning_events (file_id, at, cause, node_ids, bytes) VALUES ($1, $2, $3, $4, $5)",
+        file.as_uuid(),
+        at.to_sqlx() as jiff_sqlx::Timestamp,
+        cause,
+        &nodes,
+        &bytes,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// All replicas of a file cease to earn, at the same cost for any size.
+pub async fn record_end(
+    connection: &mut PgConnection,
+    file: FileId,
+    at: Timestamp,
+    cause: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO earning_events (file_id, at, cause, node_ids, bytes)
+         SELECT $1, $2, $3, array_agg(node_id ORDER BY node_id), array_agg(-bytes ORDER BY node_id)
+         FROM (SELECT node_id, sum(b)::bigint AS bytes
+               FROM earning_events, unnest(node_ids, bytes) AS held (node_id, b)
+               WHERE file_id = $1 GROUP BY node_id HAVING sum(b) <> 0) AS held
+         HAVING count(*) > 0",
+        file.as_uuid(),
+        at.to_sqlx() as jiff_sqlx::Timestamp,
+        cause,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A replica that is demoted or leaves ceases to earn; `false` if it did not, or its file is no longer
+/// there. Another one of the chunk may then begin with [`start`]. The caller has locked the chunk.
+pub async fn stop(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blob: BlobId,
+    cause: &str,
+) -> sqlx::Result<bool> {
+    let stopped = sqlx::query!(
+        "UPDATE replicas r SET earns = false
+         FROM chunks c, files f
+         WHERE r.node_id = $1 AND r.blob_id = $2 AND r.earns
+           AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
+           AND f.file_id = r.file_id AND f.state = 'ready'
+         RETURNING r.file_id, c.size_bytes",
+        node.as_uuid(),
+        blob.as_bytes(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(stopped) = stopped else {
+        return Ok(false);
+    };
+    let at = ledger_now(connection).await?;
+    let change = [(node, -i64::from(stopped.size_bytes))];
+    record(
+        connection,
+        FileId::from_uuid(stopped.file_id),
+        at,
+        cause,
+        &change,
+    )
+    .await?;
+    Ok(true)
+}
+
+/// A replica begins to earn, unless its chunk has as many that do as were promised. Rows that repair
+/// adds to a stored file have `earns` unset until this is called. The caller has locked the chunk.
+pub async fn start(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blob: BlobId,
+    cause: &str,
+) -> sqlx::Result<bool> {
+    let started = sqlx::query!(
+        "UPDATE replicas r SET earns = true
+         FROM chunks c, files f
+         WHERE r.node_id = $1 AND r.blob_id = $2 AND NOT r.earns
+           AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
+           AND f.file_id = r.file_id AND f.state = 'ready'
+           AND (SELECT count(*) FROM replicas o
+                WHERE o.file_id = r.file_id AND o.chunk_index = r.chunk_index AND o.earns) < f.replication
+         RETURNING r.file_id, c.size_bytes",
+        node.as_uuid(),
+        blob.as_bytes(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(started) = started else {
+        return Ok(false);
+    };
+    let at = ledger_now(connection).await?;
+    let change = [(node, i64::from(started.size_bytes))];
+    record(
+        connection,
+        FileId::from_uuid(started.file_id),
+        at,
+        cause,
+        &change,
+    )
+    .await?;
+    Ok(true)
+}

@@ -1,0 +1,291 @@
+//! Random histories of files, nodes, clocks and crashes: whatever happens, and however often each step
+//! is cut off and done again, what was used is charged and what was held is paid, once.
+
+use std::sync::Arc;
+
+use coordinator::app::{App, files, ledger_verify, settlement, storage_charges};
+use coordinator::domain::ids::{FileId, UserId};
+use coordinator::domain::ledger::Account;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use proto::NodeId;
+use sqlx::PgPool;
+
+use crate::support::economy::{
+    begin, first_midnight, forgive, idle_node, penalise, rich_user, set_clock, settle_all, store,
+};
+use crate::support::{Coordinator, count, seal, total};
+
+const USERS: usize = 3;
+const NODES: usize = 4;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    /// Minutes; clocks go back, too.
+    Time(i64),
+    Store {
+        user: usize,
+        without: usize,
+        size: u32,
+    },
+    Abandon {
+        user: usize,
+        size: u32,
+    },
+    Delete {
+        nth: usize,
+    },
+    Penalty {
+        node: usize,
+        kind: &'static str,
+        length: i64,
+    },
+    Forgive {
+        nth: usize,
+    },
+    State {
+        node: usize,
+        state: &'static str,
+    },
+    /// One step of one worker, or of two coordinators at once.
+    Step {
+        which: usize,
+        twice: bool,
+    },
+    /// A step whose connection to the database breaks at some moment of it.
+    Crash {
+        which: usize,
+    },
+    Settle,
+    Seal {
+        limit: i64,
+    },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let size = prop_oneof![1u32..1000, 1_000u32..1_000_000, 1_000_000u32..2_000_000_000];
+    prop_oneof![
+        6 => (-60i64..60 * 30).prop_map(Happening::Time),
+        1 => (60i64 * 24..60 * 24 * 20).prop_map(Happening::Time),
+        6 => (0..USERS, 0..NODES, size.clone())
+            .prop_map(|(user, without, size)| Happening::Store { user, without, size }),
+        1 => (0..USERS, size).prop_map(|(user, size)| Happening::Abandon { user, size }),
+        3 => (0usize..100).prop_map(|nth| Happening::Delete { nth }),
+        2 => (0..NODES, prop::sample::select(vec!["failed", "missed", "self_reported"]), 1i64..1 << 32)
+            .prop_map(|(node, kind, length)| Happening::Penalty { node, kind, length }),
+        1 => (0usize..100).prop_map(|nth| Happening::Forgive { nth }),
+        1 => (0..NODES, prop::sample::select(vec!["active", "suspended", "disqualified", "drained"]))
+            .prop_map(|(node, state)| Happening::State { node, state }),
+        9 => (0usize..6, any::<bool>()).prop_map(|(which, twice)| Happening::Step { which, twice }),
+        5 => (0usize..6).prop_map(|which| Happening::Crash { which }),
+        2 => Just(Happening::Settle),
+        2 => (1i64..20).prop_map(|limit| Happening::Seal { limit }),
+    ]
+}
+
+async fn step(app: &App, which: usize) -> anyhow::Result<bool> {
+    Ok(match which {
+        0 => storage_charges::renew_one(app).await?,
+        1 => storage_charges::expire_one(app).await?,
+        2 => settlement::cut_day(app).await?,
+        3 => settlement::count_day(app).await?,
+        4 => settlement::charge_one_user(app).await?,
+        _ => settlement::settle_one_node(app).await?,
+    })
+}
+
+/// Breaks every connection to the database but the one that does it.
+async fn break_connections(pool: &PgPool) {
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let _ = sqlx::query(cut).execute(pool).await;
+}
+
+struct History {
+    app: Arc<App>,
+    users: Vec<UserId>,
+    nodes: Vec<NodeId>,
+    stored: Vec<(UserId, FileId)>,
+    misses: Vec<uuid::Uuid>,
+    now: Timestamp,
+}
+
+impl History {
+    async fn happen(&mut self, happening: &Happening) {
+        let (app, pool) = (Arc::clone(&self.app), self.app.db.clone());
+        match *happening {
+            Happening::Time(minutes) => {
+                self.now = self
+                    .now
+                    .saturating_add(SignedDuration::from_mins(minutes))
+                    .unwrap();
+                set_clock(&pool, self.now).await;
+            }
+            Happening::Store {
+                user,
+                without,
+                size,
+            } => {
+                let mut nodes = self.nodes.clone();
+                nodes.remove(without);
+                if self.can_pay(user, size).await {
+                    let user = self.users[user];
+                    self.stored
+                        .push((user, store(&app, user, &nodes, size).await));
+                }
+            }
+            Happening::Abandon { user, size } => {
+                if self.can_pay(user, size).await {
+                    let user = self.users[user];
+                    let upload = begin(&app, user, &self.nodes[..3], size).await;
+                    coordinator::app::upload::end::abort(&app, user, upload)
+                        .await
+                        .unwrap();
+                }
+            }
+            Happening::Delete { nth } => {
+                if nth < self.stored.len() {
+                    let (user, file) = self.stored.swap_remove(nth);
+                    let _ = files::delete(&app, user, file).await; // it may have expired
+                }
+            }
+            Happening::Penalty { node, kind, length } => {
+                let id = penalise(&pool, self.nodes[node], self.now, kind, length).await;
+                if kind == "missed" {
+                    self.misses.push(id);
+                }
+            }
+            Happening::Forgive { nth } => {
+                if nth < self.misses.len() {
+                    forgive(&pool, self.misses.swap_remove(nth), self.now).await;
+                }
+            }
+            Happening::State { node, state } => {
+                sqlx::query(
+                    "UPDATE nodes SET state = $2 WHERE node_id = $1 AND state <> 'disqualified'",
+                )
+                .bind(self.nodes[node].as_uuid())
+                .bind(state)
+                .execute(&pool)
+                .await
+                .unwrap();
+            }
+            Happening::Step {
+                which,
+                twice: false,
+            } => {
+                step(&app, which).await.unwrap();
+            }
+            Happening::Step { which, twice: true } => {
+                let (first, second) = tokio::join!(step(&app, which), step(&app, which));
+                first.unwrap();
+                second.unwrap();
+            }
+            Happening::Crash { which } => {
+                // Whatever it had come to: it is done, or it is as if it had never begun.
+                let _ = tokio::join!(step(&app, which), break_connections(&pool));
+                while sqlx::query("SELECT 1").execute(&pool).await.is_err() {}
+            }
+            Happening::Settle => settle_all(&app).await,
+            Happening::Seal { limit } => {
+                seal(&pool, limit).await;
+            }
+        }
+    }
+
+    async fn can_pay(&self, user: usize, size: u32) -> bool {
+        let account = Account::available(self.users[user]);
+        crate::support::balance(&self.app.db, account).await > i64::from(size) * 4 / 1000 + 1
+    }
+}
+
+/// size · 3 · price · time, in parts of a micro-credit; of each file that has ended.
+async fn exact_use(pool: &PgPool) -> i64 {
+    let charges: Vec<i64> = sqlx::query_scalar(
+        "SELECT least((cause->>'paid_microcredits')::numeric, ceil(
+                  (cause->>'size_bytes')::numeric * 3 * 1250000
+                  * extract(epoch FROM (cause->>'until')::timestamptz - (cause->>'since')::timestamptz)
+                  / (1000000000::numeric * 2592000)))::bigint
+         FROM transfers WHERE kind IN ('delete', 'expire')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    charges.iter().sum()
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let midnight = first_midnight(&pool).await;
+    let mut history = History {
+        app: Arc::clone(&coordinator.app),
+        users: Vec::new(),
+        nodes: Vec::new(),
+        stored: Vec::new(),
+        misses: Vec::new(),
+        now: midnight,
+    };
+    for _ in 0..USERS {
+        history.users.push(rich_user(&pool, 60_000_000).await);
+    }
+    for _ in 0..NODES {
+        history.nodes.push(idle_node(&pool).await);
+    }
+    let happenings = prop::collection::vec(happening(), 80);
+    let happenings = happenings.new_tree(&mut TestRunner::default()).unwrap();
+    let happenings = happenings.current();
+    for happening in &happenings {
+        history.happen(happening).await;
+    }
+    let app = Arc::clone(&history.app);
+    for (user, file) in history.stored.drain(..) {
+        let _ = files::delete(&app, user, file).await;
+    }
+    // Clocks may have gone back into days that are closed; all of them are over by then.
+    let far = history
+        .now
+        .saturating_add(SignedDuration::from_hours(24 * 3))
+        .unwrap();
+    set_clock(&pool, far).await;
+    settle_all(&app).await;
+    while seal(&pool, 100).await.is_some() {}
+
+    let report = ledger_verify::verify(&pool, None).await.unwrap();
+    assert!(
+        report.is_sound(),
+        "{:#?} in {happenings:?}",
+        report.findings
+    );
+    assert_eq!(
+        count(&pool, "SELECT count(*) FROM files WHERE state <> 'deleted'").await,
+        0
+    );
+    for user in &history.users {
+        assert_eq!(total(&pool, Account::escrow(*user)).await, 0);
+        assert_eq!(total(&pool, Account::upload_hold(*user)).await, 0);
+    }
+    // Users paid for what they used, rounded up once a file, and for nothing else.
+    let charged = "SELECT coalesce(sum(amount_microcredits), 0)::bigint
+         FROM entries JOIN transfers USING (transfer_id)
+         WHERE account IN ('income', 'rounding') AND kind IN ('use', 'delete', 'expire')";
+    let charged = count(&pool, charged).await;
+    assert_eq!(charged, exact_use(&pool).await, "{happenings:?}");
+    // Nodes were credited for every byte and second that a file was stored, and for none besides.
+    let stored = "SELECT trim_scale(coalesce(sum((cause->>'size_bytes')::numeric * 3 * 1000
+         * extract(epoch FROM (cause->>'until')::timestamptz - (cause->>'since')::timestamptz)), 0))::text
+         FROM transfers WHERE kind IN ('delete', 'expire')";
+    let held = "SELECT trim_scale(coalesce(sum(byte_ms), 0))::text FROM node_days";
+    let stored: String = sqlx::query_scalar(stored).fetch_one(&pool).await.unwrap();
+    let held: String = sqlx::query_scalar(held).fetch_one(&pool).await.unwrap();
+    assert_eq!(stored, held, "{happenings:?}");
+    let paid = "SELECT coalesce(sum(earned), 0)::bigint FROM node_days";
+    let paid = count(&pool, paid).await;
+    assert!(charged >= paid, "{charged} < {paid} in {happenings:?}");
+    // No day is missing, none is there twice.
+    let gaps = "SELECT count(*) FROM settlement_days a JOIN settlement_days b
+         ON b.day_number = a.day_number + 1 WHERE a.ends_at <> b.starts_at";
+    assert_eq!(count(&pool, gaps).await, 0);
+}

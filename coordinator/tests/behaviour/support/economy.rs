@@ -1,0 +1,197 @@
+//! Files, nodes and time as settlement meets them: through the real use-cases, with a clock that the
+//! test sets and chunks that no node ever saw.
+
+use coordinator::app::upload::end;
+use coordinator::app::{App, settlement, storage_charges};
+use coordinator::clock;
+use coordinator::db;
+use coordinator::domain::day::{DAY, Day};
+use coordinator::domain::ids::{FileId, UploadId, UserId, uuid_v7};
+use coordinator::domain::ledger::Account;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use proto::NodeId;
+use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
+
+use super::post;
+
+fn fresh() -> Uuid {
+    uuid_v7(clock::now(), &mut clock::rng())
+}
+
+/// From now on it is `at`, for all that concerns money.
+pub async fn set_clock(pool: &PgPool, at: Timestamp) {
+    let function = format!(
+        "CREATE OR REPLACE FUNCTION database_clock() RETURNS timestamptz LANGUAGE sql VOLATILE
+         AS $$SELECT '{at}'::timestamptz$$"
+    );
+    sqlx::query(AssertSqlSafe(function))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+/// The end of the day in which the database was made. The clock stands there from then on.
+pub async fn first_midnight(pool: &PgPool) -> Timestamp {
+    let mut connection = pool.acquire().await.unwrap();
+    let (_, made) = db::settlement::last_day(&mut connection).await.unwrap();
+    let midnight = Day::after(made, DAY).ends_at;
+    set_clock(pool, midnight).await;
+    midnight
+}
+
+/// A node that is registered and does nothing else.
+pub async fn idle_node(pool: &PgPool) -> NodeId {
+    let node = NodeId::from_uuid(fresh());
+    sqlx::query(
+        "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash, created_at)
+         VALUES ($1, $2, 'a node', 1000000000000, sha256($3), 'epoch')",
+    )
+    .bind(node.as_uuid())
+    .bind(coordinator::domain::ids::PeerId::random().to_string())
+    .bind(node.as_bytes().to_vec())
+    .execute(pool)
+    .await
+    .unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let opened = db::ledger::open_node_accounts(&mut connection, node).await;
+    opened.unwrap();
+    node
+}
+
+/// A user who has bought `credits` micro-credits.
+pub async fn rich_user(pool: &PgPool, credits: i64) -> UserId {
+    let user = super::user(pool).await;
+    let entries = [
+        (Account::OUTSIDE, -credits),
+        (Account::available(user), credits),
+    ];
+    post(pool, &format!("fund {user}"), &entries).await.unwrap();
+    user
+}
+
+/// An upload of one chunk with a replica on each of these nodes; its price is held. The node may be
+/// named more than once.
+pub async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> UploadId {
+    let (pool, replication) = (&app.db, app.config.placement.replicas);
+    let price = app.config.money.price_per_gb_month;
+    let hold = price.first_month(u64::from(size), replication).unwrap();
+    let (file, upload) = (FileId::from_uuid(fresh()), UploadId::from_uuid(fresh()));
+    let entries = [
+        (Account::available(user), -hold.get()),
+        (Account::upload_hold(user), hold.get()),
+    ];
+    post(pool, &format!("hold {upload}"), &entries)
+        .await
+        .unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
+                            chunk_size_bytes, replication)
+         VALUES ($1, $2, 'a', 'text/plain', $3, 1, $4, $5)",
+    )
+    .bind(file.as_uuid())
+    .bind(user.as_uuid())
+    .bind(i64::from(size))
+    .bind(size as i32)
+    .bind(replication as i32)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    let new = db::uploads::NewUpload {
+        id: upload,
+        file_id: file,
+        user_id: user,
+        hold,
+        idempotency_key: None,
+        request_digest: &[0; 32],
+        ttl: DAY,
+    };
+    db::uploads::insert(&mut transaction, &new).await.unwrap();
+    sqlx::query(
+        "INSERT INTO chunks (file_id, chunk_index, version, size_bytes) VALUES ($1, 0, 1, $2)",
+    )
+    .bind(file.as_uuid())
+    .bind(size as i32)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    for (n, node) in nodes.iter().enumerate() {
+        sqlx::query(
+            "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
+             VALUES ($1, sha256($2), $3, 0, $4, $5)",
+        )
+        .bind(node.as_uuid())
+        .bind(format!("{file} {n}").into_bytes())
+        .bind(file.as_uuid())
+        .bind(n as i64)
+        .bind(vec![0u8; 64])
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    }
+    let counted = db::users::add_file(&mut transaction, user, u64::MAX).await;
+    assert!(counted.unwrap());
+    transaction.commit().await.unwrap();
+    upload
+}
+
+/// A stored file.
+pub async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
+    let upload = begin(app, user, nodes, size).await;
+    end::complete(app, user, upload).await.unwrap().id
+}
+
+/// Everything that is due at the time that it is.
+pub async fn settle_all(app: &App) {
+    while storage_charges::renew_one(app).await.unwrap()
+        || storage_charges::expire_one(app).await.unwrap()
+        || settlement::settle_one_node(app).await.unwrap()
+        || settlement::charge_one_user(app).await.unwrap()
+        || settlement::count_day(app).await.unwrap()
+        || settlement::cut_day(app).await.unwrap()
+    {}
+}
+
+/// Sets the clock to half a minute after `at`, and does what is due.
+pub async fn settle_at(app: &App, at: Timestamp) {
+    let margin = jiff::SignedDuration::from_secs(30);
+    set_clock(&app.db, at.saturating_add(margin).unwrap()).await;
+    settle_all(app).await;
+}
+
+/// What the audit charges a node with.
+pub async fn penalise(pool: &PgPool, node: NodeId, at: Timestamp, kind: &str, length: i64) -> Uuid {
+    let id = fresh();
+    sqlx::query(
+        "INSERT INTO audit_penalties (penalty_id, node_id, at, kind, blob_id, length_bytes, interval_s,
+                                      weight_ppm, reason)
+         VALUES ($1, $2, $3, $4, sha256('blob'), $5, 14400, 1000000, 'a test')",
+    )
+    .bind(id)
+    .bind(node.as_uuid())
+    .bind(at.to_sqlx())
+    .bind(kind)
+    .bind(length)
+    .execute(pool)
+    .await
+    .unwrap();
+    id
+}
+
+/// The audit takes a miss back.
+pub async fn forgive(pool: &PgPool, miss: Uuid, at: Timestamp) {
+    sqlx::query(
+        "INSERT INTO audit_penalties (penalty_id, node_id, at, kind, blob_id, length_bytes, interval_s,
+                                      weight_ppm, gives_back)
+         SELECT $1, node_id, $2, 'given_back', blob_id, length_bytes, interval_s, weight_ppm, penalty_id
+         FROM audit_penalties WHERE penalty_id = $3",
+    )
+    .bind(fresh())
+    .bind(at.to_sqlx())
+    .bind(miss)
+    .execute(pool)
+    .await
+    .unwrap();
+}
