@@ -7,7 +7,7 @@
 //! would let the proof of a rotten blob look sound until its rotten leaf is drawn.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use proto::{
@@ -31,10 +31,10 @@ const WINDOW: usize = 512 * 1024;
 
 pub struct Prover {
     turns: Semaphore,
-    share: Mutex<DiskShare>,
+    share: Arc<Mutex<DiskShare>>,
 }
 
-/// An answer, and the blobs whose bytes were not what they should be.
+/// An answer, and the blobs that are not there or not what they should be: the store looks again.
 pub struct Answered {
     pub answer: ProofAnswer,
     pub doubted: Vec<BlobId>,
@@ -45,7 +45,7 @@ impl Prover {
     pub fn new(disk_share: f64) -> Self {
         Self {
             turns: Semaphore::new(AT_ONE_TIME),
-            share: Mutex::new(DiskShare::new(disk_share, Instant::now())),
+            share: Arc::new(Mutex::new(DiskShare::new(disk_share, Instant::now()))),
         }
     }
 
@@ -61,34 +61,26 @@ impl Prover {
         if turn.is_err() || state.is_stopping() {
             return busy(state, &challenge);
         }
-        let mut blobs = Vec::with_capacity(challenge.items().len());
+        let mut opened = Vec::with_capacity(challenge.items().len());
         for question in challenge.questions() {
-            let has_time = self.lock_share().has_time(Instant::now());
-            let opened = match has_time {
-                true => Opened::from(state.store.open_blob(question.blob_id).await),
-                false => Opened::Later,
-            };
-            let (item, spent) = spawn_blocking(move || prove(&question, opened))
-                .await
-                .map_err(|_| Malformed("the proof was lost"))?;
-            self.lock_share().spend(spent);
-            blobs.push((question.blob_id, item));
+            let blob = state.store.open_blob(question.blob_id).await;
+            opened.push((question, Opened::from(blob)));
         }
+        let share = Arc::clone(&self.share);
+        let items = spawn_blocking(move || prove_all(opened, &share)).await;
+        let items = items.map_err(|_| Malformed("the proofs were lost"))?;
         drop(turn);
-        let doubted = blobs
-            .iter()
-            .filter(|(_, item)| item.outcome == ItemOutcome::Corrupt)
-            .map(|(id, _)| *id)
+        let asked = challenge.items().iter().zip(&items);
+        let doubted = asked
+            .filter(|(_, answer)| {
+                matches!(answer.outcome, ItemOutcome::Corrupt | ItemOutcome::Missing)
+            })
+            .map(|(item, _)| item.blob_id)
             .collect();
-        let items = blobs.into_iter().map(|(_, item)| item).collect();
         Ok(Answered {
             answer: ProofAnswer::sign(&challenge, items, &state.keypair)?,
             doubted,
         })
-    }
-
-    fn lock_share(&self) -> MutexGuard<'_, DiskShare> {
-        self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,8 +122,6 @@ enum Opened {
     Blob(BlobReader),
     Missing,
     Failed(io::Error),
-    /// The disk has had its share of proofs.
-    Later,
 }
 
 impl From<io::Result<Option<BlobReader>>> for Opened {
@@ -144,40 +134,49 @@ impl From<io::Result<Option<BlobReader>>> for Opened {
     }
 }
 
-/// The item and the time that it took of the disk. Blocks.
-fn prove(question: &Question, opened: Opened) -> (ItemAnswer, Duration) {
-    let began = Instant::now();
-    let mut spent = Duration::ZERO;
-    let outcome = match opened {
-        Opened::Blob(reader) if reader.len() != question.length => ItemOutcome::Corrupt,
-        Opened::Blob(reader) => {
-            let mut blob = Windowed::new(reader);
-            let proof = proto::prove(question, &mut blob);
-            spent = blob.spent;
-            match proof {
-                Ok(proof) => ItemOutcome::Proven(proof),
-                Err(ProveError::Source(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    failed(question, &error)
-                }
-                Err(error) => {
-                    tracing::error!(id = %question.blob_id, %error, "a challenged blob is damaged");
-                    ItemOutcome::Corrupt
-                }
+/// One blob after another. Blocks.
+fn prove_all(opened: Vec<(Question, Opened)>, share: &Mutex<DiskShare>) -> Vec<ItemAnswer> {
+    let share = || share.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut window = Vec::new();
+    let mut item = |(question, opened): (Question, Opened)| {
+        let began = Instant::now();
+        let outcome = match opened {
+            Opened::Missing => {
+                tracing::error!(id = %question.blob_id, "a challenged blob is not here");
+                ItemOutcome::Missing
             }
+            Opened::Failed(error) => failed(&question, &error),
+            Opened::Blob(_) if !share().has_time(began) => ItemOutcome::Busy,
+            Opened::Blob(reader) => {
+                let mut blob = Windowed::new(reader, std::mem::take(&mut window));
+                let outcome = prove(&question, &mut blob);
+                share().spend(blob.spent);
+                window = blob.bytes;
+                outcome
+            }
+        };
+        ItemAnswer {
+            outcome,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
-        Opened::Missing => {
-            tracing::error!(id = %question.blob_id, "a challenged blob is not here");
-            ItemOutcome::Missing
+    };
+    opened.into_iter().map(&mut item).collect()
+}
+
+fn prove(question: &Question, blob: &mut Windowed) -> ItemOutcome {
+    if blob.reader.len() != question.length {
+        return ItemOutcome::Corrupt;
+    }
+    match proto::prove(question, blob) {
+        Ok(proof) => ItemOutcome::Proven(proof),
+        Err(ProveError::Source(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            failed(question, &error)
         }
-        Opened::Failed(error) => failed(question, &error),
-        Opened::Later => ItemOutcome::Busy,
-    };
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let item = ItemAnswer {
-        outcome,
-        duration_ms,
-    };
-    (item, spent)
+        Err(error) => {
+            tracing::error!(id = %question.blob_id, %error, "a challenged blob is damaged");
+            ItemOutcome::Corrupt
+        }
+    }
 }
 
 /// A disk that fails now may work later: nothing is admitted that cannot be taken back.
@@ -189,16 +188,20 @@ fn failed(question: &Question, error: &io::Error) -> ItemOutcome {
 /// A blob through a window: the whole of a usual one, and of a large one what was asked for last.
 struct Windowed {
     reader: BlobReader,
+    /// Only the first `filled` of them are the blob's.
     bytes: Vec<u8>,
+    filled: usize,
     begin: u64,
     spent: Duration,
 }
 
 impl Windowed {
-    fn new(reader: BlobReader) -> Self {
+    /// `bytes` is memory to work in: what stands there is not read.
+    fn new(reader: BlobReader, bytes: Vec<u8>) -> Self {
         Self {
             reader,
-            bytes: Vec::new(),
+            bytes,
+            filled: 0,
             begin: 0,
             spent: Duration::ZERO,
         }
@@ -210,7 +213,7 @@ impl Windowed {
         if whole <= WINDOW as u64 {
             return (0, whole as usize);
         }
-        let end = self.begin + self.bytes.len() as u64;
+        let end = self.begin + self.filled as u64;
         // From front to end, perhaps past a leaf that was visited: the rest will be asked for next.
         let goes_on = offset.checked_sub(end).is_some_and(|gap| gap <= 1024);
         match goes_on {
@@ -224,21 +227,21 @@ impl BlobSource for Windowed {
     type Error = io::Error;
 
     fn piece(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
-        let end = self.begin + self.bytes.len() as u64;
+        let end = self.begin + self.filled as u64;
         if offset < self.begin || offset + len as u64 > end {
             let (begin, fetch) = self.fetch_len(offset, len);
-            let began = Instant::now();
-            self.bytes.resize(fetch, 0);
-            let read = self.reader.read_exact_at(&mut self.bytes, begin);
-            self.spent += began.elapsed();
-            self.begin = begin;
-            if let Err(error) = read {
-                self.bytes.clear();
-                return Err(error);
+            if self.bytes.len() < fetch {
+                self.bytes.resize(fetch, 0);
             }
+            self.filled = 0;
+            let began = Instant::now();
+            let read = self.reader.read_exact_at(&mut self.bytes[..fetch], begin);
+            self.spent += began.elapsed();
+            read?;
+            (self.begin, self.filled) = (begin, fetch);
         }
         let at = (offset - self.begin) as usize;
-        let piece = self.bytes.get(at..at + len);
+        let piece = self.bytes[..self.filled].get(at..at + len);
         piece.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
