@@ -126,44 +126,65 @@ pub async fn record_end(
     Ok(())
 }
 
-/// A replica that is demoted or leaves ceases to earn; `false` if it did not, or its file is no longer
-/// there. Another one of the chunk may then begin with [`start`]. The caller has locked the chunk.
+/// One replica ceases to earn, as in [`stop_all`].
 pub async fn stop(
     connection: &mut PgConnection,
     node: NodeId,
     blob: BlobId,
     cause: &str,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<()> {
+    stop_all(connection, node, &[blob], cause).await
+}
+
+/// Replicas of a node that are demoted or leave cease to earn; those that did not, or whose file is no
+/// longer there, are passed over. Others of their chunks may then begin with [`start`]. The caller has
+/// locked the chunks, and their files against deletion.
+pub async fn stop_all(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+    cause: &str,
+) -> sqlx::Result<()> {
+    let blobs: Vec<Vec<u8>> = blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect();
     let stopped = sqlx::query!(
         "UPDATE replicas r SET earns = false
          FROM chunks c, files f
-         WHERE r.node_id = $1 AND r.blob_id = $2 AND r.earns
+         WHERE r.node_id = $1 AND r.blob_id = ANY($2) AND r.earns
            AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
            AND f.file_id = r.file_id AND f.state = 'ready'
          RETURNING r.file_id, c.size_bytes",
         node.as_uuid(),
-        blob.as_bytes(),
+        &blobs,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    let Some(stopped) = stopped else {
-        return Ok(false);
-    };
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let files: Vec<Uuid> = stopped.iter().map(|row| row.file_id).collect();
+    let bytes: Vec<i64> = stopped
+        .iter()
+        .map(|row| i64::from(row.size_bytes))
+        .collect();
     let at = ledger_now(connection).await?;
-    let change = [(node, -i64::from(stopped.size_bytes))];
-    record(
-        connection,
-        FileId::from_uuid(stopped.file_id),
-        at,
+    sqlx::query!(
+        "INSERT INTO earning_events (file_id, at, cause, node_ids, bytes)
+         SELECT file_id, $2, $3, ARRAY[$1::uuid], ARRAY[-sum(size)::bigint]
+         FROM unnest($4::uuid[], $5::bigint[]) AS s (file_id, size) GROUP BY file_id",
+        node.as_uuid(),
+        at.to_sqlx() as jiff_sqlx::Timestamp,
         cause,
-        &change,
+        &files,
+        &bytes,
     )
+    .execute(connection)
     .await?;
-    Ok(true)
+    Ok(())
 }
 
 /// A replica begins to earn, unless its chunk has as many that do as were promised. Rows that repair
-/// adds to a stored file have `earns` unset until this is called. The caller has locked the chunk.
+/// adds to a stored file have `earns` unset until this is called. The caller has locked the chunk, and its
+/// file against deletion.
 pub async fn start(
     connection: &mut PgConnection,
     node: NodeId,

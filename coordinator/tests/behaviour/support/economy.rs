@@ -2,19 +2,19 @@
 //! test sets and chunks that no node ever saw.
 
 use coordinator::app::upload::end;
-use coordinator::app::{App, settlement, storage_charges};
+use coordinator::app::{App, ledger_verify, settlement, storage_charges};
 use coordinator::clock;
 use coordinator::db;
 use coordinator::domain::day::{DAY, Day};
 use coordinator::domain::ids::{FileId, UploadId, UserId, uuid_v7};
 use coordinator::domain::ledger::Account;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
-use proto::NodeId;
+use proto::{NodeId, VerifyingKey};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use super::post;
+use super::{Coordinator, balance, post, seal};
 
 fn fresh() -> Uuid {
     uuid_v7(clock::now(), &mut clock::rng())
@@ -156,7 +156,7 @@ pub async fn settle_all(app: &App) {
 
 /// Sets the clock to half a minute after `at`, and does what is due.
 pub async fn settle_at(app: &App, at: Timestamp) {
-    let margin = jiff::SignedDuration::from_secs(30);
+    let margin = SignedDuration::from_secs(30);
     set_clock(&app.db, at.saturating_add(margin).unwrap()).await;
     settle_all(app).await;
 }
@@ -194,4 +194,49 @@ pub async fn forgive(pool: &PgPool, miss: Uuid, at: Timestamp) {
     .execute(pool)
     .await
     .unwrap();
+}
+
+/// Bytes; a node is paid a credit for it a month.
+pub const GB: u32 = 1_000_000_000;
+/// Micro-credits, enough for anything here.
+pub const RICH: i64 = 1_000_000_000;
+
+pub fn hours(at: Timestamp, hours: i64) -> Timestamp {
+    at.saturating_add(SignedDuration::from_hours(hours))
+        .unwrap()
+}
+
+pub fn days(at: Timestamp, days: i64) -> Timestamp {
+    hours(at, days * 24)
+}
+
+pub async fn three_nodes(pool: &PgPool) -> [NodeId; 3] {
+    [
+        idle_node(pool).await,
+        idle_node(pool).await,
+        idle_node(pool).await,
+    ]
+}
+
+pub async fn of_node(pool: &PgPool, node: NodeId) -> (i64, i64) {
+    (
+        balance(pool, Account::node_held(node)).await,
+        balance(pool, Account::node_available(node)).await,
+    )
+}
+
+pub async fn of_user(pool: &PgPool, user: UserId) -> (i64, i64) {
+    (
+        balance(pool, Account::available(user)).await,
+        balance(pool, Account::escrow(user)).await,
+    )
+}
+
+pub async fn verified(coordinator: &Coordinator) {
+    while seal(&coordinator.app.db, 50).await.is_some() {}
+    let keys = &coordinator.app.keys;
+    let key = VerifyingKey::of_keypair(&keys.network).unwrap();
+    let report = ledger_verify::verify(&coordinator.app.db, Some((keys.network_id, key))).await;
+    let report = report.unwrap();
+    assert!(report.is_sound(), "{:#?}", report.findings);
 }

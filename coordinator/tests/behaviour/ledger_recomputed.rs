@@ -1,0 +1,182 @@
+//! Whoever has the database, or the heads of its days, can tell whether the ledger is what it was.
+
+use coordinator::app::ledger_export::{self, Format};
+use coordinator::app::{files, ledger_verify};
+use coordinator::db;
+use proto::VerifyingKey;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::support::economy::{
+    GB, RICH, days, first_midnight, hours, penalise, rich_user, settle_at, store, three_nodes,
+    verified,
+};
+use crate::support::{Coordinator, count, seal};
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn every_tampering_with_the_ledger_or_its_sources_is_found(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    while seal(&pool, 50).await.is_some() {}
+    let file = store(app, user, &nodes, GB).await;
+    let kept = store(app, user, &nodes, 5_000).await;
+    penalise(&pool, nodes[0], hours(midnight, 2), "failed", 1_000_000).await;
+    settle_at(app, days(midnight, 2)).await;
+    files::delete(app, user, file).await.unwrap();
+    settle_at(app, days(midnight, 4)).await;
+    verified(&coordinator).await;
+    let keys = &app.keys;
+    let key = VerifyingKey::of_keypair(&keys.network).unwrap();
+    let changes = [
+        (
+            "UPDATE entries SET amount_microcredits = amount_microcredits + 1 WHERE transfer_id =
+          (SELECT transfer_id FROM transfers WHERE kind = 'earn' LIMIT 1)",
+            "hash is not that of its content",
+        ),
+        (
+            "UPDATE transfers SET cause = '{}' WHERE kind = 'delete'",
+            "hash is not that of its content",
+        ),
+        (
+            "UPDATE transfers SET block = NULL WHERE kind = 'use'",
+            "transfers and should have",
+        ),
+        (
+            "UPDATE blocks SET hash = sha256('x') WHERE block_number = 1",
+            "block 1: its hash",
+        ),
+        (
+            "UPDATE accounts SET balance_microcredits = balance_microcredits + 1 WHERE account = 'held'",
+            "/held: its balance",
+        ),
+        (
+            "UPDATE files SET paid_microcredits = paid_microcredits + 1 WHERE state = 'ready'",
+            "escrow is",
+        ),
+        (
+            "UPDATE earning_events SET bytes = ARRAY[1, 1, 1] WHERE cause = 'delete'",
+            "still earn",
+        ),
+        (
+            "UPDATE earning_events SET at = at + interval '1 ms' WHERE cause = 'complete'",
+            "byte-milliseconds, events say",
+        ),
+        (
+            "UPDATE node_days SET gross = gross + 1 WHERE gross > 0",
+            "is not byte-seconds times pay",
+        ),
+        (
+            "UPDATE node_days SET available = available + 1 WHERE transfer_id IS NOT NULL",
+            "its transfer moved",
+        ),
+        (
+            "UPDATE settled_penalties SET amount = amount + 1",
+            "is not what it costs",
+        ),
+        (
+            "UPDATE settlement_days SET signature = sha256('x') || sha256('y') WHERE signature IS NOT NULL",
+            "not signed by the network's key",
+        ),
+        (
+            "UPDATE settlement_days SET ends_at = ends_at + interval '1 hour' WHERE day_number = 3",
+            "does not begin where",
+        ),
+    ];
+    for (change, found) in changes {
+        // In a transaction that sees its own change and takes it back; triggers would refuse it.
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query("SET LOCAL session_replication_role = replica")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let changed = sqlx::query(change)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        assert!(changed.rows_affected() > 0, "{change}");
+        let network = Some((keys.network_id, key.clone()));
+        let report = ledger_verify::replay(&mut transaction, network)
+            .await
+            .unwrap();
+        let told = report
+            .findings
+            .iter()
+            .any(|finding| finding.contains(found));
+        assert!(told, "{change}: {:#?}", report.findings);
+        transaction.rollback().await.unwrap();
+    }
+    files::delete(app, user, kept).await.unwrap();
+    verified(&coordinator).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn the_head_of_each_day_is_signed_and_handed_to_nodes(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let midnight = first_midnight(&pool).await;
+    rich_user(&pool, 5).await;
+    settle_at(app, midnight).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let head = db::settlement::last_head(&mut connection).await;
+    assert_eq!(head.unwrap(), None); // nothing was sealed yet
+    seal(&pool, 10).await.unwrap();
+    settle_at(app, days(midnight, 1)).await;
+    let head = db::settlement::last_head(&mut connection).await;
+    let head = head.unwrap().unwrap();
+    let key = VerifyingKey::of_keypair(&app.keys.network).unwrap();
+    assert_eq!(head.verify(app.keys.network_id, &key), Ok(()));
+    assert_eq!(head.block_number, 1);
+    assert!(midnight.to_string().starts_with(&head.day), "{head:?}");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    store(app, user, &nodes, GB).await;
+    while seal(&pool, 2).await.is_some() {}
+    settle_at(app, days(midnight, 1)).await;
+    let (mut csv, mut lines) = (Vec::new(), Vec::new());
+    let transfers = ledger_export::export(&pool, Format::Csv, &mut csv)
+        .await
+        .unwrap();
+    let again = ledger_export::export(&pool, Format::JsonLines, &mut lines)
+        .await
+        .unwrap();
+    assert_eq!(transfers, again);
+    let entries = count(&pool, "SELECT count(*) FROM entries").await;
+    let csv = String::from_utf8(csv).unwrap();
+    assert_eq!(csv.lines().count() as i64, entries + 1);
+    let amounts = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.rsplit(',').next().unwrap());
+    assert_eq!(
+        amounts
+            .map(|amount| amount.parse::<i64>().unwrap())
+            .sum::<i64>(),
+        0
+    );
+    let lines = String::from_utf8(lines).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        lines.len() as i64,
+        count(&pool, "SELECT count(*) FROM transfers").await
+    );
+    // In the order of the chain; what is not sealed yet comes last.
+    let blocks: Vec<Option<u64>> = lines.iter().map(|line| line["block"].as_u64()).collect();
+    assert_eq!(blocks[0], Some(1));
+    assert_eq!(*blocks.last().unwrap(), None);
+    let exported: usize = lines
+        .iter()
+        .map(|line| line["entries"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(exported as i64, entries);
+}
