@@ -11,11 +11,11 @@ use futures::future::join_all;
 use local_cluster::Member;
 use local_cluster::wait::wait_for;
 use reqwest::StatusCode;
-use support::{CHUNK, LONG, all_blob_files, blob_files, cluster, random_bytes, refused};
+use support::{CHUNK, FILES, LONG, all_blob_files, blob_files, cluster, random_bytes, refused};
 
 #[tokio::test]
 async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
-    let cluster = cluster(5, "").await;
+    let cluster = cluster(5, FILES).await;
     let user = cluster.session().await.unwrap();
     let old = random_bytes(8 * CHUNK);
     let stored = user.upload_in_steps("old", &old).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_upload_goes_on_after_the_coordinator_was_killed() {
 
 #[tokio::test]
 async fn damaged_blobs_are_never_served_and_do_not_disturb() {
-    let cluster = cluster(3, "").await;
+    let cluster = cluster(3, FILES).await;
     let user = cluster.session().await.unwrap();
     let content = random_bytes(4 * CHUNK);
     let file = user.upload_in_steps("f", &content).await.unwrap();

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use futures::stream;
 use local_cluster::wait::wait_for;
 use reqwest::{Body, Method, header};
-use support::{CHUNK, LONG, all_blob_files, cluster, random_bytes, refused, shared, user};
+use support::{CHUNK, FILES, LONG, all_blob_files, cluster, random_bytes, refused, shared, user};
 
 #[tokio::test]
 async fn files_of_every_awkward_size_come_back_byte_for_byte() {
@@ -144,7 +144,7 @@ async fn parts_of_a_file_and_what_has_not_changed_can_be_asked_for() {
 
 #[tokio::test]
 async fn a_deleted_file_is_gone_here_and_on_the_disks() {
-    let cluster = cluster(3, "").await;
+    let cluster = cluster(3, FILES).await;
     let user = user(&cluster).await;
     let content = random_bytes(CHUNK + 1);
     let file = user.upload_in_steps("f", &content).await.unwrap();

@@ -10,7 +10,7 @@ use proto::{
     Delete, DeletionOutcome, DeletionOutcomes, Malformed, Protocol, Prove, Receipt, Refusal,
     RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,13 +18,17 @@ use crate::prover::{self, Prover};
 use crate::state::State;
 use crate::store::{PutError, Read};
 
-/// Requests served at one time. Each may hold a blob in memory.
+/// Requests served at one time.
 const MAX_REQUESTS: usize = 64;
+/// Bytes of their messages, in units of 4 KiB. What is read for an answer is bounded by the store.
+const MAX_REQUEST_UNITS: usize = 64 * 256;
+const REQUEST_UNIT: usize = 4096;
 
 pub struct Agent {
     state: Arc<State>,
     prover: Arc<Prover>,
     permits: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -35,6 +39,7 @@ impl Agent {
             state,
             prover: Arc::new(prover),
             permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            memory: Arc::new(Semaphore::new(MAX_REQUEST_UNITS)),
             tasks,
         }
     }
@@ -54,21 +59,31 @@ impl Agent {
                 );
                 continue;
             }
-            match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => {
+            match self.admit(&request) {
+                Some(permits) => {
                     let (state, prover) = (Arc::clone(&self.state), Arc::clone(&self.prover));
                     self.tasks.spawn(async move {
                         serve(&state, &prover, request).await;
-                        drop(permit);
+                        drop(permits);
                     });
                 }
-                Err(_) => {
+                None => {
                     let state = Arc::clone(&self.state);
                     self.tasks
                         .spawn(async move { say_busy(&state, request).await });
                 }
             }
         }
+    }
+
+    /// Room for one more request, and for its bytes. `None` when there is none.
+    fn admit(&self, request: &InboundRequest) -> Option<[OwnedSemaphorePermit; 2]> {
+        let units = request.payload_len().div_ceil(REQUEST_UNIT) as u32;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let memory = Arc::clone(&self.memory)
+            .try_acquire_many_owned(units)
+            .ok()?;
+        Some([permit, memory])
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use confique::toml::FormatOptions;
 use confique::{Config as _, Layer as _};
+use libp2p_identity::PeerId;
 use network::{Multiaddr, ReconnectPolicy};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -60,9 +61,14 @@ pub struct NodeConfig {
     #[config(env = "FSN_NODE_COORDINATOR_URL")]
     pub coordinator_url: Option<String>,
 
-    /// The most that blobs may take on disk. When it is unset, 80 % of what is free.
+    /// The most that blobs may take on disk. When it is unset, 80 % of what is free or theirs already.
     #[config(env = "FSN_NODE_CAPACITY")]
     pub capacity: Option<ByteSize>,
+
+    /// The peer id of this node, written by `init`. A data directory with another identity, such as
+    /// another node's disk that is mounted in its place, is then refused.
+    #[config(env = "FSN_NODE_PEER_ID", deserialize_with = deserialize_peer_id)]
+    pub peer_id: Option<PeerId>,
 
     /// Where the node stands, like "eu-north". Copies of one file go to different regions.
     #[config(env = "FSN_NODE_REGION")]
@@ -141,15 +147,28 @@ pub struct PingConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct StoreConfig {
-    /// "files": one file for each blob.
-    #[config(default = "files", env = "FSN_STORE_LAYOUT")]
-    pub layout: Layout,
+    /// "segments": many blobs in large files that only grow. "files": one file for each blob, slower and
+    /// plain to see. A data directory keeps the layout that it was made with; when this is unset, that
+    /// one, and "segments" for a new one. `storage-node chunks convert` changes it.
+    #[config(env = "FSN_STORE_LAYOUT")]
+    pub layout: Option<LayoutKind>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
+pub enum LayoutKind {
+    #[default]
+    Segments,
     Files,
+}
+
+impl std::fmt::Display for LayoutKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Segments => "segments",
+            Self::Files => "files",
+        })
+    }
 }
 
 /// Reading every blob now and then, to find rot.
@@ -208,7 +227,7 @@ impl Config {
     /// not there counts as empty only when it is not `required`.
     pub fn load(file: &Path, required: bool, overrides: Table) -> Result<Self> {
         let flags = ConfigLayer::deserialize(overrides).map_err(|error| {
-            let reason = error.message();
+            let reason = one_line(error.message());
             anyhow::anyhow!("a setting given on the command line cannot be used: {reason}")
         })?;
         let environment = ConfigLayer::from_env()
@@ -356,8 +375,25 @@ fn read_file(path: &Path, required: bool) -> Result<ConfigLayer> {
             .filter(|byte| **byte == b'\n')
             .count()
             + 1;
-        anyhow::anyhow!("{}, line {line}: {}", path.display(), error.message())
+        let reason = one_line(error.message());
+        anyhow::anyhow!("{}, line {line}: {reason}", path.display())
     })
+}
+
+fn deserialize_peer_id<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<PeerId, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        let expected = "a peer id, like the one that `storage-node identity show` prints";
+        serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &expected)
+    })
+}
+
+/// The parser spreads some of its messages over several lines.
+fn one_line(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    lines.join(", ")
 }
 
 /// `--set a.b=c` into a table. Values are TOML, or plain text where they do not parse as such.

@@ -24,13 +24,16 @@ use crate::membership::Membership;
 use crate::prover::Prover;
 use crate::signals::Signals;
 use crate::state::{Parts, State};
-use crate::store::{Scrubber, Store, disk_space};
+use crate::store::{Readers, Scrubber, Store, StoreOptions, catalogue_path, disk_space};
 use crate::volume::{Credentials, Running, Volume, VolumeLock};
 use crate::{admin, clock, private_file};
 
 /// What runs when the node is told to stop may go on for this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const TRASH_BATCH: u32 = 500;
+/// Compaction moves no more than this, so that it cannot be felt by those who use the disk.
+const COMPACTED_BYTES_PER_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
+const COMPACTION_PAUSE: Duration = Duration::from_secs(60);
 
 /// `--ready-file`
 #[derive(Serialize)]
@@ -90,13 +93,15 @@ impl Opened {
     fn open(config: &Config) -> Result<Self> {
         let volume = Volume::at(config.data_dir()?);
         let keypair = volume.open(config.store.layout)?;
+        volume.expect_identity(config.node.peer_id.as_ref())?;
         let lock = volume.lock()?;
         let credentials = volume.credentials()?;
         let Some(document) = volume.network_document()? else {
             bail!("the node has no network document: run `storage-node init`");
         };
         let capacity = capacity(config, &volume)?;
-        let store = Store::open(volume.root(), capacity, clock::now)?;
+        let options = StoreOptions::new(volume.layout()?, capacity);
+        let store = Store::open(volume.root(), options, clock::now)?;
         Ok(Self {
             volume,
             keypair,
@@ -108,14 +113,22 @@ impl Opened {
     }
 }
 
-/// The configured capacity, or 80 % of what the node could take now.
+/// The configured capacity, or 80 % of what blobs take or could take now.
 pub fn capacity(config: &Config, volume: &Volume) -> Result<u64> {
     if let Some(capacity) = config.node.capacity {
         return Ok(capacity.0);
     }
     let (free, _) = disk_space(volume.root())
         .with_context(|| format!("cannot measure the disk of {}", volume.root().display()))?;
-    Ok(free / 10 * 8)
+    let path = catalogue_path(volume.root());
+    let used = match path.exists() {
+        // A damaged catalogue is not this function's business: the store will say what to do.
+        true => Readers::open(&path)
+            .and_then(|readers| readers.counts())
+            .map_or(0, |counts| counts.on_disk().disk_bytes),
+        false => 0,
+    };
+    Ok((free + used) / 10 * 8)
 }
 
 struct Node {
@@ -230,6 +243,11 @@ impl Node {
         node.guard("the trash collection", async move {
             until.run_until_cancelled(emptying).await;
         });
+        let compacting = compact(state.store.clone());
+        let until = cancel.clone();
+        node.guard("the compaction", async move {
+            until.run_until_cancelled(compacting).await;
+        });
         let until = cancel.clone();
         node.guard("the admin API", async move {
             let server = axum::serve(admin_listener, router);
@@ -324,5 +342,16 @@ async fn empty_trash(store: Store, retention: Duration) {
         if removed < TRASH_BATCH as usize {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// Gives back the room of removed blobs where the file system cannot do it by itself.
+async fn compact(store: Store) {
+    loop {
+        tokio::time::sleep(match store.compact().await {
+            0 => COMPACTION_PAUSE,
+            moved => Duration::from_secs_f64(moved as f64 / COMPACTED_BYTES_PER_SECOND),
+        })
+        .await;
     }
 }

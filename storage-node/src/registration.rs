@@ -50,10 +50,11 @@ impl Candidate {
         let volume = Volume::at(config.data_dir()?);
         volume.prepare()?;
         let lock = volume.lock()?;
+        volume.expect_identity(config.node.peer_id.as_ref())?;
         let (keypair, is_new) = identity_of(&volume)?;
         volume.bind(
             keypair.public().to_peer_id(),
-            config.store.layout,
+            config.store.layout.unwrap_or_default(),
             clock::now(),
         )?;
         let applicant = Applicant {

@@ -16,7 +16,7 @@ use rand::{CryptoRng, RngExt};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Layout;
+use crate::config::LayoutKind;
 use crate::{identity, private_file};
 
 const VERSION: u32 = 1;
@@ -30,7 +30,10 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
     pub version: u32,
-    pub layout: Layout,
+    pub layout: LayoutKind,
+    /// The layout that a conversion is moving the blobs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converting_to: Option<LayoutKind>,
     pub peer_id: String,
     pub created_at: Timestamp,
 }
@@ -93,8 +96,36 @@ impl Volume {
         Ok(())
     }
 
-    /// Makes sure that this is a node's data directory, and returns its identity.
-    pub fn open(&self, layout: Layout) -> Result<Keypair> {
+    /// Makes sure that this is a node's data directory in the layout that the settings ask for, if they
+    /// do, and returns its identity.
+    pub fn open(&self, wanted: Option<LayoutKind>) -> Result<Keypair> {
+        let (keypair, marker) = self.identify()?;
+        let dir = self.root.display();
+        if let Some(to) = marker.converting_to {
+            bail!(
+                "{dir} is between two layouts, its conversion was interrupted: finish it with \
+                 `storage-node chunks convert --to {to}`"
+            );
+        }
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != marker.layout) {
+            bail!(
+                "{dir} keeps its blobs in the layout \"{}\" and store.layout asks for \"{wanted}\": \
+                 convert them with `storage-node chunks convert --to {wanted}`, or remove the setting",
+                marker.layout
+            );
+        }
+        Ok(keypair)
+    }
+
+    /// How the blobs are kept.
+    pub fn layout(&self) -> Result<LayoutKind> {
+        Ok(self
+            .marker()?
+            .map_or_else(LayoutKind::default, |marker| marker.layout))
+    }
+
+    /// Whose data directory this is, whatever its layout.
+    pub fn identify(&self) -> Result<(Keypair, Marker)> {
         let dir = self.root.display();
         match fs::read_dir(&self.root) {
             Ok(_) => {}
@@ -125,27 +156,54 @@ impl Volume {
         };
         self.check_owner(&marker, keypair.public().to_peer_id())?;
         ensure!(
-            marker.version == VERSION && marker.layout == layout,
-            "{dir} was set up with layout {:?} of version {}, which this program or its settings \
-             do not match (store.layout)",
-            marker.layout,
+            marker.version == VERSION,
+            "{dir} was set up by another version of this program: its volume.json has version {}, \
+             this program knows {VERSION}",
             marker.version
         );
-        Ok(keypair)
+        Ok((keypair, marker))
     }
 
     /// Binds the directory to the identity; it is an error when another's marker is there.
-    pub fn bind(&self, peer_id: PeerId, layout: Layout, at: Timestamp) -> Result<()> {
+    pub fn bind(&self, peer_id: PeerId, layout: LayoutKind, at: Timestamp) -> Result<()> {
         if let Some(marker) = self.marker()? {
             return self.check_owner(&marker, peer_id);
         }
         let marker = Marker {
             version: VERSION,
             layout,
+            converting_to: None,
             peer_id: peer_id.to_string(),
             created_at: at,
         };
-        private_file::write_json(&self.marker_path(), &marker)
+        self.save_marker(&marker)
+    }
+
+    pub fn save_marker(&self, marker: &Marker) -> Result<()> {
+        private_file::write_json(&self.marker_path(), marker)
+    }
+
+    /// Refuses the directory when the settings name another identity than the one in it.
+    pub fn expect_identity(&self, expected: Option<&PeerId>) -> Result<()> {
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let Some(keypair) = identity::load(&self.identity_path())? else {
+            bail!(
+                "{} holds no identity, and the settings are those of node {expected} (node.peer_id): \
+                 if its disk is not mounted, mount it; if the disk is lost, restore the identity with \
+                 `storage-node identity import`, or remove node.peer_id to begin as a new node",
+                self.root.display()
+            );
+        };
+        let found = keypair.public().to_peer_id();
+        ensure!(
+            found == *expected,
+            "{} is the data directory of node {found}, and the settings are those of node {expected} \
+             (node.peer_id): mount the right disk, or set node.data_dir to this node's directory",
+            self.root.display()
+        );
+        Ok(())
     }
 
     pub fn marker(&self) -> Result<Option<Marker>> {

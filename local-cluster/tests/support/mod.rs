@@ -77,6 +77,9 @@ pub fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
         .as_u16()
 }
 
+/// Settings with which every blob is a file, so that a test can count and damage them.
+pub const FILES: &str = "[node.store]\nlayout = \"files\"";
+
 /// Every blob file on a node's disk.
 pub fn blob_files(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! `storage-node chunks list | verify`
+//! `storage-node chunks list | verify | convert`
 
 use std::process::ExitCode;
 
@@ -11,10 +11,14 @@ use proto::BlobId;
 use super::{Output, SettingsArgs, print_json};
 use crate::admin::{ChunkPage, ChunkView};
 use crate::clock;
+use crate::config::LayoutKind;
 use crate::store::{
-    Catalogue, FilesLayout, Finding, Prefix, Readers, catalogue_path, reconcile, verify,
+    Catalogue, Finding, Readers, Recovery, SegmentOptions, attach_layout, catalogue_path,
+    open_layout, verify,
 };
 use crate::volume::Volume;
+
+mod convert;
 
 /// Problems that are shown one by one; the rest is counted.
 const SHOWN: usize = 1000;
@@ -38,13 +42,22 @@ pub enum Command {
         #[arg(long)]
         rebuild: bool,
     },
+    /// Move all blobs to another layout; the node must be stopped. May be interrupted and run again
+    Convert {
+        #[arg(long, value_enum, value_name = "LAYOUT")]
+        to: LayoutKind,
+    },
 }
 
 pub(super) fn run(settings: &SettingsArgs, command: Command) -> Result<ExitCode> {
     let config = settings.load()?;
     let volume = Volume::at(config.data_dir()?);
-    volume.open(config.store.layout)?;
     match command {
+        Command::Convert { .. } | Command::Verify { rebuild: true } => drop(volume.identify()?),
+        _ => drop(volume.open(config.store.layout)?),
+    }
+    match command {
+        Command::Convert { to } => convert::run(&volume, to),
         Command::List {
             output,
             limit,
@@ -52,6 +65,7 @@ pub(super) fn run(settings: &SettingsArgs, command: Command) -> Result<ExitCode>
         } => list(&volume, output, limit, cursor),
         Command::Verify { rebuild: true } => {
             self::rebuild(&volume)?;
+            volume.open(None)?;
             check(&volume)
         }
         Command::Verify { rebuild: false } => check(&volume),
@@ -100,26 +114,34 @@ fn list(volume: &Volume, output: Output, limit: u32, cursor: Option<BlobId>) -> 
 fn rebuild(volume: &Volume) -> Result<()> {
     let _lock = volume.lock()?;
     let root = volume.root();
-    let layout = FilesLayout::open(root)
-        .with_context(|| format!("the blobs in {} cannot be opened", root.display()))?;
     let path = catalogue_path(root);
     let fresh = root.join("catalogue.rebuilt");
     for leftover in with_companions(&fresh) {
         crate::private_file::remove(&leftover)?;
     }
-    let bar = progress(u64::from(Prefix::COUNT), "{bar:40} {pos}/{len} directories");
+    let (_, marker) = volume.identify()?;
     let mut catalogue = Catalogue::open(&fresh)?;
-    let done = reconcile(&layout, &mut catalogue, clock::now(), || bar.inc(1))?;
+    // Of a blob that an interrupted conversion has left in both layouts, the new place counts.
+    for kind in [Some(marker.layout), marker.converting_to] {
+        let Some(kind) = kind else { continue };
+        let layout = open_layout(kind, root, SegmentOptions::default())
+            .with_context(|| format!("the blobs in {} cannot be opened", root.display()))?;
+        let parts = layout.parts()?.len() as u64;
+        let bar = progress(parts, "{bar:40} {pos}/{len}");
+        let how = Recovery::Rebuild;
+        layout.recover(&mut catalogue, how, clock::now(), &mut || bar.inc(1))?;
+        bar.finish_and_clear();
+    }
+    let blobs = catalogue.counts()?.on_disk().blobs;
     catalogue.close()?;
     drop(catalogue);
-    bar.finish_and_clear();
     // A log that is left of the old catalogue would be read into the new one.
     for old in with_companions(&path) {
         crate::private_file::remove(&old)?;
     }
     std::fs::rename(&fresh, &path).with_context(|| format!("cannot replace {}", path.display()))?;
     std::fs::File::open(root)?.sync_all()?;
-    println!("The catalogue was made anew: {} blobs.", done.adopted);
+    println!("The catalogue was made anew: {blobs} blobs.");
     Ok(())
 }
 
@@ -136,7 +158,7 @@ fn check(volume: &Volume) -> Result<ExitCode> {
     let readers = Readers::open(&path).context(
         "the catalogue cannot be opened (`storage-node chunks verify --rebuild` makes it anew)",
     )?;
-    let layout = FilesLayout::attach(volume.root());
+    let layout = attach_layout(volume.layout()?, volume.root());
     let expected = readers.counts()?.on_disk().bytes;
     let bar = progress(expected, "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
     let mut problems = Vec::new();
@@ -152,7 +174,7 @@ fn check(volume: &Volume) -> Result<ExitCode> {
         blobs += 1;
         bar.inc(bytes);
     };
-    verify(&layout, &readers, found, read)?;
+    verify(&*layout, &readers, found, read)?;
     bar.finish_and_clear();
     if count == 0 {
         println!("{blobs} blobs read, all are whole.");

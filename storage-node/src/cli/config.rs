@@ -56,7 +56,6 @@ fn effective(config: &Config) -> Result<Vec<(&'static str, Value)>> {
         ("ping.interval", time(config.ping.interval)),
         ("ping.timeout", time(config.ping.timeout)),
         ("ping.failures", i64::from(config.ping.failures).into()),
-        ("store.layout", Value::try_from(config.store.layout)?),
         ("scrub.period", time(config.scrub.period)),
         ("trash.retention", time(config.trash.retention)),
         ("log.filter", text(&config.log.filter)),
@@ -70,6 +69,11 @@ fn effective(config: &Config) -> Result<Vec<(&'static str, Value)>> {
             node.coordinator_url.as_ref().map(|url| text(url)),
         ),
         ("node.capacity", node.capacity.map(size)),
+        ("node.peer_id", node.peer_id.as_ref().map(|id| text(id))),
+        (
+            "store.layout",
+            config.store.layout.as_ref().map(|layout| text(layout)),
+        ),
         (
             "node.region",
             node.region.as_ref().map(|region| text(region)),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
+use libp2p_identity::PeerId;
 use toml::Value;
 
 use super::join::JoinArgs;
@@ -53,8 +54,7 @@ pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
     let (volume, applicant) = (&candidate.volume, &candidate.applicant);
     let capacity = ByteSize(applicant.capacity_bytes);
     println!("Data      {} (up to {capacity})", volume.root().display());
-    let url = &candidate.coordinator_url;
-    write_config(&file, &config, volume, applicant, url)?;
+    write_config(&file, &config, volume, applicant, &peer_id)?;
     match settings.config {
         Some(_) => println!("\nNext: storage-node start --config {}", file.display()),
         None => println!("\nNext: storage-node start"),
@@ -91,7 +91,7 @@ fn write_config(
     config: &Config,
     volume: &Volume,
     applicant: &Applicant,
-    url: &str,
+    peer_id: &PeerId,
 ) -> Result<()> {
     if file.exists() {
         println!("Settings  {} (kept)", file.display());
@@ -112,11 +112,13 @@ fn write_config(
     let root = volume.root().to_str();
     let root = root.context("the path of the data directory must be valid UTF-8")?;
     let capacity = format!("{} B", applicant.capacity_bytes);
+    let url = config.node.coordinator_url.as_deref().unwrap_or_default();
     let mut settings: Vec<(&str, Value)> = vec![
         ("node.name", applicant.name.as_str().into()),
         ("node.data_dir", root.into()),
         ("node.coordinator_url", url.into()),
         ("node.capacity", capacity.into()),
+        ("node.peer_id", peer_id.to_string().into()),
     ];
     let region = applicant.region.as_deref();
     settings.extend(region.map(|region| ("node.region", region.into())));

@@ -10,9 +10,7 @@ use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, print_json};
 use crate::state::NodeStatus;
-use crate::store::{
-    Counts, FilesLayout, Readers, Tally, catalogue_path, disk_space, measure, used_bytes,
-};
+use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
 use crate::volume::Volume;
 
 const ASK_WITHIN: Duration = Duration::from_secs(5);
@@ -41,7 +39,7 @@ struct Report {
     used_bytes: u64,
     disk_free_bytes: u64,
     catalogue: Counts,
-    /// Files on disk, and the bytes of the blobs in them; `None` when they were not counted.
+    /// What files and records on disk say; `None` when they were not counted.
     on_disk: Option<Tally>,
     /// Whether catalogue and disk agree.
     agree: Option<bool>,
@@ -66,7 +64,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
             Some(node) => Some(node.quota.capacity_bytes),
             None => config.node.capacity.map(|capacity| capacity.0),
         },
-        used_bytes: used_bytes(&catalogue),
+        used_bytes: catalogue.on_disk().disk_bytes,
         disk_free_bytes: disk_space(volume.root())?.0,
         catalogue,
         on_disk,
@@ -109,20 +107,20 @@ fn catalogue_counts(volume: &Volume) -> Result<Counts> {
 
 fn count(volume: &Volume) -> Result<(Counts, Tally)> {
     let path = catalogue_path(volume.root());
-    let layout = FilesLayout::attach(volume.root());
+    let layout = attach_layout(volume.layout()?, volume.root());
     if !path.exists() {
-        return Ok((Counts::default(), measure(&layout)?));
+        return Ok((Counts::default(), measure(&*layout)?));
     }
     let readers = Readers::open(&path)?;
     let mut counts = readers.counts()?;
-    let mut on_disk = measure(&layout).context("the blobs cannot be counted")?;
+    let mut on_disk = measure(&*layout).context("the blobs cannot be counted")?;
     for _ in 1..MEASUREMENTS {
         let now = readers.counts()?;
         if counts.on_disk() == on_disk && counts == now {
             break;
         }
         counts = now;
-        on_disk = measure(&layout)?;
+        on_disk = measure(&*layout)?;
     }
     Ok((counts, on_disk))
 }

@@ -8,11 +8,9 @@ use proto::BlobId;
 use tokio::sync::oneshot;
 
 use super::PutError;
-use super::area::Area;
 use super::catalogue::{BlobState, CatalogueError, Readers, Row};
-use super::files::{FilesLayout, NewBlob, Staged};
+use super::layout::{Layout, NewBlob, Place};
 use super::quota::Quota;
-use super::trailer::TRAILER_LEN;
 use super::writer::Put;
 use crate::clock::Clock;
 
@@ -27,7 +25,7 @@ pub(super) struct Stats {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub layout: FilesLayout,
+    pub layout: Box<dyn Layout>,
     pub readers: Readers,
     pub quota: Arc<Quota>,
     pub stats: Stats,
@@ -38,64 +36,49 @@ pub(super) struct Core {
 
 pub(super) enum Prepared {
     Held { stored_at_ms: u64 },
-    Flushed(Box<Put>),
+    New(Box<Put>),
 }
 
 impl Core {
-    /// Everything about a store that can be done beside others: hash, quota, bytes on the disk.
+    /// Everything about a store that can be done beside others: hash and quota.
     pub(super) fn prepare(
         &self,
-        blob: &NewBlob,
+        blob: NewBlob,
         reply: oneshot::Sender<Result<u64, PutError>>,
     ) -> Result<Prepared, PutError> {
         if BlobId::of(&blob.data) != blob.id {
             return Err(PutError::HashMismatch);
         }
-        if let Some(row) = self.held(self.readers.row(&blob.id))?
-            && row.state == BlobState::Live
-        {
+        if let Some(row) = self.held(self.readers.row(&blob.id))? {
             let stored_at_ms = row.stored_at_ms;
             return Ok(Prepared::Held { stored_at_ms });
         }
-        let length = blob.data.len() as u64;
+        let needed = self.layout.disk_bytes(blob.data.len() as u64);
         let reservation = self
             .quota
-            .reserve(length)
+            .reserve(needed)
             .map_err(|error| self.disk_failed(&error))?
             .map_err(|full| PutError::Full(full.to_string()))?;
-        let flushed = self.layout.stage(blob).and_then(Staged::flush);
-        Ok(Prepared::Flushed(Box::new(Put {
-            file: flushed.map_err(|error| self.disk_failed(&error))?,
-            row: Row {
-                id: blob.id,
-                length,
-                stored_at_ms: blob.stored_at_ms,
-                locator: blob.locator,
-                state: BlobState::Live,
-                state_at_ms: blob.stored_at_ms,
-            },
+        Ok(Prepared::New(Box::new(Put {
+            blob,
             reservation,
             reply,
         })))
     }
 
-    /// The row of a blob whose file is really there, live or in the trash. A receipt is a promise:
-    /// a row alone is not enough to give one.
+    /// The row of a live blob that is really there. A receipt is a promise: a row alone is not enough
+    /// to give one.
     pub(super) fn held(
         &self,
         row: Result<Option<Row>, CatalogueError>,
     ) -> Result<Option<Row>, PutError> {
-        let Some(row) = row.map_err(|error| self.catalogue_failed(&error))? else {
+        let row = row.map_err(|error| self.catalogue_failed(&error))?;
+        let Some(row) = row.filter(|row| row.state == BlobState::Live) else {
             return Ok(None);
         };
-        let area = match row.state {
-            BlobState::Live => Area::Blobs,
-            BlobState::Trashed => Area::Trash,
-            BlobState::Corrupt | BlobState::Lost => return Ok(None),
-        };
-        let size = self.layout.size(area, &row.id);
-        let size = size.map_err(|error| self.disk_failed(&error))?;
-        Ok((size == Some(row.length + TRAILER_LEN as u64)).then_some(row))
+        let is_there = self.layout.is_there(&Place::of(&row));
+        let is_there = is_there.map_err(|error| self.disk_failed(&error))?;
+        Ok(is_there.then_some(row))
     }
 
     /// A full disk is no fault: free space tells it, and trash that is emptied mends it.

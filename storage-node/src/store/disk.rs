@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+/// What one call takes.
+const MOST_SLICES: usize = 1024;
 
 /// Renames, and enters which directories have to be flushed before the new name is durable. The
 /// first blob of a directory creates it; that is not worth a flush of its own, since nobody has been
@@ -27,10 +30,10 @@ pub(super) fn rename(from: &Path, to: &Path, dirs: &mut BTreeSet<PathBuf>) -> io
 }
 
 /// Into memory that is not zeroed first. `None` when the file ends early.
-pub(super) fn read_exactly(file: &File, len: usize) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_exactly_at(file: &File, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
-        let at = bytes.len() as u64;
+        let at = at + bytes.len() as u64;
         match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
             Ok(0) => return Ok(None),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -41,15 +44,19 @@ pub(super) fn read_exactly(file: &File, len: usize) -> io::Result<Option<Vec<u8>
     Ok(Some(bytes))
 }
 
-/// Blob and trailer in one system call, as a rule, and without joining them in memory.
-pub(super) fn write_all(file: &mut File, data: &[u8], trailer: &[u8]) -> io::Result<()> {
-    let mut slices = &mut [IoSlice::new(data), IoSlice::new(trailer)][..];
+/// In one system call, as a rule, and without joining the slices in memory.
+pub(super) fn write_all_at(file: &File, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+    let mut slices = slices;
+    let mut at = at;
     while !slices.is_empty() {
-        match file.write_vectored(slices) {
+        match rustix::io::pwritev(file, &slices[..slices.len().min(MOST_SLICES)], at) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut slices, written);
+                at += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -69,4 +76,16 @@ pub(super) fn same_error(error: &io::Error) -> io::Error {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
     }
+}
+
+/// What a flush says holds for everything that it was to make durable.
+pub(super) fn with_outcome_of<T>(
+    results: Vec<io::Result<T>>,
+    synced: &io::Result<()>,
+) -> Vec<io::Result<T>> {
+    let both = |result: io::Result<T>| match synced {
+        Ok(()) => result,
+        Err(error) => result.and(Err(same_error(error))),
+    };
+    results.into_iter().map(both).collect()
 }

@@ -1,20 +1,24 @@
-//! The blob store: durable files, an index over them, a quota before them.
+//! The blob store: bytes on disk in one of two layouts, an index over them, a quota before them.
 //!
-//! [`Store`] is the face. Work that touches the disk runs on blocking threads (reads, hashing,
-//! staging) or on the one writer thread (everything that changes what is held); the async threads
-//! only wait. Every queue on the way is bounded, in items and in bytes.
+//! [`Store`] is the face. Work that touches the disk runs on blocking threads (reads, hashing) or on the
+//! one writer thread (everything that changes what is held); the async threads only wait. Every queue on
+//! the way is bounded, in items and in bytes.
 
 mod area;
 mod catalogue;
+mod convert;
 mod core;
 mod disk;
 mod files;
+mod label;
+mod layout;
 mod pool;
 mod quota;
 mod reader;
+mod reading;
 mod reconcile;
 mod scrub;
-mod trailer;
+mod segments;
 mod verify;
 mod writer;
 
@@ -25,20 +29,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use proto::{BlobId, Deletion, DeletionMode, DeletionOutcome, Locator};
+use proto::{BlobId, Deletion, DeletionOutcome, Locator};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::clock::{Clock, unix_ms};
+use crate::config::LayoutKind;
 
 pub use area::{Area, Prefix};
-pub use catalogue::{BlobState, Catalogue, CatalogueError, Counts, Readers, Row, Tally};
-pub use files::{Content, FilesLayout, Flushed, MAX_BLOB_LEN, NewBlob, Staged};
-pub use quota::{DISK_RESERVE, Full, Space, disk_space, used_bytes};
+pub use catalogue::{
+    BlobState, Catalogue, CatalogueError, Counts, Readers, Row, SegmentRow, Tally,
+};
+pub use convert::{ConvertError, Converted, convert};
+pub use files::{FilesLayout, TRAILER_LEN};
+pub use label::{BadLabel, Label};
+pub use layout::{
+    Content, Entry, Layout, MAX_BLOB_LEN, NewBlob, Part, Place, Recovery, attach_layout,
+    open_layout,
+};
+pub use quota::{DISK_RESERVE, Full, Space, disk_space};
 pub use reader::BlobReader;
-pub use reconcile::{ReconcileError, Reconciled, reconcile};
+pub use reading::Read;
+pub use reconcile::{ReconcileError, Reconciled};
 pub use scrub::{ScrubStatus, Scrubber};
-pub use trailer::{BadTrailer, TRAILER_LEN, Trailer};
+pub use segments::{Location, SegmentOptions, Segments};
 pub use verify::{Finding, Problem, measure, verify};
 
 use core::{Core, Prepared, Stats};
@@ -51,6 +65,8 @@ const WRITE_UNITS: u32 = 64 * 256;
 const WRITE_UNIT: usize = 4096;
 /// Reads under way at one time.
 const READS: usize = 16;
+/// Blobs that were read and are not sent yet, in units of 4 KiB.
+const READ_UNITS: u32 = 64 * 256;
 
 /// Where the catalogue of a data directory is.
 pub fn catalogue_path(dir: &Path) -> PathBuf {
@@ -93,13 +109,26 @@ pub enum PutError {
     Closed,
 }
 
-/// What a read brought. Only `Found` carries bytes, and they hash to the blob's id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
-    Found(Bytes),
-    Missing,
-    Corrupt,
-    IoError(String),
+/// How a store is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    pub layout: LayoutKind,
+    /// The most that blobs may take on disk.
+    pub capacity_bytes: u64,
+    /// Disk space that blobs never take.
+    pub disk_reserve_bytes: u64,
+    pub segments: SegmentOptions,
+}
+
+impl StoreOptions {
+    pub fn new(layout: LayoutKind, capacity_bytes: u64) -> Self {
+        Self {
+            layout,
+            capacity_bytes,
+            disk_reserve_bytes: DISK_RESERVE,
+            segments: SegmentOptions::default(),
+        }
+    }
 }
 
 /// Cheap to clone.
@@ -109,14 +138,16 @@ pub struct Store {
     commands: mpsc::Sender<Command>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    read_memory: Arc<Semaphore>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`, which must exist. After a crash it first compares names
-    /// on disk with the catalogue. Blocks.
-    pub fn open(dir: &Path, capacity_bytes: u64, clock: Clock) -> Result<Self, OpenError> {
-        let layout = FilesLayout::open(dir).map_err(|source| OpenError::Layout {
+    /// Opens or creates the store in `dir`, which must exist. What a crash may have left is put right
+    /// first. Blocks.
+    pub fn open(dir: &Path, options: StoreOptions, clock: Clock) -> Result<Self, OpenError> {
+        let layout = open_layout(options.layout, dir, options.segments);
+        let layout = layout.map_err(|source| OpenError::Layout {
             dir: dir.to_owned(),
             source,
         })?;
@@ -129,12 +160,20 @@ impl Store {
             false => error.into(),
         };
         let mut catalogue = Catalogue::open(&path).map_err(damaged)?;
-        if !catalogue.was_closed()? {
-            let done = reconcile(&layout, &mut catalogue, clock(), || {})?;
+        let how = match catalogue.was_closed()? {
+            true => Recovery::Closed,
+            false => Recovery::Crashed,
+        };
+        let done = layout.recover(&mut catalogue, how, clock(), &mut || {})?;
+        if done != Reconciled::default() {
             tracing::info!(?done, "compared the catalogue with the disk");
         }
         catalogue.mark_open()?;
-        let quota = Arc::new(quota::Quota::new(dir, capacity_bytes));
+        let quota = Arc::new(quota::Quota::new(
+            dir,
+            options.capacity_bytes,
+            options.disk_reserve_bytes,
+        ));
         quota.set_counts(catalogue.counts()?);
         let core = Arc::new(Core {
             layout,
@@ -145,10 +184,7 @@ impl Store {
             fault: Mutex::default(),
         });
         let (commands, queue) = mpsc::channel(WRITE_QUEUE);
-        let writer = Writer {
-            core: Arc::clone(&core),
-            catalogue,
-        };
+        let writer = Writer::new(Arc::clone(&core), catalogue);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(queue))
@@ -158,6 +194,7 @@ impl Store {
             commands,
             reads: Arc::new(Semaphore::new(READS)),
             writes: Arc::new(Semaphore::new(WRITE_UNITS as usize)),
+            read_memory: Arc::new(Semaphore::new(READ_UNITS as usize)),
             writer: Arc::new(Mutex::new(Some(thread))),
         })
     }
@@ -178,91 +215,18 @@ impl Store {
             locator,
             stored_at_ms: unix_ms((self.core.clock)()),
             data,
+            trashed_at_ms: None,
         };
-        let prepared = spawn_blocking(move || core.prepare(&blob, reply)).await;
+        let prepared = spawn_blocking(move || core.prepare(blob, reply)).await;
         match prepared.map_err(|_| PutError::Closed)?? {
             Prepared::Held { stored_at_ms } => Ok(stored_at_ms),
-            Prepared::Flushed(put) => {
+            Prepared::New(put) => {
                 let sent = self.commands.send(Command::Put(put)).await;
                 sent.map_err(|_| PutError::Closed)?;
                 let outcome = answer.await.map_err(|_| PutError::Closed)?;
                 drop(permit);
                 outcome
             }
-        }
-    }
-
-    /// Reads a blob and checks it. A blob in the trash is brought back first.
-    pub async fn get(&self, id: BlobId) -> Read {
-        let read = self.read(id).await;
-        match read {
-            Ok(Content::Whole { data, .. }) => Read::Found(data),
-            Ok(Content::Corrupt) => {
-                tracing::error!(%id, "a blob no longer hashes to its id");
-                self.inspect(id).await;
-                Read::Corrupt
-            }
-            Ok(Content::Missing) => self.get_from_trash(id).await,
-            Err(error) => Read::IoError(error.to_string()),
-        }
-    }
-
-    /// Opens a blob to read parts of it, such as the leaves that a proof visits. `None`: it is not held.
-    /// A blob in the trash is brought back first, as [`Self::get`] does.
-    ///
-    /// Nothing is read yet and nothing is checked: whoever finds that the bytes are not the blob's
-    /// calls [`Self::recheck`].
-    pub async fn open_blob(&self, id: BlobId) -> io::Result<Option<BlobReader>> {
-        let open = || async {
-            let core = Arc::clone(&self.core);
-            let opened = spawn_blocking(move || core.layout.open_blob(Area::Blobs, &id));
-            opened.await.map_err(io::Error::other)?
-        };
-        if let Some(reader) = open().await? {
-            return Ok(Some(reader));
-        }
-        let restore = Deletion {
-            blob_id: id,
-            mode: DeletionMode::Restore,
-        };
-        match self.delete(vec![restore]).await[..] {
-            [DeletionOutcome::Failed] => Err(io::Error::other("the blob cannot be restored")),
-            _ => open().await,
-        }
-    }
-
-    /// Reads a blob about which there is doubt and notes what is found. `None`: it is not held, or the
-    /// store is closed.
-    pub async fn recheck(&self, id: BlobId) -> Option<BlobState> {
-        self.inspect(id).await
-    }
-
-    async fn get_from_trash(&self, id: BlobId) -> Read {
-        let core = Arc::clone(&self.core);
-        let known = spawn_blocking(move || core.readers.row(&id)).await;
-        match known {
-            Ok(Ok(None)) => return Read::Missing,
-            Ok(Ok(Some(_))) => {}
-            Ok(Err(error)) => return Read::IoError(error.to_string()),
-            Err(error) => return Read::IoError(error.to_string()),
-        }
-        let restore = Deletion {
-            blob_id: id,
-            mode: DeletionMode::Restore,
-        };
-        self.delete(vec![restore]).await;
-        match self.read(id).await {
-            Ok(Content::Whole { data, .. }) => Read::Found(data),
-            Ok(Content::Corrupt) => {
-                self.inspect(id).await;
-                Read::Corrupt
-            }
-            Ok(Content::Missing) => {
-                tracing::error!(%id, "the file of a blob is gone");
-                self.inspect(id).await;
-                Read::Missing
-            }
-            Err(error) => Read::IoError(error.to_string()),
         }
     }
 
@@ -290,6 +254,14 @@ impl Store {
             limit,
             reply,
         };
+        self.ask(command).await.unwrap_or(0)
+    }
+
+    /// Moves a little of what is left in segments that are not worth their space, where that is the only
+    /// way to have the space back. Bytes that were moved; 0: there is nothing to be done.
+    pub async fn compact(&self) -> u64 {
+        let at = (self.core.clock)();
+        let command = |reply| Command::Compact { at, reply };
         self.ask(command).await.unwrap_or(0)
     }
 
@@ -341,13 +313,6 @@ impl Store {
         if let Some(thread) = thread {
             let _ = spawn_blocking(move || thread.join()).await;
         }
-    }
-
-    async fn read(&self, id: BlobId) -> io::Result<Content> {
-        let _permit = self.reads.acquire().await.map_err(io::Error::other)?;
-        let core = Arc::clone(&self.core);
-        let read = spawn_blocking(move || core.layout.read(Area::Blobs, &id));
-        read.await.map_err(io::Error::other)?
     }
 
     async fn inspect(&self, id: BlobId) -> Option<BlobState> {

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytesize::ByteSize;
 
 use super::catalogue::Counts;
-use super::trailer::TRAILER_LEN;
 
 /// Disk space that blobs never take: the catalogue needs some to go on working.
 pub const DISK_RESERVE: u64 = 64 * 1024 * 1024;
@@ -28,7 +27,7 @@ pub enum Full {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Space {
     pub capacity_bytes: u64,
-    /// Blobs with their trailers, the trash included.
+    /// Blobs with what stands beside them and padding, the trash included.
     pub used_bytes: u64,
     /// On its way.
     pub reserved_bytes: u64,
@@ -42,6 +41,7 @@ pub struct Space {
 pub struct Quota {
     dir: PathBuf,
     capacity: u64,
+    disk_reserve: u64,
     bytes: Mutex<Bytes>,
 }
 
@@ -66,17 +66,18 @@ impl Drop for Reservation {
 
 impl Quota {
     /// `dir` is on the disk whose free space counts.
-    pub fn new(dir: &Path, capacity: u64) -> Self {
+    pub fn new(dir: &Path, capacity: u64, disk_reserve: u64) -> Self {
         Self {
             dir: dir.to_owned(),
             capacity,
+            disk_reserve,
             bytes: Mutex::default(),
         }
     }
 
-    /// Sets aside room for a blob of `length` bytes. The outer error: the disk cannot be asked.
-    pub fn reserve(self: &Arc<Self>, length: u64) -> io::Result<Result<Reservation, Full>> {
-        let needed = length + TRAILER_LEN as u64;
+    /// Sets aside room for a blob that takes so many bytes on disk. The outer error: the disk cannot be
+    /// asked.
+    pub fn reserve(self: &Arc<Self>, needed: u64) -> io::Result<Result<Reservation, Full>> {
         let (disk_free, _) = disk_space(&self.dir)?;
         let mut bytes = self.lock();
         let free = self.capacity.saturating_sub(bytes.used + bytes.reserved);
@@ -86,10 +87,10 @@ impl Quota {
                 capacity: ByteSize(self.capacity),
             }));
         }
-        if needed + bytes.reserved + DISK_RESERVE > disk_free {
+        if needed + bytes.reserved + self.disk_reserve > disk_free {
             return Ok(Err(Full::Disk {
                 free: ByteSize(disk_free),
-                reserve: ByteSize(DISK_RESERVE),
+                reserve: ByteSize(self.disk_reserve),
             }));
         }
         bytes.reserved += needed;
@@ -102,7 +103,7 @@ impl Quota {
     /// What the catalogue holds after its last change.
     pub fn set_counts(&self, counts: Counts) {
         let mut bytes = self.lock();
-        bytes.used = used_bytes(&counts);
+        bytes.used = counts.on_disk().disk_bytes;
         bytes.counts = counts;
     }
 
@@ -114,7 +115,7 @@ impl Quota {
         let (disk_free, disk_total) = disk_space(&self.dir)?;
         let bytes = self.lock();
         let by_quota = self.capacity.saturating_sub(bytes.used + bytes.reserved);
-        let by_disk = disk_free.saturating_sub(bytes.reserved + DISK_RESERVE);
+        let by_disk = disk_free.saturating_sub(bytes.reserved + self.disk_reserve);
         Ok(Space {
             capacity_bytes: self.capacity,
             used_bytes: bytes.used,
@@ -128,12 +129,6 @@ impl Quota {
     fn lock(&self) -> MutexGuard<'_, Bytes> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the blobs of these counts take on disk.
-pub fn used_bytes(counts: &Counts) -> u64 {
-    let on_disk = counts.on_disk();
-    on_disk.bytes + on_disk.blobs * TRAILER_LEN as u64
 }
 
 /// Free and total bytes of the disk under `dir`.
@@ -153,30 +148,36 @@ mod tests {
     #[test]
     fn what_is_on_its_way_counts_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let quota = Arc::new(Quota::new(dir.path(), 1000));
+        let quota = Arc::new(Quota::new(dir.path(), 1000, 0));
         let first = quota.reserve(600).unwrap().unwrap();
         let full = quota.reserve(600).unwrap().unwrap_err();
-        assert!(matches!(full, Full::Quota { free, .. } if free.0 == 1000 - 600 - 124));
+        assert!(matches!(full, Full::Quota { free, .. } if free.0 == 400));
         drop(first);
         assert!(quota.reserve(600).unwrap().is_ok());
     }
 
     #[test]
     fn trash_and_corrupt_blobs_take_room_and_lost_ones_do_not() {
-        let one = |bytes| Tally { blobs: 1, bytes };
-        let counts = Counts {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = Arc::new(Quota::new(dir.path(), 10_000, 0));
+        let one = |disk_bytes| Tally {
+            blobs: 1,
+            bytes: disk_bytes - 124,
+            disk_bytes,
+        };
+        quota.set_counts(Counts {
             live: one(1000),
             trashed: one(200),
-            corrupt: one(30),
-            lost: one(4),
-        };
-        assert_eq!(used_bytes(&counts), 1230 + 3 * 124);
+            corrupt: one(130),
+            lost: one(124),
+        });
+        assert_eq!(quota.space().unwrap().used_bytes, 1330);
     }
 
     #[test]
     fn nothing_is_accepted_that_the_disk_has_no_room_for() {
         let dir = tempfile::tempdir().unwrap();
-        let quota = Arc::new(Quota::new(dir.path(), u64::MAX / 4));
+        let quota = Arc::new(Quota::new(dir.path(), u64::MAX / 4, DISK_RESERVE));
         let free = disk_space(dir.path()).unwrap().0;
         let full = quota.reserve(free - DISK_RESERVE + 1).unwrap().unwrap_err();
         assert!(matches!(full, Full::Disk { .. }));

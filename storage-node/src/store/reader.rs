@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::segments::Pin;
+
 /// Reads anywhere in a blob. Cheap to keep; what it reads is not checked against the blob's id.
 ///
 /// The bytes stay readable for as long as the reader lives, whatever happens to the blob meanwhile.
@@ -14,11 +16,25 @@ pub struct BlobReader {
     /// Where in the file the blob begins.
     start: u64,
     len: u64,
+    /// Keeps the bytes from being wiped, where that is needed.
+    _pin: Option<Pin>,
 }
 
 impl BlobReader {
     pub(super) fn new(file: Arc<File>, start: u64, len: u64) -> Self {
-        Self { file, start, len }
+        Self {
+            file,
+            start,
+            len,
+            _pin: None,
+        }
+    }
+
+    pub(super) fn pinned(file: Arc<File>, start: u64, len: u64, pin: Pin) -> Self {
+        Self {
+            _pin: Some(pin),
+            ..Self::new(file, start, len)
+        }
     }
 
     /// Bytes of the blob.

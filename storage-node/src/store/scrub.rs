@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::catalogue::{BlobState, Row};
-use super::files::Content;
+use super::layout::Content;
 use super::writer::Command;
 
 const PAGE: u32 = 64;
@@ -121,13 +121,13 @@ impl Scrubber {
     }
 
     async fn check(&self, row: &Row) {
-        let read = self.store.read(row.id).await;
+        let read = self.store.read(row).await;
         self.tallies.blobs_read.fetch_add(1, Ordering::Relaxed);
         match read {
-            Ok(Content::Whole { data, trailer }) => {
+            Ok(Content::Whole { data, label }) => {
                 let bytes = data.len() as u64;
                 self.tallies.bytes_read.fetch_add(bytes, Ordering::Relaxed);
-                if let Err(error) = trailer {
+                if let Err(error) = label {
                     tracing::warn!(id = %row.id, %error, "the bytes of a blob are whole, but");
                 }
             }
@@ -137,7 +137,7 @@ impl Scrubber {
                     self.tallies.corrupt.fetch_add(1, Ordering::Relaxed);
                 }
                 Some(BlobState::Lost) => {
-                    tracing::error!(id = %row.id, "the scrub found that a blob's file is gone");
+                    tracing::error!(id = %row.id, "the scrub found that the bytes of a blob are gone");
                     self.tallies.lost.fetch_add(1, Ordering::Relaxed);
                 }
                 // Deleted, thrown away or stored again meanwhile.

@@ -1,17 +1,20 @@
 //! Reads everything and compares it with the catalogue, changing nothing. For `chunks verify` and
 //! `status`; may run beside a node that writes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use proto::BlobId;
 
 use super::area::{Area, Prefix};
 use super::catalogue::{BlobState, CatalogueError, Readers, Row, Tally};
-use super::files::{Content, FilesLayout};
+use super::label::BadLabel;
+use super::layout::{Content, Entry, Layout, Part, Place};
 use super::reconcile::ReconcileError;
-use super::trailer::{BadTrailer, TRAILER_LEN};
+
+/// Longer than the writer takes for a batch.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -23,13 +26,13 @@ pub struct Finding {
 pub enum Problem {
     /// The bytes do not hash to the id.
     Corrupt,
-    /// The bytes are whole, what stands behind them is not.
-    Trailer(BadTrailer),
-    /// A row without a file.
+    /// The bytes are whole, what stands beside them is not.
+    Label(BadLabel),
+    /// A row without bytes.
     Missing,
-    /// A file without a row.
+    /// Bytes without a row.
     Unlisted,
-    /// The row says something else than where the file is.
+    /// The row says something else than the disk.
     WrongState(BlobState),
     Unreadable(String),
 }
@@ -38,7 +41,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corrupt => f.write_str("corrupt: its bytes do not hash to its id"),
-            Self::Trailer(error) => write!(f, "readable, but {error}"),
+            Self::Label(error) => write!(f, "readable, but {error}"),
             Self::Missing => f.write_str("missing: the catalogue lists it, the disk lacks it"),
             Self::Unlisted => f.write_str("on disk, but not in the catalogue"),
             Self::WrongState(state) => write!(f, "the catalogue wrongly has it as {state:?}"),
@@ -49,92 +52,115 @@ impl fmt::Display for Problem {
 
 /// Hands every problem to `found` and calls `read` for every blob that was read.
 pub fn verify(
-    layout: &FilesLayout,
+    layout: &dyn Layout,
     readers: &Readers,
     mut found: impl FnMut(Finding),
     mut read: impl FnMut(u64),
 ) -> Result<(), ReconcileError> {
     for prefix in Prefix::all() {
-        let mut blobs: BTreeMap<BlobId, Option<Area>> = BTreeMap::new();
         for row in readers.prefix_rows(prefix)? {
-            blobs.insert(row.id, None);
-        }
-        for area in [Area::Trash, Area::Blobs] {
-            for id in layout.list(area, prefix)? {
-                blobs.insert(id, Some(area));
-            }
-        }
-        for (id, area) in blobs {
-            let mut problem = check(layout, readers, &id, area, &mut read)?;
+            let mut problem = check(layout, &row, &mut read)?;
             // A node may have changed the blob in between: only what is still wrong is wrong.
             if problem.is_some() {
-                let area = locate(layout, &id)?;
-                problem = check(layout, readers, &id, area, &mut |_| {})?;
+                problem = match readers.row(&row.id)? {
+                    Some(row) => check(layout, &row, &mut |_| {})?,
+                    None => None,
+                };
             }
             if let Some(problem) = problem {
-                found(Finding { id, problem });
+                found(Finding {
+                    id: row.id,
+                    problem,
+                });
             }
+        }
+    }
+    for part in layout.parts()? {
+        for id in unlisted(layout, readers, part)? {
+            found(Finding {
+                id,
+                problem: Problem::Unlisted,
+            });
         }
     }
     Ok(())
 }
 
-fn locate(layout: &FilesLayout, id: &BlobId) -> io::Result<Option<Area>> {
-    for area in Area::BOTH {
-        if layout.size(area, id)?.is_some() {
-            return Ok(Some(area));
-        }
-    }
-    Ok(None)
-}
-
 fn check(
-    layout: &FilesLayout,
-    readers: &Readers,
-    id: &BlobId,
-    area: Option<Area>,
+    layout: &dyn Layout,
+    row: &Row,
     read: &mut impl FnMut(u64),
-) -> Result<Option<Problem>, CatalogueError> {
-    let row = readers.row(id)?;
-    let Some(area) = area else {
-        return Ok(row.map(|_| Problem::Missing));
+) -> io::Result<Option<Problem>> {
+    let found = match layout.find(&row.id, Some(row)) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Some(Problem::Missing)),
+        Err(error) => return Ok(Some(Problem::Unreadable(error.to_string()))),
     };
-    Ok(match layout.read(area, id) {
-        Err(error) => Some(Problem::Unreadable(error.to_string())),
-        Ok(Content::Missing) => row.map(|_| Problem::Missing),
-        Ok(Content::Corrupt) => {
+    Ok(match found.content {
+        Content::Missing => Some(Problem::Missing),
+        Content::Corrupt => {
             read(0);
             Some(Problem::Corrupt)
         }
-        Ok(Content::Whole { data, trailer }) => {
+        Content::Whole { data, label } => {
             read(data.len() as u64);
-            match trailer {
-                Err(error) => Some(Problem::Trailer(error)),
-                Ok(_) => misplaced(row.as_ref(), area),
+            match label {
+                Err(error) => Some(Problem::Label(error)),
+                Ok(_) => misplaced(row.state, found.area),
             }
         }
     })
 }
 
-fn misplaced(row: Option<&Row>, area: Area) -> Option<Problem> {
-    match (row.map(|row| row.state), area) {
-        (None, _) => Some(Problem::Unlisted),
-        (Some(BlobState::Live), Area::Blobs) | (Some(BlobState::Trashed), Area::Trash) => None,
-        (Some(state), _) => Some(Problem::WrongState(state)),
+fn misplaced(state: BlobState, area: Area) -> Option<Problem> {
+    match (state, area) {
+        (BlobState::Live, Area::Blobs) | (BlobState::Trashed, Area::Trash) => None,
+        (state, _) => Some(Problem::WrongState(state)),
     }
 }
 
-/// Blobs that have a file, and their bytes without trailers, by what the disk says.
-pub fn measure(layout: &FilesLayout) -> io::Result<Tally> {
+/// On disk, while no row says that it is there. What is just being stored or removed is given a moment.
+fn unlisted(
+    layout: &dyn Layout,
+    readers: &Readers,
+    part: Part,
+) -> Result<Vec<BlobId>, ReconcileError> {
+    let is_listed = |entry: &Entry| {
+        let row = readers.row(&entry.id)?;
+        Ok::<_, CatalogueError>(row.is_some_and(|row| row.location == entry.location))
+    };
+    let mut suspects = Vec::new();
+    for entry in layout.list(part)? {
+        if !is_listed(&entry)? {
+            suspects.push(entry);
+        }
+    }
+    if !suspects.is_empty() {
+        std::thread::sleep(A_MOMENT);
+    }
+    let mut unlisted = Vec::new();
+    for entry in suspects {
+        let place = Place {
+            id: entry.id,
+            area: entry.area,
+            length: entry.length,
+            location: entry.location,
+        };
+        if layout.is_there(&place)? && !is_listed(&entry)? {
+            unlisted.push(entry.id);
+        }
+    }
+    Ok(unlisted)
+}
+
+/// All that has bytes on disk, by what the disk says.
+pub fn measure(layout: &dyn Layout) -> io::Result<Tally> {
     let mut tally = Tally::default();
-    for prefix in Prefix::all() {
-        for area in Area::BOTH {
-            for id in layout.list(area, prefix)? {
-                if let Some(size) = layout.size(area, &id)? {
-                    tally.blobs += 1;
-                    tally.bytes += size.saturating_sub(TRAILER_LEN as u64);
-                }
-            }
+    for part in layout.parts()? {
+        for entry in layout.list(part)? {
+            tally.blobs += 1;
+            tally.bytes += entry.length;
+            tally.disk_bytes += entry.disk_bytes;
         }
     }
     Ok(tally)

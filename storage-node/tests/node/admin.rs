@@ -33,7 +33,7 @@ async fn the_operators_api_tells_how_the_node_is_and_what_it_holds() {
     let (_, status) = get(&node, "/status").await;
     assert_eq!(status["name"], "Test Node");
     assert_eq!(status["catalogue"]["live"]["blobs"], 3);
-    assert_eq!(status["quota"]["used_bytes"], 3 * 1124);
+    assert_eq!(status["quota"]["used_bytes"], 3 * 4096);
     let standing = status["coordinators"].as_object().unwrap();
     assert!(
         standing

@@ -1,10 +1,11 @@
 use std::fs;
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use proto::BlobId;
 
 use crate::coordinator::Coordinator;
-use crate::program::{Operator, blob_file, errors, json, printed};
+use crate::program::{Operator, errors, flip_a_bit, json, place_of, printed};
 
 /// A node that held three blobs and was stopped.
 async fn stopped_node() -> (Operator, Vec<BlobId>) {
@@ -38,7 +39,7 @@ async fn status_of_a_running_node_agrees_with_itself() {
     let status = json(&output);
     assert_eq!(status["running"], true);
     assert_eq!(status["agree"], true);
-    assert_eq!(status["used_bytes"], 5124);
+    assert_eq!(status["used_bytes"], 8192);
     assert_eq!(status["capacity_bytes"], 100_000_000);
     assert_eq!(status["on_disk"]["bytes"], 5000);
     let quick = ["status", "--output", "json", "--check", "--no-count"];
@@ -90,20 +91,79 @@ async fn blobs_are_listed_page_by_page() {
 #[tokio::test]
 async fn verify_finds_damage_and_a_rebuild_enters_it() {
     let (operator, ids) = stopped_node().await;
+    find_damage_and_rebuild(&operator, &ids).await;
+}
+
+#[tokio::test]
+async fn the_same_holds_after_a_conversion_to_files() {
+    let (operator, ids) = stopped_node().await;
+    let asked = ["start", "--set", "store.layout=files"];
+    let refused = errors(&operator.run(&asked).await);
+    assert!(refused.contains("chunks convert --to files"), "{refused}");
+    let convert = ["chunks", "convert", "--to", "files"];
+    let converted = operator.run(&convert).await;
+    assert!(converted.status.success(), "{}", errors(&converted));
+    assert!(printed(&converted).contains("3 blobs are in the layout \"files\" now"));
+    assert!(!operator.data_dir().join("segments").exists());
+    let again = printed(&operator.run(&convert).await);
+    assert!(again.contains("already"), "{again}");
+    find_damage_and_rebuild(&operator, &ids).await;
+}
+
+#[tokio::test]
+async fn a_node_does_not_start_in_the_middle_of_a_conversion() {
+    let (operator, _) = stopped_node().await;
+    let marker = operator.data_dir().join("volume.json");
+    let mut volume: serde_json::Value =
+        serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+    volume["converting_to"] = "files".into();
+    fs::write(&marker, volume.to_string()).unwrap();
+    let refused = errors(&operator.run(&["start"]).await);
+    assert!(
+        refused.contains("finish it with `storage-node chunks convert --to files`"),
+        "{refused}"
+    );
+    // Not even without its catalogue is it lost.
+    fs::write(operator.data_dir().join("catalogue.db"), "rubbish").unwrap();
+    let rebuilt = operator.run(&["chunks", "verify", "--rebuild"]).await;
+    assert!(
+        printed(&rebuilt).contains("made anew: 3 blobs"),
+        "{}",
+        errors(&rebuilt)
+    );
+    let back = operator
+        .run(&["chunks", "convert", "--to", "segments"])
+        .await;
+    assert!(
+        errors(&back).contains("was interrupted"),
+        "{}",
+        errors(&back)
+    );
+    let converted = operator.run(&["chunks", "convert", "--to", "files"]).await;
+    assert!(converted.status.success(), "{}", errors(&converted));
+    let whole = operator.run(&["chunks", "verify"]).await;
+    assert!(printed(&whole).contains("3 blobs read, all are whole"));
+}
+
+async fn find_damage_and_rebuild(operator: &Operator, ids: &[BlobId]) {
     let whole = operator.run(&["chunks", "verify"]).await;
     assert!(whole.status.success(), "{}", errors(&whole));
     assert!(printed(&whole).contains("3 blobs read, all are whole"));
 
-    let path = blob_file(&operator.data_dir(), &ids[1]);
-    let mut file = fs::read(&path).unwrap();
-    file[17] ^= 1;
-    fs::write(&path, file).unwrap();
-    fs::remove_file(blob_file(&operator.data_dir(), &ids[2])).unwrap();
+    flip_a_bit(&operator.data_dir(), &ids[1], 17);
+    let (path, begin) = place_of(&operator.data_dir(), &ids[2]);
+    match begin.checked_sub(1024) {
+        None => fs::remove_file(path).unwrap(),
+        Some(record) => {
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(&[0; 8192], record).unwrap();
+        }
+    }
     let damaged = operator.run(&["chunks", "verify"]).await;
     assert_eq!(damaged.status.code(), Some(1));
     let shown = printed(&damaged);
     assert!(shown.contains(&format!("{} ", ids[1])), "{shown}");
-    assert!(shown.contains("missing"), "{shown}");
+    assert!(shown.contains(&format!("{} ", ids[2])), "{shown}");
     assert!(shown.contains("2 problems"), "{shown}");
 
     fs::write(operator.data_dir().join("catalogue.db"), "rubbish").unwrap();

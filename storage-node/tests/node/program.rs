@@ -1,6 +1,7 @@
 //! Running `storage-node` as a child process.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use proto::PeerId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use storage_node::store::{Readers, catalogue_path};
 use tempfile::TempDir;
 
 use crate::coordinator::{Coordinator, in_time};
@@ -180,11 +182,27 @@ pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-pub fn blob_file(data_dir: &Path, id: &proto::BlobId) -> PathBuf {
-    let name = id.to_string();
-    data_dir
-        .join("blobs")
-        .join(&name[..1])
-        .join(&name[1..3])
-        .join(name)
+/// The file in which a blob is, and where it begins there.
+pub fn place_of(data_dir: &Path, id: &proto::BlobId) -> (PathBuf, u64) {
+    let readers = Readers::open(&catalogue_path(data_dir)).unwrap();
+    let row = readers.row(id).unwrap().unwrap();
+    match row.location {
+        Some(at) => {
+            let segment = format!("{:010}", at.segment);
+            (data_dir.join("segments").join(segment), at.position + 1024)
+        }
+        None => {
+            let name = id.to_string();
+            let dir = data_dir.join("blobs").join(&name[..1]).join(&name[1..3]);
+            (dir.join(name), 0)
+        }
+    }
+}
+
+pub fn flip_a_bit(data_dir: &Path, id: &proto::BlobId, at: u64) {
+    let (path, begin) = place_of(data_dir, id);
+    let file = fs::OpenOptions::new().read(true).write(true).open(path);
+    let (file, mut byte) = (file.unwrap(), [0]);
+    file.read_exact_at(&mut byte, begin + at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], begin + at).unwrap();
 }

@@ -1,10 +1,8 @@
-use std::fs;
-
 use bytes::Bytes;
 use proto::{BlobId, Challenge, ItemOutcome, ProofAnswer, RetrieveAnswer, StoreAnswer};
 
 use crate::coordinator::Coordinator;
-use crate::program::{Operator, blob_file};
+use crate::program::{Operator, flip_a_bit};
 
 fn blob(seed: u8, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
@@ -44,10 +42,7 @@ async fn a_node_proves_what_it_holds_and_says_what_it_lacks_and_what_has_rotted(
         let stored = coordinator.store(peer, data).await;
         assert!(matches!(stored, StoreAnswer::Stored(_)));
     }
-    let path = blob_file(&operator.data_dir(), &BlobId::of(&rotten));
-    let mut file = fs::read(&path).unwrap();
-    file[100_000] ^= 0x40;
-    fs::write(&path, file).unwrap();
+    flip_a_bit(&operator.data_dir(), &BlobId::of(&rotten), 100_000);
 
     let blobs = [&small, &foreign, &usual, &rotten, &large];
     let challenge = coordinator.challenge(peer, &blobs);

@@ -65,6 +65,28 @@ async fn a_directory_of_another_node_and_one_with_other_things() {
 }
 
 #[tokio::test]
+async fn another_nodes_complete_disk_is_noticed_by_start_and_by_init() {
+    let coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let other = Operator::registered(&coordinator).await;
+    let dirs = [operator.data_dir(), other.data_dir()];
+    let away = operator.home.path().join("away");
+    fs::rename(&dirs[0], &away).unwrap();
+    fs::rename(&dirs[1], &dirs[0]).unwrap();
+    let expected = "is the data directory of node";
+    assert_one_line(&start(&operator, &[]).await, expected);
+    assert_one_line(&operator.init(&coordinator, &[]).await, expected);
+    // And a disk that is empty is no new node while the settings name an old one.
+    fs::rename(&dirs[0], &dirs[1]).unwrap();
+    let init = operator.init(&coordinator, &[]).await;
+    assert_one_line(&init, "holds no identity");
+    fs::remove_dir_all(&dirs[0]).unwrap();
+    fs::rename(&away, &dirs[0]).unwrap();
+    let init = operator.init(&coordinator, &[]).await;
+    assert!(init.status.success(), "{}", errors(&init));
+}
+
+#[tokio::test]
 async fn a_directory_without_the_right_to_open_it() {
     let coordinator = Coordinator::start().await;
     let operator = Operator::registered(&coordinator).await;

@@ -1,37 +1,26 @@
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
-
-use storage_node::store::{
-    BlobState, Catalogue, FilesLayout, OpenError, Problem, Read, Readers, Scrubber, Store, verify,
-};
+use storage_node::store::{Area, OpenError, Place, Problem, Read, Scrubber, verify};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 
 const LENGTH: usize = 20_000;
 
-fn flip_bit(path: &Path, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
+in_both_layouts!(
+    a_flipped_bit_is_never_served,
+    a_blob_that_was_cut_is_never_served,
+    a_blob_of_which_nothing_is_left_is_missing,
+    damage_beside_a_blob_does_not_keep_it_from_being_served,
+    counts_follow_what_is_found_out,
+    the_scrub_finds_rot_before_anybody_asks,
+    a_check_of_everything_names_each_problem,
+);
 
-fn cut(path: &Path, length: u64) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(length).unwrap();
-}
-
-/// Damages the file of a stored blob and says what reading it brings then.
-async fn read_after(damage: impl FnOnce(&Path)) -> (Read, BlobState) {
+/// Damages a stored blob and says what reading it brings then.
+async fn read_after(layout: LayoutKind, damage: impl FnOnce(&OnDisk)) -> (Read, BlobState) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let id = put(&store, 1, LENGTH).await;
-    damage(&path_in(dir.path(), "blobs", &id));
+    damage(&OnDisk::of(dir.path(), &id));
     let read = store.get(id).await;
     let state = rows(dir.path())[0].state;
     // Whatever happened, storing the blob again mends it.
@@ -43,54 +32,61 @@ async fn read_after(damage: impl FnOnce(&Path)) -> (Read, BlobState) {
     (read, state)
 }
 
-#[tokio::test]
-async fn a_flipped_bit_is_never_served() {
-    let read = read_after(|path| flip_bit(path, 777)).await;
+async fn a_flipped_bit_is_never_served(layout: LayoutKind) {
+    let read = read_after(layout, |blob| blob.flip_bit(blob.start + 777)).await;
     assert_eq!(read, (Read::Corrupt, BlobState::Corrupt));
 }
 
-#[tokio::test]
-async fn a_truncated_file_is_never_served() {
-    let read = read_after(|path| cut(path, 10_000)).await;
+async fn a_blob_that_was_cut_is_never_served(layout: LayoutKind) {
+    let read = read_after(layout, |blob| blob.cut(10_000)).await;
     assert_eq!(read, (Read::Corrupt, BlobState::Corrupt));
 }
 
-#[tokio::test]
-async fn an_emptied_file_is_never_served() {
-    let read = read_after(|path| cut(path, 0)).await;
-    assert_eq!(read, (Read::Corrupt, BlobState::Corrupt));
-}
-
-#[tokio::test]
-async fn a_file_that_grew_is_never_served() {
-    let read = read_after(|path| cut(path, 30_000)).await;
-    assert_eq!(read, (Read::Corrupt, BlobState::Corrupt));
-}
-
-#[tokio::test]
-async fn a_removed_file_is_missing() {
-    let read = read_after(|path| fs::remove_file(path).unwrap()).await;
+async fn a_blob_of_which_nothing_is_left_is_missing(layout: LayoutKind) {
+    let read = read_after(layout, |blob| match layout {
+        LayoutKind::Segments => blob.file().set_len(0).unwrap(),
+        LayoutKind::Files => blob.remove(),
+    })
+    .await;
     assert_eq!(read, (Read::Missing, BlobState::Lost));
 }
 
 #[tokio::test]
-async fn damage_behind_a_blob_does_not_keep_it_from_being_served() {
-    let (read, state) = read_after(|path| flip_bit(path, LENGTH as u64 + 30)).await;
+async fn a_file_that_grew_is_never_served() {
+    let read = read_after(LayoutKind::Files, |blob| blob.cut(30_000)).await;
+    assert_eq!(read, (Read::Corrupt, BlobState::Corrupt));
+}
+
+async fn damage_beside_a_blob_does_not_keep_it_from_being_served(layout: LayoutKind) {
+    let (read, state) = read_after(layout, |blob| blob.flip_bit(blob.label + 30)).await;
     assert_eq!(read, Read::Found(blob(1, LENGTH).1));
     assert_eq!(state, BlobState::Live);
 }
 
-#[tokio::test]
-async fn counts_follow_what_is_found_out() {
+/// Wipes the bytes of a blob as if nothing had ever been there.
+fn lose(dir: &Path, id: &BlobId) {
+    let blob = OnDisk::of(dir, id);
+    match row(dir, id).unwrap().location {
+        Some(_) => {
+            let header = BlobId::of(b"what overwrote it");
+            blob.file()
+                .write_all_at(header.as_bytes(), blob.label)
+                .unwrap();
+            blob.file().set_len(blob.label).unwrap();
+        }
+        None => blob.remove(),
+    }
+}
+
+async fn counts_follow_what_is_found_out(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let [rotten, gone, _] = [
-        put(&store, 1, LENGTH).await,
-        put(&store, 2, LENGTH).await,
-        put(&store, 3, LENGTH).await,
-    ];
-    flip_bit(&path_in(dir.path(), "blobs", &rotten), 0);
-    fs::remove_file(path_in(dir.path(), "blobs", &gone)).unwrap();
+    let store = open(layout, dir.path());
+    put(&store, 3, LENGTH).await;
+    let rotten = put(&store, 1, LENGTH).await;
+    let gone = put(&store, 2, LENGTH).await;
+    let blob = OnDisk::of(dir.path(), &rotten);
+    blob.flip_bit(blob.start);
+    lose(dir.path(), &gone);
     store.get(rotten).await;
     store.get(gone).await;
     let counts = store.counts();
@@ -98,18 +94,19 @@ async fn counts_follow_what_is_found_out() {
     assert_eq!(counts.corrupt.blobs, 1);
     assert_eq!(counts.lost.blobs, 1);
     assert_eq!(counts.on_disk().bytes, 2 * LENGTH as u64);
+    assert_eq!(counts.on_disk(), on_disk(layout, dir.path()));
     store.close().await;
 }
 
-#[tokio::test]
-async fn the_scrub_finds_rot_before_anybody_asks() {
+async fn the_scrub_finds_rot_before_anybody_asks(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
+    put(&store, 3, LENGTH).await;
     let rotten = put(&store, 1, LENGTH).await;
     let gone = put(&store, 2, LENGTH).await;
-    put(&store, 3, LENGTH).await;
-    flip_bit(&path_in(dir.path(), "blobs", &rotten), 5);
-    fs::remove_file(path_in(dir.path(), "blobs", &gone)).unwrap();
+    let blob = OnDisk::of(dir.path(), &rotten);
+    blob.flip_bit(blob.start + 5);
+    lose(dir.path(), &gone);
     let scrubber = Scrubber::new(store.clone(), Duration::from_millis(50));
     let cancel = CancellationToken::new();
     let running = tokio::spawn(scrubber.clone().run(cancel.clone()));
@@ -126,50 +123,62 @@ async fn the_scrub_finds_rot_before_anybody_asks() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn a_check_of_everything_names_each_problem() {
+async fn a_check_of_everything_names_each_problem(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let mut ids = Vec::new();
-    for seed in 0..5 {
+    for seed in 0..6 {
         ids.push(put(&store, seed, LENGTH).await);
     }
-    let path = |n: usize| path_in(dir.path(), "blobs", &ids[n]);
-    flip_bit(&path(0), 9);
-    flip_bit(&path(1), LENGTH as u64 + 40);
-    fs::remove_file(path(2)).unwrap();
-    let (stray, _) = blob(3, LENGTH);
-    let elsewhere = path_in(dir.path(), "trash", &stray);
-    fs::create_dir_all(elsewhere.parent().unwrap()).unwrap();
-    fs::rename(path(3), elsewhere).unwrap();
+    let on_disk = |n: usize| OnDisk::of(dir.path(), &ids[n]);
+    on_disk(0).flip_bit(on_disk(0).start + 9);
+    on_disk(1).flip_bit(on_disk(1).label + 40);
+    // One that is in the trash says the disk, and live, says the catalogue; one that no row knows.
+    let place = |n: usize| Place::of(&row(dir.path(), &ids[n]).unwrap());
+    let writable = open_layout(layout, dir.path(), Default::default()).unwrap();
+    writable
+        .move_to(Area::Trash, 1, &[place(3)])
+        .remove(0)
+        .unwrap();
+    let connection = rusqlite::Connection::open(catalogue_path(dir.path())).unwrap();
+    let forget = "DELETE FROM blobs WHERE id = ?1";
+    connection.execute(forget, [ids[4].as_bytes()]).unwrap();
+    lose(dir.path(), &ids[5]);
     let mut found = std::collections::BTreeMap::new();
     let readers = Readers::open(&catalogue_path(dir.path())).unwrap();
     verify(
-        &FilesLayout::attach(dir.path()),
+        &*attach_layout(layout, dir.path()),
         &readers,
         |finding| {
-            found.insert(finding.id, finding.problem);
+            let before = found.insert(finding.id, finding.problem);
+            assert_eq!(before, None, "told twice");
         },
         |_| {},
     )
     .unwrap();
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 5, "{found:?}");
     assert_eq!(found[&ids[0]], Problem::Corrupt);
-    assert!(matches!(found[&ids[1]], Problem::Trailer(_)));
-    assert_eq!(found[&ids[2]], Problem::Missing);
+    assert!(matches!(found[&ids[1]], Problem::Label(_)));
     assert_eq!(found[&ids[3]], Problem::WrongState(BlobState::Live));
+    assert_eq!(found[&ids[4]], Problem::Unlisted);
+    assert_eq!(found[&ids[5]], Problem::Missing);
     store.close().await;
 }
 
 #[tokio::test]
 async fn a_catalogue_that_is_no_database_is_named_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(LayoutKind::Segments, dir.path());
     put(&store, 1, LENGTH).await;
     store.close().await;
     drop(store);
     fs::write(catalogue_path(dir.path()), vec![b'x'; 8192]).unwrap();
-    let refused = Store::open(dir.path(), GB, clock::now).unwrap_err();
+    let refused = Store::open(
+        dir.path(),
+        StoreOptions::new(LayoutKind::Segments, GB),
+        clock::now,
+    )
+    .unwrap_err();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
     assert!(refused.to_string().contains("--rebuild"));
 }
@@ -181,7 +190,12 @@ fn a_catalogue_of_a_later_version_is_refused() {
     let connection = rusqlite::Connection::open(catalogue_path(dir.path())).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
-    let refused = Store::open(dir.path(), GB, clock::now).unwrap_err();
+    let refused = Store::open(
+        dir.path(),
+        StoreOptions::new(LayoutKind::Segments, GB),
+        clock::now,
+    )
+    .unwrap_err();
     assert!(
         refused.to_string().contains("schema version 99"),
         "{refused}"

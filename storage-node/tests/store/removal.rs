@@ -1,40 +1,46 @@
 use proto::DeletionMode::{Purge, Restore, Trash};
 use proto::DeletionOutcome::{Done, NotHeld};
-use storage_node::store::{BlobState, Read};
+use storage_node::store::Read;
 
 use super::*;
 
-#[tokio::test]
-async fn a_purged_blob_is_gone_and_gives_its_room_back() {
+in_both_layouts!(
+    a_purged_blob_is_gone_and_gives_its_room_back,
+    trash_keeps_a_blob_out_of_the_count_but_in_the_quota,
+    a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored,
+    an_open_blob_is_read_in_parts_even_after_it_is_purged,
+    deletions_are_answered_one_by_one_in_order,
+    trash_is_removed_once_its_time_has_passed_and_not_before,
+);
+
+async fn a_purged_blob_is_gone_and_gives_its_room_back(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let id = put(&store, 1, 5000).await;
     assert_eq!(store.delete(vec![deletion(id, Purge)]).await, [Done]);
     assert_eq!(store.get(id).await, Read::Missing);
-    assert!(!path_in(dir.path(), "blobs", &id).exists());
+    assert_eq!(on_disk(layout, dir.path()), Tally::default());
     assert_eq!(store.space().unwrap().used_bytes, 0);
     assert_eq!(store.delete(vec![deletion(id, Purge)]).await, [Done]);
     store.close().await;
 }
 
-#[tokio::test]
-async fn trash_keeps_a_blob_out_of_the_count_but_in_the_quota() {
+async fn trash_keeps_a_blob_out_of_the_count_but_in_the_quota(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let id = put(&store, 1, 5000).await;
     let used = store.space().unwrap().used_bytes;
     assert_eq!(store.delete(vec![deletion(id, Trash)]).await, [Done]);
     assert_eq!(store.counts().live.blobs, 0);
     assert_eq!(store.counts().trashed.blobs, 1);
     assert_eq!(store.space().unwrap().used_bytes, used);
-    assert!(path_in(dir.path(), "trash", &id).exists());
+    assert_eq!(on_disk(layout, dir.path()), store.counts().on_disk());
     store.close().await;
 }
 
-#[tokio::test]
-async fn a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored() {
+async fn a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let (id, data) = blob(1, 5000);
     for way in 0..3 {
         store.put(id, locator(1), data.clone()).await.unwrap();
@@ -46,16 +52,16 @@ async fn a_blob_comes_back_from_the_trash_when_it_is_restored_read_or_stored() {
         }
         assert_eq!(store.counts().live.blobs, 1, "way {way}");
         assert_eq!(store.counts().trashed.blobs, 0, "way {way}");
-        assert!(!path_in(dir.path(), "trash", &id).exists(), "way {way}");
+        let on_disk = on_disk(layout, dir.path());
+        assert_eq!(on_disk, store.counts().on_disk(), "way {way}");
         assert_eq!(store.get(id).await, Read::Found(data.clone()));
     }
     store.close().await;
 }
 
-#[tokio::test]
-async fn an_open_blob_is_read_in_parts_even_after_it_is_purged() {
+async fn an_open_blob_is_read_in_parts_even_after_it_is_purged(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let (id, data) = blob(1, 5000);
     assert!(store.open_blob(id).await.unwrap().is_none());
     store.put(id, locator(1), data.clone()).await.unwrap();
@@ -75,10 +81,9 @@ async fn an_open_blob_is_read_in_parts_even_after_it_is_purged() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn deletions_are_answered_one_by_one_in_order() {
+async fn deletions_are_answered_one_by_one_in_order(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let held = put(&store, 1, 5000).await;
     let (unknown, _) = blob(2, 5000);
     let outcomes = store
@@ -95,16 +100,15 @@ async fn deletions_are_answered_one_by_one_in_order() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn trash_is_removed_once_its_time_has_passed_and_not_before() {
+async fn trash_is_removed_once_its_time_has_passed_and_not_before(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(layout, dir.path());
     let id = put(&store, 1, 5000).await;
     store.delete(vec![deletion(id, Trash)]).await;
     let week = Duration::from_secs(7 * 24 * 3600);
     assert_eq!(store.empty_trash(week, 100).await, 0);
     assert_eq!(store.empty_trash(Duration::ZERO, 100).await, 1);
-    assert!(!path_in(dir.path(), "trash", &id).exists());
+    assert_eq!(on_disk(layout, dir.path()), Tally::default());
     assert_eq!(store.counts(), Default::default());
     store.close().await;
 }

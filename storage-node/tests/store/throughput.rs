@@ -5,8 +5,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Instant;
 
-use storage_node::store::TRAILER_LEN;
-
 use super::*;
 
 const BLOBS: u64 = 2000;
@@ -15,9 +13,10 @@ const LENGTH: usize = 262_172;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn stores_per_second_beside_the_bare_disk() {
-    for writers in [1, 8, 16] {
+    let both = [LayoutKind::Segments, LayoutKind::Files];
+    for (layout, writers) in both.into_iter().flat_map(|l| [1, 8, 16].map(|w| (l, w))) {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
+        let store = open(layout, dir.path());
         let blobs: Vec<_> = (0..64).map(|seed| blob(seed, LENGTH)).collect();
         let begin = Instant::now();
         let tasks: Vec<_> = (0..writers)
@@ -41,12 +40,14 @@ async fn stores_per_second_beside_the_bare_disk() {
         let took = begin.elapsed();
         let (stored, batches) = store.flushes();
         let rate = BLOBS as f64 / took.as_secs_f64();
-        println!("{writers:2} writers: {rate:6.0} blobs/s, {stored} blobs in {batches} batches");
+        println!(
+            "{layout}, {writers:2} writers: {rate:6.0} blobs/s, {stored} blobs in {batches} batches"
+        );
         store.close().await;
     }
 
     let dir = tempfile::tempdir().unwrap();
-    let data = vec![7; LENGTH + TRAILER_LEN];
+    let data = vec![7; LENGTH];
     let begin = Instant::now();
     for n in 0..BLOBS {
         let temp = dir.path().join("temp");

@@ -4,21 +4,28 @@
 //! everyone else. WAL, so that neither waits for the other; `synchronous = FULL`, so that a committed
 //! row survives a power failure, as its receipt promises. Counts are kept by triggers.
 
+mod changes;
+mod readers;
+
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use proto::{BlobId, Locator};
 use rusqlite::types::Type;
-use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::area::Prefix;
+use super::area::{Area, Prefix};
+use super::layout::{NewBlob, Place};
+use super::segments::Location;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_catalogue.sql")];
-const READERS: usize = 4;
-const ROW: &str = "id, length, stored_at, locator, state, state_at";
+pub use changes::Changes;
+pub use readers::Readers;
+
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/0001_catalogue.sql"),
+    include_str!("../../../migrations/0002_places.sql"),
+];
+const ROW: &str = "id, length, stored_at, locator, state, state_at, disk_bytes, segment, position";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -73,13 +80,58 @@ pub struct Row {
     pub locator: Locator,
     pub state: BlobState,
     pub state_at_ms: u64,
+    /// With what stands beside the blob's bytes, and padding.
+    pub disk_bytes: u64,
+    /// `None` where each blob is a file, or nothing is left of this one.
+    pub location: Option<Location>,
 }
 
-/// How many blobs, and their bytes without trailers.
+impl Row {
+    /// Of a blob that has just been written.
+    pub fn of(blob: &NewBlob, disk_bytes: u64, location: Option<Location>) -> Self {
+        Self {
+            id: blob.id,
+            length: blob.data.len() as u64,
+            stored_at_ms: blob.stored_at_ms,
+            locator: blob.locator,
+            state: match blob.trashed_at_ms {
+                Some(_) => BlobState::Trashed,
+                None => BlobState::Live,
+            },
+            state_at_ms: blob.trashed_at_ms.unwrap_or(blob.stored_at_ms),
+            disk_bytes,
+            location,
+        }
+    }
+
+    /// Nothing is left of the blob.
+    pub fn lost(self, at_ms: u64) -> Self {
+        Self {
+            state: BlobState::Lost,
+            state_at_ms: at_ms,
+            disk_bytes: 0,
+            location: None,
+            ..self
+        }
+    }
+}
+
+/// A segment as the catalogue knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentRow {
+    pub number: u64,
+    /// What lies behind this is not entered yet.
+    pub committed: u64,
+    /// Bytes of records that belong to a blob.
+    pub held: u64,
+}
+
+/// How many blobs, their own bytes, and what they take on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
     pub blobs: u64,
     pub bytes: u64,
+    pub disk_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -97,6 +149,7 @@ impl Counts {
         Tally {
             blobs: kinds.iter().map(|tally| tally.blobs).sum(),
             bytes: kinds.iter().map(|tally| tally.bytes).sum(),
+            disk_bytes: kinds.iter().map(|tally| tally.disk_bytes).sum(),
         }
     }
 }
@@ -121,9 +174,9 @@ impl Catalogue {
         let transaction = self
             .0
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let changes = Changes(transaction);
+        let changes = Changes::new(transaction);
         let outcome = change(&changes)?;
-        changes.0.commit()?;
+        changes.commit()?;
         Ok(outcome)
     }
 
@@ -148,6 +201,53 @@ impl Catalogue {
         Ok(ids.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// In the order of their numbers.
+    pub fn segments(&self) -> Result<Vec<SegmentRow>> {
+        let sql = "SELECT number, committed, held FROM segments ORDER BY number";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let rows = statement.query_map([], parse_segment)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Segments that hold nothing, but for the one that is appended to.
+    pub fn empty_segments(&self, active: Option<u64>) -> Result<Vec<u64>> {
+        let sql = "SELECT number FROM segments WHERE held = 0 AND number IS NOT ?1 ORDER BY number";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let active = active.map(|number| number as i64);
+        let numbers = statement.query_map([active], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Segments more than half of which is held by nobody, but for the active one.
+    pub fn wasteful_segments(&self, active: Option<u64>) -> Result<Vec<u64>> {
+        let sql = "SELECT number FROM segments
+            WHERE held > 0 AND held * 2 < committed AND number IS NOT ?1 ORDER BY number";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let active = active.map(|number| number as i64);
+        let numbers = statement.query_map([active], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Records that are still to be wiped.
+    pub fn tombstones(&self) -> Result<Vec<Place>> {
+        let sql = "SELECT id, length, segment, position FROM tombstones";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let places = statement.query_map([], |row| {
+            Ok(Place {
+                id: parse_id(row, 0)?,
+                area: Area::Blobs,
+                length: row.get::<_, i64>(1)? as u64,
+                location: parse_location(row, 2)?,
+            })
+        })?;
+        Ok(places.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Up to `limit` rows in the order of their ids, behind `after`.
+    pub fn page(&self, after: Option<&BlobId>, limit: u32) -> Result<Vec<Row>> {
+        page(&self.0, after, limit)
+    }
+
     /// Notes that someone may change blobs from now on, until [`Self::close`].
     pub fn mark_open(&mut self) -> Result<()> {
         self.0.execute("UPDATE progress SET closed = 0", [])?;
@@ -166,136 +266,6 @@ impl Catalogue {
         Ok(self
             .0
             .query_row("SELECT closed FROM progress", [], |row| row.get(0))?)
-    }
-}
-
-/// A transaction of the writer.
-pub struct Changes<'a>(Transaction<'a>);
-
-impl Changes<'_> {
-    pub fn upsert(&self, row: &Row) -> Result<()> {
-        let sql = "INSERT INTO blobs (id, length, stored_at, locator, state, state_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-            ON CONFLICT (id) DO UPDATE SET length = excluded.length, stored_at = excluded.stored_at,
-              locator = excluded.locator, state = excluded.state, state_at = excluded.state_at";
-        self.0.prepare_cached(sql)?.execute(params![
-            row.id.as_bytes(),
-            row.length as i64,
-            row.stored_at_ms as i64,
-            row.locator.as_bytes(),
-            row.state as i64,
-            row.state_at_ms as i64,
-        ])?;
-        Ok(())
-    }
-
-    pub fn set_state(&self, id: &BlobId, state: BlobState, at_ms: u64) -> Result<()> {
-        self.0
-            .prepare_cached("UPDATE blobs SET state = ?2, state_at = ?3 WHERE id = ?1")?
-            .execute(params![id.as_bytes(), state as i64, at_ms as i64])?;
-        Ok(())
-    }
-
-    pub fn remove(&self, id: &BlobId) -> Result<()> {
-        self.0
-            .prepare_cached("DELETE FROM blobs WHERE id = ?1")?
-            .execute([id.as_bytes()])?;
-        Ok(())
-    }
-
-    pub fn set_closed(&self, closed: bool) -> Result<()> {
-        self.0
-            .execute("UPDATE progress SET closed = ?1", [closed])?;
-        Ok(())
-    }
-
-    pub fn set_scrub_cursor(&self, last_read: Option<&BlobId>) -> Result<()> {
-        let cursor = last_read.map(BlobId::as_bytes);
-        self.0
-            .execute("UPDATE progress SET scrub_cursor = ?1", [cursor])?;
-        Ok(())
-    }
-}
-
-/// A few read-only connections; each query takes one for its duration. To be used off the async
-/// threads.
-#[derive(Debug)]
-pub struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    path: std::path::PathBuf,
-}
-
-impl Readers {
-    /// The catalogue must exist.
-    pub fn open(path: &Path) -> Result<Self> {
-        let readers = Self {
-            idle: Mutex::default(),
-            path: path.to_owned(),
-        };
-        let first = readers.connect()?;
-        readers.put_back(first);
-        Ok(readers)
-    }
-
-    pub fn row(&self, id: &BlobId) -> Result<Option<Row>> {
-        self.with(|connection| row(connection, id))
-    }
-
-    pub fn counts(&self) -> Result<Counts> {
-        self.with(counts)
-    }
-
-    pub fn prefix_rows(&self, prefix: Prefix) -> Result<Vec<Row>> {
-        self.with(|connection| prefix_rows(connection, prefix))
-    }
-
-    /// Up to `limit` rows in the order of their ids, behind `after`.
-    pub fn page(&self, after: Option<&BlobId>, limit: u32) -> Result<Vec<Row>> {
-        self.with(|connection| {
-            let sql = format!("SELECT {ROW} FROM blobs WHERE id > ?1 ORDER BY id LIMIT ?2");
-            let after: &[u8] = after.map_or(&[], |id| id.as_bytes());
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![after, limit], parse_row)?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
-    }
-
-    pub fn scrub_cursor(&self) -> Result<Option<BlobId>> {
-        self.with(|connection| {
-            let sql = "SELECT scrub_cursor FROM progress WHERE scrub_cursor IS NOT NULL";
-            let cursor = connection.query_row(sql, [], |row| parse_id(row, 0));
-            Ok(cursor.optional()?)
-        })
-    }
-
-    fn with<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let idle = self.lock().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.connect()?,
-        };
-        let outcome = query(&connection);
-        self.put_back(connection);
-        outcome
-    }
-
-    fn connect(&self) -> Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        configure(&connection)?;
-        check_version(&connection)?;
-        Ok(connection)
-    }
-
-    fn put_back(&self, connection: Connection) {
-        let mut idle = self.lock();
-        if idle.len() < READERS {
-            idle.push(connection);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -339,13 +309,22 @@ fn prefix_rows(connection: &Connection, prefix: Prefix) -> Result<Vec<Row>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+fn page(connection: &Connection, after: Option<&BlobId>, limit: u32) -> Result<Vec<Row>> {
+    let sql = format!("SELECT {ROW} FROM blobs WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let after: &[u8] = after.map_or(&[], |id| id.as_bytes());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, limit], parse_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 fn counts(connection: &Connection) -> Result<Counts> {
     let mut statement =
-        connection.prepare_cached("SELECT blobs, bytes FROM counts ORDER BY state")?;
+        connection.prepare_cached("SELECT blobs, bytes, disk_bytes FROM counts ORDER BY state")?;
     let tallies = statement.query_map([], |row| {
         Ok(Tally {
             blobs: row.get::<_, i64>(0)? as u64,
             bytes: row.get::<_, i64>(1)? as u64,
+            disk_bytes: row.get::<_, i64>(2)? as u64,
         })
     })?;
     let tallies: Vec<Tally> = tallies.collect::<rusqlite::Result<_>>()?;
@@ -372,6 +351,25 @@ fn parse_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
             .and_then(|state| BlobState::ALL.get(state).copied())
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(4, state))?,
         state_at_ms: row.get::<_, i64>(5)? as u64,
+        disk_bytes: row.get::<_, i64>(6)? as u64,
+        location: parse_location(row, 7)?,
+    })
+}
+
+/// From two columns.
+fn parse_location(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Location>> {
+    let (segment, position): (Option<i64>, Option<i64>) = (row.get(column)?, row.get(column + 1)?);
+    Ok(segment.zip(position).map(|(segment, position)| Location {
+        segment: segment as u64,
+        position: position as u64,
+    }))
+}
+
+fn parse_segment(row: &rusqlite::Row<'_>) -> rusqlite::Result<SegmentRow> {
+    Ok(SegmentRow {
+        number: row.get::<_, i64>(0)? as u64,
+        committed: row.get::<_, i64>(1)? as u64,
+        held: row.get::<_, i64>(2)? as u64,
     })
 }
 

@@ -1,0 +1,241 @@
+//! How a volume keeps the bytes of its blobs. The narrow interface behind which the layouts stand:
+//! append a batch durably, read, throw away and bring back, remove, iterate.
+//!
+//! A layout knows no catalogue while it works: it is told the [`Place`] of a blob and tells where it
+//! has put one. Only [`Layout::recover`] compares the two, since what has to be compared after a crash
+//! is different for each. Rejected: a generic parameter all through the store; a call through a table
+//! costs nothing beside a flush.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proto::{BlobId, Locator};
+
+use super::area::{Area, Prefix};
+use super::catalogue::{BlobState, Catalogue, Row};
+use super::files::FilesLayout;
+use super::label::{BadLabel, Label};
+use super::reader::BlobReader;
+use super::reconcile::{ReconcileError, Reconciled};
+use super::segments::{Location, SegmentOptions, Segments};
+use crate::config::LayoutKind;
+
+/// No blob is longer: twice what the largest frame carries. Bounds what a damaged file can make a
+/// reader allocate.
+pub const MAX_BLOB_LEN: usize = 10 * 1024 * 1024;
+
+/// A blob on its way to the disk. `data` hashes to `id`; the caller has checked that.
+#[derive(Debug, Clone)]
+pub struct NewBlob {
+    pub id: BlobId,
+    pub locator: Locator,
+    pub stored_at_ms: u64,
+    pub data: Bytes,
+    /// It goes into the trash right away, where it has been since then (Unix ms). Blobs come this way
+    /// only from another place on the same disk.
+    pub trashed_at_ms: Option<u64>,
+}
+
+impl NewBlob {
+    pub fn label(&self) -> Label {
+        Label {
+            length: self.data.len() as u64,
+            stored_at_ms: self.stored_at_ms,
+            locator: self.locator,
+        }
+    }
+
+    pub fn area(&self) -> Area {
+        match self.trashed_at_ms {
+            Some(_) => Area::Trash,
+            None => Area::Blobs,
+        }
+    }
+}
+
+/// Where a blob is: by its name in an area, or at a location in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub id: BlobId,
+    pub area: Area,
+    pub length: u64,
+    pub location: Option<Location>,
+}
+
+impl Place {
+    pub fn of(row: &Row) -> Self {
+        Self {
+            id: row.id,
+            area: match row.state {
+                BlobState::Live | BlobState::Corrupt | BlobState::Lost => Area::Blobs,
+                BlobState::Trashed => Area::Trash,
+            },
+            length: row.length,
+            location: row.location,
+        }
+    }
+
+    /// Of a blob that no row knows.
+    pub fn unknown(id: BlobId) -> Self {
+        Self {
+            id,
+            area: Area::Blobs,
+            length: 0,
+            location: None,
+        }
+    }
+}
+
+/// What a read found. Only `Whole` carries bytes, and they hash to the blob's id.
+#[derive(Debug)]
+pub enum Content {
+    Whole {
+        data: Bytes,
+        label: Result<Label, BadLabel>,
+    },
+    Missing,
+    Corrupt,
+}
+
+/// A blob that was found on disk.
+#[derive(Debug)]
+pub struct Found {
+    pub content: Content,
+    pub area: Area,
+    /// Bytes of the blob, as far as the disk tells.
+    pub length: u64,
+    pub disk_bytes: u64,
+    pub location: Option<Location>,
+}
+
+/// A name or a header on disk, read without the blob's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub id: BlobId,
+    pub area: Area,
+    pub length: u64,
+    pub disk_bytes: u64,
+    pub location: Option<Location>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    Done,
+    /// Somebody reads the bytes: their room is given back when they are removed once more.
+    InUse,
+}
+
+/// What is listed in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Directory(Prefix),
+    Segment(u64),
+}
+
+/// How much of the disk is compared with the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// After an orderly end.
+    Closed,
+    /// After a crash: what a crash can have left.
+    Crashed,
+    /// The catalogue is new and empty.
+    Rebuild,
+}
+
+/// One writer, many readers. `append`, `undo`, `move_to`, `remove` and `recover` are the writer's.
+pub trait Layout: fmt::Debug + Send + Sync {
+    fn kind(&self) -> LayoutKind;
+
+    /// What a blob of this length takes on disk.
+    fn disk_bytes(&self, length: u64) -> u64;
+
+    /// Writes the blobs durably, with as few flushes as can be. One outcome for each, in order: where
+    /// it is, or why not; of what failed nothing is left.
+    fn append(&self, batch: &[NewBlob]) -> Vec<io::Result<Option<Location>>>;
+
+    /// Takes back what the last `append` has written, because it could not be entered.
+    fn undo(&self, appended: &[Place]);
+
+    /// To be called once the rows of what was appended are committed: earlier copies have to go, unless
+    /// the catalogue has tombstones for them.
+    fn appended(&self, _blobs: &[Place]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Reads a blob and checks its hash. Takes no lock that a writer holds.
+    fn read(&self, place: &Place) -> io::Result<Content>;
+
+    /// Opens a blob without reading it; `None` when its file is gone. The caller makes sure afterwards
+    /// that the blob is still at this place; from then on its bytes stay until the reader is dropped.
+    fn open_blob(&self, place: &Place) -> io::Result<Option<BlobReader>>;
+
+    /// Whether something that looks like the whole blob is at its place.
+    fn is_there(&self, place: &Place) -> io::Result<bool>;
+
+    /// Looks for a blob wherever it may be, its row being `known`.
+    fn find(&self, id: &BlobId, known: Option<&Row>) -> io::Result<Option<Found>>;
+
+    /// Moves blobs to the trash or back, durably. `false`: it was not there.
+    fn move_to(&self, area: Area, at_ms: u64, blobs: &[Place]) -> Vec<io::Result<bool>>;
+
+    /// Removes blobs that no row has at these places any more, durably. Blobs that are not there are
+    /// fine. Afterwards no rebuild brings them back.
+    fn remove(&self, blobs: &[Place]) -> Vec<io::Result<Removed>>;
+
+    /// Removes a segment that holds nothing.
+    fn remove_segment(&self, _number: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The segment that blobs are appended to at present: not to be removed.
+    fn active_segment(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether removed blobs keep their room until what is beside them has been moved elsewhere.
+    fn needs_compaction(&self) -> bool {
+        false
+    }
+
+    /// All parts that there are, in order.
+    fn parts(&self) -> io::Result<Vec<Part>>;
+
+    /// Everything in a part.
+    fn list(&self, part: Part) -> io::Result<Vec<Entry>>;
+
+    /// Brings the catalogue in line with the disk, which is right. `step` is called after each part.
+    fn recover(
+        &self,
+        catalogue: &mut Catalogue,
+        how: Recovery,
+        at: Timestamp,
+        step: &mut dyn FnMut(),
+    ) -> Result<Reconciled, ReconcileError>;
+
+    /// Writes, flushes and removes a few bytes: whether the disk takes writes at this moment.
+    fn probe(&self) -> io::Result<()>;
+}
+
+/// Opens a layout for writing, in `root`, which must exist. One writer at a time.
+pub fn open_layout(
+    kind: LayoutKind,
+    root: &Path,
+    options: SegmentOptions,
+) -> io::Result<Box<dyn Layout>> {
+    Ok(match kind {
+        LayoutKind::Segments => Box::new(Segments::open(root, options)?),
+        LayoutKind::Files => Box::new(FilesLayout::open(root)?),
+    })
+}
+
+/// For reading only, beside a program that writes.
+pub fn attach_layout(kind: LayoutKind, root: &Path) -> Box<dyn Layout> {
+    match kind {
+        LayoutKind::Segments => Box::new(Segments::attach(root)),
+        LayoutKind::Files => Box::new(FilesLayout::attach(root)),
+    }
+}

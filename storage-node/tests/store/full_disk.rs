@@ -1,0 +1,184 @@
+//! A disk that is really full, and one that refuses: this program again, in surroundings of its own.
+
+use std::process::{Command, Output};
+
+use storage_node::store::{PutError, Read};
+
+use super::*;
+
+const DIR: &str = "FSN_TEST_FULL_DIR";
+const LAYOUT: &str = "FSN_TEST_FULL_LAYOUT";
+const LENGTH: usize = 200_000;
+
+in_both_layouts!(
+    a_full_disk_refuses_keeps_what_it_has_and_takes_again_once_there_is_room,
+    a_write_that_the_system_refuses_leaves_nothing_behind,
+);
+
+fn again(layout: LayoutKind, test: &str, script: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(DIR, dir.path())
+        .env(LAYOUT, layout.to_string())
+        .output()
+        .unwrap()
+}
+
+fn surroundings() -> Option<(LayoutKind, PathBuf)> {
+    let dir = std::env::var(DIR).ok()?;
+    let layout = match std::env::var(LAYOUT).ok()?.as_str() {
+        "files" => LayoutKind::Files,
+        _ => LayoutKind::Segments,
+    };
+    Some((layout, dir.into()))
+}
+
+fn without_reserve(layout: LayoutKind) -> StoreOptions {
+    StoreOptions {
+        disk_reserve_bytes: 0,
+        ..StoreOptions::new(layout, GB)
+    }
+}
+
+/// Stores until it is refused; the seeds of what was taken.
+async fn store_until_refused(store: &Store, first: u64) -> (Vec<u64>, PutError) {
+    let mut taken = Vec::new();
+    for seed in first.. {
+        let (id, data) = blob(seed, LENGTH);
+        match store.put(id, locator(0), data).await {
+            Ok(_) => taken.push(seed),
+            Err(error) => return (taken, error),
+        }
+    }
+    unreachable!()
+}
+
+async fn expect_all(store: &Store, seeds: &[u64]) {
+    for seed in seeds {
+        let (id, data) = blob(*seed, LENGTH);
+        assert_eq!(store.get(id).await, Read::Found(data), "blob {seed}");
+    }
+}
+
+fn succeeded(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    assert!(said.contains("1 passed"), "{said}\n{complained}");
+}
+
+async fn a_full_disk_refuses_keeps_what_it_has_and_takes_again_once_there_is_room(
+    layout: LayoutKind,
+) {
+    let script = r#"mount -t tmpfs -o size=12m none "$FSN_TEST_FULL_DIR"; exec "$0" "$@""#;
+    let output = again(layout, "full_disk::on_a_small_disk", script);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    if complained.contains("unshare") || complained.contains("mount:") {
+        eprintln!("not tested, since nothing can be mounted here: {complained}");
+        return;
+    }
+    succeeded(&output);
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn on_a_small_disk() {
+    let Some((layout, dir)) = surroundings() else {
+        return;
+    };
+    let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
+    let ballast = dir.join("ballast");
+    let (mut taken, mut round) = (Vec::new(), 0);
+    // Somebody else fills the disk between the look at the free space and the write.
+    while round < 3 {
+        fs::write(&ballast, vec![1; 4_000_000]).unwrap();
+        let (more, error) = store_until_refused(&store, round * 1000).await;
+        assert!(matches!(error, PutError::Full(_)), "{error}");
+        taken.extend(more);
+        let rest = vec![1; 16_000_000];
+        let _ = fs::write(dir.join("more-ballast"), &rest); // as much as goes
+        let (none, error) = store_until_refused(&store, round * 1000 + 500).await;
+        assert!(none.is_empty());
+        assert!(matches!(error, PutError::Full(_)), "{error}");
+        assert_eq!(store.fault().await, None, "a full disk is no fault");
+        expect_all(&store, &taken).await;
+        assert_eq!(store.space().unwrap().reserved_bytes, 0);
+        fs::remove_file(&ballast).unwrap();
+        fs::remove_file(dir.join("more-ballast")).unwrap();
+        round += 1;
+    }
+    let (more, _) = store_until_refused(&store, 9000).await;
+    assert!(more.len() > 5, "{} of what had room were taken", more.len());
+    taken.extend(more);
+    assert_eq!(store.counts().live.blobs, taken.len() as u64);
+    assert_eq!(store.counts().on_disk(), on_disk(layout, &dir));
+    store.close().await;
+    drop(store);
+    let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
+    expect_all(&store, &taken).await;
+    store.close().await;
+}
+
+async fn a_write_that_the_system_refuses_leaves_nothing_behind(layout: LayoutKind) {
+    // No file may become longer than this; the signal that comes with it is ignored.
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"trap '' XFSZ; ulimit -f "$FSN_TEST_FILE_BLOCKS"; exec "$0" "$@""#;
+    let blocks = match layout {
+        LayoutKind::Segments => "3000", // of 512 bytes: seven records
+        LayoutKind::Files => "700",     // no blob, but the catalogue for a while
+    };
+    let output = Command::new("sh")
+        .args(["-ec", script])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "full_disk::with_short_files",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(DIR, dir.path())
+        .env(LAYOUT, layout.to_string())
+        .env("FSN_TEST_FILE_BLOCKS", blocks)
+        .output()
+        .unwrap();
+    succeeded(&output);
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn with_short_files() {
+    let Some((layout, dir)) = surroundings() else {
+        return;
+    };
+    let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
+    let length = match layout {
+        LayoutKind::Segments => LENGTH,
+        LayoutKind::Files => 2 * LENGTH,
+    };
+    let mut taken = Vec::new();
+    let mut refused = 0;
+    for seed in 0..10 {
+        let (id, data) = blob(seed, length);
+        match store.put(id, locator(0), data).await {
+            Ok(_) => taken.push(id),
+            Err(error) => {
+                assert!(matches!(error, PutError::Io(_)), "{error}");
+                refused += 1;
+                assert_eq!(store.get(id).await, Read::Missing);
+            }
+        }
+    }
+    assert!(refused > 0);
+    for id in &taken {
+        assert!(matches!(store.get(*id).await, Read::Found(_)));
+    }
+    assert_eq!(store.counts().live.blobs, taken.len() as u64);
+    assert_eq!(store.counts().on_disk(), on_disk(layout, &dir));
+    // What is small enough is still taken.
+    put(&store, 1000, 5000).await;
+    assert_eq!(store.fault().await, None);
+    store.close().await;
+}
