@@ -1,8 +1,7 @@
-//! A node that does nothing but keep blobs: hash, durable file, receipt.
+//! A node that does nothing but keep blobs: hash, the store's own append, receipt.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use proto::{
     BlobId, NetworkContext, Protocol, Receipt, Side, SignedReceipt, Store, StoreAnswer,
     StoreRequest,
 };
-use tokio::sync::Semaphore;
+use storage_node::store::{Layout, NewBlob, SegmentOptions, Segments};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::limit::NETWORK_ID;
@@ -34,9 +34,9 @@ pub struct LimitNode {
 impl LimitNode {
     /// Serves until standard input ends, which it does with the benchmark.
     pub async fn run(self) -> Result<()> {
-        fs::create_dir_all(self.dir.join("tmp"))?;
+        std::fs::create_dir_all(&self.dir)?;
         let keeper = Arc::new(Keeper {
-            dir: self.dir,
+            appends: appender(Segments::open(&self.dir, SegmentOptions::default())?)?,
             keypair: Keypair::generate_ed25519(),
         });
         let coordinator: Target = self.coordinator.parse()?;
@@ -72,8 +72,31 @@ impl LimitNode {
     }
 }
 
+type Append = (NewBlob, oneshot::Sender<io::Result<()>>);
+
+/// The thread that writes: whatever waits goes to the disk with one flush, as in a real node.
+fn appender(layout: Segments) -> Result<mpsc::Sender<Append>> {
+    let (appends, mut queue) = mpsc::channel::<Append>(REQUESTS_UNDER_WAY);
+    let work = move || {
+        while let Some(first) = queue.blocking_recv() {
+            let mut waiting = vec![first];
+            while let Ok(next) = queue.try_recv() {
+                waiting.push(next);
+            }
+            let (blobs, replies): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+            for (reply, outcome) in replies.into_iter().zip(layout.append(&blobs)) {
+                let _ = reply.send(outcome.map(drop));
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("store-writer".into())
+        .spawn(work)?;
+    Ok(appends)
+}
+
 struct Keeper {
-    dir: PathBuf,
+    appends: mpsc::Sender<Append>,
     keypair: Keypair,
 }
 
@@ -83,17 +106,12 @@ impl Keeper {
             bail!("a request that is none of this benchmark's");
         }
         let blob = request.decode::<Store>()?;
-        let receipt = spawn_blocking(move || self.keep(&blob)).await??;
+        let receipt = self.keep(blob).await?;
         request.respond::<Store>(StoreAnswer::Stored(receipt)).await;
         Ok(())
     }
 
-    fn keep(&self, blob: &StoreRequest) -> Result<SignedReceipt> {
-        if BlobId::of(&blob.data) != blob.blob_id {
-            bail!("a blob does not have its hash");
-        }
-        self.write(&blob.blob_id.to_string(), &blob.data)
-            .context("a blob cannot be written")?;
+    async fn keep(&self, blob: StoreRequest) -> Result<SignedReceipt> {
         let receipt = Receipt {
             context: NetworkContext {
                 network_id: NETWORK_ID,
@@ -103,29 +121,21 @@ impl Keeper {
             length: blob.data.len() as u64,
             stored_at_ms: 0,
         };
+        let blob = spawn_blocking(move || match BlobId::of(&blob.data) == blob.blob_id {
+            true => Ok(blob),
+            false => bail!("a blob does not have its hash"),
+        });
+        let blob = blob.await??;
+        let (reply, appended) = oneshot::channel();
+        let new = NewBlob {
+            id: blob.blob_id,
+            locator: blob.locator,
+            stored_at_ms: 0,
+            data: blob.data,
+            trashed_at_ms: None,
+        };
+        self.appends.send((new, reply)).await?;
+        appended.await?.context("a blob cannot be written")?;
         Ok(receipt.sign(&self.keypair)?)
-    }
-
-    /// As a real node does it: a temporary file, flushed, moved to `blobs/a/bc/`, and that flushed.
-    fn write(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        let temporary = self.dir.join("tmp").join(name);
-        let mut file = File::create_new(&temporary)?;
-        file.write_all(data)?;
-        file.sync_all()?;
-        let parent = self.dir.join("blobs").join(&name[..1]).join(&name[1..3]);
-        self.create_dir(&parent)?;
-        fs::rename(&temporary, parent.join(name))?;
-        File::open(&parent)?.sync_all()
-    }
-
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
-        fs::create_dir_all(dir)?;
-        for dir in dir.ancestors().skip(1).take(3) {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
     }
 }

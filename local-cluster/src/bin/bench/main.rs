@@ -2,7 +2,7 @@
 //!
 //! `transfer` measures the whole network; `limit` the same work with nothing around it. Machines
 //! differ and have their moods, so the number that counts is the ratio of the two, measured in turn
-//! (`transfer --pair`).
+//! (`transfer --pair`). `store` looks at the store of one node alone.
 
 mod content;
 mod limit;
@@ -10,6 +10,8 @@ mod limit_node;
 mod measure;
 mod proofs;
 mod report;
+mod store;
+mod store_node;
 mod transfer;
 
 use std::fmt::Display;
@@ -44,7 +46,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// The bare pipeline: read, seal × 3, hash, libp2p × 3, hash, write and fsync; no HTTP, no database
+    /// The bare pipeline: read, seal × 3, hash, libp2p × 3, hash, append and flush; no HTTP, no database
     Limit {
         #[command(flatten)]
         options: Options,
@@ -57,8 +59,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// A node's store with a million small blobs beside an empty one
+    Store(store::StoreBench),
     #[command(hide = true)]
     LimitNode(limit_node::LimitNode),
+    #[command(hide = true)]
+    StoreNode(store_node::StoreNode),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -98,6 +104,8 @@ fn run(cli: Cli) -> Result<()> {
     runtime.block_on(async {
         match cli.command {
             Command::LimitNode(node) => node.run().await,
+            Command::Store(bench) => bench.run().await,
+            Command::StoreNode(node) => node.run().await,
             Command::Transfer {
                 options,
                 pair,
