@@ -171,8 +171,8 @@ async fn a_closed_store_refuses_and_what_it_had_taken_is_kept(layout: LayoutKind
 }
 
 fn leftovers(dir: &Path) -> usize {
-    let tmp = dir.join("tmp");
-    tmp.exists()
-        .then(|| std::fs::read_dir(tmp).unwrap().count())
-        .unwrap_or(0)
+    match std::fs::read_dir(dir.join("tmp")) {
+        Ok(entries) => entries.count(),
+        Err(_) => 0, // segments need no such directory
+    }
 }

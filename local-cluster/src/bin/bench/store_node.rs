@@ -92,7 +92,7 @@ impl StoreNode {
             most_bytes: memory("VmHWM:")?,
         };
         // Every other run ends like a crash, and the next one begins after it.
-        if self.run % 2 == 0 {
+        if self.run.is_multiple_of(2) {
             store.close().await;
         }
         println!("{}", serde_json::to_string(&observed)?);

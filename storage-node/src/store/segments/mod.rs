@@ -90,6 +90,8 @@ pub struct Segments {
     pool: Option<Pool>,
 }
 
+type FileAndHeader = (Arc<File>, Result<Header, BadLabel>);
+
 /// Where the next record goes. Only the writer takes its lock.
 #[derive(Debug, Default)]
 struct Tail {
@@ -195,7 +197,7 @@ impl Segments {
     }
 
     /// The header at a location; `None` when its segment is gone or ends before it.
-    fn header(&self, at: Location) -> io::Result<Option<(Arc<File>, Result<Header, BadLabel>)>> {
+    fn header(&self, at: Location) -> io::Result<Option<FileAndHeader>> {
         let Some(file) = self.files.get(at.segment)? else {
             return Ok(None);
         };

@@ -75,7 +75,7 @@ impl Segments {
                 Ok(Removed::InUse) => {}
                 // The node can serve what it has; the next start tries again.
                 Err(error) => {
-                    tracing::warn!(id = %place.id, %error, "a removed blob is still on disk")
+                    tracing::warn!(id = %place.id, %error, "a removed blob is still on disk");
                 }
             }
         }
