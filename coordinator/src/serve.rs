@@ -100,6 +100,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         () = signals.received() => None,
         _ = &mut serving_peers => Some(anyhow!("the peer network has ended by itself")),
         () = app.committer.ended() => Some(anyhow!("nothing writes chunks any more")),
+        () = app.whole_files.ended() => Some(anyhow!("nothing writes files any more")),
     };
     tracing::info!("stopping: running requests may finish");
     drop(ready_file);

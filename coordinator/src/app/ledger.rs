@@ -25,8 +25,16 @@ pub async fn post(
     connection: &mut PgConnection,
     movement: Movement<'_>,
 ) -> Result<Option<Posted>, PostError> {
+    match transfer(movement)? {
+        Some(transfer) => db::ledger::post(connection, &transfer).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The transfer that makes a movement; `None` when there is nothing to move.
+pub fn transfer(movement: Movement<'_>) -> sqlx::Result<Option<Transfer>> {
     let now = clock::now();
-    let transfer = Transfer::new(
+    Transfer::new(
         TransferId::from_uuid(uuid_v7(now, &mut clock::rng())),
         movement.kind,
         movement.key,
@@ -34,9 +42,5 @@ pub async fn post(
         movement.cause,
         movement.entries.iter().copied(),
     )
-    .map_err(|error| sqlx::Error::Encode(error.into()))?;
-    match transfer {
-        Some(transfer) => db::ledger::post(connection, &transfer).await.map(Some),
-        None => Ok(None),
-    }
+    .map_err(|error| sqlx::Error::Encode(error.into()))
 }

@@ -20,6 +20,7 @@ pub mod network_document;
 pub mod nodes;
 pub mod passwords;
 pub mod payouts;
+pub mod persist;
 pub mod secrets;
 pub mod settlement;
 pub mod storage_charges;
@@ -45,6 +46,7 @@ use self::network_document::CurrentDocument;
 use self::passwords::Passwords;
 use self::suspects::Suspects;
 use self::upload::commit::Committer;
+use self::upload::whole_commit::{Rules, WholeFiles};
 use self::versions::Versions;
 use crate::config::{Config, read_secret};
 use crate::domain::uptime::SETTLING;
@@ -61,6 +63,7 @@ pub struct App {
     pub fleet: Fleet,
     pub crypto: CryptoPool,
     pub committer: Committer,
+    pub whole_files: WholeFiles,
     pub suspects: Suspects,
     pub passwords: Passwords,
     pub payments: Box<dyn PaymentProvider>,
@@ -95,6 +98,7 @@ impl App {
             fleet: Fleet::new(network, keys.network_id),
             crypto: CryptoPool::new()?,
             committer: Committer::spawn(db.clone()),
+            whole_files: WholeFiles::spawn(db.clone(), Rules::new(&config)),
             suspects: Suspects::spawn(db.clone()),
             passwords: Passwords::new().await?,
             payments: Box::new(MockPaymentProvider),

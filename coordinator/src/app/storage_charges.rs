@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -82,12 +82,7 @@ pub async fn end(
 
 /// When the renewal of a file is tried first; `None` for one that is paid for for good.
 pub fn renew_at(app: &App, meter: &FileMeter) -> Option<Timestamp> {
-    if meter.is_paid_for_good() {
-        return None;
-    }
-    let before = SignedDuration::try_from(app.config.money.renewal_before);
-    let before = before.unwrap_or(SignedDuration::ZERO);
-    meter.paid_until().saturating_sub(before).ok()
+    meter.renew_at(app.config.money.renewal_before)
 }
 
 /// Renews one file that is due, or notes that it is in grace; `false` when none is due.

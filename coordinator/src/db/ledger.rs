@@ -72,6 +72,60 @@ pub async fn post(connection: &mut PgConnection, transfer: &Transfer) -> Result<
     Ok(Posted::New(transfer.id))
 }
 
+/// Writes transfers of which none was ever posted, all together. The caller has locked the accounts of
+/// users and nodes and knows that they have enough.
+pub async fn post_new(connection: &mut PgConnection, transfers: &[Transfer]) -> sqlx::Result<()> {
+    let ids: Vec<Uuid> = transfers.iter().map(|t| t.id.as_uuid()).collect();
+    let kinds: Vec<String> = transfers.iter().map(|t| t.kind.name().to_owned()).collect();
+    let keys: Vec<String> = transfers
+        .iter()
+        .map(|t| t.idempotency_key.clone())
+        .collect();
+    let times: Vec<jiff_sqlx::Timestamp> = transfers.iter().map(|t| t.at.to_sqlx()).collect();
+    let causes: Vec<String> = transfers.iter().map(|t| t.cause.clone()).collect();
+    let hashes: Vec<Vec<u8>> = transfers.iter().map(|t| t.hash().to_vec()).collect();
+    sqlx::query!(
+        "INSERT INTO transfers (transfer_id, kind, idempotency_key, at, cause, hash)
+         SELECT id, kind, key, at, cause::json, hash
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::bytea[])
+             AS t (id, kind, key, at, cause, hash)",
+        &ids,
+        &kinds,
+        &keys,
+        &times as &[jiff_sqlx::Timestamp],
+        &causes,
+        &hashes,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let entries = || transfers.iter().flat_map(Transfer::entries);
+    let counts = transfers
+        .iter()
+        .map(|t| (t.id.as_uuid(), t.entries().len()));
+    let ids: Vec<Uuid> = counts
+        .flat_map(|(id, count)| std::iter::repeat_n(id, count))
+        .collect();
+    let (owners, accounts, amounts) = columns(entries());
+    sqlx::query!(
+        "WITH entry AS (
+             INSERT INTO entries (transfer_id, owner_id, account, amount_microcredits)
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[])
+             RETURNING owner_id, account, amount_microcredits)
+         UPDATE accounts SET balance_microcredits = balance_microcredits + moved.amount
+         FROM (SELECT owner_id, account, sum(amount_microcredits)::bigint AS amount
+               FROM entry GROUP BY owner_id, account) AS moved
+         WHERE accounts.owner_id = moved.owner_id AND accounts.account = moved.account
+           AND owner_kind <> 'platform'",
+        &ids,
+        &owners,
+        &accounts,
+        &amounts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn move_balances(
     connection: &mut PgConnection,
     entries: &[(Account, MicroCredits)],

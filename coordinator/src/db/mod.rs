@@ -18,6 +18,7 @@ pub mod settlement;
 pub mod uploads;
 pub mod uptime;
 pub mod users;
+pub mod whole_files;
 
 use std::time::Duration;
 

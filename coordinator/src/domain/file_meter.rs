@@ -3,7 +3,9 @@
 //! Rejected: an amount kept in each file's row and moved forward every day, which would rewrite the
 //! whole table every day.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use proto::MicroCredits;
 
 use super::money::{AmountTooLarge, Carry, PricePerGbMonth};
@@ -75,6 +77,15 @@ impl FileMeter {
     pub fn is_paid_for_good(&self) -> bool {
         let ms = self.price.lasts_ms(self.paid, self.bytes());
         ms.is_none_or(|ms| ms >= LONGEST_MS)
+    }
+
+    /// When a renewal is tried first, so long before it is used up; `None` if it never is.
+    pub fn renew_at(&self, before: Duration) -> Option<Timestamp> {
+        if self.is_paid_for_good() {
+            return None;
+        }
+        let before = SignedDuration::try_from(before).ok()?;
+        self.paid_until().saturating_sub(before).ok()
     }
 
     /// Another month.

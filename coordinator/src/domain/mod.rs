@@ -1,5 +1,6 @@
 //! The rules: pure functions and types. No I/O, no SQL, no clock, no randomness of their own.
 
+pub mod allowance;
 pub mod chunking;
 pub mod day;
 pub mod evidence;

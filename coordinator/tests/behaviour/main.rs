@@ -33,6 +33,7 @@ mod purges;
 mod schema;
 mod settlement;
 mod settlement_history;
+mod small_files;
 mod support;
 mod tokens;
 mod upload_limits;

@@ -9,11 +9,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use proto::{BlobId, FileId, NodeId};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::app::persist::{Leftovers, is_passing, patience};
 use crate::db::{self, chunks::StoredChunk};
 use crate::domain::ids::UploadId;
 
@@ -22,9 +23,6 @@ const BATCH: usize = 64;
 
 /// Until a session that somebody else has locked is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
-
-/// Blobs of failed transactions that are remembered until the database is back.
-const MAX_LOST: usize = 65_536;
 
 /// A purge of a store whose outcome is unknown waits longer than the store can be under way.
 pub const UNKNOWN_OUTCOME_DELAY: Duration = Duration::from_secs(120);
@@ -90,7 +88,7 @@ impl Committer {
 
 async fn run(pool: PgPool, mut queue: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut lost = Vec::new();
+    let mut leftovers = Leftovers::default();
     loop {
         if batch.is_empty() {
             if queue.recv_many(&mut batch, BATCH).await == 0 {
@@ -105,7 +103,7 @@ async fn run(pool: PgPool, mut queue: mpsc::Receiver<Job>) {
                 batch.push(job);
             }
         }
-        let written = (|| write(&pool, &batch, &lost))
+        let written = (|| write(&pool, &batch, leftovers.blobs()))
             .retry(patience())
             .when(is_passing)
             .notify(|error, pause| {
@@ -114,37 +112,14 @@ async fn run(pool: PgPool, mut queue: mpsc::Receiver<Job>) {
             .await;
         batch = match written {
             Ok(sessions) => {
-                lost.clear();
+                leftovers.clear();
                 answer(batch, &sessions)
             }
             Err(error) => {
-                fail(batch, &error, &mut lost);
+                fail(batch, &error, &mut leftovers);
                 Vec::new()
             }
         };
-    }
-}
-
-/// How long a database that is away is waited for; clients wait with it.
-fn patience() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
-        .with_max_times(14)
-}
-
-/// Whether the same transaction may go through later. SQLSTATE classes: 08 connection, 40 rolled
-/// back in favour of another, 57 the server stops or starts.
-fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "40", "57"]
-                .iter()
-                .any(|class| code.starts_with(class))
-        }),
-        _ => false,
     }
 }
 
@@ -167,20 +142,13 @@ fn answer(jobs: Vec<Job>, sessions: &Sessions) -> Vec<Job> {
 }
 
 /// The blobs of what could not be written are purged once the database is back.
-fn fail(jobs: Vec<Job>, error: &sqlx::Error, lost: &mut Vec<(NodeId, BlobId)>) {
+fn fail(jobs: Vec<Job>, error: &sqlx::Error, leftovers: &mut Leftovers) {
     for job in jobs {
         let stored = job.chunks.iter().flat_map(StoredChunk::blobs);
-        lost.extend(stored.chain(job.in_vain.iter().copied()));
+        leftovers.add(stored.chain(job.in_vain.iter().copied()));
         let _ = job
             .reply
             .send(Err(CommitError::Database(error.to_string())));
-    }
-    if lost.len() > MAX_LOST {
-        tracing::warn!(
-            blobs = lost.len() - MAX_LOST,
-            "left blobs behind that no row names; reconciling finds them"
-        );
-        lost.truncate(MAX_LOST);
     }
 }
 
@@ -192,7 +160,11 @@ struct Sessions {
 }
 
 /// Lock the sessions, read what is there, decide, write all, commit.
-async fn write(pool: &PgPool, jobs: &[Job], lost: &[(NodeId, BlobId)]) -> sqlx::Result<Sessions> {
+async fn write(
+    pool: &PgPool,
+    jobs: &[Job],
+    leftovers: &[(NodeId, BlobId)],
+) -> sqlx::Result<Sessions> {
     let mut transaction = pool.begin().await?;
     let ids: HashSet<UploadId> = jobs.iter().map(|job| job.upload_id).collect();
     let ids: Vec<UploadId> = ids.into_iter().collect();
@@ -229,7 +201,7 @@ async fn write(pool: &PgPool, jobs: &[Job], lost: &[(NodeId, BlobId)]) -> sqlx::
         .collect();
     db::purges::enqueue(&mut transaction, &unused, Duration::ZERO).await?;
     let in_vain = decided().flat_map(|job| &job.in_vain);
-    let in_vain: Vec<_> = in_vain.chain(lost).copied().collect();
+    let in_vain: Vec<_> = in_vain.chain(leftovers).copied().collect();
     db::purges::enqueue(&mut transaction, &in_vain, UNKNOWN_OUTCOME_DELAY).await?;
     transaction.commit().await?;
     Ok(sessions)

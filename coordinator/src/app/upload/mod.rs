@@ -8,6 +8,8 @@ pub mod end;
 pub mod put;
 pub mod session;
 pub mod stream;
+pub mod whole;
+pub mod whole_commit;
 
 use jiff::Timestamp;
 use proto::{BlobId, MicroCredits, NodeId};

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::app::ledger::{self, Movement};
 use crate::clock;
 use crate::db;
+use crate::db::files::File;
 use crate::db::uploads::{Upload, UploadState};
 use crate::domain::chunking::{ChunkLayout, MAX_CHUNKS};
 use crate::domain::ids::{FileId, UploadId, UserId, uuid_v7};
@@ -36,7 +37,7 @@ pub struct UploadRequest {
 
 impl UploadRequest {
     /// Tells a repeated request from another one under the same key.
-    fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> [u8; 32] {
         let fields = json!([
             self.filename.as_str(),
             self.content_type.as_str(),
@@ -174,6 +175,22 @@ pub async fn begin(
 pub(super) fn max_file_size(app: &App, chunk_size: u32) -> u64 {
     let by_count = MAX_CHUNKS * u64::from(chunk_size);
     app.config.uploads.max_file_size.as_u64().min(by_count)
+}
+
+/// The file that a repeated request has stored already.
+pub(super) async fn completed_before(
+    app: &App,
+    request: &UploadRequest,
+) -> Result<Option<File>, UploadError> {
+    match earlier(app, request).await? {
+        None => Ok(None),
+        Some(upload) if upload.state == UploadState::Completed => {
+            super::end::complete(app, request.user_id, upload.id)
+                .await
+                .map(Some)
+        }
+        Some(_) => Err(UploadError::InProgress),
+    }
 }
 
 /// The session that a repeated request means.

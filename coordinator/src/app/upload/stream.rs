@@ -1,4 +1,5 @@
-//! A whole file in one request: the same session, its chunks read from one body. A window of them
+//! A whole file in one request. One that fits a chunk is acknowledged by itself ([`whole`]); for others
+//! it is the same session as in steps, its chunks read from one body. A window of them
 //! is on its way at a time; when nodes or memory are short, the client's socket waits.
 
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{ChunkBody, ChunkReader};
 use super::chunk::{FileKey, store_chunk};
 use super::session::{self, Begun, Manner, STREAMING_LEASE, UploadRequest};
-use super::{InVain, Session, UploadError, end, put};
+use super::{InVain, Session, UploadError, end, put, whole};
 use crate::app::App;
+use crate::app::memory::MemoryShare;
 use crate::db;
 use crate::db::chunks::StoredChunk;
 use crate::db::files::File;
@@ -49,6 +51,19 @@ where
     E: std::fmt::Display,
 {
     let user = request.user_id;
+    let mut source = Source::new(&app, body);
+    let mut first = None;
+    if request
+        .size_bytes
+        .is_none_or(|size| size <= source.chunk_size)
+    {
+        first = source.next().await?;
+        if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
+            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, t.share));
+            check_length(&request, chunk.len() as u64)?;
+            return whole::upload(&app, &request, chunk).await;
+        }
+    }
     let manner = Manner::Streaming {
         first_hold_bytes: FIRST_HOLD_BYTES,
     };
@@ -72,7 +87,7 @@ where
         in_vain: Vec::new(),
         bytes: 0,
     };
-    let outcome = match transfer.run(body).await {
+    let outcome = match transfer.run(first, source).await {
         Ok(()) => end::complete(&app, user, id).await,
         Err(error) => Err(error),
     };
@@ -99,6 +114,67 @@ async fn keep_alive(app: Arc<App>, id: UploadId) {
     }
 }
 
+/// A request body, chunk by chunk, each with its share of the memory for uploads.
+struct Source<'a, S> {
+    app: &'a App,
+    reader: ChunkReader<S>,
+    chunk_size: u64,
+    /// What a chunk needs until it is stored: itself, and its sealed copies.
+    memory: u64,
+}
+
+struct Taken {
+    chunk: ChunkBody,
+    share: Option<MemoryShare>,
+}
+
+impl Taken {
+    fn len(&self) -> u64 {
+        self.chunk.len() as u64
+    }
+}
+
+impl<'a, S, E> Source<'a, S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    fn new(app: &'a App, body: S) -> Self {
+        let chunk_size = app.config.uploads.chunk_size.as_u64();
+        Self {
+            app,
+            reader: ChunkReader::new(body, chunk_size as u32),
+            chunk_size,
+            memory: chunk_size * u64::from(app.config.placement.replicas + 1),
+        }
+    }
+
+    /// The share is held while the chunk is read: who is too slow for it must not keep others from
+    /// theirs.
+    async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
+        let share = self.app.upload_memory.reserve(self.memory).await;
+        let patience = self.app.config.http.idle_timeout;
+        let read = tokio::time::timeout(patience, self.reader.next_chunk());
+        let chunk = read.await.map_err(|_| UploadError::TooSlow)??;
+        Ok(chunk.map(|chunk| Taken { chunk, share }))
+    }
+
+    async fn has_ended(&mut self) -> Result<bool, UploadError> {
+        let patience = self.app.config.http.idle_timeout;
+        let read = tokio::time::timeout(patience, self.reader.has_more());
+        Ok(!read.await.map_err(|_| UploadError::TooSlow)??)
+    }
+}
+
+fn check_length(request: &UploadRequest, received: u64) -> Result<(), UploadError> {
+    match request.size_bytes {
+        Some(announced) if announced != received => Err(UploadError::Internal(format!(
+            "{announced} bytes were announced and {received} came"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 struct Transfer<'a> {
     app: &'a Arc<App>,
     request: &'a UploadRequest,
@@ -122,12 +198,16 @@ const GROUP: usize = 64;
 impl Transfer<'_> {
     /// On an error the chunks that are on their way are still waited for: what they leave on nodes
     /// has rows then, and is purged with the session.
-    async fn run<S, E>(mut self, body: S) -> Result<(), UploadError>
+    async fn run<S, E>(
+        mut self,
+        first: Option<Taken>,
+        source: Source<'_, S>,
+    ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
-        let outcome = self.send_all(body).await;
+        let outcome = self.send_all(first, source).await;
         while let Some(ended) = self.chunks.join_next().await {
             if let Ok(Ok(stored)) = ended {
                 self.keep(stored);
@@ -137,23 +217,25 @@ impl Transfer<'_> {
         outcome.and(committed)
     }
 
-    async fn send_all<S, E>(&mut self, body: S) -> Result<(), UploadError>
+    async fn send_all<S, E>(
+        &mut self,
+        mut first: Option<Taken>,
+        mut source: Source<'_, S>,
+    ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
-        let chunk_size = self.session.chunk_size;
-        let limit_bytes = session::max_file_size(self.app, chunk_size);
-        let memory = u64::from(chunk_size) * u64::from(self.key.replication + 1);
-        let mut reader = ChunkReader::new(body, chunk_size);
+        let limit_bytes = session::max_file_size(self.app, self.session.chunk_size);
         for index in 0.. {
             while self.chunks.len() >= self.app.config.uploads.window {
                 self.join_one().await?;
             }
-            let share = self.app.upload_memory.reserve(memory).await;
-            // The share is held meanwhile: who is too slow for it must not keep others from theirs.
-            let read = tokio::time::timeout(self.app.config.http.idle_timeout, reader.next_chunk());
-            let Some(chunk) = read.await.map_err(|_| UploadError::TooSlow)?? else {
+            let taken = match first.take() {
+                Some(first) => Some(first),
+                None => source.next().await?,
+            };
+            let Some(Taken { chunk, share }) = taken else {
                 break;
             };
             self.bytes += chunk.len() as u64;
@@ -245,12 +327,9 @@ impl Transfer<'_> {
 
     /// What was announced has to be what came; what was not announced is known now.
     async fn settle_length(&mut self) -> Result<(), UploadError> {
-        if let Some(announced) = self.request.size_bytes {
-            if announced == self.bytes {
-                return Ok(());
-            }
-            let text = format!("{announced} bytes were announced and {} came", self.bytes);
-            return Err(UploadError::Internal(text));
+        check_length(self.request, self.bytes)?;
+        if self.request.size_bytes.is_some() {
+            return Ok(());
         }
         let mut connection = self.app.db.acquire().await?;
         let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);

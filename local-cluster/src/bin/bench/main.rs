@@ -10,6 +10,7 @@ mod limit_node;
 mod measure;
 mod proofs;
 mod report;
+mod small;
 mod store;
 mod store_node;
 mod transfer;
@@ -21,8 +22,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use report::Report;
 use serde::Serialize;
 
 /// Measures the network on this machine.
@@ -45,6 +44,16 @@ enum Command {
         /// A TOML file whose tables [coordinator] and [node] override those programs' settings
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Small files up and down through a fresh local cluster: how many a second, how long each
+    Small {
+        #[command(flatten)]
+        options: small::Options,
+        /// A TOML file whose tables [coordinator] and [node] override those programs' settings
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// The bare pipeline: read, seal × 3, hash, libp2p × 3, hash, append and flush; no HTTP, no database
     Limit {
@@ -113,12 +122,17 @@ fn run(cli: Cli) -> Result<()> {
             } => {
                 options.check()?;
                 let report = transfer::run(&options, pair, config.as_deref()).await?;
-                options.print(&report)
+                options.output.print(&report)
             }
+            Command::Small {
+                options,
+                config,
+                output,
+            } => output.print(&small::run(&options, config.as_deref()).await?),
             Command::Limit { options } => {
                 options.check()?;
                 let report = limit::run(&options).await?;
-                options.print(&report)
+                options.output.print(&report)
             }
             Command::Proofs { count, output } => {
                 ensure!(count > 0, "--count must be at least 1");
@@ -137,10 +151,6 @@ impl Options {
             "a file of 0 bytes has no speed; --sizes must be greater"
         );
         Ok(())
-    }
-
-    fn print(&self, report: &Report) -> Result<()> {
-        self.output.print(report)
     }
 }
 

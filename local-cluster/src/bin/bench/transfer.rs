@@ -16,7 +16,7 @@ use crate::{Options, narrate};
 const MIB: u64 = 1024 * 1024;
 /// Enough for the connections and caches to be as they are in the middle of work.
 const WARM_UP: u64 = 32 * MIB;
-const CREDITS_USD: u32 = 1000;
+pub const CREDITS_USD: u32 = 1000;
 
 pub async fn run(options: &Options, pair: bool, config: Option<&Path>) -> Result<Report> {
     narrate("Starting a local cluster.");
@@ -91,7 +91,7 @@ async fn down(session: &Session, content: &Content, file_id: &str, size: u64) ->
         .await
 }
 
-fn meter(cluster: &Cluster) -> Result<Meter> {
+pub fn meter(cluster: &Cluster) -> Result<Meter> {
     let mut groups = [
         ("coordinator", vec![]),
         ("nodes", vec![]),
