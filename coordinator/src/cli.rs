@@ -1,19 +1,18 @@
 //! The command line: what can be said, and what each command does.
 
+mod admin_node;
 mod ledger;
 mod verify_evidence;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use sqlx::PgPool;
 
 use self::ledger::LedgerCommand;
 use self::verify_evidence::VerifyEvidence;
-use crate::app::{network_document, nodes};
+use crate::app::{audit, network_document, nodes};
 use crate::config::Config;
 use crate::db;
 use crate::db::users::Role;
@@ -116,6 +115,16 @@ enum ConfigCommand {
 enum AdminCommand {
     /// List the storage nodes.
     Nodes,
+    /// Storage nodes: look, suspend, restore.
+    Node {
+        #[command(subcommand)]
+        command: admin_node::NodeCommand,
+    },
+    /// Repair of lost replicas.
+    Repair {
+        #[command(subcommand)]
+        command: RepairCommand,
+    },
     /// Admission tokens for storage nodes.
     NodeToken {
         #[command(subcommand)]
@@ -128,6 +137,16 @@ enum AdminCommand {
     },
     /// Change what an account may do.
     SetRole { email: String, role: RoleArgument },
+}
+
+#[derive(Debug, Subcommand)]
+enum RepairCommand {
+    /// End the hold after a mass failure: from now on what fails is demoted again.
+    Resume {
+        /// Kept for those who look later.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,7 +240,20 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
 impl AdminCommand {
     async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
-            Self::Nodes => list_nodes(pool).await,
+            Self::Nodes => admin_node::list(pool, None).await,
+            Self::Node { command } => command.run(pool).await,
+            Self::Repair {
+                command: RepairCommand::Resume { reason },
+            } => {
+                let ended = audit::end_alarm(pool, &reason, clock::now()).await?;
+                let outcome = if ended {
+                    "The hold has ended."
+                } else {
+                    "Nothing was on hold."
+                };
+                println!("{outcome}");
+                Ok(())
+            }
             Self::NodeToken {
                 command: NodeTokenCommand::Create,
             } => {
@@ -262,52 +294,4 @@ impl AdminCommand {
             }
         }
     }
-}
-
-async fn list_nodes(pool: &PgPool) -> anyhow::Result<()> {
-    const PAGE: i64 = 1000;
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header([
-        "name",
-        "node id",
-        "state",
-        "used",
-        "capacity",
-        "blobs",
-        "last seen",
-    ]);
-    for column in 3..6 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut after = None;
-    loop {
-        let mut connection = pool
-            .acquire()
-            .await
-            .context("the database does not answer")?;
-        let nodes = db::nodes::list(&mut connection, after, PAGE).await?;
-        let Some(last) = nodes.last() else { break };
-        after = Some(last.id);
-        for node in nodes {
-            table.add_row([
-                node.name,
-                node.id.to_string(),
-                node.state.to_string(),
-                bytesize::ByteSize(node.used_bytes).to_string(),
-                bytesize::ByteSize(node.capacity_bytes).to_string(),
-                node.blob_count.to_string(),
-                node.last_seen_at
-                    .map_or("never".to_owned(), |at| format!("{at:.0}")),
-            ]);
-        }
-    }
-    if after.is_none() {
-        println!("No node has registered yet.");
-    } else {
-        println!("{table}");
-    }
-    Ok(())
 }

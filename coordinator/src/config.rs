@@ -46,6 +46,8 @@ pub struct Config {
     #[config(nested)]
     pub proofs: ProofsConfig,
     #[config(nested)]
+    pub repair: RepairConfig,
+    #[config(nested)]
     pub money: MoneyConfig,
     #[config(nested)]
     pub log: LogConfig,
@@ -180,6 +182,10 @@ pub struct NodesConfig {
     /// Peer ids that may register (with admission = "allowlist").
     #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = confique::env::parse::list_by_comma)]
     pub allowed_peers: Vec<String>,
+
+    /// A node that has been offline for this long is disqualified.
+    #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_GONE_AFTER")]
+    pub gone_after: Duration,
 }
 
 /// Who may register a node.
@@ -254,6 +260,10 @@ pub struct DownloadsConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct ProofsConfig {
+    /// How often each replica is challenged, at a random moment; "1s" to "30d".
+    #[config(default = "4h", deserialize_with = humantime_serde::deserialize, env = "FSN_PROOFS_INTERVAL")]
+    pub interval: Duration,
+
     /// Leaves that a challenge visits in a blob, 1 to 256.
     #[config(default = 16, env = "FSN_PROOFS_DIFFICULTY")]
     pub difficulty: u32,
@@ -261,6 +271,28 @@ pub struct ProofsConfig {
     /// How long a node may take to answer, its way not counted.
     #[config(default = "2s", deserialize_with = humantime_serde::deserialize, env = "FSN_PROOFS_DEADLINE")]
     pub deadline: Duration,
+
+    /// Replicas of one node that are challenged in one interval; of a node that holds more, a sample.
+    #[config(default = 512, env = "FSN_PROOFS_PER_NODE_LIMIT")]
+    pub per_node_limit: u32,
+
+    /// How long after a challenge without an answer the whole blob is asked for, up to three times.
+    #[config(default = "1h", deserialize_with = humantime_serde::deserialize, env = "FSN_PROOFS_RETRY_AFTER")]
+    pub retry_after: Duration,
+}
+
+/// What is done about lost replicas.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct RepairConfig {
+    /// How long a node may be away before its replicas do not count.
+    #[config(default = "15m", deserialize_with = humantime_serde::deserialize, env = "FSN_REPAIR_GRACE")]
+    pub grace: Duration,
+
+    /// How long nothing is demoted after a quarter of 20 nodes or more has failed within 10 minutes:
+    /// the fault is then more likely with the coordinator. `coordinator admin repair resume` ends it.
+    #[config(default = "2h", deserialize_with = humantime_serde::deserialize, env = "FSN_REPAIR_MASS_FAILURE_HOLD")]
+    pub mass_failure_hold: Duration,
 }
 
 /// Prices. 1 credit = 1,000,000 micro-credits; GB = 10^9 bytes, month = 30 days.
@@ -396,6 +428,12 @@ impl Config {
             );
         }
         let proofs = &self.proofs;
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        ensure!(
+            (Duration::from_secs(1)..=days(30)).contains(&proofs.interval),
+            "proofs.interval is {:?}, it must be 1s to 30d",
+            proofs.interval
+        );
         ensure!(
             (1..=256).contains(&proofs.difficulty),
             "proofs.difficulty is {}, it must be 1 to 256",
@@ -405,6 +443,15 @@ impl Config {
             (Duration::from_millis(1)..=Duration::from_secs(9)).contains(&proofs.deadline),
             "proofs.deadline is {:?}, it must be 1ms to 9s: an exchange ends after 10",
             proofs.deadline
+        );
+        ensure!(
+            proofs.per_node_limit >= 2 && proofs.retry_after <= days(30),
+            "proofs.per_node_limit must be at least 2 and proofs.retry_after at most 30d"
+        );
+        ensure!(
+            self.nodes.gone_after >= Duration::from_secs(60),
+            "nodes.gone_after is {:?}, it must be at least 1m: a restart is no departure",
+            self.nodes.gone_after
         );
         ensure!(
             self.auth.requests_per_address > 0 && self.auth.requests_per_account > 0,
@@ -505,6 +552,9 @@ mod tests {
         assert_eq!(config.uploads.chunk_size, ByteSize::kib(256));
         assert_eq!(config.uploads.session_ttl, Duration::from_secs(24 * 3600));
         assert_eq!(config.placement.replicas, 3);
+        assert_eq!(config.proofs.interval, Duration::from_secs(4 * 3600));
+        assert_eq!(config.proofs.deadline, Duration::from_secs(2));
+        assert_eq!(config.nodes.gone_after, Duration::from_secs(30 * 24 * 3600));
         assert_eq!(
             config.money.price_per_gb_month,
             PricePerGbMonth::from_microcredits(1_250_000)
@@ -529,8 +579,10 @@ mod tests {
             ("[nodes]\nadmission = \"everybody\"", "everybody"),
             ("[nodes]\nadmission = \"allowlist\"", "nodes.allowed_peers"),
             ("[http]\nlisten = \"here\"", "listen"),
+            ("[proofs]\ninterval = \"0s\"", "proofs.interval"),
             ("[proofs]\ndifficulty = 257", "proofs.difficulty"),
             ("[proofs]\ndeadline = \"1m\"", "proofs.deadline"),
+            ("[nodes]\ngone_after = \"1s\"", "nodes.gone_after"),
             ("not toml", "coordinator.toml"),
         ];
         for (file, named) in wrong {

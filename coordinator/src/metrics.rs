@@ -38,6 +38,14 @@ pub struct Metrics {
     pub purges_done: Counter,
     pub blocks_sealed: Counter,
     pub worker_failures: Counter,
+    pub audits_passed: Counter,
+    pub audits_failed: Counter,
+    pub audits_missed: Counter,
+    pub audit_errors: Counter,
+    pub audit_plan_seconds: Histogram,
+    pub audit_read_seconds: Histogram,
+    pub audit_write_seconds: Histogram,
+    pub fleet_alarms: Counter,
 }
 
 impl Metrics {
@@ -57,6 +65,14 @@ impl Metrics {
             purges_done: Counter::default(),
             blocks_sealed: Counter::default(),
             worker_failures: Counter::default(),
+            audits_passed: Counter::default(),
+            audits_failed: Counter::default(),
+            audits_missed: Counter::default(),
+            audit_errors: Counter::default(),
+            audit_plan_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            audit_read_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            audit_write_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            fleet_alarms: Counter::default(),
         };
         metrics.registered()
     }
@@ -128,6 +144,50 @@ impl Metrics {
             "Steps of background workers that failed",
             self.worker_failures.clone(),
         );
+        for (name, help, histogram) in [
+            (
+                "audit_plan_seconds",
+                "Time to plan a node's round",
+                &self.audit_plan_seconds,
+            ),
+            (
+                "audit_read_seconds",
+                "Time to look up the replicas of a message",
+                &self.audit_read_seconds,
+            ),
+            (
+                "audit_write_seconds",
+                "Time to write down what came of a message",
+                &self.audit_write_seconds,
+            ),
+        ] {
+            r.register(name, help, histogram.clone());
+        }
+        for (name, help, counter) in [
+            ("audits_passed", "Replicas that passed", &self.audits_passed),
+            (
+                "audits_failed",
+                "Replicas that failed and were demoted",
+                &self.audits_failed,
+            ),
+            (
+                "audits_missed",
+                "Replicas for which no answer came in time",
+                &self.audits_missed,
+            ),
+            (
+                "audit_errors",
+                "Audits of a node that were given up",
+                &self.audit_errors,
+            ),
+            (
+                "fleet_alarms",
+                "Times that much of the fleet failed at once",
+                &self.fleet_alarms,
+            ),
+        ] {
+            r.register(name, help, counter.clone());
+        }
         self
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use libp2p_identity::Keypair;
 use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
 use reqwest::{RequestBuilder, StatusCode, Url};
@@ -94,6 +95,29 @@ pub struct EarningsDay {
     pub more: Map<String, Value>,
 }
 
+/// How the network sees a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Standing {
+    pub state: String,
+    pub state_reason: String,
+    pub state_since: Timestamp,
+    /// Nothing new for a day, since half of its proofs failed at once.
+    pub on_hold: bool,
+    /// In parts per million.
+    pub score_ppm: u32,
+    /// The newest first.
+    pub state_history: Vec<StateChange>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateChange {
+    pub at: Timestamp,
+    pub from: String,
+    pub to: String,
+    pub cause: String,
+    pub reason: String,
+}
+
 #[derive(Serialize)]
 struct RegisterBody<'a> {
     peer_id: String,
@@ -148,6 +172,12 @@ impl CoordinatorApi {
             .verify()
             .with_context(|| format!("the network document from {} is bad", self.base))?;
         Ok(document)
+    }
+
+    /// The state, the reason for it, and the score of a node.
+    pub async fn standing(&self, node_id: NodeId) -> Result<Standing> {
+        let url = self.url(&format!("api/v1/nodes/{node_id}"))?;
+        self.answer(self.client.get(url)).await
     }
 
     /// Proves that the node owns its key and enters it into the network.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, FuturesUnordered};
 use futures::{Stream, StreamExt, TryStreamExt};
+use network::CallError;
 use proto::BlobId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -324,9 +325,12 @@ async fn fetch_replica(
             match failure {
                 ReadFailure::Missing => suspect("missing"),
                 ReadFailure::Corrupt => suspect("corrupt"),
-                ReadFailure::Offline | ReadFailure::Call(_) | ReadFailure::Later(_) => {
+                // The audit asks for the whole blob: whoever proves and then refuses is found out.
+                ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout) => {
+                    suspect("refused or timed out");
                     return Err(Failed::ForNow);
                 }
+                ReadFailure::Offline | ReadFailure::Call(_) => return Err(Failed::ForNow),
             }
             return Err(Failed::ForGood);
         }

@@ -2,6 +2,7 @@
 //! `db` and the nodes of the fleet.
 
 pub mod access_tokens;
+pub mod audit;
 pub mod auth;
 pub mod challenge;
 pub mod credits;
@@ -31,12 +32,14 @@ pub mod versions;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use network::NetworkHandle;
 use proto::LedgerDay;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
+use self::audit::Audit;
 use self::credits::{MockPaymentProvider, PaymentProvider};
 use self::crypto_pool::CryptoPool;
 use self::fleet::Fleet;
@@ -48,6 +51,7 @@ use self::suspects::Suspects;
 use self::upload::commit::Committer;
 use self::upload::whole_commit::{Rules, WholeFiles};
 use self::versions::Versions;
+use crate::clock;
 use crate::config::{Config, read_secret};
 use crate::domain::uptime::SETTLING;
 use crate::keys::KeyRing;
@@ -76,6 +80,8 @@ pub struct App {
     /// The ledger's head of the last day, for nodes to keep.
     pub ledger_day: ArcSwapOption<LedgerDay>,
     pub metrics: Arc<Metrics>,
+    pub audit: Audit,
+    pub started_at: Timestamp,
     /// Hash of the configured token that admits any number of nodes.
     pub bootstrap_token: Option<[u8; 32]>,
     /// Wakes the worker that tells nodes what to forget.
@@ -108,6 +114,8 @@ impl App {
             evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
             lookout: Lookout::new(SETTLING),
             ledger_day: ArcSwapOption::empty(),
+            audit: Audit::default(),
+            started_at: clock::now(),
             purge_nudge: Notify::new(),
             forget_nudge: Notify::new(),
             config,

@@ -112,6 +112,7 @@ pub async fn register(app: &App, request: &RegisterRequest) -> Result<Registered
         return Err(RegisterError::Disqualified(reason));
     }
     db::ledger::open_node_accounts(&mut transaction, node_id).await?;
+    db::audit_schedule::enter(&mut transaction, node_id, clock::now()).await?;
     if let (Some(hash), true) = (&token_hash, admitted.single_use) {
         db::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
     }
@@ -234,6 +235,7 @@ fn admit_to_fleet(
         standing: Standing {
             state: node.state,
             state_reason: node.state_reason.clone(),
+            on_hold: node.is_on_hold(clock::now()),
             earned: MicroCredits::ZERO, // until the liveness worker has looked
         },
         live: Live {

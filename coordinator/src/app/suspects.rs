@@ -5,6 +5,7 @@
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::db;
 use crate::db::chunks::Suspicion;
 
@@ -22,7 +23,12 @@ impl Suspects {
             while queue.recv_many(&mut batch, BATCH).await > 0 {
                 let write = async {
                     let mut connection = pool.acquire().await?;
-                    db::chunks::suspect(&mut connection, &batch).await
+                    db::chunks::suspect(&mut connection, &batch).await?;
+                    let look_at: Vec<_> = batch
+                        .iter()
+                        .map(|s| (s.node_id, s.blob_id, s.reason))
+                        .collect();
+                    db::audit_schedule::look_at(&mut connection, &look_at, clock::now()).await
                 };
                 if let Err(error) = write.await {
                     tracing::warn!(%error, replicas = batch.len(), "suspicions were lost");

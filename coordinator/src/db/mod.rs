@@ -1,6 +1,8 @@
 //! SQL stands here and nowhere else: plain functions on a connection, one file for each family of
 //! tables. Rows become domain types here; absence is `None`. Transactions belong to the callers.
 
+pub mod audit_results;
+pub mod audit_schedule;
 pub mod chunks;
 pub mod earnings;
 pub mod files;
@@ -8,6 +10,7 @@ pub mod keys;
 pub mod ledger;
 pub mod ledger_history;
 pub mod network;
+pub mod node_standing;
 pub mod nodes;
 pub mod payouts;
 pub mod penalties;

@@ -11,6 +11,7 @@ use super::corrupt;
 use crate::domain::ids::UserId;
 use crate::domain::names::{NodeName, Region};
 use crate::domain::node::{NodeState, score_ppm};
+use crate::domain::reputation::on_hold;
 
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -29,6 +30,15 @@ pub struct Node {
     pub score_ppm: u32,
     pub created_at: Timestamp,
     pub last_seen_at: Option<Timestamp>,
+    pub state_since: Timestamp,
+    pub mass_failure_at: Option<Timestamp>,
+}
+
+impl Node {
+    /// Half of a round failed a moment ago: nothing new for it.
+    pub fn is_on_hold(&self, now: Timestamp) -> bool {
+        on_hold(self.mass_failure_at, now)
+    }
 }
 
 struct Row {
@@ -48,6 +58,8 @@ struct Row {
     score_beta: i64,
     created_at: jiff_sqlx::Timestamp,
     last_seen_at: Option<jiff_sqlx::Timestamp>,
+    state_since: jiff_sqlx::Timestamp,
+    mass_failure_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl TryFrom<Row> for Node {
@@ -77,6 +89,8 @@ impl TryFrom<Row> for Node {
             score_ppm: score_ppm(unsigned(row.score_alpha), unsigned(row.score_beta)),
             created_at: row.created_at.to_jiff(),
             last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
+            state_since: row.state_since.to_jiff(),
+            mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
         })
     }
 }
@@ -85,7 +99,8 @@ pub async fn by_id(connection: &mut PgConnection, id: NodeId) -> sqlx::Result<Op
     sqlx::query_as!(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
-                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at
+                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
+                state_since, mass_failure_at
          FROM nodes WHERE node_id = $1",
         id.as_uuid()
     )
@@ -102,7 +117,8 @@ pub async fn by_api_key(
     sqlx::query_as!(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
-                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at
+                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
+                state_since, mass_failure_at
          FROM nodes WHERE api_key_hash = $1",
         &hash[..]
     )
@@ -121,7 +137,8 @@ pub async fn list(
     let rows = sqlx::query_as!(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
-                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at
+                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
+                state_since, mass_failure_at
          FROM nodes WHERE $1::uuid IS NULL OR node_id > $1 ORDER BY node_id LIMIT $2",
         after.map(|id| id.as_uuid()),
         limit,
@@ -181,7 +198,8 @@ pub async fn by_peer_id(
     sqlx::query_as!(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
-                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at
+                blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
+                state_since, mass_failure_at
          FROM nodes WHERE peer_id = $1",
         peer_id.to_string()
     )
@@ -201,24 +219,34 @@ pub struct NodeReport {
     pub blob_count: u64,
 }
 
+/// How the network sees a node.
+#[derive(Debug, Clone)]
+pub struct NodeStanding {
+    pub id: NodeId,
+    pub state: NodeState,
+    pub state_reason: String,
+    pub mass_failure_at: Option<Timestamp>,
+}
+
 /// Writes what nodes have reported, many at once, and that they were seen now; returns how they
 /// stand.
 pub async fn record_reports(
     connection: &mut PgConnection,
     reports: &[NodeReport],
-) -> sqlx::Result<Vec<(NodeId, NodeState, String)>> {
+) -> sqlx::Result<Vec<NodeStanding>> {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let column = |field: fn(&NodeReport) -> u64| -> Vec<i64> {
         reports.iter().map(|report| signed(field(report))).collect()
     };
     let ids: Vec<Uuid> = reports.iter().map(|report| report.id.as_uuid()).collect();
     let rows = sqlx::query!(
-        "UPDATE nodes SET capacity_bytes = r.capacity, used_bytes = r.used, free_bytes = r.free,
+        r#"UPDATE nodes SET capacity_bytes = r.capacity, used_bytes = r.used, free_bytes = r.free,
                 blob_count = r.blobs, last_seen_at = now()
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
               AS r (node_id, capacity, used, free, blobs)
          WHERE nodes.node_id = r.node_id
-         RETURNING nodes.node_id, state, state_reason",
+         RETURNING nodes.node_id, state, state_reason,
+                   mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp""#,
         &ids,
         &column(|report| report.capacity_bytes),
         &column(|report| report.used_bytes),
@@ -233,7 +261,12 @@ pub async fn record_reports(
                 .state
                 .parse()
                 .map_err(|error| corrupt("nodes.state", error))?;
-            Ok((NodeId::from_uuid(row.node_id), state, row.state_reason))
+            Ok(NodeStanding {
+                id: NodeId::from_uuid(row.node_id),
+                state,
+                state_reason: row.state_reason,
+                mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+            })
         })
         .collect()
 }

@@ -36,6 +36,11 @@ impl NodeState {
         matches!(self, Self::Probation | Self::Active)
     }
 
+    /// What it holds counts as a copy.
+    pub const fn replicas_count(self) -> bool {
+        !matches!(self, Self::Drained | Self::Disqualified)
+    }
+
     pub const fn is_vetted(self) -> bool {
         matches!(self, Self::Active)
     }

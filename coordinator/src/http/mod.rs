@@ -3,11 +3,13 @@
 mod auth;
 mod credits;
 mod download;
+mod durability;
 mod earnings;
 mod evidence;
 mod extract;
 mod files;
 mod health;
+mod node_proofs;
 mod nodes;
 mod observe;
 mod page;
@@ -108,6 +110,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(files::one, files::delete))
         .routes(routes!(evidence::receipts))
         .routes(routes!(evidence::proof))
+        .routes(routes!(durability::durability))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
@@ -115,6 +118,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(nodes::network))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
+        .routes(routes!(node_proofs::proofs))
         .routes(routes!(nodes::nonce))
         .routes(routes!(nodes::register))
         .routes(routes!(nodes::create_token))

@@ -17,9 +17,13 @@ use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::app::{App, nodes};
+use crate::clock;
 use crate::db;
 use crate::db::nodes::Node;
 use crate::domain::names::{NodeName, Region};
+
+/// Changes of state that a node is shown with.
+const HISTORY: i64 = 20;
 
 /// Where the coordinators are, signed with the network key.
 #[derive(ToSchema)]
@@ -63,6 +67,10 @@ pub struct NodeView {
     #[schema(example = "probation")]
     state: &'static str,
     state_reason: String,
+    #[schema(value_type = String, format = DateTime)]
+    state_since: Timestamp,
+    /// Gets nothing new for a day, since half of its proofs failed at once.
+    on_hold: bool,
     online: bool,
     region: Option<String>,
     capacity_bytes: u64,
@@ -84,12 +92,15 @@ fn view(app: &App, node: Node, uptime_ppm: Option<u32>) -> NodeView {
         .member(node.id)
         .filter(|member| member.is_online())
         .map(|member| member.live());
+    let on_hold = node.is_on_hold(clock::now());
     NodeView {
         node_id: node.id.as_uuid(),
         name: node.name,
         peer_id: node.peer_id.to_string(),
         state: node.state.name(),
         state_reason: node.state_reason,
+        state_since: node.state_since,
+        on_hold,
         online: live.is_some(),
         region: node.region,
         capacity_bytes: live.map_or(node.capacity_bytes, |live| live.capacity_bytes),
@@ -121,19 +132,53 @@ pub async fn list(
     Ok(Json(page))
 }
 
+/// A node with its history.
+#[derive(Serialize, ToSchema)]
+pub struct NodeDetail {
+    #[serde(flatten)]
+    node: NodeView,
+    /// The last twenty changes of its state, the newest first.
+    state_history: Vec<StateChangeView>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct StateChangeView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    #[schema(example = "active")]
+    from: String,
+    #[schema(example = "suspended")]
+    to: String,
+    /// `audit`, `admin`, `gone` or `operator`.
+    #[schema(example = "audit")]
+    cause: String,
+    reason: String,
+}
+
 /// One node.
 #[utoipa::path(get, path = "/nodes/{id}", tag = "nodes", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = NodeView), (status = 404, description = "No such node")))]
+    (status = 200, body = NodeDetail), (status = 404, description = "No such node")))]
 pub async fn one(
     State(app): State<Arc<App>>,
     Id(id): Id<NodeId>,
-) -> Result<Json<NodeView>, Problem> {
+) -> Result<Json<NodeDetail>, Problem> {
     let mut connection = app.db.acquire().await?;
     let node = db::nodes::by_id(&mut connection, id)
         .await?
         .ok_or_else(|| Problem::not_found("node"))?;
     let uptimes = db::uptime::last_of(&mut connection, &[id]).await?;
-    Ok(Json(view(&app, node, uptimes.get(&id).copied())))
+    let history = db::node_standing::history(&mut connection, id, HISTORY).await?;
+    let state_history = history.into_iter().map(|change| StateChangeView {
+        at: change.at,
+        from: change.from,
+        to: change.to,
+        cause: change.cause,
+        reason: change.reason,
+    });
+    Ok(Json(NodeDetail {
+        node: view(&app, node, uptimes.get(&id).copied()),
+        state_history: state_history.collect(),
+    }))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -52,6 +52,12 @@ impl PageParams {
     }
 }
 
+/// A position in a list, as clients hand it back.
+pub fn cursor(position: &impl Serialize) -> Option<String> {
+    let json = serde_json::to_vec(position).ok()?;
+    Some(BASE64_URL_SAFE_NO_PAD.encode(json))
+}
+
 impl<T> Page<T> {
     /// Of `limit + 1` rows that were asked for, the last only tells that there is more.
     pub fn new<R, P: Serialize>(
@@ -65,8 +71,7 @@ impl<T> Page<T> {
         let next_cursor = rows
             .last()
             .filter(|_| more)
-            .and_then(|last| serde_json::to_vec(&position(last)).ok())
-            .map(|json| BASE64_URL_SAFE_NO_PAD.encode(json));
+            .and_then(|last| cursor(&position(last)));
         Self {
             items: rows.into_iter().map(item).collect(),
             next_cursor,

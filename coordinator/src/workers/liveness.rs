@@ -9,8 +9,10 @@ use proto::{MicroCredits, NodeId};
 use super::Step;
 use crate::app::App;
 use crate::app::fleet::Standing;
+use crate::clock;
 use crate::db;
 use crate::db::nodes::NodeReport;
+use crate::domain::reputation::on_hold;
 
 pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     let online = app.fleet.online();
@@ -42,12 +44,13 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     app.lookout.look(&mut connection, &ids).await?;
     let head = db::settlement::last_head(&mut connection).await?;
     app.ledger_day.store(head.map(Arc::new));
-    for (node, state, state_reason) in states {
-        if let Some(member) = app.fleet.member(node) {
+    for node in states {
+        if let Some(member) = app.fleet.member(node.id) {
             member.set_standing(Standing {
-                state,
-                state_reason,
-                earned: earned.get(&node).copied().unwrap_or_default(),
+                state: node.state,
+                state_reason: node.state_reason,
+                on_hold: on_hold(node.mass_failure_at, clock::now()),
+                earned: earned.get(&node.id).copied().unwrap_or_default(),
             });
         }
     }

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::upload::end;
-use crate::app::{App, files};
+use crate::app::{App, audit, files};
+use crate::clock;
 use crate::db;
 
 /// Rows that one step of a clean-up touches.
@@ -46,6 +47,9 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
         ("file-charges", seconds(5), Kind::ChargeFiles),
         ("settlement", settling, Kind::SettleDays),
         ("payouts", seconds(5), Kind::PayOut),
+        ("audit", seconds(1), Kind::Audit),
+        ("fleet-guard", seconds(10), Kind::WatchFleet),
+        ("demotion", seconds(5), Kind::Demote),
         ("clean-up", seconds(60), Kind::CleanUp),
         ("network-document", seconds(10), Kind::RefreshDocument),
     ] {
@@ -68,6 +72,9 @@ enum Kind {
     ChargeFiles,
     SettleDays,
     PayOut,
+    Audit,
+    WatchFleet,
+    Demote,
     CleanUp,
     RefreshDocument,
 }
@@ -120,6 +127,12 @@ impl Worker {
             Kind::ChargeFiles => settlement::charge_files(app).await,
             Kind::SettleDays => settlement::settle_days(app).await,
             Kind::PayOut => settlement::pay_out(app).await,
+            Kind::Audit => audit_nodes(app).await,
+            Kind::WatchFleet => {
+                audit::watch_fleet(app, clock::now()).await?;
+                Ok(Step::Idle)
+            }
+            Kind::Demote => demote(app).await,
             Kind::CleanUp => clean_up(app).await,
             Kind::RefreshDocument => {
                 app.document.refresh(&app.db).await?;
@@ -155,6 +168,18 @@ async fn forget(app: &App) -> anyhow::Result<Step> {
 async fn expire_uploads(app: &App) -> anyhow::Result<Step> {
     let expired = end::expire_one(app).await?;
     Ok(if expired { Step::More } else { Step::Idle })
+}
+
+async fn audit_nodes(app: &App) -> anyhow::Result<Step> {
+    let more = audit::step(app, &clock::now).await?;
+    Ok(if more { Step::More } else { Step::Idle })
+}
+
+/// Nodes that have been away for too long are out; what nodes that are out hold counts no longer.
+async fn demote(app: &App) -> anyhow::Result<Step> {
+    let now = clock::now();
+    let more = audit::disqualify_gone(app, now).await? | audit::demote_some(app, now).await?;
+    Ok(if more { Step::More } else { Step::Idle })
 }
 
 /// Forgets what nobody can use any more.

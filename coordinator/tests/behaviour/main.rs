@@ -12,6 +12,7 @@
 mod accounts;
 mod api_description;
 mod api_errors;
+mod audits;
 mod broken_clients;
 mod challenges;
 mod commits;

@@ -9,6 +9,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, print_json};
+use crate::coordinator_api::{CoordinatorApi, Standing};
 use crate::state::NodeStatus;
 use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
 use crate::volume::Volume;
@@ -45,6 +46,8 @@ struct Report {
     agree: Option<bool>,
     /// What the node itself says.
     node: Option<NodeStatus>,
+    /// What the network says of it; `None` when its coordinator does not answer, and with `--check`.
+    standing: Option<Standing>,
 }
 
 pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
@@ -52,7 +55,14 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let volume = Volume::at(config.data_dir()?);
     let keypair = volume.open(config.store.layout)?;
     let peer_id = keypair.public().to_peer_id().to_string();
-    let node = block_on(async { Ok(ask(&volume, &peer_id).await) })?;
+    let (node, standing) = block_on(async {
+        let node = ask(&volume, &peer_id).await;
+        let standing = match args.check {
+            true => None, // a health check asks nobody but the node
+            false => ask_network(&volume, config.node.coordinator_url.as_deref()).await,
+        };
+        Ok((node, standing))
+    })?;
     let (catalogue, on_disk) = match args.no_count {
         true => (catalogue_counts(&volume)?, None),
         false => count(&volume).map(|(catalogue, on_disk)| (catalogue, Some(on_disk)))?,
@@ -70,6 +80,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         on_disk,
         agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
+        standing,
     };
     match args.output {
         Output::Json => print_json(&report)?,
@@ -81,6 +92,14 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
 
 fn is_healthy(node: &NodeStatus) -> bool {
     node.fault.is_none() && node.coordinators.values().any(|status| status.accepted)
+}
+
+/// Asks the coordinator, which anybody may; `None` when it does not answer in time.
+async fn ask_network(volume: &Volume, url: Option<&str>) -> Option<Standing> {
+    let credentials = volume.credentials().ok()?;
+    let api = CoordinatorApi::new(url.unwrap_or(&credentials.coordinator_url)).ok()?;
+    let answer = tokio::time::timeout(ASK_WITHIN, api.standing(credentials.node_id));
+    answer.await.ok()?.ok()
 }
 
 /// `None` when no node of this data directory answers.
@@ -146,6 +165,21 @@ fn print_table(report: &Report) {
             }
         }
         None => row("state", "not running (storage-node start)".to_owned()),
+    }
+    if let Some(standing) = &report.standing {
+        let since = standing.state_since;
+        row(
+            "in the network",
+            format!("{} since {since:.0}", standing.state),
+        );
+        if !standing.state_reason.is_empty() {
+            row("reason", standing.state_reason.clone());
+        }
+        if standing.on_hold {
+            let why = "half of a round of proofs failed: nothing new for 24 h; is a disk missing?";
+            row("on hold", why.to_owned());
+        }
+        row("score", format!("{} of 1000000", standing.score_ppm));
     }
     row("data", report.data_dir.clone());
     let quota = match report.capacity_bytes {

@@ -52,6 +52,8 @@ pub struct Live {
 pub struct Standing {
     pub state: NodeState,
     pub state_reason: String,
+    /// Much of a round failed a moment ago: nothing new until this has been looked into.
+    pub on_hold: bool,
     pub earned: MicroCredits,
 }
 
@@ -149,8 +151,10 @@ impl Member {
     }
 
     pub(super) fn candidate(&self) -> Option<Candidate> {
-        let (live, state) = (self.live(), self.standing().state);
-        let willing = live.activity == NodeActivity::Running && state.takes_new_blobs();
+        let (live, standing) = (self.live(), self.standing());
+        let state = standing.state;
+        let willing =
+            live.activity == NodeActivity::Running && state.takes_new_blobs() && !standing.on_hold;
         willing.then(|| Candidate {
             node_id: self.node_id,
             vetted: state.is_vetted(),

@@ -43,6 +43,8 @@ pub enum OnRead {
     /// The last byte is missing.
     Shorten,
     Deny,
+    /// Says that its disk fails at this moment.
+    Refuse,
     Hang,
     Vanish,
 }
@@ -167,6 +169,25 @@ impl Node {
         let mut blobs: Vec<_> = self.shelf.blobs.lock().unwrap().keys().copied().collect();
         blobs.sort_unstable();
         blobs
+    }
+
+    /// Returns once a request waits for an answer that will not come.
+    pub async fn until_hanging(&self) {
+        let hanging = async {
+            loop {
+                let changed = self.shelf.changed.notified();
+                if !self.shelf.hanging.lock().unwrap().is_empty() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        soon(hanging).await;
+    }
+
+    /// Closes the streams of requests that were left without an answer.
+    pub fn drop_hanging(&self) {
+        self.shelf.hanging.lock().unwrap().clear();
     }
 
     /// Returns once what the node holds is as wanted.
@@ -323,6 +344,7 @@ impl Shelf {
             (OnRead::Shorten, Some(blob)) => RetrieveAnswer::Found(blob.slice(..blob.len() - 1)),
             (OnRead::Hang, _) => return self.hanging.lock().unwrap().push(request),
             (OnRead::Vanish, _) => return self.handle.shutdown().await,
+            (OnRead::Refuse, _) => RetrieveAnswer::IoError("not now".to_owned()),
             (OnRead::Deny, _) | (_, None) => RetrieveAnswer::Missing,
         };
         request.respond::<Retrieve>(answer).await;
@@ -344,7 +366,10 @@ impl Shelf {
     async fn prove(&self, mut request: InboundRequest) {
         let conduct = *self.on_prove.lock().unwrap();
         match conduct {
-            OnProve::Hang => return self.hanging.lock().unwrap().push(request),
+            OnProve::Hang => {
+                self.hanging.lock().unwrap().push(request);
+                return self.changed.notify_waiters();
+            }
             OnProve::Vanish => return self.handle.shutdown().await,
             _ => {}
         }

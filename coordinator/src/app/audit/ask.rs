@@ -1,0 +1,262 @@
+//! Asking one node: proofs, or a whole blob.
+
+use jiff::Timestamp;
+use network::CallError;
+use proto::{
+    BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, NodeId, ProofSeed,
+};
+use rand::Rng;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::challenge::{self, Examination, Examined, Findings};
+use crate::app::fleet::ReadFailure;
+use crate::clock;
+use crate::db::audit_results::KeptFailure;
+use crate::db::audit_schedule::{AuditedReplica, FollowUp};
+use crate::domain::audit::{Answer, Cell, Question};
+use crate::domain::ids::uuid_v7;
+use crate::domain::sealing::SEALING_OVERHEAD;
+
+/// A replica, how it was asked for, and what came back.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub blob_id: BlobId,
+    pub size_bytes: u32,
+    pub drawn: bool,
+    pub weight_ppm: u64,
+    pub question: Question,
+    /// `None` when the node went away before it could be asked.
+    pub answer: Option<Answer>,
+    pub reason: String,
+    /// What led here, if it was asked for out of turn.
+    pub follow_up: Option<FollowUp>,
+    /// Of the penalty, should this be the replica's first miss.
+    pub miss_id: Uuid,
+}
+
+/// One piece of asking.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub seen: Vec<Seen>,
+    /// Drawn, and known to be lost: failed without being asked.
+    pub known_lost: u64,
+    pub messages: Vec<Sent>,
+    /// Follow-ups whose replicas are no more.
+    pub ended: Vec<BlobId>,
+}
+
+/// A message that a node was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub challenge: Challenge,
+    pub judgements: Vec<Judgement>,
+    pub statement: Vec<u8>,
+    pub failures: Vec<KeptFailure>,
+}
+
+/// Asks for the replicas of a cell. `None` when the node cannot be asked now.
+pub(super) async fn cell(
+    app: &App,
+    node: NodeId,
+    cell: &Cell,
+    replicas: Vec<AuditedReplica>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let (lost, held): (Vec<_>, Vec<_>) = replicas.into_iter().partition(|r| r.demoted);
+    let wanted = held.into_iter().map(|replica| Seen {
+        blob_id: replica.blob_id,
+        size_bytes: replica.size_bytes,
+        drawn: cell.drawn,
+        weight_ppm: cell.weight_ppm,
+        question: Question::Proof,
+        answer: None,
+        reason: String::new(),
+        follow_up: None,
+        miss_id: uuid_v7(now, &mut clock::rng()),
+    });
+    let asked = Asked {
+        known_lost: if cell.drawn { lost.len() as u64 } else { 0 },
+        ..Asked::default()
+    };
+    proofs(app, node, wanted.collect(), asked, now).await
+}
+
+/// Asks once more for proofs for which the node was too busy.
+pub(super) async fn again(
+    app: &App,
+    node: NodeId,
+    due: Vec<(FollowUp, u32)>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let wanted = due
+        .into_iter()
+        .map(|(follow_up, size)| wanted(follow_up, size, Question::ProofAgain, now));
+    proofs(app, node, wanted.collect(), Asked::default(), now).await
+}
+
+fn wanted(follow_up: FollowUp, size_bytes: u32, question: Question, now: Timestamp) -> Seen {
+    Seen {
+        blob_id: follow_up.blob_id,
+        size_bytes,
+        drawn: follow_up.drawn,
+        weight_ppm: follow_up.weight_ppm,
+        question,
+        answer: None,
+        reason: follow_up.reason.clone(),
+        follow_up: Some(follow_up),
+        miss_id: uuid_v7(now, &mut clock::rng()),
+    }
+}
+
+/// Asks for proofs, in as many messages as it takes.
+async fn proofs(
+    app: &App,
+    node: NodeId,
+    mut wanted: Vec<Seen>,
+    mut asked: Asked,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let difficulty = Difficulty::new(app.config.proofs.difficulty)?;
+    let Some(member) = app.fleet.member(node) else {
+        return Ok(None);
+    };
+    let mut from = 0;
+    while from < wanted.len() {
+        let mut items = Vec::with_capacity(MAX_CHALLENGE_ITEMS);
+        let mut bodies = 0;
+        for seen in wanted[from..].iter().take(MAX_CHALLENGE_ITEMS) {
+            let item = ChallengeItem {
+                blob_id: seen.blob_id,
+                length: u64::from(seen.size_bytes) + SEALING_OVERHEAD as u64,
+                seed: seed(),
+            };
+            let question = proto::Question {
+                blob_id: item.blob_id,
+                length: item.length,
+                seed: item.seed,
+                difficulty,
+                peer_id: member.peer_id,
+            };
+            bodies += question.max_body_bytes();
+            if bodies > MAX_MESSAGE_BODY_BYTES && !items.is_empty() {
+                break;
+            }
+            items.push(item);
+        }
+        let count = items.len();
+        let examination = Examination {
+            id: ChallengeId::from_bytes(uuid_v7(now, &mut clock::rng()).into_bytes()),
+            issued_at_ms: u64::try_from(now.as_millisecond()).unwrap_or(0),
+            difficulty,
+            items,
+            deadline: app.config.proofs.deadline,
+            lowest_ping: member.lowest_ping(),
+        };
+        let findings = match challenge::examine(app, node, examination).await? {
+            Examined::Judged(findings) => *findings,
+            // What has been asked counts; the rest is asked for when the node is back.
+            Examined::Offline | Examined::Crowded if from > 0 => break,
+            Examined::Offline | Examined::Crowded => return Ok(None),
+        };
+        take_over(&mut wanted[from..from + count], &mut asked, findings);
+        from += count;
+    }
+    asked.seen = wanted;
+    Ok(Some(asked))
+}
+
+fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
+    let mut failures = Vec::new();
+    for (position, (seen, (item, judgement, answer))) in
+        wanted.iter_mut().zip(findings.items()).enumerate()
+    {
+        let (outcome, reason) = said(answer);
+        seen.answer = Some(match judgement {
+            Judgement::Passed => Answer::Good,
+            Judgement::Failed => Answer::Bad,
+            Judgement::Missed => Answer::Missing,
+            Judgement::Busy => Answer::Busy,
+        });
+        if judgement != Judgement::Passed {
+            seen.reason = reason.to_owned();
+        }
+        if let (Judgement::Failed, Some(answer)) = (judgement, answer) {
+            let proof = match &answer.outcome {
+                ItemOutcome::Proven(proof) => Some(proof),
+                _ => None,
+            };
+            failures.push(KeptFailure {
+                blob_id: item.blob_id,
+                position: position as u32,
+                reason: reason.to_owned(),
+                outcome,
+                proof_hash: proof.map(|proof| *proof.proof_hash.as_bytes()),
+                duration_ms: answer.duration_ms,
+                body: proof.map_or(Vec::new(), |proof| proof.body.to_vec()),
+            });
+        }
+    }
+    asked.messages.push(Sent {
+        judgements: findings.statement.verdict.judgements.clone(),
+        statement: findings.statement.to_bytes(),
+        challenge: findings.statement.challenge,
+        failures,
+    });
+}
+
+/// The node's own word, and what it comes to when the blob did not pass.
+fn said(answer: Option<&ItemAnswer>) -> (&'static str, &'static str) {
+    match answer.map(|answer| &answer.outcome) {
+        Some(ItemOutcome::Proven(_)) => ("proven", "the proof is wrong, or came too late"),
+        Some(ItemOutcome::Missing) => ("missing", "the node says that it lacks the blob"),
+        Some(ItemOutcome::Corrupt) => ("corrupt", "the node says that its copy is damaged"),
+        Some(ItemOutcome::Busy) => ("busy", "the node was busy again"),
+        None => ("none", "no usable answer came in time"),
+    }
+}
+
+fn seed() -> ProofSeed {
+    let mut seed = [0; 32];
+    clock::rng().fill_bytes(&mut seed);
+    ProofSeed::from_bytes(seed)
+}
+
+/// Asks for whole blobs. `None` when the node is not there.
+pub(super) async fn whole_blob(
+    app: &App,
+    node: NodeId,
+    due: Vec<(FollowUp, u32)>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let mut asked = Asked::default();
+    for (follow_up, size) in due {
+        let (blob_id, attempts) = (follow_up.blob_id, follow_up.attempts);
+        let (answer, reason) = match app.fleet.retrieve(node, blob_id).await {
+            Ok(data) => {
+                let right = app.crypto.run(move || BlobId::of(&data) == blob_id).await?;
+                if right {
+                    (Answer::Good, String::new())
+                } else {
+                    (Answer::Bad, "the node gave wrong bytes".to_owned())
+                }
+            }
+            Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
+                (Answer::Bad, failure.to_string())
+            }
+            Err(ReadFailure::Offline | ReadFailure::Call(CallError::NotConnected)) => {
+                return Ok(None);
+            }
+            Err(ReadFailure::Call(CallError::Stopped)) => anyhow::bail!("the network has stopped"),
+            Err(failure) => (Answer::Missing, failure.to_string()),
+        };
+        let mut seen = wanted(follow_up, size, Question::WholeBlob { attempts }, now);
+        seen.answer = Some(answer);
+        if answer != Answer::Good {
+            seen.reason = reason;
+        }
+        asked.seen.push(seen);
+    }
+    Ok(Some(asked))
+}

@@ -1,0 +1,57 @@
+//! The coordinator suspects itself when much of the fleet fails at once.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{PgConnection, PgPool};
+
+use crate::app::App;
+use crate::db;
+use crate::domain::fleet_guard::{Alarm, WINDOW};
+
+/// A node that was last seen this long ago is offline.
+const OFFLINE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether failures are held against nobody now.
+pub(super) async fn is_on(connection: &mut PgConnection, now: Timestamp) -> sqlx::Result<bool> {
+    let alarm = db::node_standing::last_alarm(connection).await?;
+    Ok(alarm.is_some_and(|alarm| alarm.is_on(now)))
+}
+
+/// Looks at the fleet; raises the alarm when a quarter of it has failed or gone offline within ten
+/// minutes. What happened before this process began, or before the last alarm ended, is no news: while
+/// the coordinator itself was away, nobody could be seen.
+pub async fn watch_fleet(app: &App, now: Timestamp) -> anyhow::Result<()> {
+    let mut connection = app.db.acquire().await?;
+    let last = db::node_standing::last_alarm(&mut connection).await?;
+    if last.as_ref().is_some_and(|alarm| alarm.is_on(now)) {
+        return Ok(());
+    }
+    let since = now
+        .saturating_sub(WINDOW)?
+        .max(app.started_at)
+        .max(last.map_or(Timestamp::MIN, |alarm| alarm.until));
+    let online_since = now.saturating_sub(OFFLINE_AFTER)?;
+    let health = db::node_standing::fleet_health(&mut connection, since, online_since).await?;
+    if !health.is_mass_failure() {
+        return Ok(());
+    }
+    let hold = SignedDuration::try_from(app.config.repair.mass_failure_hold)?;
+    let alarm = Alarm {
+        raised_at: now,
+        until: now.saturating_add(hold)?,
+    };
+    db::node_standing::raise_alarm(&mut connection, &alarm, health).await?;
+    app.metrics.fleet_alarms.inc();
+    tracing::error!(
+        nodes = health.nodes, troubled = health.troubled, until = %alarm.until,
+        "so many nodes failed or went offline within ten minutes that the fault may be here: nothing \
+         is demoted for now. Look at this coordinator's network and disk; `coordinator admin repair \
+         resume` ends the hold"
+    );
+    Ok(())
+}
+
+/// Ends the alarm that is on; `false` when none is.
+pub async fn end_alarm(pool: &PgPool, reason: &str, now: Timestamp) -> sqlx::Result<bool> {
+    let mut connection = pool.acquire().await?;
+    db::node_standing::end_alarm(&mut connection, reason, now).await
+}

@@ -1,0 +1,179 @@
+//! `coordinator admin node`: look at nodes, suspend and restore them.
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, Table};
+use proto::NodeId;
+use sqlx::PgPool;
+
+use crate::app::audit;
+use crate::clock;
+use crate::db;
+use crate::domain::node::NodeState;
+
+/// Changes of state that are shown.
+const HISTORY: i64 = 50;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// List the nodes, all or those in one state.
+    List {
+        /// probation, active, suspended, draining, drained or disqualified
+        #[arg(long)]
+        state: Option<NodeState>,
+    },
+    /// Show one node with its history.
+    Show { node_id: NodeId },
+    /// Give a node nothing new.
+    Suspend {
+        node_id: NodeId,
+        /// The operator sees it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let a suspended or disqualified node begin anew, on probation.
+    Restore {
+        node_id: NodeId,
+        /// The operator sees it.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+impl NodeCommand {
+    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+        match self {
+            Self::List { state } => list(pool, state).await,
+            Self::Show { node_id } => show(pool, node_id).await,
+            Self::Suspend { node_id, reason } => {
+                let reason = checked(&reason)?;
+                let before = audit::suspend(pool, node_id, reason, clock::now()).await?;
+                println!("{node_id} was {before} and is now suspended.");
+                Ok(())
+            }
+            Self::Restore { node_id, reason } => {
+                let reason = checked(&reason)?;
+                let before = audit::restore(pool, node_id, reason, clock::now()).await?;
+                println!("{node_id} was {before} and is now on probation.");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn checked(reason: &str) -> Result<&str> {
+    let reason = reason.trim();
+    anyhow::ensure!(
+        (1..=500).contains(&reason.len()),
+        "--reason has 1 to 500 bytes: the operator is to understand what happened"
+    );
+    Ok(reason)
+}
+
+async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    let node = db::nodes::by_id(&mut connection, node_id)
+        .await?
+        .with_context(|| format!("no node has the id {node_id}: coordinator admin node list"))?;
+    let history = db::node_standing::history(&mut connection, node_id, HISTORY).await?;
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    row("node", format!("{} ({})", node.name, node.id));
+    row("peer id", node.peer_id.to_string());
+    let since = node.state_since;
+    row("state", format!("{} since {since:.0}", node.state));
+    if !node.state_reason.is_empty() {
+        row("reason", node.state_reason.clone());
+    }
+    if node.is_on_hold(clock::now()) {
+        row(
+            "on hold",
+            "half of a round failed: nothing new for 24 h".to_owned(),
+        );
+    }
+    row("score", format!("{} of 1000000", node.score_ppm));
+    row("blobs", node.blob_count.to_string());
+    row("used", used(&node));
+    row("last seen", last_seen(&node));
+    println!("{table}");
+    if !history.is_empty() {
+        let mut table = Table::new();
+        table.load_style(UTF8_HORIZONTAL_ONLY);
+        table.set_header(["at", "from", "to", "by", "reason"]);
+        for change in history {
+            table.add_row([
+                format!("{:.0}", change.at),
+                change.from,
+                change.to,
+                change.cause,
+                change.reason,
+            ]);
+        }
+        println!("\n{table}");
+    }
+    Ok(())
+}
+
+fn used(node: &db::nodes::Node) -> String {
+    let size = bytesize::ByteSize;
+    format!("{} of {}", size(node.used_bytes), size(node.capacity_bytes))
+}
+
+fn last_seen(node: &db::nodes::Node) -> String {
+    node.last_seen_at
+        .map_or("never".to_owned(), |at| format!("{at:.0}"))
+}
+
+pub(super) async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
+    const PAGE: i64 = 1000;
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "name",
+        "node id",
+        "state",
+        "score",
+        "used",
+        "blobs",
+        "last seen",
+    ]);
+    for column in 3..6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut after = None;
+    loop {
+        let mut connection = pool
+            .acquire()
+            .await
+            .context("the database does not answer")?;
+        let nodes = db::nodes::list(&mut connection, after, PAGE).await?;
+        let Some(last) = nodes.last() else { break };
+        after = Some(last.id);
+        let wanted = nodes
+            .into_iter()
+            .filter(|node| state.is_none_or(|state| node.state == state));
+        for node in wanted {
+            table.add_row([
+                node.name.clone(),
+                node.id.to_string(),
+                node.state.to_string(),
+                node.score_ppm.to_string(),
+                used(&node),
+                node.blob_count.to_string(),
+                last_seen(&node),
+            ]);
+        }
+    }
+    match (after, state) {
+        (None, _) => println!("No node has registered yet."),
+        (Some(_), Some(state)) if table.row_count() == 0 => println!("No node is {state}."),
+        (Some(_), _) => println!("{table}"),
+    }
+    Ok(())
+}
