@@ -366,3 +366,35 @@ fn open_blob(
         .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     key.open(chunk, data).map_err(|OpenError| "not this chunk")
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::{Message, RetrieveAnswer};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_opened_in_the_memory_that_its_frame_came_in() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let key = DataKey::generate(&mut rng).unwrap();
+        let chunk = ChunkRef {
+            file_id: FileId::from_bytes([1; 16]),
+            index: 0,
+        };
+        let text = Bytes::from(vec![7; 100_000]);
+        let blob = key.seal(chunk, std::slice::from_ref(&text), &mut rng);
+        let blob = blob.unwrap();
+        let frame = RetrieveAnswer::Found(blob.data).into_frame().to_bytes();
+        let received = BytesMut::from(&frame[..]).freeze();
+        let memory = received.as_ptr_range();
+
+        let RetrieveAnswer::Found(data) = RetrieveAnswer::from_bytes(received).unwrap() else {
+            unreachable!("the frame has a blob")
+        };
+        let opened = open_blob(&key, chunk, blob.blob_id, data).unwrap();
+        assert_eq!(opened, text);
+        assert!(memory.contains(&opened.as_ptr()));
+    }
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use coordinator::app::crypto_pool::CryptoPool;
 use coordinator::domain::sealing::{ChunkRef, DataKey};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
@@ -19,7 +20,6 @@ use local_cluster::process::ProcessId;
 use local_cluster::{Programs, TemporaryDir, edge};
 use network::{Keypair, NetworkConfig, NetworkEvent, NetworkHandle, PeerId};
 use proto::{FileId, Locator, NetworkContext, NetworkId, Side, Store, StoreAnswer, StoreRequest};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::content::Content;
@@ -110,6 +110,7 @@ impl Pipeline {
             sender: Sender {
                 network: network.handle,
                 peers,
+                crypto: CryptoPool::new()?,
                 key: Arc::new(DataKey::generate(&mut edge::random_source())?),
                 next: AtomicUsize::new(0),
             },
@@ -143,6 +144,7 @@ impl Drop for Node {
 struct Sender {
     network: NetworkHandle,
     peers: Vec<PeerId>,
+    crypto: CryptoPool,
     key: Arc<DataKey>,
     /// Chunks go round the nodes.
     next: AtomicUsize,
@@ -161,7 +163,7 @@ impl Sender {
 
     async fn store(&self, chunk: Bytes) -> Result<()> {
         let key = Arc::clone(&self.key);
-        let blobs = spawn_blocking(move || seal(&key, chunk)).await??;
+        let blobs = self.crypto.run(move || seal(&key, chunk)).await??;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let stores = blobs.into_iter().enumerate().map(|(replica, request)| {
             let peer = self.peers[(first + replica) % self.peers.len()];
