@@ -171,6 +171,16 @@ async fn settings_that_cannot_be_used() {
         &operator.run(&["start", "--config", file]).await,
         "bad.toml, line 3",
     );
+    // The parser has several lines to say about these.
+    for broken in [
+        "[node",
+        "[node]\nname = \"a\nb\"",
+        "[ping]\nfailures = { a = 1,\n",
+    ] {
+        fs::write(file, broken).unwrap();
+        let said = operator.run(&["start", "--config", file]).await;
+        assert_one_line(&said, "bad.toml, line");
+    }
     let missing = operator.run(&["start", "--config", "/nowhere.toml"]).await;
     assert_one_line(&missing, "/nowhere.toml");
     let mut command = operator.command(&["start"]);

@@ -1,4 +1,6 @@
-use storage_node::store::{PutError, Read};
+use storage_node::config::Config;
+use storage_node::store::{NewBlob, PutError, Read};
+use storage_node::volume::Volume;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -168,6 +170,30 @@ async fn a_closed_store_refuses_and_what_it_had_taken_is_kept(layout: LayoutKind
         .map(|row| (row.id, row.state))
         .collect();
     assert_eq!(held, [(id, BlobState::Live)]);
+}
+
+#[test]
+fn without_a_set_capacity_what_is_held_already_counts_as_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = 10_000_000_000_000; // more than any disk here has free
+    let (id, data) = blob(1, 1000);
+    let row = Row::of(
+        &NewBlob {
+            id,
+            locator: locator(1),
+            stored_at_ms: 1,
+            data,
+            trashed_at_ms: None,
+        },
+        held,
+        None,
+    );
+    let mut catalogue = Catalogue::open(&catalogue_path(dir.path())).unwrap();
+    catalogue.write(|tx| tx.upsert(&row)).unwrap();
+    let config = Config::load(Path::new("/nowhere"), false, Default::default()).unwrap();
+    let volume = Volume::at(dir.path().to_owned());
+    let capacity = storage_node::node::capacity(&config, &volume).unwrap();
+    assert!(capacity >= held / 10 * 8, "{capacity}");
 }
 
 fn leftovers(dir: &Path) -> usize {
