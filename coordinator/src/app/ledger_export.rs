@@ -21,7 +21,7 @@ const CSV_HEADER: &str =
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    #[error("the export cannot be written: {0}")]
+    #[error("the export cannot be written")]
     Write(#[from] io::Error),
     #[error(transparent)]
     Database(#[from] sqlx::Error),

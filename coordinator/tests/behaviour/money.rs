@@ -95,6 +95,17 @@ async fn a_purchase_that_is_repeated_under_its_key_is_made_once(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn the_network_sells_no_more_than_its_accounts_can_hold(pool: PgPool) {
+    let (_, client) = Coordinator::start(pool.clone()).await.user().await;
+    let sold =
+        "UPDATE accounts SET balance_microcredits = -4611686018427000000 WHERE account = 'outside'";
+    sqlx::query(sold).execute(&pool).await.unwrap();
+    let refused = buy(&client, r#"{"amount_usd": 1}"#, None).await;
+    refused.problem(503, "credits-sold-out");
+    assert_eq!(count(&pool, "SELECT count(*) FROM transfers").await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn an_idempotency_key_has_bounds(pool: PgPool) {
     let (_, client) = Coordinator::start(pool.clone()).await.user().await;
     let body = r#"{"amount_usd":1}"#;

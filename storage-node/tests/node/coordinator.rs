@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,10 +14,10 @@ use bytes::Bytes;
 use network::{CallError, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, Locator, MicroCredits,
-    NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed, Protocol, Prove,
-    Registration, Retrieve, RetrieveAnswer, RetrieveRequest, Side, Signature, Store, StoreAnswer,
-    StoreRequest,
+    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator,
+    MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed,
+    Protocol, Prove, Registration, Retrieve, RetrieveAnswer, RetrieveRequest, Side, Signature,
+    Store, StoreAnswer, StoreRequest,
 };
 use serde_json::{Value, json};
 use storage_node::clock;
@@ -84,6 +84,7 @@ impl Coordinator {
             .route("/api/v1/network", get(network_document))
             .route("/api/v1/nodes/register/nonce", post(nonce))
             .route("/api/v1/nodes/register", post(register))
+            .route("/api/v1/nodes/{id}/earnings", get(earnings))
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
@@ -200,13 +201,16 @@ async fn answer(
             }
             Protocol::Heartbeat => {
                 let report = request.decode::<Heartbeat>().unwrap();
+                let network_id = shared.document.lock().unwrap().network_id;
+                let head =
+                    LedgerDay::sign(&shared.network_key, network_id, "2026-11-21", 7, [7; 32]);
                 let answer = HeartbeatAnswer {
                     earned: MicroCredits::new(1_250_000),
                     server_time_ms: 0,
                     state: "probation".into(),
                     state_reason: "new".into(),
                     network_serial,
-                    last_ledger_day: None,
+                    last_ledger_day: Some(head.unwrap()),
                 };
                 request.respond::<Heartbeat>(answer).await;
                 let _ = heartbeats.try_send(report);
@@ -223,6 +227,23 @@ async fn network_document(State(shared): State<Arc<Shared>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response();
     }
     Json(shared.document.lock().unwrap().clone()).into_response()
+}
+
+/// One day, for whoever has the first key that was given out.
+async fn earnings(headers: HeaderMap) -> Response {
+    if headers.get("x-api-key").is_none_or(|key| key != "key-1") {
+        let problem = json!({"title": "Unauthorized", "detail": "the key is not good"});
+        return (StatusCode::UNAUTHORIZED, Json(problem)).into_response();
+    }
+    let pending = json!({"gross_microcredits": 5000, "uptime_ppm": 1_000_000,
+        "earned_microcredits": 5000, "penalties_microcredits": 0, "given_back_microcredits": 0});
+    let penalty = json!({"kind": "missed", "amount_microcredits": 5556,
+        "cause": {"reason": "no answer within 2 s"}});
+    let day = json!({"day": "2026-11-21", "gross_microcredits": 33_333, "uptime_ppm": 912_345,
+        "earned_microcredits": 28_000, "penalties": [penalty], "penalties_microcredits": 5556,
+        "given_back_microcredits": 0, "net_microcredits": 22_444, "held_microcredits": 16_833,
+        "available_microcredits": 5611});
+    Json(json!({"pending": pending, "days": [day], "next_cursor": null})).into_response()
 }
 
 async fn nonce() -> Response {

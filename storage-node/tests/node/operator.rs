@@ -55,6 +55,44 @@ async fn status_of_a_running_node_agrees_with_itself() {
 }
 
 #[tokio::test]
+async fn earnings_are_told_day_by_day_with_what_each_was_charged_for() {
+    let coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let shown = printed(&operator.run(&["earnings"]).await);
+    for part in [
+        "2026-11-21",
+        "0.033333",
+        "91.23 %",
+        "0.005556",
+        "0.022444",
+        "so far",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let output = operator.run(&["earnings", "--output", "json"]).await;
+    let penalty = &json(&output)["days"][0]["penalties"][0];
+    assert_eq!(penalty["cause"]["reason"], "no answer within 2 s");
+}
+
+#[tokio::test]
+async fn the_heads_of_the_ledger_are_kept() {
+    let mut coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let node = operator.start().await;
+    coordinator.hello().await;
+    // The answer to the first heartbeat has been taken when the second one is sent.
+    for _ in 0..2 {
+        coordinator.heartbeat(|_| true).await;
+    }
+    node.stop().await;
+    let kept = fs::read_to_string(operator.data_dir().join("ledger-days.json")).unwrap();
+    assert!(
+        kept.contains("2026-11-21") && kept.contains(&"07".repeat(32)),
+        "{kept}"
+    );
+}
+
+#[tokio::test]
 async fn status_without_a_running_node_says_so_and_tells_what_the_catalogue_knows() {
     let (operator, _) = stopped_node().await;
     let output = operator.run(&["status"]).await;
