@@ -179,7 +179,7 @@ impl Cli {
             } => {
                 let config = settings.load()?;
                 log::init(&config.log)?;
-                serve::run(config, !no_migrate, ready_file).await
+                Box::pin(serve::run(config, !no_migrate, ready_file)).await
             }
             Command::Migrate { settings } => {
                 let config = settings.load()?;

@@ -32,6 +32,8 @@ pub struct Config {
     #[config(nested)]
     pub p2p: P2pConfig,
     #[config(nested)]
+    pub ping: PingConfig,
+    #[config(nested)]
     pub keys: KeysConfig,
     #[config(nested)]
     pub auth: AuthConfig,
@@ -130,6 +132,80 @@ pub struct P2pConfig {
     /// Empty: the addresses that are listened on.
     #[config(default = [], env = "FSN_P2P_EXTERNAL_ADDRS", parse_env = confique::env::parse::list_by_comma)]
     pub external_addrs: Vec<String>,
+
+    /// Who may connect. "enforce": registered nodes; "learn": everybody, and the log names those who
+    /// are not registered; "off": everybody. Only registered nodes are ever served.
+    #[config(default = "enforce", env = "FSN_P2P_AUTH_MODE")]
+    pub auth_mode: AuthMode,
+
+    /// Connections of peers at one time, 1 to 1000000.
+    #[config(default = 4096, env = "FSN_P2P_MAX_CONNECTIONS")]
+    pub max_connections: u32,
+
+    /// Connections from one IPv4 address or IPv6 /64. More nodes behind one router need more.
+    #[config(default = 256, env = "FSN_P2P_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: u32,
+
+    /// Incoming connections whose handshake is under way; more are refused.
+    #[config(default = 256, env = "FSN_P2P_MAX_PENDING")]
+    pub max_pending: u32,
+
+    /// New connections are refused while this process has more memory than this, like "2GiB". When it
+    /// is unset, 90 % of the machine's.
+    #[config(env = "FSN_P2P_MAX_MEMORY")]
+    pub max_memory: Option<ByteSize>,
+
+    /// Answer nodes that look for a coordinator or for each other (Kademlia).
+    #[config(default = true, env = "FSN_P2P_KADEMLIA")]
+    pub kademlia: bool,
+
+    /// Tell nodes on request whether they can be reached from outside (AutoNAT v2).
+    #[config(default = true, env = "FSN_P2P_AUTONAT")]
+    pub autonat: bool,
+
+    /// Be found by nodes on the local network (multicast DNS).
+    #[config(default = false, env = "FSN_P2P_MDNS")]
+    pub mdns: bool,
+
+    /// Ask the router to forward the ports that are listened on (UPnP).
+    #[config(default = false, env = "FSN_P2P_UPNP")]
+    pub upnp: bool,
+}
+
+/// What becomes of a peer that is not registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    Enforce,
+    Learn,
+    Off,
+}
+
+impl From<AuthMode> for network::AuthMode {
+    fn from(mode: AuthMode) -> Self {
+        match mode {
+            AuthMode::Enforce => Self::Enforce,
+            AuthMode::Learn => Self::Learn,
+            AuthMode::Off => Self::Off,
+        }
+    }
+}
+
+/// How a silent node is told from a slow one.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct PingConfig {
+    /// Time between two pings of an idle connection, 100ms to 10m.
+    #[config(default = "5s", deserialize_with = humantime_serde::deserialize, env = "FSN_PING_INTERVAL")]
+    pub interval: Duration,
+
+    /// How long a ping may take, 100ms to 10m.
+    #[config(default = "5s", deserialize_with = humantime_serde::deserialize, env = "FSN_PING_TIMEOUT")]
+    pub timeout: Duration,
+
+    /// A node is unresponsive when nothing has come from it for this many intervals, 1 to 1000.
+    #[config(default = 3, env = "FSN_PING_FAILURES")]
+    pub failures: u32,
 }
 
 /// Key files.
@@ -475,6 +551,41 @@ impl Config {
             (1..=1_000_000).contains(&money.credits_per_usd),
             "money.credits_per_usd must be 1 to 1000000"
         );
+        let p2p = &self.p2p;
+        for (name, limit) in [
+            ("p2p.max_connections", p2p.max_connections),
+            (
+                "p2p.max_connections_per_address",
+                p2p.max_connections_per_address,
+            ),
+            ("p2p.max_pending", p2p.max_pending),
+        ] {
+            ensure!(
+                (1..=1_000_000).contains(&limit),
+                "{name} is {limit}, it must be 1 to 1000000"
+            );
+        }
+        if let Some(memory) = p2p.max_memory {
+            ensure!(
+                memory >= ByteSize::mib(64),
+                "p2p.max_memory is {memory}, it must be at least 64 MiB"
+            );
+        }
+        for (name, time) in [
+            ("ping.interval", self.ping.interval),
+            ("ping.timeout", self.ping.timeout),
+        ] {
+            let range = Duration::from_millis(100)..=Duration::from_secs(600);
+            ensure!(
+                range.contains(&time),
+                "{name} is {time:?}, it must be 100ms to 10m"
+            );
+        }
+        ensure!(
+            (1..=1000).contains(&self.ping.failures),
+            "ping.failures is {}, it must be 1 to 1000",
+            self.ping.failures
+        );
         if self.nodes.admission == Admission::Allowlist && self.nodes.allowed_peers.is_empty() {
             bail!(
                 "nodes.admission is \"allowlist\" and nodes.allowed_peers is empty: no node could \
@@ -576,6 +687,11 @@ mod tests {
             ("[uploads]\nchunk_sise = \"1MiB\"", "chunk_sise"),
             ("[uploads]\nchunk_size = \"1KiB\"", "uploads.chunk_size"),
             ("[placement]\nreplicas = 0", "placement.replicas"),
+            ("[p2p]\nauth_mode = \"never\"", "never"),
+            ("[p2p]\nmax_connections = 0", "p2p.max_connections"),
+            ("[p2p]\nmax_memory = \"1MiB\"", "p2p.max_memory"),
+            ("[ping]\ninterval = \"1ms\"", "ping.interval"),
+            ("[ping]\nfailures = 0", "ping.failures"),
             ("[nodes]\nadmission = \"everybody\"", "everybody"),
             ("[nodes]\nadmission = \"allowlist\"", "nodes.allowed_peers"),
             ("[http]\nlisten = \"here\"", "listen"),

@@ -23,8 +23,22 @@ pub struct ChannelLabels {
     pub channel: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PeerLabels {
+    pub state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    pub reason: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
+    pub peers: Family<PeerLabels, Gauge>,
+    pub peer_rtt_seconds: Histogram,
+    pub unresponsive_peers: Counter,
+    pub refused_connections: Family<RefusalLabels, Counter>,
     pub requests: Family<RequestLabels, Counter>,
     pub request_seconds: Histogram,
     pub uploaded_bytes: Counter,
@@ -52,6 +66,10 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("fsn_coordinator"),
+            peers: Family::default(),
+            peer_rtt_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            unresponsive_peers: Counter::default(),
+            refused_connections: Family::default(),
             requests: Family::default(),
             request_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             uploaded_bytes: Counter::default(),
@@ -79,6 +97,26 @@ impl Metrics {
 
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
+        r.register(
+            "peers",
+            "Peers by state: connected, unresponsive (connected and silent), disconnected, failed",
+            self.peers.clone(),
+        );
+        r.register(
+            "peer_rtt_seconds",
+            "Round trips of pings",
+            self.peer_rtt_seconds.clone(),
+        );
+        r.register(
+            "unresponsive_peers",
+            "Times that a connected peer fell silent",
+            self.unresponsive_peers.clone(),
+        );
+        r.register(
+            "refused_connections",
+            "Connections of peers that were refused, by reason",
+            self.refused_connections.clone(),
+        );
         r.register(
             "http_requests",
             "HTTP requests answered",

@@ -4,16 +4,101 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use network::{InboundRequest, Multiaddr, PeerEvent, Peers, multiaddr};
-use proto::{Heartbeat, Hello, PeerId, Protocol};
+use anyhow::Context;
+use network::{
+    Discovery, InboundRequest, Kademlia, KademliaMode, Limits, Multiaddr, NetworkConfig, PeerEvent,
+    PeerPolicy, Peers, PingConfig, multiaddr,
+};
+use proto::{Heartbeat, Hello, PeerId, Protocol, Side};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
+use crate::app::registered::{Doorkeeper, RegisteredPeers};
 use crate::app::{App, nodes};
+use crate::config::Config;
 use crate::domain::node::NetworkPrefix;
+use crate::keys::KeyRing;
 
 /// Requests of nodes that are worked on at one time; more wait in the network's queue.
 const AT_ONE_TIME: usize = 64;
+
+/// Addresses of one coordinator that a network document takes.
+const MAX_ANNOUNCED: usize = 32;
+
+pub fn network_config(
+    config: &Config,
+    keys: &KeyRing,
+    registered: Arc<RegisteredPeers>,
+) -> anyhow::Result<NetworkConfig> {
+    let p2p = &config.p2p;
+    let defaults = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
+    Ok(NetworkConfig {
+        listen: multiaddrs("p2p.listen", &p2p.listen)?,
+        external_addrs: multiaddrs("p2p.external_addrs", &p2p.external_addrs)?,
+        agent: concat!("coordinator/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ping: PingConfig {
+            interval: config.ping.interval,
+            timeout: config.ping.timeout,
+        },
+        gatekeeper: Arc::new(Doorkeeper(registered)),
+        limits: Limits {
+            connections: p2p.max_connections,
+            connections_per_address: p2p.max_connections_per_address,
+            pending_incoming: p2p.max_pending,
+            memory_bytes: p2p.max_memory.map(|memory| memory.as_u64() as usize),
+            ..defaults.limits
+        },
+        discovery: Discovery {
+            kademlia: p2p.kademlia.then(|| Kademlia {
+                network: keys.network_id.to_string(),
+                mode: KademliaMode::Server,
+            }),
+            mdns: p2p.mdns,
+            autonat: p2p.autonat,
+            upnp: p2p.upnp,
+        },
+        ..defaults
+    })
+}
+
+/// Coordinators dial nobody, but for the moment that a reachability test takes.
+pub fn peer_policy(config: &Config) -> PeerPolicy {
+    PeerPolicy {
+        ping_interval: config.ping.interval,
+        ping_failures: config.ping.failures,
+        visit: std::time::Duration::from_secs(10),
+        ..PeerPolicy::default()
+    }
+}
+
+/// What goes into the network document: the external addresses, or else what is listened on.
+pub fn announced(config: &Config, listening: &[Multiaddr]) -> Vec<String> {
+    let external = &config.p2p.external_addrs;
+    if !external.is_empty() {
+        return external.clone();
+    }
+    let wildcard = |addr: &String| addr.contains("/0.0.0.0/") || addr.contains("/ip6/::/");
+    if config.p2p.listen.iter().any(wildcard) {
+        tracing::warn!(
+            addresses = ?listening,
+            "p2p.external_addrs is empty and p2p.listen stands for all interfaces: nodes are told \
+             the addresses of this machine, which they may not reach. Set p2p.external_addrs"
+        );
+    }
+    let announced = listening.iter().take(MAX_ANNOUNCED);
+    announced.map(ToString::to_string).collect()
+}
+
+fn multiaddrs(name: &str, texts: &[String]) -> anyhow::Result<Vec<Multiaddr>> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse().with_context(|| {
+                format!("{name}: `{text}` is not a multiaddress like /ip4/0.0.0.0/tcp/4001")
+            })
+        })
+        .collect()
+}
 
 /// Where peers are connected from.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +147,17 @@ pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<Inb
                 }
                 app.fleet.remove_peer(&peer);
             }
+            PeerEvent::Unresponsive { peer, silent_for } => {
+                app.metrics.unresponsive_peers.inc();
+                if let Some(member) = app.fleet.member_of_peer(&peer) {
+                    tracing::warn!(node_id = %member.node_id, %peer, ?silent_for, "a node is unresponsive");
+                }
+                // Its next heartbeat lets it in again.
+                app.fleet.remove_peer(&peer);
+            }
+            PeerEvent::Recovered { .. } | PeerEvent::Failed { .. } => {}
             PeerEvent::Ping { peer, rtt } => {
+                app.metrics.peer_rtt_seconds.observe(rtt.as_secs_f64());
                 if let Some(member) = app.fleet.member_of_peer(&peer) {
                     member.note_ping(rtt);
                 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use network::{Multiaddr, NetworkConfig, PeerManager, ReconnectPolicy};
-use proto::Side;
+use network::PeerManager;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -15,6 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::peers::PeerNetwork;
+use crate::app::registered::RegisteredPeers;
 use crate::app::{App, network_document};
 use crate::config::Config;
 use crate::http::{self, server};
@@ -36,21 +37,19 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     };
     let keys = keys::open(&config.keys.dir, &pool, &mut clock::sendable_rng()).await?;
 
-    let mut network_config = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
-    network_config.listen = multiaddrs("p2p.listen", &config.p2p.listen)?;
-    network_config.external_addrs = multiaddrs("p2p.external_addrs", &config.p2p.external_addrs)?;
-    network_config.agent = concat!("coordinator/", env!("CARGO_PKG_VERSION")).to_owned();
-    let announced = network_config.external_addrs.clone();
+    let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
+    let network_config = p2p::network_config(&config, &keys, Arc::clone(&registered))?;
     let network = network::start(network_config)
         .await
         .context("p2p.listen: another program may use the port")?;
     let listening = network.handle.listen_addrs().await;
-    let announced = if announced.is_empty() {
-        &listening
-    } else {
-        &announced
-    };
-    let addrs = announced.iter().map(ToString::to_string).collect();
+    let addrs = p2p::announced(&config, &listening);
+    let peers = PeerManager::spawn(
+        network.handle.clone(),
+        network.events,
+        p2p::peer_policy(&config),
+        clock::sendable_rng(),
+    );
     let document = network_document::publish(&pool, &keys, addrs).await?;
 
     let http_address = http_listener.local_addr()?;
@@ -58,23 +57,14 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     let (peer_id, network_id) = (network.handle.local_peer_id(), keys.network_id);
     let (http_config, handle) = (config.http.clone(), network.handle.clone());
     let metrics = Arc::new(Metrics::new());
-    let app = App::new(
-        config,
-        pool.clone(),
-        keys,
-        document,
-        handle.clone(),
-        metrics,
-    )
-    .await?;
+    let peer_network = PeerNetwork {
+        handle: handle.clone(),
+        observer: peers.observer(),
+        registered,
+    };
+    let app = App::new(config, pool.clone(), keys, document, peer_network, metrics).await?;
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let peers = PeerManager::spawn(
-        handle.clone(),
-        network.events,
-        ReconnectPolicy::default(),
-        clock::sendable_rng(),
-    );
     let serving_peers = tokio::spawn(p2p::serve(Arc::clone(&app), peers, network.requests));
     workers::spawn_all(&app, &tasks, &stop);
     let serve = |listener, router| {
@@ -137,17 +127,6 @@ async fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{name}: cannot listen on {address}. Choose another port, or stop what uses it")
     })
-}
-
-fn multiaddrs(name: &str, texts: &[String]) -> anyhow::Result<Vec<Multiaddr>> {
-    texts
-        .iter()
-        .map(|text| {
-            text.parse().with_context(|| {
-                format!("{name}: `{text}` is not a multiaddress like /ip4/0.0.0.0/tcp/4001")
-            })
-        })
-        .collect()
 }
 
 /// What tells this process to stop.

@@ -17,6 +17,7 @@ mod ports;
 mod postgres;
 pub mod process;
 mod programs;
+pub mod proxy;
 mod record;
 mod registry;
 mod settings;

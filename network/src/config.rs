@@ -1,10 +1,13 @@
 //! What a program decides about its place in the peer network.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use proto::Side;
+
+use crate::admission::{Everyone, Gatekeeper};
 
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
@@ -17,7 +20,10 @@ pub struct NetworkConfig {
     /// `name/version`, told to peers.
     pub agent: String,
     pub ping: PingConfig,
-    pub max_connections: u32,
+    /// Who may connect; everybody unless it is set.
+    pub gatekeeper: Arc<dyn Gatekeeper>,
+    pub limits: Limits,
+    pub discovery: Discovery,
     /// Exchanges under way at one time with one peer in the data lane; further calls wait.
     pub data_calls_per_peer: usize,
 }
@@ -29,7 +35,64 @@ pub struct PingConfig {
     pub timeout: Duration,
 }
 
+/// What strangers, and friends gone wrong, can take of this program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    pub connections: u32,
+    /// A changed address leaves an old connection behind for a while; more than that is a fault.
+    pub connections_per_peer: u32,
+    /// Per IPv4 address or IPv6 /64, handshakes that are under way included.
+    pub connections_per_address: u32,
+    /// Incoming connections whose handshake is under way.
+    pub pending_incoming: u32,
+    pub pending_outgoing: u32,
+    /// New connections are refused while the process has more resident memory than this; nine tenths
+    /// of the machine's where it is not set.
+    pub memory_bytes: Option<usize>,
+}
+
+/// How peers and their addresses are found, beside what the program is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovery {
+    pub kademlia: Option<Kademlia>,
+    /// Multicast on the local network.
+    pub mdns: bool,
+    /// Ask peers whether this program can be reached from outside, and answer when they ask.
+    pub autonat: bool,
+    /// Ask the router to forward the ports that are listened on.
+    pub upnp: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kademlia {
+    /// Part of the protocol's name, so that networks do not mix.
+    pub network: String,
+    pub mode: KademliaMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KademliaMode {
+    /// Serve others once an address is known at which they reach this program, ask only until then.
+    Auto,
+    Client,
+    Server,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            connections_per_peer: 3,
+            connections_per_address: 256,
+            pending_incoming: 256,
+            pending_outgoing: 256,
+            memory_bytes: None,
+        }
+    }
+}
+
 impl NetworkConfig {
+    /// Listens nowhere, admits everybody, discovers nobody.
     pub fn new(keypair: Keypair, side: Side) -> Self {
         Self {
             keypair,
@@ -41,7 +104,9 @@ impl NetworkConfig {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(5),
             },
-            max_connections: 4096,
+            gatekeeper: Arc::new(Everyone),
+            limits: Limits::default(),
+            discovery: Discovery::default(),
             data_calls_per_peer: 8,
         }
     }

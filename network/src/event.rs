@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libp2p::request_response::{InboundRequestId, ResponseChannel};
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Malformed, Message, Protocol, Rpc};
 use tokio::sync::mpsc;
@@ -20,10 +21,44 @@ pub enum NetworkEvent {
         peer: PeerId,
         reason: DisconnectReason,
     },
+    /// A connection stands, the first or a further one; told before [`Self::Connected`].
+    ConnectionOpened {
+        peer: PeerId,
+        connection: ConnectionId,
+        addr: Multiaddr,
+        /// By us.
+        dialled: bool,
+    },
+    /// A connection is gone; told before [`Self::Disconnected`].
+    ConnectionClosed {
+        peer: PeerId,
+        connection: ConnectionId,
+    },
     /// A dial to this peer came to nothing.
     DialFailed { peer: PeerId, error: String },
     /// A ping came back.
     Ping { peer: PeerId, rtt: Duration },
+    /// The peer gave any sign of life; told at most once a second.
+    Heard { peer: PeerId },
+    /// Somebody, perhaps the peer itself, says that it can be reached there.
+    Discovered {
+        peer: PeerId,
+        addrs: Vec<Multiaddr>,
+        source: AddrSource,
+    },
+    /// What the peer says that it runs, `name/version`.
+    Identified { peer: PeerId, agent: String },
+}
+
+/// Where an address comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddrSource {
+    /// The peer itself, over a connection that proved its identity.
+    Itself,
+    /// The local network.
+    Mdns,
+    /// Another peer, on a walk through the Kademlia table.
+    Kademlia,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use libp2p::request_response::{InboundRequestId, ResponseChannel};
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Lane, Malformed, Message, Protocol, Rpc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::gate::Refusals;
+use crate::status::NetworkStatus;
 use crate::transport::Handshakes;
 
 #[derive(Debug)]
@@ -34,8 +37,18 @@ pub(crate) enum Command {
     Disconnect {
         peer: PeerId,
     },
-    ListenAddrs {
-        reply: oneshot::Sender<Vec<Multiaddr>>,
+    Close {
+        connection: ConnectionId,
+    },
+    FindPeer {
+        peer: PeerId,
+    },
+    AddAddrs {
+        peer: PeerId,
+        addrs: Vec<Multiaddr>,
+    },
+    Status {
+        reply: oneshot::Sender<NetworkStatus>,
     },
     Shutdown,
 }
@@ -72,6 +85,7 @@ impl CallError {
 pub struct NetworkHandle {
     local_peer_id: PeerId,
     commands: mpsc::Sender<Command>,
+    refusals: Arc<Refusals>,
     slots: Arc<CallSlots>,
     handshakes: Arc<Handshakes>,
 }
@@ -86,6 +100,7 @@ impl NetworkHandle {
         Self {
             local_peer_id,
             commands,
+            refusals: Arc::default(),
             slots: Arc::new(CallSlots {
                 data_per_peer: data_calls_per_peer,
                 lanes: Mutex::default(),
@@ -133,11 +148,36 @@ impl NetworkHandle {
         let _ = self.commands.send(Command::Disconnect { peer }).await;
     }
 
+    /// Closes one connection; others to the same peer stay.
+    pub async fn close(&self, connection: ConnectionId) {
+        let _ = self.commands.send(Command::Close { connection }).await;
+    }
+
+    /// Walks through the Kademlia table towards a peer. Addresses that are met come as events.
+    pub async fn find_peer(&self, peer: PeerId) {
+        let _ = self.commands.send(Command::FindPeer { peer }).await;
+    }
+
+    /// Where walks may begin.
+    pub async fn add_addrs(&self, peer: PeerId, addrs: Vec<Multiaddr>) {
+        let _ = self.commands.send(Command::AddAddrs { peer, addrs }).await;
+    }
+
     /// The addresses that are listened on right now, without the `/p2p/…` part.
     pub async fn listen_addrs(&self) -> Vec<Multiaddr> {
+        self.status().await.listen_addrs
+    }
+
+    /// Empty once the event loop has ended.
+    pub async fn status(&self) -> NetworkStatus {
         let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::ListenAddrs { reply }).await;
+        let _ = self.commands.send(Command::Status { reply }).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// Connections that were refused since the start.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// How the connections so far were secured.

@@ -16,6 +16,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
+use crate::peers::{PeerNetwork, PeersReport};
 use crate::state::{NodeStatus, State};
 use crate::store::{BlobState, Row};
 
@@ -25,13 +26,15 @@ pub const MAX_PAGE: u32 = 1000;
 #[derive(Clone)]
 struct Admin {
     state: Arc<State>,
+    peers: PeerNetwork,
     token: Arc<str>,
 }
 
-pub fn router(state: Arc<State>, token: String) -> Router {
+pub fn router(state: Arc<State>, peers: PeerNetwork, token: String) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
+        .route("/peers", get(peers_report))
         .route("/chunks", get(chunks))
         .route("/drain", post(drain))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
@@ -40,6 +43,7 @@ pub fn router(state: Arc<State>, token: String) -> Router {
         })
         .with_state(Admin {
             state,
+            peers,
             token: token.into(),
         })
 }
@@ -58,6 +62,10 @@ async fn health(Shared(admin): Shared<Admin>) -> Response {
 
 async fn status(Shared(admin): Shared<Admin>) -> Result<Json<NodeStatus>, Problem> {
     Ok(Json(admin.state.status().await.map_err(Problem::internal)?))
+}
+
+async fn peers_report(Shared(admin): Shared<Admin>) -> Json<PeersReport> {
+    Json(PeersReport::of(&admin.state, &admin.peers).await)
 }
 
 #[derive(Deserialize)]

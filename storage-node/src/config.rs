@@ -1,18 +1,23 @@
 //! Settings: flag > environment > file > default, checked once, at the start.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use confique::toml::FormatOptions;
 use confique::{Config as _, Layer as _};
-use libp2p_identity::PeerId;
-use network::{Multiaddr, ReconnectPolicy};
-use serde::{Deserialize, Serialize};
+use network::{
+    AuthMode as NetworkAuthMode, KademliaMode, Multiaddr, PeerId, ReconnectPolicy, Target,
+};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 /// Settings of a storage node of a federated storage network.
@@ -82,6 +87,159 @@ pub struct P2pConfig {
     /// Multiaddresses to listen on. The node dials its coordinators; nothing needs to reach it.
     #[config(default = ["/ip4/0.0.0.0/tcp/0"], env = "FSN_P2P_LISTEN", parse_env = confique::env::parse::list_by_comma)]
     pub listen: Vec<Multiaddr>,
+
+    /// Multiaddresses at which others reach this node, such as a forwarded port. Empty: it is found
+    /// out by asking.
+    #[config(default = [], env = "FSN_P2P_EXTERNAL_ADDRS", parse_env = confique::env::parse::list_by_comma)]
+    pub external_addrs: Vec<Multiaddr>,
+
+    /// Other peers to stay connected to: "peer_id@multiaddr", or a multiaddr that ends in
+    /// "/p2p/peer_id". The coordinators need not be among them.
+    #[config(default = [], env = "FSN_P2P_BOOTSTRAP_PEERS", parse_env = confique::env::parse::list_by_comma)]
+    pub bootstrap_peers: Vec<BootstrapPeer>,
+
+    /// Peer ids that may connect, beside the coordinators and the bootstrap peers.
+    #[config(default = [], env = "FSN_P2P_ALLOWED_PEERS", parse_env = confique::env::parse::list_by_comma)]
+    pub allowed_peers: Vec<AllowedPeer>,
+
+    /// What becomes of a peer that is not allowed. "enforce": it may not connect; "learn": it may, and
+    /// `storage-node peers` shows it; "off": it may. Blobs are for coordinators only, whatever this says.
+    #[config(default = "learn", env = "FSN_P2P_AUTH_MODE")]
+    pub auth_mode: AuthMode,
+
+    /// Connections at one time, 8 to 65536.
+    #[config(default = 256, env = "FSN_P2P_MAX_CONNECTIONS")]
+    pub max_connections: u32,
+
+    /// Connections from one IPv4 address or IPv6 /64, 1 to 65536.
+    #[config(default = 32, env = "FSN_P2P_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: u32,
+
+    /// How peers help each other to find a coordinator that has moved (Kademlia). "auto": ask others,
+    /// and answer them once the node can be reached from outside; "server": always answer; "client":
+    /// only ask; "off": neither.
+    #[config(default = "auto", env = "FSN_P2P_KADEMLIA")]
+    pub kademlia: KademliaChoice,
+
+    /// Ask coordinators whether this node can be reached from outside (AutoNAT v2).
+    #[config(default = true, env = "FSN_P2P_AUTONAT")]
+    pub autonat: bool,
+
+    /// Find and be found on the local network (multicast DNS).
+    #[config(default = false, env = "FSN_P2P_MDNS")]
+    pub mdns: bool,
+
+    /// Ask the router to forward the ports that are listened on (UPnP).
+    #[config(default = false, env = "FSN_P2P_UPNP")]
+    pub upnp: bool,
+}
+
+/// A peer and where it is, checked as it is read, so that an error names its line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct BootstrapPeer(pub Target);
+
+impl FromStr for BootstrapPeer {
+    type Err = network::ParseTargetError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BootstrapPeer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData))
+    }
+}
+
+impl From<BootstrapPeer> for String {
+    fn from(peer: BootstrapPeer) -> Self {
+        peer.0.to_string()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct AllowedPeer(pub PeerId);
+
+impl FromStr for AllowedPeer {
+    type Err = NotAPeerId;
+
+    fn from_str(text: &str) -> std::result::Result<Self, NotAPeerId> {
+        let parsed = text.parse().map(Self);
+        parsed.map_err(|error| NotAPeerId(format!("`{text}` is not a peer id: {error}")))
+    }
+}
+
+/// Reads a text while the file's reader still knows its line; a conversion behind it would be blamed on
+/// the line where the list begins.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAPeerId(String);
+
+impl<'de> Deserialize<'de> for AllowedPeer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData))
+    }
+}
+
+impl From<AllowedPeer> for String {
+    fn from(peer: AllowedPeer) -> Self {
+        peer.0.to_string()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    Enforce,
+    Learn,
+    Off,
+}
+
+impl From<AuthMode> for NetworkAuthMode {
+    fn from(mode: AuthMode) -> Self {
+        match mode {
+            AuthMode::Enforce => Self::Enforce,
+            AuthMode::Learn => Self::Learn,
+            AuthMode::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KademliaChoice {
+    Auto,
+    Server,
+    Client,
+    Off,
+}
+
+impl KademliaChoice {
+    pub fn mode(self) -> Option<KademliaMode> {
+        match self {
+            Self::Auto => Some(KademliaMode::Auto),
+            Self::Server => Some(KademliaMode::Server),
+            Self::Client => Some(KademliaMode::Client),
+            Self::Off => None,
+        }
+    }
 }
 
 /// The HTTP API for the node's operator.
@@ -130,15 +288,16 @@ pub struct ReconnectConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct PingConfig {
-    /// Time between two pings of an idle connection.
+    /// Time between two pings of an idle connection, 100ms to 10m.
     #[config(default = "5s", deserialize_with = humantime_serde::deserialize, env = "FSN_PING_INTERVAL")]
     pub interval: Duration,
 
-    /// How long a ping may take.
+    /// How long a ping may take, 100ms to 10m.
     #[config(default = "5s", deserialize_with = humantime_serde::deserialize, env = "FSN_PING_TIMEOUT")]
     pub timeout: Duration,
 
-    /// Heartbeats in a row without an answer before the connection is given up.
+    /// A peer is unresponsive when nothing has come from it for this many intervals; its connection is
+    /// given up after twice that time, or when it has left this many heartbeats unanswered. 1 to 1000.
     #[config(default = 3, env = "FSN_PING_FAILURES")]
     pub failures: u32,
 }
@@ -336,12 +495,48 @@ impl Config {
             !reconnect.initial.is_zero() && reconnect.attempts > 0,
             "reconnect.initial and reconnect.attempts must not be 0"
         );
-        ensure!(self.ping.failures > 0, "ping.failures must not be 0");
-        let pings = [self.ping.interval, self.ping.timeout, self.scrub.period];
         ensure!(
-            pings.iter().all(|duration| !duration.is_zero()),
-            "ping.interval, ping.timeout and scrub.period must not be 0"
+            reconnect.max >= reconnect.initial && reconnect.attempts <= 1_000_000,
+            "reconnect.max must not be less than reconnect.initial, and reconnect.attempts at most \
+             1000000"
         );
+        let a_day = Duration::from_secs(24 * 3600);
+        ensure!(
+            [reconnect.max, reconnect.rest, reconnect.spread]
+                .iter()
+                .all(|time| *time <= a_day),
+            "reconnect.max, reconnect.rest and reconnect.spread must be at most 24h: a node that \
+             waits longer is lost to its network"
+        );
+        ensure!(
+            (1..=1000).contains(&self.ping.failures),
+            "ping.failures is {}, it must be 1 to 1000",
+            self.ping.failures
+        );
+        for (name, time) in [
+            ("ping.interval", self.ping.interval),
+            ("ping.timeout", self.ping.timeout),
+        ] {
+            let range = Duration::from_millis(100)..=Duration::from_secs(600);
+            ensure!(
+                range.contains(&time),
+                "{name} is {time:?}, it must be 100ms to 10m"
+            );
+        }
+        ensure!(!self.scrub.period.is_zero(), "scrub.period must not be 0");
+        for (name, limit, least) in [
+            ("p2p.max_connections", self.p2p.max_connections, 8),
+            (
+                "p2p.max_connections_per_address",
+                self.p2p.max_connections_per_address,
+                1,
+            ),
+        ] {
+            ensure!(
+                (least..=65536).contains(&limit),
+                "{name} is {limit}, it must be {least} to 65536"
+            );
+        }
         Ok(())
     }
 }

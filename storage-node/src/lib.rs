@@ -16,6 +16,7 @@ pub mod link;
 pub mod logging;
 pub mod membership;
 pub mod node;
+pub mod peers;
 pub mod private_file;
 pub mod prover;
 pub mod registration;

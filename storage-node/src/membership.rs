@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator_api::CoordinatorApi;
+use crate::peers::Guests;
 use crate::state::State;
 use crate::volume::Volume;
 
@@ -27,6 +28,7 @@ pub struct Membership {
     pub api: CoordinatorApi,
     pub document: NetworkDocument,
     pub targets: watch::Sender<Vec<Target>>,
+    pub guests: Arc<Guests>,
     pub newest_serial: watch::Receiver<u64>,
 }
 
@@ -38,10 +40,13 @@ impl Membership {
             targets.push(Target {
                 peer_id: entry.peer_id()?,
                 addrs: entry.addrs.iter().filter_map(|addr| parse(addr)).collect(),
+                answers_only: true,
             });
         }
         let peers: Vec<PeerId> = targets.iter().map(|target| target.peer_id).collect();
         self.state.set_coordinators(&peers);
+        // Whoever is dialled is invited before.
+        let targets = self.guests.invite(targets);
         self.targets.send_replace(targets);
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use libp2p_identity::Keypair;
-use network::{NetworkConfig, PeerManager};
-use proto::{NetworkContext, NetworkDocument, Side};
+use network::PeerManager;
+use proto::{NetworkContext, NetworkDocument};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,12 +21,13 @@ use crate::coordinator_api::CoordinatorApi;
 use crate::ledger_days::LedgerDays;
 use crate::link::Link;
 use crate::membership::Membership;
+use crate::peers::{Guests, PeerNetwork};
 use crate::prover::Prover;
 use crate::signals::Signals;
 use crate::state::{Parts, State};
 use crate::store::{Readers, Scrubber, Store, StoreOptions, catalogue_path, disk_space};
 use crate::volume::{Credentials, Running, Volume, VolumeLock};
-use crate::{admin, clock, private_file};
+use crate::{admin, clock, peers, private_file};
 
 /// What runs when the node is told to stop may go on for this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -168,23 +169,24 @@ impl Node {
                     config.admin.listen
                 )
             })?;
-        let network = network::start(NetworkConfig {
-            listen: config.p2p.listen.clone(),
-            agent: crate::state::SOFTWARE.to_owned(),
-            ping: network::PingConfig {
-                interval: config.ping.interval,
-                timeout: config.ping.timeout,
-            },
-            ..NetworkConfig::new(keypair.clone(), Side::Node)
-        })
-        .await
-        .context("p2p.listen")?;
-        let peers = PeerManager::spawn(
-            network.handle.clone(),
-            network.events,
-            config.reconnect_policy(),
-            clock::rng(),
-        );
+        let guests = Arc::new(Guests::new(&config));
+        let network_config =
+            peers::network_config(&config, keypair.clone(), document.network_id, &guests);
+        let network = network::start(network_config).await.context("p2p.listen")?;
+        let policy = peers::policy(&config);
+        let handle = network.handle.clone();
+        let peer_manager = PeerManager::spawn(handle, network.events, policy, clock::rng());
+        let peer_network = PeerNetwork {
+            handle: network.handle.clone(),
+            observer: peer_manager.observer(),
+            guests: Arc::clone(&guests),
+        };
+        let known = spawn_blocking({
+            let volume = volume.clone();
+            move || volume.peer_cache()
+        });
+        let known = known.await?;
+        peer_network.observer.remember(known.known()).await;
         let scrubber = Scrubber::new(store.clone(), config.scrub.period);
         let state = Arc::new(State::new(Parts {
             name: config.node.name.clone().unwrap_or_default(),
@@ -204,7 +206,8 @@ impl Node {
             volume: volume.clone(),
             api,
             document,
-            targets: peers.targets(),
+            targets: peer_manager.targets(),
+            guests,
             newest_serial: serials,
         };
         let link = Link {
@@ -216,7 +219,7 @@ impl Node {
         };
         let token = volume.admin_token(&mut clock::rng())?;
         let admin_address = admin_listener.local_addr()?;
-        let router = admin::router(Arc::clone(&state), token);
+        let router = admin::router(Arc::clone(&state), peer_network.clone(), token);
 
         let cancel = CancellationToken::new();
         let node = Self {
@@ -233,9 +236,16 @@ impl Node {
         let prover = Prover::new(config.proofs.disk_share);
         let agent = Agent::new(Arc::clone(&state), prover, node.requests.clone());
         node.guard("the agent", agent.run(network.requests, cancel.clone()));
-        node.guard("the link to coordinators", link.run(peers, cancel.clone()));
+        node.guard(
+            "the link to coordinators",
+            link.run(peer_manager, cancel.clone()),
+        );
         membership.apply()?;
         node.guard("the membership", membership.run(cancel.clone()));
+        let observer = peer_network.observer.clone();
+        let keeping =
+            peers::keep_cache(volume.clone(), observer, known, clock::now, cancel.clone());
+        node.guard("the peer cache", keeping);
         node.guard("the scrub", scrubber.run(cancel.clone()));
         let retention = config.trash.retention;
         let emptying = empty_trash(state.store.clone(), retention);

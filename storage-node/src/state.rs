@@ -47,6 +47,8 @@ pub struct CoordinatorStatus {
     pub state_reason: String,
     pub earned_microcredits: i64,
     pub last_heartbeat_at: Option<Timestamp>,
+    /// How much the coordinator's clock is ahead of ours.
+    pub clock_difference_ms: Option<i64>,
 }
 
 /// `GET /status`
@@ -182,6 +184,9 @@ impl State {
             status.state_reason.clone_from(&answer.state_reason);
             status.earned_microcredits = answer.earned.get();
             status.last_heartbeat_at = Some(now);
+            let theirs = i64::try_from(answer.server_time_ms).ok();
+            status.clock_difference_ms =
+                theirs.and_then(|theirs| theirs.checked_sub(now.as_millisecond()));
         });
     }
 

@@ -17,6 +17,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::config::LayoutKind;
+use crate::peers::PeerCache;
 use crate::{identity, private_file};
 
 const VERSION: u32 = 1;
@@ -277,6 +278,21 @@ impl Volume {
         private_file::write_json(&self.root.join("network.json"), document)
     }
 
+    /// Addresses of an earlier run. They are a help and no more: damaged ones count as none.
+    pub fn peer_cache(&self) -> PeerCache {
+        private_file::read_json(&self.peer_cache_path())
+            .inspect_err(|error| {
+                tracing::warn!(error = format!("{error:#}"), "starting without known peers");
+            })
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    pub fn save_peer_cache(&self, cache: &PeerCache) -> Result<()> {
+        private_file::write_json(&self.peer_cache_path(), cache)
+    }
+
     pub fn running(&self) -> Result<Option<Running>> {
         private_file::read_json(&self.running_path())
     }
@@ -327,6 +343,10 @@ impl Volume {
 
     fn credentials_path(&self) -> PathBuf {
         self.root.join("credentials.json")
+    }
+
+    fn peer_cache_path(&self) -> PathBuf {
+        self.root.join("peers.json")
     }
 
     fn running_path(&self) -> PathBuf {

@@ -21,7 +21,9 @@ pub mod network_document;
 pub mod nodes;
 pub mod passwords;
 pub mod payouts;
+pub mod peers;
 pub mod persist;
+pub mod registered;
 pub mod secrets;
 pub mod settlement;
 pub mod storage_charges;
@@ -33,7 +35,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use network::NetworkHandle;
 use proto::LedgerDay;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore};
@@ -47,6 +48,7 @@ use self::lookout::Lookout;
 use self::memory::MemoryBudget;
 use self::network_document::CurrentDocument;
 use self::passwords::Passwords;
+use self::peers::PeerNetwork;
 use self::suspects::Suspects;
 use self::upload::commit::Committer;
 use self::upload::whole_commit::{Rules, WholeFiles};
@@ -65,6 +67,7 @@ pub struct App {
     pub keys: KeyRing,
     pub document: CurrentDocument,
     pub fleet: Fleet,
+    pub peers: PeerNetwork,
     pub crypto: CryptoPool,
     pub committer: Committer,
     pub whole_files: WholeFiles,
@@ -96,12 +99,13 @@ impl App {
         db: PgPool,
         keys: KeyRing,
         document: CurrentDocument,
-        network: NetworkHandle,
+        peers: PeerNetwork,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             bootstrap_token: bootstrap_token(&config)?,
-            fleet: Fleet::new(network, keys.network_id),
+            fleet: Fleet::new(peers.handle.clone(), keys.network_id),
+            peers,
             crypto: CryptoPool::new()?,
             committer: Committer::spawn(db.clone()),
             whole_files: WholeFiles::spawn(db.clone(), Rules::new(&config)),

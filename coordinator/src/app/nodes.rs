@@ -117,6 +117,7 @@ pub async fn register(app: &App, request: &RegisterRequest) -> Result<Registered
         db::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
     }
     transaction.commit().await?;
+    app.peers.registered.note_registered(request.peer_id);
     tracing::info!(%node_id, peer_id = %request.peer_id, name = %request.name, "a node registered");
     Ok(Registered {
         node_id,
@@ -184,6 +185,14 @@ pub async fn hello(
     prefix: Option<NetworkPrefix>,
     report: HelloReport,
 ) -> sqlx::Result<HelloAnswer> {
+    if !app.peers.registered.is_registered(&peer).await? {
+        return Ok(HelloAnswer {
+            rejection: Some(
+                "this peer is not registered here: run `storage-node init` again".to_owned(),
+            ),
+            network_serial: app.document.get().serial,
+        });
+    }
     let mut connection = app.db.acquire().await?;
     let node = db::nodes::by_id(&mut connection, report.node_id).await?;
     let rejection = match &node {
@@ -274,6 +283,9 @@ pub async fn heartbeat(
             member
         }
         None => {
+            if !app.peers.registered.is_registered(&peer).await? {
+                return Ok(None);
+            }
             let mut connection = app.db.acquire().await?;
             let node = db::nodes::by_peer_id(&mut connection, &peer).await?;
             let Some(node) = node.filter(|node| node.state != NodeState::Disqualified) else {

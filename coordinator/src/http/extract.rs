@@ -18,6 +18,7 @@ use crate::app::{App, secrets};
 use crate::clock;
 use crate::db;
 use crate::db::nodes::Node;
+use crate::db::users::Role;
 
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -108,6 +109,27 @@ impl FromRequestParts<Arc<App>> for User {
         })?;
         let identity = access_tokens::verify(&app.keys, token, clock::now())?;
         Ok(Self(identity))
+    }
+}
+
+/// The user behind the access token, who has to be an admin.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin;
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let User(identity) = User::from_request_parts(parts, app).await?;
+        if identity.role == Role::Admin {
+            return Ok(Self);
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "admins-only",
+            "This is for admins. `coordinator admin set-role <email> admin` makes one; log in anew \
+             after it.",
+        ))
     }
 }
 

@@ -13,6 +13,7 @@ mod node_proofs;
 mod nodes;
 mod observe;
 mod page;
+mod peers;
 mod problem;
 mod rate_limit;
 pub mod server;
@@ -122,6 +123,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(nodes::nonce))
         .routes(routes!(nodes::register))
         .routes(routes!(nodes::create_token))
+        .routes(routes!(peers::list))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -191,6 +193,7 @@ fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 /// `GET /metrics`, on a listener of its own.
 pub fn metrics_router(app: &Arc<App>) -> Router {
     async fn metrics(State(app): State<Arc<App>>) -> Response {
+        app.peers.measure(&app.metrics).await;
         const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         match app.metrics.encode(app.fleet.handshakes()) {
             Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),

@@ -139,6 +139,12 @@ async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
     );
     let by_cipher = "fsn_coordinator_peer_handshakes_total{channel=\"tls_aes_256_gcm\"} ";
     assert!(text.contains(by_cipher), "{text}");
+    for of_peers in [
+        "fsn_coordinator_peers{state=\"connected\"} 0",
+        "fsn_coordinator_refused_connections_total{reason=\"stranger\"} 0",
+    ] {
+        assert!(text.contains(of_peers), "{text}");
+    }
     assert!(text.ends_with("# EOF\n"));
     let elsewhere = metrics.get("/api/v1/files").await;
     assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);

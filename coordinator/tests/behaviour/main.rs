@@ -35,6 +35,7 @@ mod schema;
 mod settlement;
 mod settlement_history;
 mod small_files;
+mod strangers;
 mod support;
 mod tokens;
 mod upload_limits;

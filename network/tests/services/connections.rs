@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use network::{
-    CallError, NetworkConfig, NetworkEvent, NetworkHandle, PeerEvent, PeerId, PeerManager, Peers,
-    ReconnectPolicy, Target, start,
+    CallError, NetworkConfig, NetworkEvent, NetworkHandle, PeerEvent, PeerId, PeerManager,
+    PeerPolicy, Peers, ReconnectPolicy, Target, start,
 };
 use proto::{Side, Store};
 use rand::SeedableRng;
@@ -77,13 +77,16 @@ async fn a_lost_peer_can_be_called_again_once_it_is_back(wire: Wire) {
 }
 
 /// Does not keep a test waiting; how long delays are is tested where the policy is.
-fn quick() -> ReconnectPolicy {
-    ReconnectPolicy {
-        initial: Duration::from_millis(5),
-        max: Duration::from_millis(50),
-        rest: Duration::from_millis(50),
-        spread: Duration::from_millis(5),
-        ..ReconnectPolicy::default()
+fn quick() -> PeerPolicy {
+    PeerPolicy {
+        reconnect: ReconnectPolicy {
+            initial: Duration::from_millis(5),
+            max: Duration::from_millis(50),
+            rest: Duration::from_millis(50),
+            spread: Duration::from_millis(5),
+            ..ReconnectPolicy::default()
+        },
+        ..PeerPolicy::default()
     }
 }
 
@@ -113,6 +116,7 @@ async fn a_target_is_dialled_and_dialled_again_when_it_comes_back_on_its_port(wi
     let target = Target {
         peer_id,
         addrs: vec![addr.clone()],
+        answers_only: true,
     };
 
     let mut peers = managed_node().await;
@@ -160,6 +164,7 @@ async fn a_new_set_of_targets_is_dialled_and_a_dropped_target_stays_as_it_is() {
         peers.set_targets(vec![Target {
             peer_id,
             addrs: vec![address_of(coordinator).await],
+            answers_only: true,
         }]);
         let change = next_change(&mut peers).await;
         assert!(
@@ -224,6 +229,7 @@ async fn a_dial_that_comes_to_nothing_is_told_with_its_reason() {
     let stranger = Target {
         peer_id: config(Side::Coordinator).keypair.public().to_peer_id(),
         addrs: vec![addr.clone()],
+        answers_only: true,
     };
     let wrong_peer = dial_failure(config(Side::Node), stranger.clone()).await;
     assert!(!wrong_peer.is_empty());

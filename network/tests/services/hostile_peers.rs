@@ -123,6 +123,37 @@ async fn peers_that_stall_in_mid_frame_keep_nobody_from_being_served() {
     heartbeat_is_answered(&honest.node.handle, coordinator).await;
 }
 
+#[tokio::test]
+async fn a_peer_that_opens_streams_without_end_is_cut_off_and_others_are_served() {
+    let Scene {
+        mut honest,
+        mut hostile,
+    } = Scene::with(Protocol::Heartbeat).await;
+    let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
+    for _ in 0..5000 {
+        hostile.write(Bytes::Stalled(vec![100]));
+    }
+    let id = hostile.id();
+    hostile.stay();
+    // yamux ends a connection with more than 512 streams; request-response cuts what is beyond 64.
+    heartbeat_and_store_go_on(&mut honest, coordinator, node).await;
+    honest.coordinator.handle.disconnect(id).await;
+    crate::support::until_disconnected(&mut honest.coordinator.events, id).await;
+}
+
+async fn heartbeat_and_store_go_on(honest: &mut Pair, coordinator: PeerId, node: PeerId) {
+    let nobody = || tokio::sync::mpsc::channel(1).1;
+    answer_all(std::mem::replace(&mut honest.node.requests, nobody()));
+    answer_all(std::mem::replace(
+        &mut honest.coordinator.requests,
+        nobody(),
+    ));
+    for _ in 0..20 {
+        store_is_answered(&honest.coordinator.handle, node).await;
+        heartbeat_is_answered(&honest.node.handle, coordinator).await;
+    }
+}
+
 async fn answer_to_a_store(coordinator: &Network, peer: PeerId) -> CallError {
     let call = coordinator.handle.call::<Store>(peer, store(1, 256 * 1024));
     soon(call).await.unwrap_err()

@@ -6,9 +6,12 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod admission;
 mod calls;
 mod channels;
 mod connections;
+mod endurance;
+mod fleets;
 mod hostile_peers;
 mod lifecycle;
 mod raw_peer;

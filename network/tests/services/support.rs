@@ -86,6 +86,11 @@ pub async fn address_of(network: &Network) -> Multiaddr {
     soon(network.handle.listen_addrs()).await.remove(0)
 }
 
+pub async fn dial(from: &Network, to: &Network) {
+    let addrs = soon(to.handle.listen_addrs()).await;
+    from.handle.dial(to.handle.local_peer_id(), addrs).await;
+}
+
 /// Waits for the event that `wanted` takes something from; the others are passed over.
 pub async fn until<T>(
     events: &mut mpsc::Receiver<NetworkEvent>,

@@ -2,10 +2,13 @@
 
 mod chunks;
 mod config;
+mod doctor;
 mod earnings;
 mod identity;
 mod init;
 mod join;
+mod peers;
+mod running;
 mod start;
 mod status;
 
@@ -50,6 +53,10 @@ enum Command {
     Status(status::Args),
     /// What the node has earned, day by day
     Earnings(earnings::Args),
+    /// Who is connected, how it is, and who will be dialled when
+    Peers(peers::Args),
+    /// What is wrong with the node, and what to do about it; exits with 1 when anything is
+    Doctor(doctor::Args),
     /// List or check the blobs that the node holds
     #[command(subcommand)]
     Chunks(chunks::Command),
@@ -75,6 +82,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Start(args) => start::run(&settings, args),
         Command::Status(args) => status::run(&settings, &args),
         Command::Earnings(args) => earnings::run(&settings, &args),
+        Command::Peers(args) => peers::run(&settings, &args),
+        Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Chunks(command) => chunks::run(&settings, command),
         Command::Config(args) => config::run(&settings, &args),
         Command::Identity(command) => identity::run(&settings, command),

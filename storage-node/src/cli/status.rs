@@ -1,20 +1,18 @@
 //! `storage-node status`: asks the running node; without one, says so and asks the catalogue.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{Output, SettingsArgs, block_on, print_json};
+use super::{Output, SettingsArgs, block_on, print_json, running};
 use crate::coordinator_api::{CoordinatorApi, Standing};
 use crate::state::NodeStatus;
 use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
 use crate::volume::Volume;
 
-const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// A node that stores at this moment changes what is measured.
 const MEASUREMENTS: usize = 5;
 
@@ -98,20 +96,13 @@ fn is_healthy(node: &NodeStatus) -> bool {
 async fn ask_network(volume: &Volume, url: Option<&str>) -> Option<Standing> {
     let credentials = volume.credentials().ok()?;
     let api = CoordinatorApi::new(url.unwrap_or(&credentials.coordinator_url)).ok()?;
-    let answer = tokio::time::timeout(ASK_WITHIN, api.standing(credentials.node_id));
+    let answer = tokio::time::timeout(running::ASK_WITHIN, api.standing(credentials.node_id));
     answer.await.ok()?.ok()
 }
 
 /// `None` when no node of this data directory answers.
 async fn ask(volume: &Volume, peer_id: &str) -> Option<NodeStatus> {
-    let running = volume.running().ok()??;
-    let client = reqwest::Client::builder()
-        .timeout(ASK_WITHIN)
-        .build()
-        .ok()?;
-    let url = format!("http://{}/status", running.admin);
-    let answer = client.get(url).send().await.ok()?;
-    let status: NodeStatus = answer.json().await.ok()?;
+    let status: NodeStatus = running::ask(volume, "/status").await?;
     // After a crash another program may have the address.
     (status.peer_id == peer_id).then_some(status)
 }

@@ -10,6 +10,7 @@ mod admin;
 mod coordinator;
 mod first_start;
 mod operator;
+mod peers;
 mod program;
 mod proving;
 mod refusals;

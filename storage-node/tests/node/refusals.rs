@@ -160,7 +160,13 @@ async fn settings_that_cannot_be_used() {
         ("node.capacity=1kB", "it must be 1 MB to 1 PB"),
         ("node.name=\"\"", "1 to 64"),
         ("reconnect.factor=0.5", "at least 1"),
-        ("ping.failures=0", "must not be 0"),
+        ("ping.failures=0", "must be 1 to 1000"),
+        ("ping.interval=1ms", "must be 100ms to 10m"),
+        ("reconnect.max=1ms", "reconnect.max"),
+        ("reconnect.rest=2d", "at most 24h"),
+        ("p2p.max_connections=1", "must be 8 to 65536"),
+        ("p2p.auth_mode=never", "never"),
+        ("p2p.allowed_peers=[\"nobody\"]", "nobody"),
     ] {
         assert_one_line(&operator.run(&["start", "--set", setting]).await, expected);
     }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use network::{Network, NetworkConfig, PeerManager, ReconnectPolicy, Target};
+use network::{Network, NetworkConfig, PeerManager, PeerPolicy, Target};
 use proto::{
     BlobId, CoordinatorEntry, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions,
     NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Side,
@@ -162,12 +162,13 @@ async fn a_peer_that_is_no_coordinator_of_the_network_gets_no_answer() {
     let key = identity::generate(&mut clock::rng()).unwrap();
     let stranger = network::start(NetworkConfig::new(key, Side::Coordinator)).await;
     let Network { handle, events, .. } = stranger.unwrap();
-    let policy = ReconnectPolicy::default();
+    let policy = PeerPolicy::default();
     let mut peers = PeerManager::spawn(handle.clone(), events, policy, clock::rng());
     let addr = node.ready["p2p"][0].as_str().unwrap().parse().unwrap();
     peers.set_targets(vec![Target {
         peer_id: peer,
         addrs: vec![addr],
+        answers_only: false,
     }]);
     in_time(peers.next_event()).await.unwrap();
     let blob_id = BlobId::of(&data);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use ::http::StatusCode;
 use axum::Router;
 use coordinator::app::access_tokens::{self, Identity};
+use coordinator::app::peers::PeerNetwork;
+use coordinator::app::registered::RegisteredPeers;
 use coordinator::app::{App, files, network_document};
 use coordinator::config::Config;
 use coordinator::db::users::Role;
 use coordinator::domain::ids::UserId;
 use coordinator::metrics::Metrics;
 use coordinator::{clock, http, keys, p2p, workers};
-use network::{Multiaddr, NetworkConfig, PeerManager, ReconnectPolicy};
-use proto::Side;
+use network::{Multiaddr, PeerManager};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ impl Coordinator {
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
+            r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
         let settings = settings.iter().map(ToString::to_string);
         let settings: Vec<String> = shared.into_iter().chain(settings).collect();
@@ -48,29 +50,24 @@ impl Coordinator {
         let keys = keys::open(keys_dir.path(), &pool, &mut clock::sendable_rng()).await;
         let keys = keys.unwrap();
 
-        let mut network = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
-        network.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
+        let network = p2p::network_config(&config, &keys, Arc::clone(&registered)).unwrap();
         let network = network::start(network).await.unwrap();
         let addrs = network.handle.listen_addrs().await;
         let announced = addrs.iter().map(ToString::to_string).collect();
         let document = network_document::publish(&pool, &keys, announced);
         let document = document.await.unwrap();
+        let policy = p2p::peer_policy(&config);
         let handle = network.handle.clone();
-        let app = App::new(
-            config,
-            pool,
-            keys,
-            document,
-            handle.clone(),
-            Arc::new(Metrics::new()),
-        );
+        let peers = PeerManager::spawn(handle, network.events, policy, clock::sendable_rng());
+        let peer_network = PeerNetwork {
+            handle: network.handle,
+            observer: peers.observer(),
+            registered,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let app = App::new(config, pool, keys, document, peer_network, metrics);
         let app = app.await.unwrap();
-        let peers = PeerManager::spawn(
-            handle,
-            network.events,
-            ReconnectPolicy::default(),
-            clock::sendable_rng(),
-        );
         tokio::spawn(p2p::serve(Arc::clone(&app), peers, network.requests));
         Self {
             router: http::router(&app),
@@ -126,11 +123,20 @@ impl Coordinator {
         Client::new(self.router.clone(), Some(self.token_of(user_id)))
     }
 
+    /// The account's client with the rights of an admin.
+    pub fn admin(&self, user_id: UserId) -> Client {
+        Client::new(
+            self.router.clone(),
+            Some(self.token_for(user_id, Role::Admin)),
+        )
+    }
+
     pub fn token_of(&self, user_id: UserId) -> String {
-        let identity = Identity {
-            user_id,
-            role: Role::User,
-        };
+        self.token_for(user_id, Role::User)
+    }
+
+    fn token_for(&self, user_id: UserId, role: Role) -> String {
+        let identity = Identity { user_id, role };
         let ttl = self.app.config.auth.access_token_ttl;
         access_tokens::issue(&self.app.keys, identity, clock::now(), ttl).unwrap()
     }

@@ -8,6 +8,7 @@ mod content;
 mod limit;
 mod limit_node;
 mod measure;
+mod network;
 mod proofs;
 mod report;
 mod small;
@@ -71,9 +72,13 @@ enum Command {
     /// A node's store with a million small blobs beside an empty one
     Store(store::StoreBench),
     #[command(hide = true)]
+    StoreNode(store_node::StoreNode),
+    /// The peer layer: set-up, failures noticed, the fleet's return, what idle peers cost
+    Network(network::NetworkBench),
+    #[command(hide = true)]
     LimitNode(limit_node::LimitNode),
     #[command(hide = true)]
-    StoreNode(store_node::StoreNode),
+    NetworkPeers(network::NetworkPeers),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -115,6 +120,8 @@ fn run(cli: Cli) -> Result<()> {
             Command::LimitNode(node) => node.run().await,
             Command::Store(bench) => bench.run().await,
             Command::StoreNode(node) => node.run().await,
+            Command::NetworkPeers(peers) => peers.run().await,
+            Command::Network(bench) => Box::pin(bench.run()).await,
             Command::Transfer {
                 options,
                 pair,

@@ -1,0 +1,178 @@
+//! Who may connect.
+//!
+//! Asked once for each incoming connection, when the peer has proven its identity and before anything
+//! else is set up for it. Asking there, and not in a behaviour of the swarm, lets a decision wait for
+//! a database without holding up the event loop.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use libp2p::{Multiaddr, PeerId};
+
+/// Why a peer may not connect, for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+pub trait Gatekeeper: fmt::Debug + Send + Sync + 'static {
+    /// Decides on a peer that comes from this address; a decision that takes more than a few seconds
+    /// is a refusal.
+    fn admit(&self, peer: PeerId, from: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// Whether discovery may open a connection to this peer. Dials that the program asks for are not
+    /// subject to this.
+    fn may_be_visited(&self, _peer: &PeerId) -> bool {
+        true
+    }
+}
+
+/// No questions asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Everyone;
+
+impl Gatekeeper for Everyone {
+    fn admit(&self, _: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+        ready(Ok(())).boxed()
+    }
+}
+
+/// What the absence from the list means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// The peer may not connect.
+    Enforce,
+    /// It may, and is noted.
+    Learn,
+    /// Nothing.
+    Off,
+}
+
+/// Peers that were learnt are kept up to this many; a crowd of throwaway identities is no knowledge.
+const MAX_LEARNT: usize = 1024;
+
+/// A list of peers in memory that may change at any time.
+#[derive(Debug)]
+pub struct AllowList {
+    mode: AuthMode,
+    allowed: RwLock<HashSet<PeerId>>,
+    learnt: RwLock<BTreeMap<PeerId, Multiaddr>>,
+}
+
+impl AllowList {
+    pub fn new(mode: AuthMode, allowed: impl IntoIterator<Item = PeerId>) -> Self {
+        Self {
+            mode,
+            allowed: RwLock::new(allowed.into_iter().collect()),
+            learnt: RwLock::default(),
+        }
+    }
+
+    pub fn mode(&self) -> AuthMode {
+        self.mode
+    }
+
+    pub fn allow(&self, peer: PeerId) {
+        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
+        allowed.insert(peer);
+    }
+
+    /// For connections to come; one that stands is closed with
+    /// [`NetworkHandle::disconnect`](crate::NetworkHandle::disconnect).
+    pub fn revoke(&self, peer: &PeerId) {
+        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
+        allowed.remove(peer);
+    }
+
+    pub fn replace(&self, peers: impl IntoIterator<Item = PeerId>) {
+        let mut allowed = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
+        *allowed = peers.into_iter().collect();
+    }
+
+    pub fn is_listed(&self, peer: &PeerId) -> bool {
+        let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        allowed.contains(peer)
+    }
+
+    /// Peers that came in without being listed, and from where.
+    pub fn learnt(&self) -> BTreeMap<PeerId, Multiaddr> {
+        let learnt = self.learnt.read().unwrap_or_else(PoisonError::into_inner);
+        learnt.clone()
+    }
+
+    fn learn(&self, peer: PeerId, from: Multiaddr) {
+        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
+        if learnt.contains_key(&peer) || learnt.len() < MAX_LEARNT {
+            let earlier = learnt.insert(peer, from.clone());
+            if earlier.is_none() {
+                tracing::info!(%peer, %from, "learnt a peer that is not on the allow-list");
+            }
+        }
+    }
+}
+
+impl Gatekeeper for AllowList {
+    fn admit(&self, peer: PeerId, from: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+        let listed = self.is_listed(&peer);
+        let outcome = match self.mode {
+            AuthMode::Enforce if !listed => Err(Refusal("it is not on the allow-list".into())),
+            AuthMode::Learn if !listed => {
+                self.learn(peer, from);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        ready(outcome).boxed()
+    }
+
+    fn may_be_visited(&self, peer: &PeerId) -> bool {
+        self.mode != AuthMode::Enforce || self.is_listed(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(list: &AllowList, peer: PeerId) -> Result<(), Refusal> {
+        let from = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        list.admit(peer, from).now_or_never().unwrap()
+    }
+
+    #[test]
+    fn an_enforced_list_lets_in_who_stands_on_it_now() {
+        let (friend, stranger) = (PeerId::random(), PeerId::random());
+        let list = AllowList::new(AuthMode::Enforce, [friend]);
+        assert_eq!(decide(&list, friend), Ok(()));
+        assert!(decide(&list, stranger).is_err());
+        assert!(!list.may_be_visited(&stranger));
+
+        list.allow(stranger);
+        assert_eq!(decide(&list, stranger), Ok(()));
+        list.revoke(&friend);
+        assert!(decide(&list, friend).is_err());
+        assert!(list.learnt().is_empty());
+    }
+
+    #[test]
+    fn a_learning_list_lets_everybody_in_and_remembers_the_unlisted() {
+        let (friend, stranger) = (PeerId::random(), PeerId::random());
+        let list = AllowList::new(AuthMode::Learn, [friend]);
+        assert_eq!(decide(&list, friend), Ok(()));
+        assert_eq!(decide(&list, stranger), Ok(()));
+        assert_eq!(list.learnt().into_keys().collect::<Vec<_>>(), [stranger]);
+        for _ in 0..2 * MAX_LEARNT {
+            assert_eq!(decide(&list, PeerId::random()), Ok(()));
+        }
+        assert_eq!(list.learnt().len(), MAX_LEARNT);
+    }
+
+    #[test]
+    fn a_list_that_is_off_keeps_nobody_out_and_remembers_nobody() {
+        let list = AllowList::new(AuthMode::Off, []);
+        assert_eq!(decide(&list, PeerId::random()), Ok(()));
+        assert!(list.learnt().is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! Who may connect, and how often.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending, ready};
+use network::{
+    AllowList, AuthMode, CallError, Gatekeeper, Multiaddr, Network, NetworkConfig, PeerId, Refusal,
+    RefusalReason, start,
+};
+use proto::{Heartbeat, Side};
+
+use crate::support::{
+    Wire, address_of, answer_all, config, dial, heartbeat_is_answered, listening_as,
+    over_tcp_and_quic, report, soon, until_connected, until_disconnected,
+};
+
+over_tcp_and_quic! {
+    the_listed_are_served_and_a_stranger_is_hung_up_on,
+    a_list_that_changes_holds_for_connections_to_come,
+    who_is_learnt_is_served_and_noted,
+}
+
+fn guarded_by(gatekeeper: Arc<dyn Gatekeeper>) -> NetworkConfig {
+    NetworkConfig {
+        gatekeeper,
+        ..config(Side::Coordinator)
+    }
+}
+
+fn identity(config: &NetworkConfig) -> PeerId {
+    config.keypair.public().to_peer_id()
+}
+
+fn strangers(network: &Network) -> u64 {
+    network.handle.refusals().of(RefusalReason::Stranger)
+}
+
+async fn the_listed_are_served_and_a_stranger_is_hung_up_on(wire: Wire) {
+    let (friend, stranger) = (config(Side::Node), config(Side::Node));
+    let list = Arc::new(AllowList::new(AuthMode::Enforce, [identity(&friend)]));
+    let mut coordinator = listening_as(guarded_by(list), wire).await;
+    let coordinator_id = coordinator.handle.local_peer_id();
+
+    let mut stranger = start(stranger).await.unwrap();
+    dial(&stranger, &coordinator).await;
+    until_disconnected(&mut stranger.events, coordinator_id).await;
+    let call = stranger.handle.call::<Heartbeat>(coordinator_id, report(1));
+    assert_eq!(soon(call).await, Err(CallError::NotConnected));
+    assert_eq!(strangers(&coordinator), 1);
+
+    let mut friend = start(friend).await.unwrap();
+    dial(&friend, &coordinator).await;
+    until_connected(&mut friend.events, coordinator_id).await;
+    // The first that the coordinator hears of anybody is the friend: a stranger never got that far.
+    let first = soon(coordinator.events.recv()).await.unwrap();
+    let id = friend.handle.local_peer_id();
+    assert!(
+        matches!(first, network::NetworkEvent::ConnectionOpened { peer, .. } if peer == id),
+        "{first:?}"
+    );
+    answer_all(coordinator.requests);
+    heartbeat_is_answered(&friend.handle, coordinator_id).await;
+}
+
+async fn a_list_that_changes_holds_for_connections_to_come(wire: Wire) {
+    let node = config(Side::Node);
+    let id = identity(&node);
+    let list = Arc::new(AllowList::new(AuthMode::Enforce, []));
+    let guarded = guarded_by(Arc::<AllowList>::clone(&list));
+    let coordinator = listening_as(guarded, wire).await;
+    let coordinator_id = coordinator.handle.local_peer_id();
+    let mut node = start(node).await.unwrap();
+    dial(&node, &coordinator).await;
+    until_disconnected(&mut node.events, coordinator_id).await;
+
+    list.allow(id);
+    dial(&node, &coordinator).await;
+    until_connected(&mut node.events, coordinator_id).await;
+    answer_all(coordinator.requests);
+    heartbeat_is_answered(&node.handle, coordinator_id).await;
+
+    list.revoke(&id);
+    heartbeat_is_answered(&node.handle, coordinator_id).await;
+    coordinator.handle.disconnect(id).await;
+    until_disconnected(&mut node.events, coordinator_id).await;
+    let addr = soon(coordinator.handle.listen_addrs()).await;
+    node.handle.dial(coordinator_id, addr).await;
+    until_disconnected(&mut node.events, coordinator_id).await;
+}
+
+async fn who_is_learnt_is_served_and_noted(wire: Wire) {
+    let list = Arc::new(AllowList::new(AuthMode::Learn, []));
+    let guarded = guarded_by(Arc::<AllowList>::clone(&list));
+    let coordinator = listening_as(guarded, wire).await;
+    let coordinator_id = coordinator.handle.local_peer_id();
+    let mut node = start(config(Side::Node)).await.unwrap();
+    dial(&node, &coordinator).await;
+    until_connected(&mut node.events, coordinator_id).await;
+    answer_all(coordinator.requests);
+    heartbeat_is_answered(&node.handle, coordinator_id).await;
+    let learnt: Vec<PeerId> = list.learnt().into_keys().collect();
+    assert_eq!(learnt, [node.handle.local_peer_id()]);
+}
+
+/// Never comes to a decision about anyone but one peer.
+#[derive(Debug)]
+struct Undecided(PeerId);
+
+impl Gatekeeper for Undecided {
+    fn admit(&self, peer: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+        if peer == self.0 {
+            ready(Ok(())).boxed()
+        } else {
+            pending().boxed()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_takes_its_time_holds_up_nobody_and_is_a_no_in_the_end() {
+    let friend = config(Side::Node);
+    let guarded = guarded_by(Arc::new(Undecided(identity(&friend))));
+    let coordinator = listening_as(guarded, Wire::Tcp).await;
+    let coordinator_id = coordinator.handle.local_peer_id();
+    let mut stranger = start(config(Side::Node)).await.unwrap();
+    dial(&stranger, &coordinator).await;
+    until_connected(&mut stranger.events, coordinator_id).await; // as far as it can tell
+
+    let mut friend = start(friend).await.unwrap();
+    dial(&friend, &coordinator).await;
+    until_connected(&mut friend.events, coordinator_id).await;
+    let refusals = Arc::clone(coordinator.handle.refusals());
+    answer_all(coordinator.requests);
+    heartbeat_is_answered(&friend.handle, coordinator_id).await;
+    assert_eq!(refusals.of(RefusalReason::Stranger), 0);
+
+    until_disconnected(&mut stranger.events, coordinator_id).await;
+    assert_eq!(refusals.of(RefusalReason::Stranger), 1);
+}
+
+/// Connects new nodes until one of them is refused; the connected ones.
+async fn fill(coordinator: &Network, expected: usize) -> Vec<Network> {
+    let id = coordinator.handle.local_peer_id();
+    let mut connected = Vec::new();
+    for _ in 0..expected {
+        let mut node = start(config(Side::Node)).await.unwrap();
+        dial(&node, coordinator).await;
+        until_connected(&mut node.events, id).await;
+        heartbeat_of(&node, coordinator).await.unwrap();
+        connected.push(node);
+    }
+    connected
+}
+
+/// A connection that is refused behind the handshake looks well to its dialler until it uses it.
+async fn heartbeat_of(node: &Network, coordinator: &Network) -> Result<(), CallError> {
+    let id = coordinator.handle.local_peer_id();
+    let answer = soon(node.handle.call::<Heartbeat>(id, report(1))).await;
+    answer.map(|_| ())
+}
+
+#[tokio::test]
+async fn an_address_gets_no_more_connections_than_its_share() {
+    let mut guarded = config(Side::Coordinator);
+    guarded.limits.connections_per_address = 2;
+    let mut coordinator = listening_as(guarded, Wire::Tcp).await;
+    answer_all(std::mem::replace(
+        &mut coordinator.requests,
+        tokio::sync::mpsc::channel(1).1,
+    ));
+    let mut connected = fill(&coordinator, 2).await;
+
+    let mut third = start(config(Side::Node)).await.unwrap();
+    let addr = address_of(&coordinator).await;
+    let id = coordinator.handle.local_peer_id();
+    third.handle.dial(id, vec![addr.clone()]).await;
+    crate::support::until(&mut third.events, |event| match event {
+        network::NetworkEvent::DialFailed { .. } => Some(()),
+        _ => None,
+    })
+    .await;
+    let refused = coordinator.handle.refusals();
+    assert_eq!(refused.of(RefusalReason::TooManyFromAddress), 1);
+
+    let gone = connected.remove(0);
+    gone.handle.shutdown().await;
+    soon(gone.service).await.unwrap();
+    until_disconnected(&mut coordinator.events, gone.handle.local_peer_id()).await;
+    third.handle.dial(id, vec![addr]).await;
+    until_connected(&mut third.events, id).await;
+    heartbeat_of(&third, &coordinator).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_are_no_more_connections_than_the_total_allows() {
+    let mut guarded = config(Side::Coordinator);
+    guarded.limits.connections = 2;
+    let mut coordinator = listening_as(guarded, Wire::Tcp).await;
+    answer_all(std::mem::replace(
+        &mut coordinator.requests,
+        tokio::sync::mpsc::channel(1).1,
+    ));
+    let _connected = fill(&coordinator, 2).await;
+    let mut third = start(config(Side::Node)).await.unwrap();
+    let id = coordinator.handle.local_peer_id();
+    dial(&third, &coordinator).await;
+    until_disconnected(&mut third.events, id).await;
+    assert_eq!(soon(coordinator.handle.status()).await.connections, 2);
+}
+
+#[tokio::test]
+async fn no_connection_is_taken_while_memory_is_short() {
+    let mut guarded = config(Side::Coordinator);
+    guarded.limits.memory_bytes = Some(1);
+    let coordinator = listening_as(guarded, Wire::Tcp).await;
+    let node = start(config(Side::Node)).await.unwrap();
+    dial(&node, &coordinator).await;
+    let refused = async {
+        while coordinator.handle.refusals().of(RefusalReason::Memory) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(refused).await;
+    assert_eq!(soon(coordinator.handle.status()).await.connections, 0);
+}

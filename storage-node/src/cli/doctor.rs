@@ -1,0 +1,257 @@
+//! `storage-node doctor`: what is wrong with the node, and what to do about it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::{Output, SettingsArgs, block_on, print_json, running};
+use crate::config::Config;
+use crate::peers::{PeerEntry, PeersReport, Reachability};
+use crate::state::{CoordinatorStatus, NodeStatus};
+use crate::store::disk_space;
+use crate::volume::Volume;
+
+/// Tokens and signatures allow a minute; a clock that is off by more than this will get there.
+const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Good,
+    /// Nothing to worry about, but good to know.
+    Note,
+    Bad,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    about: String,
+    verdict: Verdict,
+    text: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, about: &str, verdict: Verdict, text: String, fix: Option<&str>) {
+        self.0.push(Finding {
+            about: about.to_owned(),
+            verdict,
+            text,
+            fix: fix.map(str::to_owned),
+        });
+    }
+
+    fn good(&mut self, about: &str, text: String) {
+        self.add(about, Verdict::Good, text, None);
+    }
+
+    fn bad(&mut self, about: &str, text: String, fix: &str) {
+        self.add(about, Verdict::Bad, text, Some(fix));
+    }
+}
+
+/// Exit code 1 when anything is bad.
+pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
+    let config = settings.load()?;
+    let volume = Volume::at(config.data_dir()?);
+    let (status, peers) = block_on(async {
+        let status = running::ask::<NodeStatus>(&volume, "/status");
+        let peers = running::ask::<PeersReport>(&volume, "/peers");
+        Ok(tokio::join!(status, peers))
+    })?;
+    let mut findings = Findings::default();
+    examine_data(&mut findings, &config, &volume);
+    match (&status, &peers) {
+        (Some(status), Some(peers)) => {
+            examine_disk(&mut findings, status);
+            examine_coordinators(&mut findings, status, peers);
+            examine_reachability(&mut findings, peers);
+        }
+        _ => findings.bad(
+            "node",
+            "it does not run, or its admin API does not answer".to_owned(),
+            "storage-node start",
+        ),
+    }
+    match args.output {
+        Output::Json => print_json(&findings)?,
+        Output::Table => print_table(&findings),
+    }
+    let sick = findings
+        .0
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Bad);
+    Ok(ExitCode::from(u8::from(sick)))
+}
+
+fn examine_data(findings: &mut Findings, config: &Config, volume: &Volume) {
+    if let Err(error) = volume.open(config.store.layout) {
+        findings.bad(
+            "data",
+            format!("{error:#}"),
+            "storage-node init, or node.data_dir in the configuration",
+        );
+        return;
+    }
+    match disk_space(volume.root()) {
+        Ok((free, _)) => {
+            let (root, free) = (volume.root().display(), ByteSize(free));
+            findings.good("data", format!("{root}, {free} free"));
+        }
+        Err(error) => findings.bad(
+            "data",
+            format!("its disk cannot be measured: {error}"),
+            "check that the disk is mounted and readable",
+        ),
+    }
+}
+
+fn examine_disk(findings: &mut Findings, status: &NodeStatus) {
+    if let Some(fault) = &status.fault {
+        findings.bad(
+            "disk",
+            format!("it refuses writes: {fault}"),
+            "free space on it or replace it; the node goes on by itself when writes succeed",
+        );
+        return;
+    }
+    let (used, capacity) = (status.quota.used_bytes, status.quota.capacity_bytes);
+    let text = format!("{} of {} used", ByteSize(used), ByteSize(capacity));
+    if status.quota.free_bytes == 0 {
+        findings.add(
+            "disk",
+            Verdict::Note,
+            format!("{text}: full, no new blobs come"),
+            Some("raise node.capacity, or free space if the disk is what is full"),
+        );
+    } else {
+        findings.good("disk", text);
+    }
+}
+
+fn examine_coordinators(findings: &mut Findings, status: &NodeStatus, peers: &PeersReport) {
+    if status.coordinators.is_empty() {
+        findings.bad(
+            "coordinator",
+            "the network document names none".to_owned(),
+            "storage-node init",
+        );
+    }
+    for (peer_id, standing) in &status.coordinators {
+        let peer = peers.peers.iter().find(|peer| peer.peer_id == *peer_id);
+        examine_coordinator(findings, standing, peer);
+        examine_clock(findings, standing);
+    }
+}
+
+fn examine_coordinator(
+    findings: &mut Findings,
+    standing: &CoordinatorStatus,
+    peer: Option<&PeerEntry>,
+) {
+    let about = "coordinator";
+    let addr = peer.and_then(|peer| peer.addr.clone()).unwrap_or_default();
+    if !standing.connected {
+        let error = peer.and_then(|peer| peer.last_error.clone());
+        let error = error.unwrap_or_else(|| "no reason is known".to_owned());
+        findings.bad(
+            about,
+            format!("not connected ({error}) {addr}"),
+            "check that this machine is online and that a firewall lets it connect outwards; a node \
+             that is not registered is hung up on: storage-node init",
+        );
+    } else if let Some(reason) = &standing.rejection {
+        let text = format!("connected, does not accept the node: {reason}");
+        findings.bad(about, text, "do what the coordinator says");
+    } else if peer.is_some_and(|peer| !peer.responsive) {
+        findings.bad(
+            about,
+            format!("connected and silent {addr}"),
+            "wait: the connection is made anew if it does not speak soon",
+        );
+    } else {
+        let rtt = peer.and_then(|peer| peer.rtt_smoothed_ms);
+        let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt:.1} ms"));
+        findings.good(about, format!("connected, {}{rtt} {addr}", standing.state));
+    }
+}
+
+fn examine_clock(findings: &mut Findings, standing: &CoordinatorStatus) {
+    let Some(difference) = standing.clock_difference_ms else {
+        return;
+    };
+    let text = format!(
+        "{:+.1} s from the coordinator's",
+        difference as f64 / 1000.0
+    );
+    if difference.unsigned_abs() > CLOCK_TOLERANCE_MS {
+        findings.bad(
+            "clock",
+            text,
+            "let this machine's clock follow NTP (timedatectl set-ntp true)",
+        );
+    } else {
+        findings.good("clock", text);
+    }
+}
+
+fn examine_reachability(findings: &mut Findings, peers: &PeersReport) {
+    let about = "reachability";
+    let report = &peers.reachability;
+    match report.outcome {
+        Reachability::Public => {
+            let addrs = report.external_addrs.join(", ");
+            findings.good(about, format!("others reach this node at {addrs}"));
+        }
+        Reachability::Private => findings.add(
+            about,
+            Verdict::Note,
+            "others cannot open connections to this node, which does not need them".to_owned(),
+            Some(
+                "to help others find the network: p2p.upnp = true, or forward a port and name it in \
+                 p2p.external_addrs",
+            ),
+        ),
+        Reachability::Unknown => findings.add(
+            about,
+            Verdict::Note,
+            "nobody has tested yet whether others can reach this node, which does not need it"
+                .to_owned(),
+            None,
+        ),
+    }
+    let connected = peers.peers.iter().filter(|peer| peer.state == "connected");
+    let text = format!(
+        "{} connected, {} known",
+        connected.count(),
+        peers.peers.len()
+    );
+    findings.good("peers", text);
+}
+
+fn print_table(findings: &Findings) {
+    for finding in &findings.0 {
+        let mark = match finding.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Note => "note",
+            Verdict::Bad => "BAD ",
+        };
+        println!("{mark} {:<13} {}", finding.about, finding.text);
+        if let Some(fix) = &finding.fix {
+            println!("     {:<13} -> {fix}", "");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `peers.json`: addresses that were good once, kept over restarts. With them a node finds its network
+//! again though everything that it was told has changed.
+//!
+//! It is a help and no more: one that is damaged is left aside, and nothing in it is believed beyond
+//! where to try, for whoever answers has to prove its identity.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use network::{Multiaddr, PeerId, PeerView, PeersObserver, can_be_dialled};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::volume::Volume;
+
+const MAX_PEERS: usize = 256;
+const MAX_ADDRS: usize = 8;
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerCache {
+    pub peers: Vec<CachedPeer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedPeer {
+    pub peer_id: String,
+    pub addrs: Vec<String>,
+    pub last_seen_at: Timestamp,
+}
+
+impl PeerCache {
+    /// Those that were ever connected, wanted ones first and then the latest.
+    pub fn of(views: &[PeerView], now: Timestamp) -> Self {
+        let mut seen: Vec<(bool, Duration, &PeerView)> = views
+            .iter()
+            .filter(|view| !view.addrs.is_empty())
+            .filter_map(|view| Some((!view.target, view.silent_for?, view)))
+            .collect();
+        seen.sort_by_key(|(unwanted, silent_for, view)| (*unwanted, *silent_for, view.peer));
+        let entry = |(_, silent_for, view): (bool, Duration, &PeerView)| {
+            let ago = SignedDuration::try_from(silent_for).unwrap_or(SignedDuration::MAX);
+            CachedPeer {
+                peer_id: view.peer.to_string(),
+                addrs: view
+                    .addrs
+                    .iter()
+                    .take(MAX_ADDRS)
+                    .map(ToString::to_string)
+                    .collect(),
+                last_seen_at: now.saturating_sub(ago).unwrap_or(Timestamp::MIN),
+            }
+        };
+        Self {
+            peers: seen.into_iter().take(MAX_PEERS).map(entry).collect(),
+        }
+    }
+
+    /// What of it can be used.
+    pub fn known(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let peers = self.peers.iter().take(MAX_PEERS);
+        let known = peers.filter_map(|peer| {
+            let addrs = peer.addrs.iter().take(MAX_ADDRS);
+            let addrs = addrs.filter_map(|addr| addr.parse().ok().filter(can_be_dialled));
+            Some((peer.peer_id.parse().ok()?, addrs.collect()))
+        });
+        known.collect()
+    }
+
+    /// Whether anything differs but the times.
+    fn tells_more_than(&self, other: &Self) -> bool {
+        let facts = |cache: &Self| {
+            let facts = cache.peers.iter();
+            facts
+                .map(|peer| (peer.peer_id.clone(), peer.addrs.clone()))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        };
+        facts(self) != facts(other)
+    }
+}
+
+/// Brings the cache to disk now and then, and once more when it is cancelled.
+pub async fn keep(
+    volume: Volume,
+    observer: PeersObserver,
+    earlier: PeerCache,
+    clock: Clock,
+    cancel: CancellationToken,
+) {
+    let mut saved = earlier;
+    loop {
+        let pause = cancel.run_until_cancelled(tokio::time::sleep(SAVE_EVERY));
+        let last = pause.await.is_none();
+        let cache = PeerCache::of(&observer.view().await, clock());
+        // A run that has met nobody knows less than the one before it.
+        if !cache.peers.is_empty() && (last || cache.tells_more_than(&saved)) {
+            let (volume, written) = (volume.clone(), cache.clone());
+            match spawn_blocking(move || volume.save_peer_cache(&written)).await {
+                Ok(Ok(())) => saved = cache,
+                Ok(Err(error)) => {
+                    tracing::warn!(error = format!("{error:#}"), "peers are not remembered");
+                }
+                Err(error) => tracing::warn!(%error, "peers are not remembered"),
+            }
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use network::PeerState;
+
+    use super::*;
+
+    fn view(silent_for: Option<u64>, target: bool, addrs: &[&str]) -> PeerView {
+        PeerView {
+            peer: PeerId::random(),
+            state: PeerState::Disconnected,
+            responsive: true,
+            target,
+            connections: 0,
+            addr: None,
+            dialled: None,
+            connected_for: None,
+            silent_for: silent_for.map(Duration::from_secs),
+            rtt: None,
+            missed_pings: 0,
+            dial_failures: 0,
+            next_dial_in: None,
+            last_error: None,
+            agent: None,
+            addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn those_who_were_met_are_kept_the_wanted_and_the_latest_first() {
+        let addr = "/ip4/192.0.2.1/tcp/1";
+        let views = [
+            view(Some(9), false, &[addr]),
+            view(Some(1), false, &[addr]),
+            view(Some(99), true, &[addr]),
+            view(None, true, &[addr]), // never met
+            view(Some(1), false, &[]), // nowhere to be found
+        ];
+        let now: Timestamp = "2026-01-01T00:01:39Z".parse().unwrap();
+        let cache = PeerCache::of(&views, now);
+        let kept: Vec<_> = cache.known().into_iter().map(|(peer, _)| peer).collect();
+        assert_eq!(kept, [2, 1, 0].map(|at: usize| views[at].peer));
+        assert_eq!(
+            cache.peers[0].last_seen_at.to_string(),
+            "2026-01-01T00:00:00Z"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_left_out_and_what_is_too_much_is_cut() {
+        let mut cache = PeerCache::default();
+        for peer_id in ["nobody".to_owned(), PeerId::random().to_string()] {
+            cache.peers.push(CachedPeer {
+                peer_id,
+                addrs: vec![
+                    "/memory/1".into(),
+                    "x".into(),
+                    "/ip4/192.0.2.1/tcp/1".into(),
+                ],
+                last_seen_at: Timestamp::UNIX_EPOCH,
+            });
+        }
+        let known = cache.known();
+        assert_eq!(known.len(), 1);
+        assert_eq!(known[0].1.len(), 1);
+        let crowd: Vec<_> = (0..2 * MAX_PEERS)
+            .map(|_| view(Some(1), false, &["/ip4/192.0.2.1/tcp/1"]))
+            .collect();
+        assert_eq!(
+            PeerCache::of(&crowd, Timestamp::UNIX_EPOCH).peers.len(),
+            MAX_PEERS
+        );
+    }
+}
