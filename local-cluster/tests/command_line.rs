@@ -72,9 +72,10 @@ fn up_demo_break_mend_down() {
     assert!(story.contains("SIGKILL"), "{story}");
     assert!(story.contains("Restarted"), "{story}");
     assert!(story.contains("the same, byte for byte"), "{story}");
+    assert!(story.contains("Caught      node-"), "{story}");
     let file = newcomer.root.path().join("a file");
     fs::write(&file, "some words\n").unwrap();
-    let story = newcomer.succeed(&["demo", file.to_str().unwrap()]);
+    let story = newcomer.succeed(&["demo", "--without-cheat", file.to_str().unwrap()]);
     assert!(story.contains("the same, byte for byte"), "{story}");
 
     newcomer.succeed(&["kill", "node-2"]);

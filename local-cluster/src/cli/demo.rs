@@ -1,4 +1,4 @@
-//! `local-cluster demo`: the promise of the network, shown on a file.
+//! `local-cluster demo`: the promise of the network, shown on a file; then a node that breaks its own.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use rand::Rng;
 use reqwest::Body;
 use serde_json::Value;
 
-use super::{DirArg, narrate, sha256};
+use super::{DirArg, cheat, narrate, sha256};
 
 /// Enough for every node to hold part of it.
 const MADE_BYTES: usize = 8 * 1024 * 1024;
@@ -21,6 +21,9 @@ const MADE_BYTES: usize = 8 * 1024 * 1024;
 pub struct Demo {
     /// The file to store [default: 8 MiB of random bytes]
     file: Option<PathBuf>,
+    /// Leave out the second half, in which a node loses what it holds and is found out
+    #[arg(long)]
+    without_cheat: bool,
     #[command(flatten)]
     dir: DirArg,
 }
@@ -83,6 +86,10 @@ impl Demo {
             return Ok(ExitCode::FAILURE);
         }
         println!("Result      the same, byte for byte");
+        if !self.without_cheat {
+            println!();
+            cheat::show(&cluster, &session).await?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -105,7 +112,7 @@ async fn upload(session: &Session, path: &Path, size: u64) -> Result<FileInfo> {
 }
 
 /// How many blobs each node holds, as the nodes say themselves; one that does not answer, none.
-async fn held(cluster: &Cluster) -> Result<Vec<u64>> {
+pub(super) async fn held(cluster: &Cluster) -> Result<Vec<u64>> {
     let nodes = cluster.status()?.nodes;
     let count = async |admin_url: Option<String>| {
         let status: Value = Client::new(admin_url?).ok()?.get("/status").await.ok()?;
@@ -126,7 +133,7 @@ fn holder(before: &[u64], after: &[u64]) -> Option<(Member, u64)> {
     most.filter(|(_, taken)| *taken > 0)
 }
 
-fn plural(count: u64, thing: &str) -> String {
+pub(super) fn plural(count: u64, thing: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{s}")
 }

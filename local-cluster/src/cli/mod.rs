@@ -1,5 +1,6 @@
 //! The commands, and what each is called with.
 
+mod cheat;
 mod control;
 mod demo;
 mod down;
@@ -31,7 +32,7 @@ enum Command {
     Up(up::Up),
     /// Show what is running where
     Status(status::StatusCommand),
-    /// Store a file, kill a node that holds part of it, and get the file back
+    /// Store a file, kill a node that holds part of it, get the file back; then catch a node that cheats
     Demo(demo::Demo),
     /// End a process at once (SIGKILL)
     Kill(control::Target),

@@ -10,6 +10,13 @@ use local_cluster::{
 
 use super::{DirArg, narrate};
 
+/// Whoever tries the network wants to see a proof fail before the day is over.
+const IMPATIENT: &str = "[coordinator.proofs]
+interval = \"5s\"
+retry_after = \"5s\"
+per_node_limit = 64
+";
+
 #[derive(Debug, Args)]
 pub struct Up {
     /// How many storage nodes [default: 5, or as many as there are]
@@ -28,10 +35,15 @@ pub struct Up {
 impl Up {
     pub async fn run(self) -> Result<()> {
         let dir = self.dir.path()?;
+        let overrides = match &self.config {
+            Some(file) => Some(Overrides::read(file)?),
+            None if Cluster::open(&dir).is_err() => Some(IMPATIENT.parse()?),
+            None => None, // what it had
+        };
         let options = UpOptions {
             nodes: self.nodes,
             http_port: self.http_port,
-            overrides: self.config.as_deref().map(Overrides::read).transpose()?,
+            overrides,
             without_fsync: false,
         };
         let programs = Programs::beside_this_one()?;
@@ -67,7 +79,7 @@ The network is up: a coordinator, Postgres and {nodes}.
   user         {email}   password {password}   (has credits)
   directory    {dir}   (logs in logs/)
 
-See a file survive the loss of a node:
+See a file survive the loss of a node, and a node that cheats be caught:
 
   scripts/local-cluster demo{dir_flag}
 

@@ -4,6 +4,7 @@
 //! differ and have their moods, so the number that counts is the ratio of the two, measured in turn
 //! (`transfer --pair`). `store` looks at the store of one node alone.
 
+mod audits;
 mod content;
 mod limit;
 mod limit_node;
@@ -71,6 +72,13 @@ enum Command {
     },
     /// A node's store with a million small blobs beside an empty one
     Store(store::StoreBench),
+    /// The audit: challenges a second through a fresh local cluster, and the cost of its schedule
+    Audits {
+        #[command(flatten)]
+        audits: audits::AuditBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     #[command(hide = true)]
     StoreNode(store_node::StoreNode),
     /// The peer layer: set-up, failures noticed, the fleet's return, what idle peers cost
@@ -141,6 +149,7 @@ fn run(cli: Cli) -> Result<()> {
                 let report = limit::run(&options).await?;
                 options.output.print(&report)
             }
+            Command::Audits { audits, output } => output.print(&audits.run().await?),
             Command::Proofs { count, output } => {
                 ensure!(count > 0, "--count must be at least 1");
                 output.print(&proofs::run(count)?)
