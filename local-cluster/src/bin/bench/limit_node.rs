@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use network::{InboundRequest, Keypair, NetworkConfig, NetworkEvent, Target};
 use proto::{
@@ -46,10 +46,20 @@ impl LimitNode {
             .handle
             .dial(coordinator.peer_id, coordinator.addrs)
             .await;
-        match tokio::time::timeout(CONNECTED_WITHIN, network.events.recv()).await {
-            Ok(Some(NetworkEvent::Connected { .. })) => {}
-            other => bail!("cannot connect to the benchmark: {other:?}"),
-        }
+        let connected = async {
+            while let Some(event) = network.events.recv().await {
+                match event {
+                    NetworkEvent::Connected { .. } => return Ok(()),
+                    NetworkEvent::DialFailed { error, .. } => bail!("{error}"),
+                    _ => {}
+                }
+            }
+            bail!("the peer network has ended")
+        };
+        tokio::time::timeout(CONNECTED_WITHIN, connected)
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("it does not answer")))
+            .context("cannot connect to the benchmark")?;
         tokio::spawn(async move { while network.events.recv().await.is_some() {} });
 
         let mut end = spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new()));
