@@ -122,6 +122,31 @@ impl BlobId {
     pub fn of(blob: &[u8]) -> Self {
         Self(*blake3::hash(blob).as_bytes())
     }
+
+    /// The id behind this one in order; `None` behind the last.
+    pub fn next(&self) -> Option<Self> {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                return Some(Self(bytes));
+            }
+        }
+        None
+    }
+
+    /// The id before this one in order; `None` before the first.
+    pub fn previous(&self) -> Option<Self> {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            let borrowed = *byte == 0;
+            *byte = byte.wrapping_sub(1);
+            if !borrowed {
+                return Some(Self(bytes));
+            }
+        }
+        None
+    }
 }
 
 /// A newtype over a UUID, sortable by creation time (version 7). For other crates' ids too, which

@@ -8,7 +8,9 @@ mod control;
 mod data;
 mod frame;
 mod id;
+mod inventory;
 mod locator;
+mod loss;
 mod money;
 mod network_document;
 mod proof;
@@ -30,7 +32,13 @@ pub use id::{
     BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
     ProofHash, ProofSeed,
 };
+pub use inventory::{
+    BlobRange, GroupDigest, IdsDigest, Inventory, InventoryAnswer, InventoryAsk, InventoryItem,
+    InventoryRequest, MAX_GROUP_BLOBS, MAX_INVENTORY_GROUPS, MAX_INVENTORY_ITEMS,
+    MAX_INVENTORY_RANGES,
+};
 pub use locator::Locator;
+pub use loss::{LossNoted, LossReport, MAX_LOSSES_PER_MESSAGE, ReportLoss};
 pub use money::MicroCredits;
 pub use network_document::{CoordinatorEntry, NetworkDocument, NetworkDocumentError};
 pub use proof::{

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bytes::Bytes;
 use proto::{
     BlobId, ChallengeRequest, DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer,
-    HelloReport, Keypair, Message, Proof, ProofAnswer, ProofHash, ProofSeed, Protocol, Question,
-    RetrieveAnswer, StoreAnswer, StoreRequest, verify,
+    HelloReport, InventoryAnswer, InventoryRequest, Keypair, LossReport, Message, Proof,
+    ProofAnswer, ProofHash, ProofSeed, Protocol, Question, RetrieveAnswer, StoreAnswer,
+    StoreRequest, verify,
 };
 
 struct Counting;
@@ -52,6 +53,9 @@ fn peak_of_every_message(frame: &Bytes) -> usize {
         peak_of::<HeartbeatAnswer>(frame),
         peak_of::<Deletions>(frame),
         peak_of::<DeletionOutcomes>(frame),
+        peak_of::<LossReport>(frame),
+        peak_of::<InventoryRequest>(frame),
+        peak_of::<InventoryAnswer>(frame),
         peak_of::<StoreRequest>(frame),
         peak_of::<StoreAnswer>(frame),
         peak_of::<RetrieveAnswer>(frame),
@@ -93,6 +97,18 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
             peak_of::<RetrieveAnswer>(&frame),
         ] {
             assert!(peak < 4 * KIB, "{part:?}: {peak}");
+        }
+    }
+
+    // Full inventory frames of the smallest elements.
+    let elements: [&[u8]; 2] = [&[0x0a, 0x00], &[0x12, 0x00]];
+    for part in elements {
+        let frame = filled_with(part, Protocol::Inventory);
+        for peak in [
+            peak_of::<InventoryRequest>(&frame),
+            peak_of::<InventoryAnswer>(&frame),
+        ] {
+            assert!(peak < 8 * KIB, "{part:?}: {peak}");
         }
     }
 

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::{
     BlobId, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
-    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, Locator, MAX_DELETIONS_PER_MESSAGE,
-    Message, NodeActivity, NodeId, ProofAnswer, Protocol, Refusal, RefusalCode, RetrieveAnswer,
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryRequest,
+    Locator, LossNoted, LossReport, MAX_DELETIONS_PER_MESSAGE, MAX_LOSSES_PER_MESSAGE, Message,
+    NodeActivity, NodeId, ProofAnswer, Protocol, Refusal, RefusalCode, RetrieveAnswer,
     RetrieveRequest, StoreAnswer, StoreRequest, wire,
 };
 
@@ -31,6 +32,10 @@ fn every_message_reads_soundly(bytes: &Bytes) {
     reads_soundly::<RetrieveAnswer>(bytes);
     reads_soundly::<Deletions>(bytes);
     reads_soundly::<DeletionOutcomes>(bytes);
+    reads_soundly::<LossReport>(bytes);
+    reads_soundly::<LossNoted>(bytes);
+    reads_soundly::<InventoryRequest>(bytes);
+    reads_soundly::<InventoryAnswer>(bytes);
     reads_soundly::<ChallengeRequest>(bytes);
     reads_soundly::<ProofAnswer>(bytes);
 }
@@ -58,6 +63,9 @@ round_trips! {
     a_retrieve_answer_arrives_as_it_was_sent: values::retrieve_answer();
     deletions_arrive_as_they_were_sent: values::deletions();
     deletion_outcomes_arrive_as_they_were_sent: values::deletion_outcomes();
+    loss_reports_arrive_as_they_were_sent: values::loss_report();
+    inventory_requests_arrive_as_they_were_sent: values::inventory_request();
+    inventory_answers_arrive_as_they_were_sent: values::inventory_answer();
     challenges_arrive_as_they_were_sent: values::challenge_request();
     proofs_arrive_as_they_were_sent: values::proof_answer();
 }
@@ -215,6 +223,28 @@ fn a_message_holds_a_thousand_deletions_and_fits_its_frame() {
     let read = |count| DeletionOutcomes::from_bytes(outcomes(count).to_bytes());
     assert!(read(MAX_DELETIONS_PER_MESSAGE).is_ok());
     assert!(read(MAX_DELETIONS_PER_MESSAGE + 1).is_err());
+}
+
+#[test]
+fn a_message_holds_a_thousand_losses_and_fits_its_frame() {
+    let read = |count| {
+        let report = LossReport {
+            blob_ids: vec![BlobId::of(b""); count],
+            reason: "x".repeat(1000),
+        };
+        let frame = report.into_frame();
+        assert!(frame.len() <= Protocol::ReportLoss.max_frame_bytes());
+        LossReport::from_bytes(frame.to_bytes())
+    };
+    let read_whole = read(MAX_LOSSES_PER_MESSAGE).unwrap();
+    assert_eq!(read_whole.blob_ids.len(), MAX_LOSSES_PER_MESSAGE);
+    assert!(read(MAX_LOSSES_PER_MESSAGE + 1).is_err());
+
+    let short = wire::ReportLossRequest {
+        blob_ids: vec![Bytes::from_static(&[0; 31])],
+        reason: String::new(),
+    };
+    assert!(decoded::<LossReport>(&short).is_err());
 }
 
 #[test]

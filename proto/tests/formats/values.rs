@@ -4,12 +4,13 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proto::{
-    BlobId, ChallengeId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome,
-    DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer, HeartbeatReport, HelloAnswer,
-    HelloReport, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator, MAX_CHALLENGE_ITEMS,
-    MAX_DELETIONS_PER_MESSAGE, MicroCredits, NodeActivity, NodeId, Proof, ProofAnswer, ProofHash,
-    ProofSeed, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt,
-    StoreAnswer, StoreRequest,
+    BlobId, BlobRange, ChallengeId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode,
+    DeletionOutcome, DeletionOutcomes, Deletions, Difficulty, GroupDigest, HeartbeatAnswer,
+    HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryAsk, InventoryItem,
+    InventoryRequest, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator, LossReport,
+    MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE, MAX_GROUP_BLOBS, MicroCredits, NodeActivity,
+    NodeId, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode, RetrieveAnswer,
+    RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
 };
 
 /// The Ed25519 key with this seed.
@@ -173,6 +174,56 @@ pub fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
         Just(DeletionOutcome::Failed),
     ];
     vec(outcome, 0..=MAX_DELETIONS_PER_MESSAGE).prop_map(DeletionOutcomes)
+}
+
+pub fn loss_report() -> impl Strategy<Value = LossReport> {
+    (vec(blob_id(), 0..50), text()).prop_map(|(blob_ids, reason)| LossReport { blob_ids, reason })
+}
+
+pub fn ranges() -> impl Strategy<Value = Vec<BlobRange>> {
+    prop::collection::btree_set(any::<[u8; 32]>(), 2..20).prop_map(|ids| {
+        let ids: Vec<_> = ids.into_iter().map(BlobId::from_bytes).collect();
+        let pairs = ids.chunks_exact(2);
+        let range = |pair: &[BlobId]| BlobRange {
+            first: pair[0],
+            last: pair[1],
+        };
+        pairs.map(range).collect()
+    })
+}
+
+pub fn inventory_request() -> impl Strategy<Value = InventoryRequest> {
+    let groups = (1..=MAX_GROUP_BLOBS).prop_map(|group| InventoryAsk::Digests { group });
+    let ask = prop_oneof![groups, Just(InventoryAsk::Items)];
+    (ranges(), ask).prop_map(|(ranges, ask)| InventoryRequest::new(ranges, ask).unwrap())
+}
+
+pub fn inventory_answer() -> impl Strategy<Value = InventoryAnswer> {
+    let group = (1..=MAX_GROUP_BLOBS, any::<[u8; 32]>(), blob_id());
+    let group = group.prop_map(|(count, digest, last)| GroupDigest {
+        count,
+        digest,
+        last,
+    });
+    let locator = vec(any::<u8>(), Locator::LEN);
+    let item = (blob_id(), any::<(u64, u64, bool)>(), locator);
+    let item = item.prop_map(
+        |(blob_id, (length, age_s, trashed), locator)| InventoryItem {
+            blob_id,
+            length,
+            age_s,
+            locator: Locator::try_from(&locator[..]).unwrap(),
+            trashed,
+        },
+    );
+    let resume_from = proptest::option::of(blob_id());
+    (vec(group, 0..20), vec(item, 0..20), resume_from).prop_map(|(groups, items, resume_from)| {
+        InventoryAnswer {
+            groups,
+            items,
+            resume_from,
+        }
+    })
 }
 
 pub fn seed() -> impl Strategy<Value = ProofSeed> {
