@@ -96,20 +96,28 @@ impl AllowList {
         allowed.contains(peer)
     }
 
-    /// Peers that came in without being listed, and from where.
+    /// Peers that came in without being listed, and from where; those that are listed by now left out.
     pub fn learnt(&self) -> BTreeMap<PeerId, Multiaddr> {
-        let learnt = self.learnt.read().unwrap_or_else(PoisonError::into_inner);
-        learnt.clone()
+        let mut learnt = {
+            let learnt = self.learnt.read().unwrap_or_else(PoisonError::into_inner);
+            learnt.clone()
+        };
+        learnt.retain(|peer, _| !self.is_listed(peer));
+        learnt
     }
 
-    fn learn(&self, peer: PeerId, from: Multiaddr) {
-        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
-        if learnt.contains_key(&peer) || learnt.len() < MAX_LEARNT {
-            let earlier = learnt.insert(peer, from.clone());
-            if earlier.is_none() {
-                tracing::info!(%peer, %from, "learnt a peer that is not on the allow-list");
-            }
+    /// Peers that an earlier run has learnt.
+    pub fn remember(&self, earlier: impl IntoIterator<Item = (PeerId, Multiaddr)>) {
+        for (peer, from) in earlier {
+            self.note(peer, from);
         }
+    }
+
+    /// Whether it is news.
+    fn note(&self, peer: PeerId, from: Multiaddr) -> bool {
+        let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
+        let room = learnt.contains_key(&peer) || learnt.len() < MAX_LEARNT;
+        room && learnt.insert(peer, from).is_none()
     }
 }
 
@@ -119,7 +127,9 @@ impl Gatekeeper for AllowList {
         let outcome = match self.mode {
             AuthMode::Enforce if !listed => Err(Refusal("it is not on the allow-list".into())),
             AuthMode::Learn if !listed => {
-                self.learn(peer, from);
+                if self.note(peer, from.clone()) {
+                    tracing::info!(%peer, %from, "learnt a peer that is not on the allow-list");
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -163,6 +173,12 @@ mod tests {
         assert_eq!(decide(&list, friend), Ok(()));
         assert_eq!(decide(&list, stranger), Ok(()));
         assert_eq!(list.learnt().into_keys().collect::<Vec<_>>(), [stranger]);
+
+        let later = AllowList::new(AuthMode::Learn, []);
+        later.remember(list.learnt());
+        assert_eq!(later.learnt(), list.learnt());
+        later.allow(stranger);
+        assert!(later.learnt().is_empty());
         for _ in 0..2 * MAX_LEARNT {
             assert_eq!(decide(&list, PeerId::random()), Ok(()));
         }

@@ -10,13 +10,15 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     PeerId, StreamProtocol, autonat, connection_limits, identify, kad, mdns,
-    memory_connection_limits, ping, upnp,
+    memory_connection_limits, upnp,
 };
 use proto::{Lane, Protocol, Side};
+use rand::rngs::StdRng;
 
 use crate::codec::FrameCodec;
 use crate::config::{Kademlia, KademliaMode, Limits, NetworkConfig};
 use crate::gate::Gate;
+use crate::ping;
 
 /// What identify tells about the family of protocols.
 const PROTOCOL_FAMILY: &str = "/federated-storage/1.0.0";
@@ -39,7 +41,7 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(crate) rpc: RpcBehaviour,
-    ping: ping::Behaviour,
+    pub(crate) ping: ping::Behaviour,
     identify: identify::Behaviour,
     pub(crate) kademlia: Toggle<kad::Behaviour<MemoryStore>>,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -66,14 +68,14 @@ pub(crate) struct RpcBehaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(config: &NetworkConfig) -> Self {
+    pub(crate) fn new(config: &NetworkConfig, random: StdRng) -> Self {
         let local = config.keypair.public().to_peer_id();
         let limits = &config.limits;
-        let ping = ping::Config::new()
-            .with_interval(config.ping.interval)
-            .with_timeout(config.ping.timeout);
         let identify = identify::Config::new(PROTOCOL_FAMILY.to_owned(), config.keypair.public())
             .with_agent_version(config.agent.clone())
+            // Whoever was told where a peer is reached is not to find a way around it, such as past a
+            // relay that meters or filters.
+            .with_hide_listen_addrs(!config.external_addrs.is_empty())
             .with_cache_size(0); // addresses are kept where policy can see them
         let discovery = &config.discovery;
         let autonat = discovery.autonat;
@@ -89,7 +91,7 @@ impl Behaviour {
                 None => memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
             },
             rpc: RpcBehaviour::new(config.side),
-            ping: ping::Behaviour::new(ping),
+            ping: ping::Behaviour::new(config.ping, random),
             identify: identify::Behaviour::new(identify),
             kademlia: discovery
                 .kademlia

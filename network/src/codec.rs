@@ -49,6 +49,7 @@ impl FrameCodec {
         let mut buffer = BytesMut::new();
         while buffer.len() < length {
             let filled = buffer.len();
+            // Zeroed first: a stream of libp2p reads into initialised bytes only.
             buffer.resize(length.min(filled + READ_AHEAD_BYTES), 0);
             io.read_exact(&mut buffer[filled..]).await?;
         }

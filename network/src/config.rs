@@ -15,7 +15,8 @@ pub struct NetworkConfig {
     /// Which protocols this program serves and which it calls.
     pub side: Side,
     pub listen: Vec<Multiaddr>,
-    /// Addresses at which others reach this program, where they differ from `listen`.
+    /// Addresses at which others reach this program, where they differ from `listen`. Others are then
+    /// told these and no more.
     pub external_addrs: Vec<Multiaddr>,
     /// `name/version`, told to peers.
     pub agent: String,
@@ -28,7 +29,7 @@ pub struct NetworkConfig {
     pub data_calls_per_peer: usize,
 }
 
-/// Round-trip measurement on idle connections.
+/// Round-trip measurement, and a sign of life of peers of which nothing else is heard.
 #[derive(Debug, Clone, Copy)]
 pub struct PingConfig {
     pub interval: Duration,

@@ -14,6 +14,7 @@ mod event;
 mod gate;
 mod handle;
 mod peers;
+mod ping;
 mod service;
 mod status;
 mod transport;

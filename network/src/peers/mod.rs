@@ -42,7 +42,7 @@ const MAX_REMEMBERED: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PeerPolicy {
     pub reconnect: ReconnectPolicy,
-    /// Time between two pings of an idle connection.
+    /// Time between two pings of a peer of which nothing else is heard.
     pub ping_interval: Duration,
     /// A peer is unresponsive when nothing has been received for this many intervals.
     pub ping_failures: u32,

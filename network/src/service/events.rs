@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use libp2p::swarm::{ConnectionError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, ping};
+use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use super::{NetworkService, root_cause};
 use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::event::{DisconnectReason, NetworkEvent};
 use crate::gate::RefusalReason;
+use crate::ping;
 
 /// Signs of life are told this often for each peer, however busy it is.
 const LIFE_EVERY: Duration = Duration::from_secs(1);
@@ -90,13 +91,11 @@ impl NetworkService {
                 let (protocol, event) = event.split();
                 self.handle_rpc_event(protocol, event);
             }
-            BehaviourEvent::Ping(ping::Event { peer, result, .. }) => {
-                if let Ok(rtt) = result {
-                    self.note_life(peer);
-                    // A measurement nobody has room for is not worth keeping.
-                    if self.backlog.is_empty() {
-                        let _ = self.events.try_send(NetworkEvent::Ping { peer, rtt });
-                    }
+            BehaviourEvent::Ping(ping::Event { peer, rtt }) => {
+                self.note_life(peer);
+                // A measurement nobody has room for is not worth keeping.
+                if self.backlog.is_empty() {
+                    let _ = self.events.try_send(NetworkEvent::Ping { peer, rtt });
                 }
             }
             BehaviourEvent::Identify(event) => self.handle_identify_event(event),

@@ -12,8 +12,14 @@ use crate::handle::CallError;
 
 impl NetworkService {
     pub(super) fn handle_rpc_event(&mut self, protocol: Protocol, event: RequestResponseEvent) {
-        if let request_response::Event::Message { peer, .. } = &event {
+        if let request_response::Event::Message {
+            peer,
+            connection_id,
+            ..
+        } = &event
+        {
             self.note_life(*peer);
+            self.swarm.behaviour_mut().ping.heard(*connection_id);
         }
         match event {
             request_response::Event::Message { peer, message, .. } => match message {

@@ -23,6 +23,8 @@ use libp2p::request_response::{InboundRequestId, OutboundRequestId};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
 use proto::Protocol;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -41,9 +43,6 @@ const EVENT_QUEUE: usize = 256;
 const REQUEST_QUEUE: usize = 1024;
 /// Events kept for a reader that is behind before the swarm rests.
 const EVENT_BACKLOG: usize = 4096;
-
-/// Connections live until someone closes them; liveness is the peer policy's business.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How long answers, and then closing frames, may take to leave at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -77,11 +76,10 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
     let local_peer_id = config.keypair.public().to_peer_id();
     let swarm = Swarm::new(
         transport,
-        Behaviour::new(&config),
+        Behaviour::new(&config, random_source()),
         local_peer_id,
         // Lazy: a request follows its protocol's name at once. The bytes are those of V1.
         libp2p::swarm::Config::with_tokio_executor()
-            .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_substream_upgrade_protocol_override(Version::V1Lazy),
     );
 
@@ -125,6 +123,14 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         requests,
         service: tokio::spawn(service.run(event_sender)),
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what pings carry is random; nothing is decided by it"
+)]
+fn random_source() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
 }
 
 type Reply = oneshot::Sender<Result<Bytes, CallError>>;

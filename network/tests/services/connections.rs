@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use network::{
-    CallError, NetworkConfig, NetworkEvent, NetworkHandle, PeerEvent, PeerId, PeerManager,
-    PeerPolicy, Peers, ReconnectPolicy, Target, start,
+    CallError, Multiaddr, NetworkConfig, NetworkEvent, NetworkHandle, PeerEvent, PeerId,
+    PeerManager, PeerPolicy, Peers, ReconnectPolicy, Target, start,
 };
 use proto::{Side, Store};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::support::{
-    Pair, Wire, address_of, answer_all, config, listening, listening_as, next_request, once_free,
-    over_tcp_and_quic, soon, store, store_is_answered, until, until_connected, until_disconnected,
+    Pair, Wire, address_of, answer_all, config, dial, listening, listening_as, next_request,
+    once_free, over_tcp_and_quic, soon, store, store_is_answered, until, until_connected,
+    until_disconnected,
 };
 
 over_tcp_and_quic! {
@@ -74,6 +75,23 @@ async fn a_lost_peer_can_be_called_again_once_it_is_back(wire: Wire) {
     let pair = Pair::connected(pair.coordinator, pair.node).await;
     answer_all(pair.node.requests);
     store_is_answered(&pair.coordinator.handle, node).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_reached_elsewhere_does_not_tell_where_it_listens() {
+    let elsewhere: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
+    let coordinator = NetworkConfig {
+        external_addrs: vec![elsewhere.clone()],
+        ..config(Side::Coordinator)
+    };
+    let coordinator = listening_as(coordinator, Wire::Tcp).await;
+    let mut node = start(config(Side::Node)).await.unwrap();
+    dial(&node, &coordinator).await;
+    let told = until(&mut node.events, |event| match event {
+        NetworkEvent::Discovered { addrs, .. } => Some(addrs.clone()),
+        _ => None,
+    });
+    assert_eq!(told.await, [elsewhere]);
 }
 
 /// Does not keep a test waiting; how long delays are is tested where the policy is.

@@ -11,6 +11,7 @@ use proto::Side;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::support::{Wire, config, once_free, soon};
 
@@ -24,6 +25,7 @@ fn quick() -> PeerPolicy {
             spread: Duration::from_millis(5),
             ..ReconnectPolicy::default()
         },
+        drain: Duration::from_millis(100),
         walk_every: Duration::from_millis(200),
         ..PeerPolicy::default()
     }
@@ -204,6 +206,37 @@ async fn five_peers_form_a_mesh_with_one_connection_for_each_pair() {
                 .all(|view| view.state == PeerState::Connected && view.connections == 1)
         };
         member.until(settled).await;
+    }
+}
+
+#[tokio::test]
+async fn two_peers_that_dial_each_other_at_once_keep_the_same_one_connection() {
+    for _ in 0..10 {
+        let (mut one, mut other) = (Member::node().await, Member::node().await);
+        one.wants(&[other.target()]);
+        other.wants(&[one.target()]);
+        // Longer than either side takes to close what it believes to be replaced.
+        let (mut agreed_since, lasting) = (None, 3 * quick().drain);
+        let agreement = async {
+            loop {
+                let (views, others) = (one.view().await, other.view().await);
+                let agree = match (views.get(&other.id()), others.get(&one.id())) {
+                    (Some(view), Some(their)) => {
+                        let single = [view, their].map(|v| v.connections == 1) == [true, true];
+                        single && view.dialled != their.dialled
+                    }
+                    _ => false,
+                };
+                agreed_since = agreed_since.or(Some(Instant::now())).filter(|_| agree);
+                if agreed_since.is_some_and(|since| since.elapsed() > lasting) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(agreement).await;
+        one.stop().await;
+        other.stop().await;
     }
 }
 

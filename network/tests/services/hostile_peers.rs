@@ -3,6 +3,7 @@
 use network::{CallError, Network, PeerId, start};
 use proto::{Heartbeat, Message, Protocol, Side, Store};
 
+use crate::bare_channel::BareChannel;
 use crate::raw_peer::{Bytes, RawPeer};
 use crate::support::{
     Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening, next_request,
@@ -124,21 +125,45 @@ async fn peers_that_stall_in_mid_frame_keep_nobody_from_being_served() {
 }
 
 #[tokio::test]
-async fn a_peer_that_opens_streams_without_end_is_cut_off_and_others_are_served() {
+async fn of_streams_without_end_those_beyond_the_limit_are_reset_and_others_are_served() {
     let Scene {
         mut honest,
         mut hostile,
     } = Scene::with(Protocol::Heartbeat).await;
     let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
-    for _ in 0..5000 {
+    for _ in 0..STREAMS_OF_A_PROTOCOL {
         hostile.write(Bytes::Stalled(vec![100]));
     }
-    let id = hostile.id();
+    for _ in 0..20 {
+        for _ in 0..100 {
+            hostile.write(Bytes::Stalled(vec![100]));
+        }
+        for _ in 0..100 {
+            let cut = hostile.outcome().await;
+            assert!(cut.is_err(), "{cut:?}");
+        }
+    }
+    assert!(hostile.is_connected());
     hostile.stay();
-    // yamux ends a connection with more than 512 streams; request-response cuts what is beyond 64.
     heartbeat_and_store_go_on(&mut honest, coordinator, node).await;
-    honest.coordinator.handle.disconnect(id).await;
-    crate::support::until_disconnected(&mut honest.coordinator.events, id).await;
+}
+
+/// What one peer may have open of one protocol.
+const STREAMS_OF_A_PROTOCOL: usize = 64;
+
+#[tokio::test]
+async fn a_peer_with_more_streams_than_a_connection_may_have_is_dropped_and_others_are_served() {
+    let coordinator = listening(Wire::Tcp).await;
+    let addr = address_of(&coordinator).await;
+    let node = start(config(Side::Node)).await.unwrap();
+    let mut honest = Pair::connected(coordinator, node).await;
+    let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
+    let mut bare = BareChannel::dial(addr).await;
+    until_connected(&mut honest.coordinator.events, bare.id).await;
+    bare.open_streams(1000).await;
+    bare.until_closed().await;
+    crate::support::until_disconnected(&mut honest.coordinator.events, bare.id).await;
+    heartbeat_and_store_go_on(&mut honest, coordinator, node).await;
 }
 
 async fn heartbeat_and_store_go_on(honest: &mut Pair, coordinator: PeerId, node: PeerId) {

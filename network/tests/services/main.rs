@@ -7,12 +7,17 @@
 )]
 
 mod admission;
+mod bare_channel;
 mod calls;
 mod channels;
 mod connections;
+mod discovery;
 mod endurance;
 mod fleets;
 mod hostile_peers;
 mod lifecycle;
+mod own_network;
+mod pings;
 mod raw_peer;
+mod router;
 mod support;

@@ -189,6 +189,10 @@ impl RawPeer {
         *self.swarm.local_peer_id()
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.swarm.is_connected(&self.service)
+    }
+
     /// Opens a stream and writes these bytes, without waiting for what comes of it.
     pub fn write(&mut self, bytes: Bytes) {
         let service = self.service;

@@ -1,0 +1,90 @@
+//! Pings on the wire: with libp2p's own, and left out where other exchanges tell as much.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::core::upgrade::Version;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Swarm, Transport, identity::Keypair, noise, ping, tcp, yamux};
+use network::{NetworkConfig, NetworkEvent, PeerId, start};
+use proto::Side;
+use tokio::time::Instant;
+
+use crate::support::{
+    Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening_as, soon, until,
+};
+
+fn eager(side: Side) -> NetworkConfig {
+    let mut config = config(side);
+    config.ping.interval = Duration::from_millis(20);
+    config
+}
+
+fn ping_of(wanted: PeerId) -> impl Fn(&NetworkEvent) -> Option<Duration> {
+    move |event| match event {
+        NetworkEvent::Ping { peer, rtt } if *peer == wanted => Some(*rtt),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_peer_is_pinged_again_and_again_and_answered() {
+    let mut coordinator = listening_as(eager(Side::Coordinator), Wire::Tcp).await;
+    let keypair = Keypair::generate_ed25519();
+    let foreign = keypair.public().to_peer_id();
+    let transport = tcp::tokio::Transport::new(tcp::Config::new())
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(&keypair).unwrap())
+        .multiplex(yamux::Config::default())
+        .boxed();
+    let often = ping::Config::new().with_interval(Duration::from_millis(20));
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(Duration::from_secs(3600));
+    let mut swarm = Swarm::new(transport, ping::Behaviour::new(often), foreign, config);
+    swarm.dial(address_of(&coordinator).await).unwrap();
+    let answered = async {
+        let mut answers = 0;
+        while answers < 3 {
+            match swarm.select_next_some().await {
+                SwarmEvent::Behaviour(event) => {
+                    event.result.unwrap();
+                    answers += 1;
+                }
+                SwarmEvent::ConnectionClosed { cause, .. } => panic!("{cause:?}"),
+                _ => {}
+            }
+        }
+    };
+    soon(answered).await;
+    tokio::spawn(async move { while swarm.next().await.is_some() {} });
+    for _ in 0..3 {
+        until(&mut coordinator.events, ping_of(foreign)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_heard_is_rarely_pinged_and_one_that_falls_silent_is_again() {
+    let mut coordinator = config(Side::Coordinator);
+    coordinator.ping.interval = Duration::from_millis(100);
+    let coordinator = listening_as(coordinator, Wire::Tcp).await;
+    let node = start(config(Side::Node)).await.unwrap();
+    let pair = Pair::connected(coordinator, node).await;
+    let (coordinator, node) = (pair.coordinator_id(), pair.node.handle.clone());
+    let mut events = pair.coordinator.events;
+    answer_all(pair.coordinator.requests);
+    let pinged = ping_of(node.local_peer_id());
+    for _ in 0..2 {
+        until(&mut events, &pinged).await;
+    }
+    // 30 intervals, with a ping in one of six.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        heartbeat_is_answered(&node, coordinator).await;
+    }
+    let heard = std::iter::from_fn(|| events.try_recv().ok());
+    let pings = heard.filter_map(|event| pinged(&event)).count();
+    assert!((1..=6).contains(&pings), "{pings}");
+    for _ in 0..3 {
+        until(&mut events, &pinged).await;
+    }
+}
