@@ -16,21 +16,32 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
+use crate::coordinator_api::{ApiError, CoordinatorApi};
 use crate::peers::{PeerNetwork, PeersReport};
-use crate::state::{NodeStatus, State};
+use crate::state::{DRAINING, NodeStatus, State};
 use crate::store::{BlobState, Row};
+use crate::volume::Credentials;
 
 pub const DEFAULT_PAGE: u32 = 100;
 pub const MAX_PAGE: u32 = 1000;
+
+/// Whose node it is.
+pub struct Operator {
+    /// Whoever has it may change things.
+    pub token: String,
+    /// Where the node asks the network for what its operator wants, and as whom.
+    pub api: CoordinatorApi,
+    pub credentials: Credentials,
+}
 
 #[derive(Clone)]
 struct Admin {
     state: Arc<State>,
     peers: PeerNetwork,
-    token: Arc<str>,
+    operator: Arc<Operator>,
 }
 
-pub fn router(state: Arc<State>, peers: PeerNetwork, token: String) -> Router {
+pub fn router(state: Arc<State>, peers: PeerNetwork, operator: Operator) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -44,7 +55,7 @@ pub fn router(state: Arc<State>, peers: PeerNetwork, token: String) -> Router {
         .with_state(Admin {
             state,
             peers,
-            token: token.into(),
+            operator: operator.into(),
         })
 }
 
@@ -137,25 +148,32 @@ async fn chunks(
     Ok(Json(ChunkPage::new(rows, limit)))
 }
 
+/// Asks the coordinator to drain this node, and answers what it says.
 async fn drain(Shared(admin): Shared<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let allowed =
-        given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(admin.token.as_bytes())));
+    let operator = &admin.operator;
+    let token = operator.token.as_bytes();
+    let allowed = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token)));
     if !allowed {
         let detail = "send `Authorization: Bearer <token>`; the token is in admin.token in the \
                       node's data directory";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
     }
-    let state = Arc::clone(&admin.state);
-    let drain = spawn_blocking(move || state.drain());
-    let drain = drain
-        .await
-        .map_err(Problem::internal)?
-        .map_err(Problem::internal)?;
-    tracing::info!(since = %drain.since, "the operator asked to drain: no new blobs");
-    Ok(Json(json!({ "draining": true, "since": drain.since })).into_response())
+    let progress = operator.api.drain(&operator.credentials).await;
+    let progress = progress.map_err(|error| match error.downcast_ref::<ApiError>() {
+        Some(ApiError::Refused { status, reason }) => Problem::new(*status, reason),
+        Some(ApiError::Unreachable { .. }) => {
+            Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
+        }
+        None => Problem::internal(format!("{error:#}")),
+    })?;
+    if progress.state == DRAINING {
+        admin.state.note_draining();
+    }
+    tracing::info!(state = progress.state, "the operator asked to drain");
+    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
 }
 
 /// RFC 9457

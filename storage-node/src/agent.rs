@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use network::InboundRequest;
 use proto::{
-    Delete, DeletionOutcome, DeletionOutcomes, Malformed, Protocol, Prove, Receipt, Refusal,
-    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
+    Delete, DeletionOutcome, DeletionOutcomes, Inventory, Malformed, Protocol, Prove, Receipt,
+    Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
+    StoreRequest,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -122,6 +123,13 @@ async fn serve(state: &State, prover: &Prover, mut request: InboundRequest) {
             },
             Err(error) => note_malformed(&request, &error),
         },
+        Protocol::Inventory => match request.decode::<Inventory>() {
+            Ok(wanted) => match state.store.inventory(wanted).await {
+                Ok(answer) => request.respond::<Inventory>(answer).await,
+                Err(error) => tracing::error!(%error, "what the node holds cannot be told"),
+            },
+            Err(error) => note_malformed(&request, &error),
+        },
         other => {
             tracing::warn!(peer = %request.peer, protocol = other.name(), "not served by this version");
         }
@@ -133,10 +141,7 @@ async fn store(state: &State, request: StoreRequest) -> StoreAnswer {
         return refuse(RefusalCode::Stopping, "the node is shutting down");
     }
     if state.is_draining() {
-        return refuse(
-            RefusalCode::Draining,
-            "the operator has asked to drain the node",
-        );
+        return refuse(RefusalCode::Draining, "the node is leaving the network");
     }
     let StoreRequest {
         blob_id,

@@ -1,4 +1,5 @@
-//! The coordinator's HTTP API, as far as a node needs it: the network document and registration.
+//! The coordinator's HTTP API, as far as a node needs it: the network document, registration, what the
+//! node has earned, and its leaving.
 
 use std::time::Duration;
 
@@ -11,9 +12,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::volume::Credentials;
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// The header that says which node asks.
+const API_KEY: &str = "x-api-key";
 
 /// Why a coordinator did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +121,40 @@ pub struct StateChange {
     pub to: String,
     pub cause: String,
     pub reason: String,
+}
+
+/// `GET nodes/{id}/drain/plan`: what draining the node would mean now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrainPlan {
+    pub blobs: u64,
+    pub bytes: u64,
+    pub eligible_nodes: u64,
+    pub free_bytes: u64,
+    pub possible: bool,
+    /// Why it is not.
+    pub obstacle: Option<String>,
+    pub missing_bytes: u64,
+    pub estimated_seconds: Option<u64>,
+    pub returned_microcredits: i64,
+    pub forfeited_microcredits: i64,
+}
+
+/// `GET nodes/{id}/drain`: how far the node has come, and its statement at the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrainProgress {
+    /// draining, drained, cancelled or disqualified.
+    pub state: String,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub blobs: u64,
+    pub bytes: u64,
+    pub blobs_left: u64,
+    pub bytes_left: u64,
+    pub estimated_seconds: Option<u64>,
+    pub earned_microcredits: i64,
+    pub paid_out_microcredits: i64,
+    pub held_microcredits: i64,
+    pub available_microcredits: i64,
 }
 
 #[derive(Serialize)]
@@ -223,8 +262,45 @@ impl CoordinatorApi {
     pub async fn earnings(&self, node: NodeId, api_key: &str, days: u16) -> Result<Earnings> {
         let mut url = self.url(&format!("api/v1/nodes/{node}/earnings"))?;
         url.set_query(Some(&format!("limit={days}")));
-        let request = self.client.get(url).header("x-api-key", api_key);
+        let request = self.client.get(url).header(API_KEY, api_key);
         self.answer(request).await
+    }
+
+    /// What draining the node would mean; changes nothing.
+    pub async fn drain_plan(&self, own: &Credentials) -> Result<DrainPlan> {
+        let url = self.url(&format!("api/v1/nodes/{}/drain/plan", own.node_id))?;
+        self.answer(self.client.get(url).header(API_KEY, &own.api_key))
+            .await
+    }
+
+    /// Asks that the node be drained; to ask again changes nothing.
+    pub async fn drain(&self, own: &Credentials) -> Result<DrainProgress> {
+        let request = self.client.post(self.drain_url(own)?);
+        self.answer(request.header(API_KEY, &own.api_key)).await
+    }
+
+    /// Calls a draining node back.
+    pub async fn cancel_drain(&self, own: &Credentials) -> Result<DrainProgress> {
+        let request = self.client.delete(self.drain_url(own)?);
+        self.answer(request.header(API_KEY, &own.api_key)).await
+    }
+
+    /// How far the node has come; `None` when nobody has ever asked to drain it.
+    pub async fn drain_progress(&self, own: &Credentials) -> Result<Option<DrainProgress>> {
+        let request = self.client.get(self.drain_url(own)?);
+        match self.answer(request.header(API_KEY, &own.api_key)).await {
+            Ok(progress) => Ok(Some(progress)),
+            Err(error) => match error.downcast_ref() {
+                Some(ApiError::Refused { status, .. }) if *status == StatusCode::NOT_FOUND => {
+                    Ok(None)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn drain_url(&self, own: &Credentials) -> Result<Url> {
+        self.url(&format!("api/v1/nodes/{}/drain", own.node_id))
     }
 
     fn url(&self, path: &str) -> Result<Url> {

@@ -1,7 +1,7 @@
 //! A storage node: keeps blobs for the coordinators of one network, durably, and serves them to no
 //! one else.
 //!
-//! `{agent, prover, link, membership} -> state -> store`; `node` starts and stops them all, `cli` is what the
+//! `{agent, prover, link, losses, membership} -> state -> store`; `node` starts and stops them all, `cli` is what the
 //! operator types, `admin` what the operator's tools ask.
 
 pub mod admin;
@@ -14,6 +14,7 @@ pub mod identity;
 pub mod ledger_days;
 pub mod link;
 pub mod logging;
+pub mod losses;
 pub mod membership;
 pub mod node;
 pub mod peers;

@@ -27,7 +27,7 @@ use crate::signals::Signals;
 use crate::state::{Parts, State};
 use crate::store::{Readers, Scrubber, Store, StoreOptions, catalogue_path, disk_space};
 use crate::volume::{Credentials, Running, Volume, VolumeLock};
-use crate::{admin, clock, peers, private_file};
+use crate::{admin, clock, losses, peers, private_file};
 
 /// What runs when the node is told to stop may go on for this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -187,6 +187,7 @@ impl Node {
         });
         let known = known.await?;
         peer_network.observer.remember(known.known()).await;
+        guests.remember(known.learnt());
         let scrubber = Scrubber::new(store.clone(), config.scrub.period);
         let state = Arc::new(State::new(Parts {
             name: config.node.name.clone().unwrap_or_default(),
@@ -197,14 +198,13 @@ impl Node {
             scrubber: scrubber.clone(),
             clock: clock::now,
             network: network.handle.clone(),
-            volume: volume.clone(),
-        })?);
+        }));
         let (newest_serial, serials) = watch::channel(document.serial);
         let ledger_days = LedgerDays::open(volume.root().join("ledger-days.json"), &document)?;
         let membership = Membership {
             state: Arc::clone(&state),
             volume: volume.clone(),
-            api,
+            api: api.clone(),
             document,
             targets: peer_manager.targets(),
             guests,
@@ -217,9 +217,13 @@ impl Node {
             failures: config.ping.failures,
             newest_serial,
         };
-        let token = volume.admin_token(&mut clock::rng())?;
+        let operator = admin::Operator {
+            token: volume.admin_token(&mut clock::rng())?,
+            api,
+            credentials: credentials.clone(),
+        };
         let admin_address = admin_listener.local_addr()?;
-        let router = admin::router(Arc::clone(&state), peer_network.clone(), token);
+        let router = admin::router(Arc::clone(&state), peer_network.clone(), operator);
 
         let cancel = CancellationToken::new();
         let node = Self {
@@ -243,10 +247,21 @@ impl Node {
         membership.apply()?;
         node.guard("the membership", membership.run(cancel.clone()));
         let observer = peer_network.observer.clone();
-        let keeping =
-            peers::keep_cache(volume.clone(), observer, known, clock::now, cancel.clone());
+        let keeping = peers::keep_cache(
+            volume.clone(),
+            observer,
+            Arc::clone(&peer_network.guests),
+            known,
+            clock::now,
+            cancel.clone(),
+        );
         node.guard("the peer cache", keeping);
         node.guard("the scrub", scrubber.run(cancel.clone()));
+        let reporting = losses::report(Arc::clone(&state), network.handle.clone());
+        let until = cancel.clone();
+        node.guard("the reports of losses", async move {
+            until.run_until_cancelled(reporting).await;
+        });
         let retention = config.trash.retention;
         let emptying = empty_trash(state.store.clone(), retention);
         let until = cancel.clone();

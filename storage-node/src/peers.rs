@@ -4,16 +4,17 @@
 mod cache;
 mod report;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libp2p_identity::{Keypair, PeerId};
 use network::{
-    AllowList, Discovery, Kademlia, Limits, NetworkConfig, NetworkHandle, PeerPolicy,
+    AllowList, Discovery, Kademlia, Limits, Multiaddr, NetworkConfig, NetworkHandle, PeerPolicy,
     PeersObserver, PingConfig, Target,
 };
 use proto::{NetworkId, Side};
 
-pub use self::cache::{CachedPeer, PeerCache, keep as keep_cache};
+pub use self::cache::{CachedPeer, LearntPeer, PeerCache, keep as keep_cache};
 pub use self::report::{PeerEntry, PeersReport, Reachability, ReachabilityReport};
 
 use crate::config::Config;
@@ -48,6 +49,16 @@ impl Guests {
 
     pub fn is_invited(&self, peer: &PeerId) -> bool {
         self.list.is_listed(peer)
+    }
+
+    /// Who came in without an invitation, while `p2p.auth_mode` was "learn", and from where.
+    pub fn learnt(&self) -> BTreeMap<PeerId, Multiaddr> {
+        self.list.learnt()
+    }
+
+    /// What an earlier run has learnt.
+    pub fn remember(&self, learnt: Vec<(PeerId, Multiaddr)>) {
+        self.list.remember(learnt);
     }
 
     /// Invites the coordinators and nobody who is none any more; returns whom to stay connected to.

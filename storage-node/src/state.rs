@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::store::{Counts, ScrubStatus, Scrubber, Space, Store};
-use crate::volume::{Drain, Volume};
+
+/// States of a node in the network, as coordinators name them.
+pub const DRAINING: &str = "draining";
+pub const DRAINED: &str = "drained";
 
 pub const SOFTWARE: &str = concat!("storage-node/", env!("CARGO_PKG_VERSION"));
 
@@ -28,8 +31,6 @@ pub struct State {
     pub scrubber: Scrubber,
     pub clock: Clock,
     network: NetworkHandle,
-    volume: Volume,
-    draining: AtomicBool,
     stopping: AtomicBool,
     /// Those of the pinned network document, and nobody else.
     coordinators: Mutex<BTreeMap<PeerId, CoordinatorStatus>>,
@@ -90,13 +91,11 @@ pub struct Parts {
     pub scrubber: Scrubber,
     pub clock: Clock,
     pub network: NetworkHandle,
-    pub volume: Volume,
 }
 
 impl State {
-    pub fn new(parts: Parts) -> Result<Self> {
-        Ok(Self {
-            draining: AtomicBool::new(parts.volume.drain()?.is_some()),
+    pub fn new(parts: Parts) -> Self {
+        Self {
             name: parts.name,
             node_id: parts.node_id,
             keypair: parts.keypair,
@@ -106,30 +105,24 @@ impl State {
             scrubber: parts.scrubber,
             clock: parts.clock,
             network: parts.network,
-            volume: parts.volume,
             stopping: AtomicBool::new(false),
             coordinators: Mutex::default(),
-        })
+        }
     }
 
+    /// Whether a connected coordinator says that the node is leaving, or has left: the state of a drain
+    /// is the network's, and what the node knows of it comes with heartbeats.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        let coordinators = self.lock();
+        let mut connected = coordinators.values().filter(|status| status.connected);
+        connected.any(|status| [DRAINING, DRAINED].contains(&status.state.as_str()))
     }
 
-    /// Takes no new blobs from now on, over restarts too. Blocks.
-    pub fn drain(&self) -> Result<Drain> {
-        let drain = match self.volume.drain()? {
-            Some(drain) => drain,
-            None => {
-                let drain = Drain {
-                    since: (self.clock)(),
-                };
-                self.volume.save_drain(&drain)?;
-                drain
-            }
-        };
-        self.draining.store(true, Ordering::Relaxed);
-        Ok(drain)
+    /// The coordinator has just agreed to drain the node: no new blobs, without waiting to hear it again.
+    pub fn note_draining(&self) {
+        for status in self.lock().values_mut() {
+            DRAINING.clone_into(&mut status.state);
+        }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -179,6 +172,13 @@ impl State {
                     ..
                 } = answer;
                 tracing::info!(%peer, state, reason = state_reason, "the coordinator says how the node stands");
+                if state == DRAINED {
+                    tracing::warn!(
+                        "this node has drained: it holds nothing any more, gets nothing, and may be \
+                         stopped for good (`storage-node drain` shows its final statement). To give \
+                         space again, run `storage-node init` with another data directory"
+                    );
+                }
             }
             status.state.clone_from(&answer.state);
             status.state_reason.clone_from(&answer.state_reason);

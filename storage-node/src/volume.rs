@@ -54,12 +54,6 @@ pub struct Running {
     pub admin: std::net::SocketAddr,
 }
 
-/// `drain.json`, from the moment the operator asks to drain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drain {
-    pub since: Timestamp,
-}
-
 /// Held by the one process that writes in the directory; the system lets go of it when it ends.
 #[derive(Debug)]
 pub struct VolumeLock(#[expect(dead_code, reason = "held, not read")] File);
@@ -303,14 +297,6 @@ impl Volume {
 
     pub fn remove_running(&self) -> Result<()> {
         private_file::remove(&self.running_path())
-    }
-
-    pub fn drain(&self) -> Result<Option<Drain>> {
-        private_file::read_json(&self.root.join("drain.json"))
-    }
-
-    pub fn save_drain(&self, drain: &Drain) -> Result<()> {
-        private_file::write_json(&self.root.join("drain.json"), drain)
     }
 
     /// The token that the admin API asks for before it changes anything; made when there is none.

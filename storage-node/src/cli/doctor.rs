@@ -78,7 +78,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         (Some(status), Some(peers)) => {
             examine_disk(&mut findings, status);
             examine_coordinators(&mut findings, status, peers);
-            examine_reachability(&mut findings, peers);
+            examine_reachability(&mut findings, peers, config.p2p.upnp);
         }
         _ => findings.bad(
             "node",
@@ -208,7 +208,7 @@ fn examine_clock(findings: &mut Findings, standing: &CoordinatorStatus) {
     }
 }
 
-fn examine_reachability(findings: &mut Findings, peers: &PeersReport) {
+fn examine_reachability(findings: &mut Findings, peers: &PeersReport, asks_router: bool) {
     let about = "reachability";
     let report = &peers.reachability;
     match report.outcome {
@@ -233,6 +233,18 @@ fn examine_reachability(findings: &mut Findings, peers: &PeersReport) {
             None,
         ),
     }
+    if asks_router {
+        let helped = report.outcome == Reachability::Public;
+        findings.add(
+            "UPnP",
+            if helped { Verdict::Good } else { Verdict::Note },
+            report.upnp.clone(),
+            (!helped).then_some(
+                "let the router allow UPnP, or forward a port by hand and name it in \
+                 p2p.external_addrs",
+            ),
+        );
+    }
     let connected = peers.peers.iter().filter(|peer| peer.state == "connected");
     let text = format!(
         "{} connected, {} known",
@@ -252,6 +264,48 @@ fn print_table(findings: &Findings) {
         println!("{mark} {:<13} {}", finding.about, finding.text);
         if let Some(fix) = &finding.fix {
             println!("     {:<13} -> {fix}", "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::ReachabilityReport;
+
+    fn found(outcome: Reachability, asks_router: bool) -> Option<(Verdict, String)> {
+        let report = PeersReport {
+            peer_id: String::new(),
+            listen_addrs: Vec::new(),
+            reachability: ReachabilityReport {
+                outcome,
+                external_addrs: Vec::new(),
+                unreachable: Vec::new(),
+                upnp: "what the router said".to_owned(),
+            },
+            kademlia_peers: None,
+            kademlia_serves: false,
+            peers: Vec::new(),
+            learnt: Vec::new(),
+        };
+        let mut findings = Findings::default();
+        examine_reachability(&mut findings, &report, asks_router);
+        let mut findings = findings.0.into_iter();
+        let finding = findings.find(|finding| finding.about == "UPnP")?;
+        assert_eq!(finding.fix.is_some(), finding.verdict == Verdict::Note);
+        Some((finding.verdict, finding.text))
+    }
+
+    #[test]
+    fn what_the_router_said_is_told_to_who_lets_it_be_asked() {
+        assert_eq!(found(Reachability::Private, false), None);
+        for (outcome, verdict) in [
+            (Reachability::Public, Verdict::Good),
+            (Reachability::Private, Verdict::Note),
+            (Reachability::Unknown, Verdict::Note),
+        ] {
+            let text = "what the router said".to_owned();
+            assert_eq!(found(outcome, true), Some((verdict, text)));
         }
     }
 }

@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
-use proto::MicroCredits;
 
-use super::{Output, SettingsArgs, block_on, print_json};
+use super::{Output, SettingsArgs, block_on, credits, print_json};
 use crate::coordinator_api::{CoordinatorApi, Earnings};
 use crate::volume::Volume;
 
@@ -31,10 +30,6 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         Output::Table => print_table(&earnings),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn credits(microcredits: i64) -> String {
-    MicroCredits::new(microcredits).to_string()
 }
 
 fn percent(ppm: u32) -> String {

@@ -3,6 +3,7 @@
 mod chunks;
 mod config;
 mod doctor;
+mod drain;
 mod earnings;
 mod identity;
 mod init;
@@ -53,6 +54,8 @@ enum Command {
     Status(status::Args),
     /// What the node has earned, day by day
     Earnings(earnings::Args),
+    /// Leave the network in order: show what it means, ask for it, see how far it is, or call it off
+    Drain(drain::Args),
     /// Who is connected, how it is, and who will be dialled when
     Peers(peers::Args),
     /// What is wrong with the node, and what to do about it; exits with 1 when anything is
@@ -82,6 +85,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Start(args) => start::run(&settings, args),
         Command::Status(args) => status::run(&settings, &args),
         Command::Earnings(args) => earnings::run(&settings, &args),
+        Command::Drain(args) => drain::run(&settings, &args),
         Command::Peers(args) => peers::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Chunks(command) => chunks::run(&settings, command),
@@ -125,6 +129,10 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .build()
         .context("the runtime cannot be started")?
         .block_on(work)
+}
+
+fn credits(microcredits: i64) -> String {
+    proto::MicroCredits::new(microcredits).to_string()
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

@@ -57,6 +57,12 @@ fn print_table(report: &PeersReport) {
         ]);
     }
     println!("{table}");
+    if !report.learnt.is_empty() {
+        println!("came in and are not allowed (p2p.allowed_peers):");
+    }
+    for peer in &report.learnt {
+        println!("  {} from {}", peer.peer_id, peer.from);
+    }
 }
 
 fn role(peer: &PeerEntry) -> &'static str {

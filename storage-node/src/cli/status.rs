@@ -7,9 +7,9 @@ use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{Output, SettingsArgs, block_on, print_json, running};
-use crate::coordinator_api::{CoordinatorApi, Standing};
-use crate::state::NodeStatus;
+use super::{Output, SettingsArgs, block_on, drain, print_json, running};
+use crate::coordinator_api::{CoordinatorApi, DrainProgress, Standing};
+use crate::state::{DRAINED, DRAINING, NodeStatus};
 use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
 use crate::volume::Volume;
 
@@ -46,6 +46,8 @@ struct Report {
     node: Option<NodeStatus>,
     /// What the network says of it; `None` when its coordinator does not answer, and with `--check`.
     standing: Option<Standing>,
+    /// How far the node is on its way out; `None` when it is not.
+    drain: Option<DrainProgress>,
 }
 
 pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
@@ -53,14 +55,15 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let volume = Volume::at(config.data_dir()?);
     let keypair = volume.open(config.store.layout)?;
     let peer_id = keypair.public().to_peer_id().to_string();
-    let (node, standing) = block_on(async {
+    let (node, network) = block_on(async {
         let node = ask(&volume, &peer_id).await;
-        let standing = match args.check {
+        let network = match args.check {
             true => None, // a health check asks nobody but the node
             false => ask_network(&volume, config.node.coordinator_url.as_deref()).await,
         };
-        Ok((node, standing))
+        Ok((node, network))
     })?;
+    let (standing, drain) = network.unzip();
     let (catalogue, on_disk) = match args.no_count {
         true => (catalogue_counts(&volume)?, None),
         false => count(&volume).map(|(catalogue, on_disk)| (catalogue, Some(on_disk)))?,
@@ -79,6 +82,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
         standing,
+        drain: drain.flatten(),
     };
     match args.output {
         Output::Json => print_json(&report)?,
@@ -92,12 +96,24 @@ fn is_healthy(node: &NodeStatus) -> bool {
     node.fault.is_none() && node.coordinators.values().any(|status| status.accepted)
 }
 
-/// Asks the coordinator, which anybody may; `None` when it does not answer in time.
-async fn ask_network(volume: &Volume, url: Option<&str>) -> Option<Standing> {
-    let credentials = volume.credentials().ok()?;
-    let api = CoordinatorApi::new(url.unwrap_or(&credentials.coordinator_url)).ok()?;
-    let answer = tokio::time::timeout(running::ASK_WITHIN, api.standing(credentials.node_id));
-    answer.await.ok()?.ok()
+/// Asks the coordinator; `None` when it does not answer in time.
+async fn ask_network(
+    volume: &Volume,
+    url: Option<&str>,
+) -> Option<(Standing, Option<DrainProgress>)> {
+    let own = volume.credentials().ok()?;
+    let api = CoordinatorApi::new(url.unwrap_or(&own.coordinator_url)).ok()?;
+    let answers = async {
+        let standing = api.standing(own.node_id).await.ok()?;
+        let drain = match standing.state.as_str() {
+            DRAINING | DRAINED => api.drain_progress(&own).await.ok()?,
+            _ => None,
+        };
+        Some((standing, drain))
+    };
+    tokio::time::timeout(running::ASK_WITHIN, answers)
+        .await
+        .ok()?
 }
 
 /// `None` when no node of this data directory answers.
@@ -171,6 +187,9 @@ fn print_table(report: &Report) {
             row("on hold", why.to_owned());
         }
         row("score", format!("{} of 1000000", standing.score_ppm));
+    }
+    if let Some(progress) = &report.drain {
+        row("drain", drain::moved(progress));
     }
     row("data", report.data_dir.clone());
     let quota = match report.capacity_bytes {

@@ -1,9 +1,10 @@
 //! `peers.json`: addresses that were good once, kept over restarts. With them a node finds its network
-//! again though everything that it was told has changed.
+//! again though everything that it was told has changed. Beside them, who was learnt without being allowed.
 //!
 //! It is a help and no more: one that is damaged is left aside, and nothing in it is believed beyond
 //! where to try, for whoever answers has to prove its identity.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::Guests;
 use crate::clock::Clock;
 use crate::volume::Volume;
 
@@ -22,6 +24,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerCache {
     pub peers: Vec<CachedPeer>,
+    #[serde(default)]
+    pub learnt: Vec<LearntPeer>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,24 @@ pub struct CachedPeer {
     pub peer_id: String,
     pub addrs: Vec<String>,
     pub last_seen_at: Timestamp,
+}
+
+/// A peer that came in though nobody had allowed it, and the address that it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearntPeer {
+    pub peer_id: String,
+    pub from: String,
+}
+
+impl LearntPeer {
+    pub fn all(guests: &Guests) -> Vec<Self> {
+        let learnt = guests.learnt().into_iter();
+        let entry = |(peer, from): (PeerId, Multiaddr)| Self {
+            peer_id: peer.to_string(),
+            from: from.to_string(),
+        };
+        learnt.map(entry).collect()
+    }
 }
 
 impl PeerCache {
@@ -55,7 +77,15 @@ impl PeerCache {
         };
         Self {
             peers: seen.into_iter().take(MAX_PEERS).map(entry).collect(),
+            learnt: Vec::new(),
         }
+    }
+
+    /// Of those that were learnt, what can be read.
+    pub fn learnt(&self) -> Vec<(PeerId, Multiaddr)> {
+        let learnt = self.learnt.iter();
+        let read = |peer: &LearntPeer| Some((peer.peer_id.parse().ok()?, peer.from.parse().ok()?));
+        learnt.filter_map(read).collect()
     }
 
     /// What of it can be used.
@@ -77,7 +107,7 @@ impl PeerCache {
                 .map(|peer| (peer.peer_id.clone(), peer.addrs.clone()))
                 .collect::<std::collections::BTreeMap<_, _>>()
         };
-        facts(self) != facts(other)
+        facts(self) != facts(other) || self.learnt != other.learnt
     }
 }
 
@@ -85,6 +115,7 @@ impl PeerCache {
 pub async fn keep(
     volume: Volume,
     observer: PeersObserver,
+    guests: Arc<Guests>,
     earlier: PeerCache,
     clock: Clock,
     cancel: CancellationToken,
@@ -93,7 +124,10 @@ pub async fn keep(
     loop {
         let pause = cancel.run_until_cancelled(tokio::time::sleep(SAVE_EVERY));
         let last = pause.await.is_none();
-        let cache = PeerCache::of(&observer.view().await, clock());
+        let cache = PeerCache {
+            learnt: LearntPeer::all(&guests),
+            ..PeerCache::of(&observer.view().await, clock())
+        };
         // A run that has met nobody knows less than the one before it.
         if !cache.peers.is_empty() && (last || cache.tells_more_than(&saved)) {
             let (volume, written) = (volume.clone(), cache.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use network::{NetworkStatus, PeerView, Upnp};
 use serde::{Deserialize, Serialize};
 
-use super::PeerNetwork;
+use super::{LearntPeer, PeerNetwork};
 use crate::state::State;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct PeersReport {
     /// Whether the node answers others that walk through the table.
     pub kademlia_serves: bool,
     pub peers: Vec<PeerEntry>,
+    /// Peers that came in though they are not allowed, in this run and earlier ones.
+    #[serde(default)]
+    pub learnt: Vec<LearntPeer>,
 }
 
 /// Whether others could open a connection to this node. None has to: outbound connections suffice.
@@ -86,6 +89,7 @@ impl PeersReport {
                     PeerEntry::of(coordinator, allowed, view)
                 })
                 .collect(),
+            learnt: LearntPeer::all(&peers.guests),
         }
     }
 }

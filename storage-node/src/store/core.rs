@@ -30,13 +30,16 @@ pub(super) struct Core {
     pub quota: Arc<Quota>,
     pub stats: Stats,
     pub clock: Clock,
-    /// The last error of the disk, until a write succeeds again.
-    pub fault: Mutex<Option<String>>,
+    /// Why nothing can be written, until a write succeeds again.
+    pub fault: Mutex<Option<Fault>>,
 }
 
-pub(super) enum Prepared {
-    Held { stored_at_ms: u64 },
-    New(Box<Put>),
+/// The last error of the disk or the catalogue.
+#[derive(Debug)]
+pub(super) struct Fault {
+    text: String,
+    /// No write that succeeds mends it.
+    lasting: bool,
 }
 
 impl Core {
@@ -45,13 +48,9 @@ impl Core {
         &self,
         blob: NewBlob,
         reply: oneshot::Sender<Result<u64, PutError>>,
-    ) -> Result<Prepared, PutError> {
+    ) -> Result<Box<Put>, PutError> {
         if BlobId::of(&blob.data) != blob.id {
             return Err(PutError::HashMismatch);
-        }
-        if let Some(row) = self.held(self.readers.row(&blob.id))? {
-            let stored_at_ms = row.stored_at_ms;
-            return Ok(Prepared::Held { stored_at_ms });
         }
         let needed = self.layout.disk_bytes(blob.data.len() as u64);
         let reservation = self
@@ -59,11 +58,17 @@ impl Core {
             .reserve(needed)
             .map_err(|error| self.disk_failed(&error))?
             .map_err(|full| PutError::Full(full.to_string()))?;
-        Ok(Prepared::New(Box::new(Put {
+        Ok(Box::new(Put {
             blob,
             reservation,
             reply,
-        })))
+        }))
+    }
+
+    /// Looks whether there is no room for a blob because it is held already. Blocks.
+    pub(super) fn confirm(&self, id: &BlobId, full: PutError) -> Result<u64, PutError> {
+        let held = self.held(self.readers.row(id))?;
+        held.map(|row| row.stored_at_ms).ok_or(full)
     }
 
     /// The row of a live blob that is really there. A receipt is a promise: a row alone is not enough
@@ -87,7 +92,7 @@ impl Core {
         if matches!(error.kind(), StorageFull | QuotaExceeded) {
             return PutError::Full(format!("the disk is full: {error}"));
         }
-        self.note_fault(format!("the disk failed: {error}"))
+        self.note_fault(format!("the disk failed: {error}"), false)
     }
 
     pub(super) fn catalogue_failed(&self, error: &CatalogueError) -> PutError {
@@ -96,26 +101,40 @@ impl Core {
         {
             return PutError::Full(format!("the disk is full: {error}"));
         }
-        self.note_fault(error.to_string())
+        if error.is_damage() {
+            let text = format!(
+                "the catalogue is damaged ({error}): stop the node and make it anew from the blobs \
+                 with `storage-node chunks verify --rebuild`"
+            );
+            return self.note_fault(text, true);
+        }
+        self.note_fault(error.to_string(), false)
     }
 
-    fn note_fault(&self, text: String) -> PutError {
+    fn note_fault(&self, text: String, lasting: bool) -> PutError {
         tracing::error!(error = text, "the store cannot write");
-        *self.lock_fault() = Some(text.clone());
+        let mut fault = self.lock_fault();
+        if lasting || fault.as_ref().is_none_or(|fault| !fault.lasting) {
+            *fault = Some(Fault {
+                text: text.clone(),
+                lasting,
+            });
+        }
         PutError::Io(text)
     }
 
     pub(super) fn disk_works(&self) {
-        if self.lock_fault().take().is_some() {
+        let mut fault = self.lock_fault();
+        if fault.take_if(|fault| !fault.lasting).is_some() {
             tracing::info!("the store can write again");
         }
     }
 
     pub(super) fn fault(&self) -> Option<String> {
-        self.lock_fault().clone()
+        self.lock_fault().as_ref().map(|fault| fault.text.clone())
     }
 
-    fn lock_fault(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock_fault(&self) -> MutexGuard<'_, Option<Fault>> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

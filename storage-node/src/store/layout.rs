@@ -196,6 +196,12 @@ pub trait Layout: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the next start finds what was appended, although no row of it is left. Then a row need not
+    /// be flushed beside its bytes.
+    fn finds_appended(&self) -> bool {
+        false
+    }
+
     /// Whether removed blobs keep their room until what is beside them has been moved elsewhere.
     fn needs_compaction(&self) -> bool {
         false

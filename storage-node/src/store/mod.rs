@@ -10,6 +10,7 @@ mod convert;
 mod core;
 mod disk;
 mod files;
+mod inventory;
 mod label;
 mod layout;
 mod pool;
@@ -55,7 +56,7 @@ pub use scrub::{ScrubStatus, Scrubber};
 pub use segments::{Location, SegmentOptions, Segments};
 pub use verify::{Finding, Problem, measure, verify};
 
-use core::{Core, Prepared, Stats};
+use core::{Core, Stats};
 use writer::{Command, Writer};
 
 /// Commands that may wait for the writer.
@@ -63,6 +64,8 @@ const WRITE_QUEUE: usize = 256;
 /// Blobs that may be on their way to the disk, in units of 4 KiB.
 const WRITE_UNITS: u32 = 64 * 256;
 const WRITE_UNIT: usize = 4096;
+/// To hash so many bytes takes some 10 µs, less than to hand them over and to be woken again.
+const FEW_BYTES: usize = 64 * 1024;
 /// Reads under way at one time.
 const READS: usize = 16;
 /// Blobs that were read and are not sent yet, in units of 4 KiB.
@@ -144,7 +147,7 @@ pub struct Store {
 
 impl Store {
     /// Opens or creates the store in `dir`, which must exist. What a crash may have left is put right
-    /// first. Blocks.
+    /// first; a catalogue that is gone is made anew from the blobs. Blocks.
     pub fn open(dir: &Path, options: StoreOptions, clock: Clock) -> Result<Self, OpenError> {
         let layout = open_layout(options.layout, dir, options.segments);
         let layout = layout.map_err(|source| OpenError::Layout {
@@ -159,12 +162,18 @@ impl Store {
             },
             false => error.into(),
         };
+        let is_new = !path.exists();
         let mut catalogue = Catalogue::open(&path).map_err(damaged)?;
-        let how = match catalogue.was_closed()? {
-            true => Recovery::Closed,
-            false => Recovery::Crashed,
+        let how = match (is_new, catalogue.was_closed().map_err(damaged)?) {
+            (true, _) => Recovery::Rebuild, // of a new store there is nothing to read
+            (false, true) => Recovery::Closed,
+            (false, false) => Recovery::Crashed,
         };
-        let done = layout.recover(&mut catalogue, how, clock(), &mut || {})?;
+        let done = layout.recover(&mut catalogue, how, clock(), &mut || {});
+        let done = done.map_err(|error| match error {
+            ReconcileError::Catalogue(error) => damaged(error),
+            error @ ReconcileError::Io(_) => error.into(),
+        })?;
         if done != Reconciled::default() {
             tracing::info!(?done, "compared the catalogue with the disk");
         }
@@ -174,7 +183,7 @@ impl Store {
             options.capacity_bytes,
             options.disk_reserve_bytes,
         ));
-        quota.set_counts(catalogue.counts()?);
+        quota.set_counts(catalogue.counts().map_err(damaged)?);
         let core = Arc::new(Core {
             layout,
             readers: Readers::open(&path)?,
@@ -217,16 +226,28 @@ impl Store {
             data,
             trashed_at_ms: None,
         };
-        let prepared = spawn_blocking(move || core.prepare(blob, reply)).await;
-        match prepared.map_err(|_| PutError::Closed)?? {
-            Prepared::Held { stored_at_ms } => Ok(stored_at_ms),
-            Prepared::New(put) => {
+        let few = blob.data.len() <= FEW_BYTES;
+        let prepare = move || core.prepare(blob, reply);
+        let prepared = match few {
+            true => prepare(),
+            false => spawn_blocking(prepare)
+                .await
+                .map_err(|_| PutError::Closed)?,
+        };
+        match prepared {
+            Ok(put) => {
                 let sent = self.commands.send(Command::Put(put)).await;
                 sent.map_err(|_| PutError::Closed)?;
                 let outcome = answer.await.map_err(|_| PutError::Closed)?;
                 drop(permit);
                 outcome
             }
+            Err(full @ PutError::Full(_)) => {
+                let core = Arc::clone(&self.core);
+                let confirmed = spawn_blocking(move || core.confirm(&id, full)).await;
+                confirmed.map_err(|_| PutError::Closed)?
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -275,6 +296,18 @@ impl Store {
         self.core.readers.page(after, limit)
     }
 
+    /// Up to `limit` blobs that are damaged or gone and of which no coordinator knows yet. Blocks for a
+    /// moment.
+    pub fn losses(&self, limit: u32) -> Result<Vec<(BlobId, BlobState)>, CatalogueError> {
+        self.core.readers.losses(limit)
+    }
+
+    /// A coordinator knows of these losses. `false` when this could not be noted.
+    pub async fn clear_losses(&self, known: Vec<BlobId>) -> bool {
+        let command = |reply| Command::ClearLosses { known, reply };
+        self.ask(command).await.unwrap_or(false)
+    }
+
     pub fn space(&self) -> io::Result<Space> {
         self.core.quota.space()
     }
@@ -288,16 +321,11 @@ impl Store {
         )
     }
 
-    /// The error with which the disk refuses writes at present. Tries a small write before it says
-    /// so: a disk that works again clears it.
+    /// The error with which disk or catalogue refuse writes at present. Tries a small write of both before
+    /// it says so: what works again clears it.
     pub async fn fault(&self) -> Option<String> {
         self.core.fault()?;
-        let core = Arc::clone(&self.core);
-        let probed = spawn_blocking(move || match core.layout.probe() {
-            Ok(()) => core.disk_works(),
-            Err(error) => drop(core.disk_failed(&error)),
-        });
-        let _ = probed.await;
+        let _ = self.ask(Command::Probe).await; // a closed store keeps its fault
         self.core.fault()
     }
 

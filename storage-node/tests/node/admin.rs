@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use proto::{NodeActivity, RefusalCode, StoreAnswer};
 use serde_json::Value;
@@ -80,7 +82,7 @@ async fn bad_requests_get_a_problem_that_says_why() {
 }
 
 #[tokio::test]
-async fn draining_needs_the_token_refuses_new_blobs_and_outlives_a_restart() {
+async fn draining_needs_the_token_is_the_networks_to_decide_and_outlives_a_restart() {
     let mut coordinator = Coordinator::start().await;
     let operator = Operator::registered(&coordinator).await;
     let node = operator.start().await;
@@ -90,9 +92,15 @@ async fn draining_needs_the_token_refuses_new_blobs_and_outlives_a_restart() {
     coordinator.store(peer, &held).await;
     assert_eq!(post_drain(&node, "guess").await.0, 401);
     let token = std::fs::read_to_string(operator.data_dir().join("admin.token")).unwrap();
-    let (code, answer) = post_drain(&node, token.trim()).await;
-    assert_eq!((code, &answer["draining"]), (200, &Value::Bool(true)));
+    let refusing = &coordinator.shared.away;
+    refusing.store(true, Ordering::SeqCst);
+    let (code, refusal) = post_drain(&node, token.trim()).await;
+    assert_eq!((code, &refusal["status"]), (507, &Value::from(507)));
+    assert_eq!(refusal["detail"], "2000 bytes of room are missing");
+    refusing.store(false, Ordering::SeqCst);
 
+    let (code, answer) = post_drain(&node, token.trim()).await;
+    assert_eq!((code, &answer["state"]), (202, &Value::from("draining")));
     let refused = coordinator
         .store(peer, &Bytes::from_static(b"a new blob"))
         .await;
@@ -101,14 +109,20 @@ async fn draining_needs_the_token_refuses_new_blobs_and_outlives_a_restart() {
     );
     let draining = |beat: &proto::HeartbeatReport| beat.activity == NodeActivity::Draining;
     coordinator.heartbeat(draining).await;
-    let again = post_drain(&node, token.trim()).await;
-    assert_eq!(again.1["since"], answer["since"]);
     node.stop().await;
 
     let node = operator.start().await;
-    let (_, hello) = coordinator.hello().await;
-    assert!(hello.draining);
+    coordinator.hello().await;
+    coordinator.heartbeat(draining).await;
     let found = coordinator.retrieve(peer, proto::BlobId::of(&held)).await;
     assert_eq!(found, proto::RetrieveAnswer::Found(held));
+    // Called off: it takes blobs again as soon as it hears so.
+    *coordinator.shared.drain.lock().unwrap() = "cancelled";
+    let running = |beat: &proto::HeartbeatReport| beat.activity == NodeActivity::Running;
+    coordinator.heartbeat(running).await;
+    let stored = coordinator
+        .store(peer, &Bytes::from_static(b"a new blob"))
+        .await;
+    assert!(matches!(stored, StoreAnswer::Stored(_)));
     node.stop().await;
 }

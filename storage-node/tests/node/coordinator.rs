@@ -1,7 +1,7 @@
 //! A coordinator's side of the contracts, as far as a node meets it: registration over HTTP, `hello`
 //! and `heartbeat` over libp2p, and calls to the node.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use network::{CallError, InboundRequest, Keypair, Network, NetworkConfig, Networ
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
     HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator,
-    MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed,
-    Protocol, Prove, Registration, Retrieve, RetrieveAnswer, RetrieveRequest, Side, Signature,
-    Store, StoreAnswer, StoreRequest,
+    LossNoted, LossReport, MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId,
+    ProofAnswer, ProofSeed, Protocol, Prove, Registration, ReportLoss, Retrieve, RetrieveAnswer,
+    RetrieveRequest, Side, Signature, Store, StoreAnswer, StoreRequest,
 };
 use serde_json::{Value, json};
 use storage_node::clock;
@@ -31,6 +31,7 @@ pub struct Coordinator {
     pub peers: NetworkHandle,
     pub hellos: mpsc::Receiver<(PeerId, HelloReport)>,
     pub heartbeats: mpsc::Receiver<HeartbeatReport>,
+    pub losses: mpsc::Receiver<LossReport>,
     pub shared: Arc<Shared>,
 }
 
@@ -42,6 +43,12 @@ pub struct Shared {
     pub registrations: Mutex<Vec<Value>>,
     /// Whether it answers 503, as one does whose database is away.
     pub away: AtomicBool,
+    /// How many blobs of each report of losses it notes.
+    pub losses_noted: AtomicU32,
+    /// How the drain of the node stands: draining, drained or cancelled; empty when nobody has asked.
+    pub drain: Mutex<&'static str>,
+    /// How often somebody has looked how far it is.
+    looks: watch::Sender<u32>,
     turned_away: watch::Sender<u32>,
 }
 
@@ -68,15 +75,20 @@ impl Coordinator {
             rejection: Mutex::default(),
             registrations: Mutex::default(),
             away: AtomicBool::new(false),
+            losses_noted: AtomicU32::new(u32::MAX),
+            drain: Mutex::default(),
+            looks: watch::channel(0).0,
             turned_away: watch::channel(0).0,
         });
         let (hello_sender, hellos) = mpsc::channel(1000);
         let (heartbeat_sender, heartbeats) = mpsc::channel(1000);
+        let (loss_sender, losses) = mpsc::channel(1000);
         tokio::spawn(answer(
             requests,
             Arc::clone(&shared),
             hello_sender,
             heartbeat_sender,
+            loss_sender,
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -84,7 +96,13 @@ impl Coordinator {
             .route("/api/v1/network", get(network_document))
             .route("/api/v1/nodes/register/nonce", post(nonce))
             .route("/api/v1/nodes/register", post(register))
+            .route("/api/v1/nodes/{id}", get(standing))
             .route("/api/v1/nodes/{id}/earnings", get(earnings))
+            .route("/api/v1/nodes/{id}/drain/plan", get(drain_plan))
+            .route(
+                "/api/v1/nodes/{id}/drain",
+                get(drain_progress).post(drain).delete(cancel_drain),
+            )
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
@@ -93,6 +111,7 @@ impl Coordinator {
             peers: handle,
             hellos,
             heartbeats,
+            losses,
             shared,
         }
     }
@@ -119,6 +138,12 @@ impl Coordinator {
         in_time(waited).await.unwrap();
     }
 
+    /// Waits until somebody looks how far the drain is, from now on.
+    pub fn looked(&self) -> impl Future<Output = ()> + use<> {
+        let mut looks = self.shared.looks.subscribe();
+        async move { in_time(looks.changed()).await.unwrap() }
+    }
+
     pub async fn hello(&mut self) -> (PeerId, HelloReport) {
         in_time(self.hellos.recv()).await.unwrap()
     }
@@ -131,6 +156,10 @@ impl Coordinator {
                 return heartbeat;
             }
         }
+    }
+
+    pub async fn loss(&mut self) -> LossReport {
+        in_time(self.losses.recv()).await.unwrap()
     }
 
     pub async fn store(&self, node: PeerId, data: &Bytes) -> StoreAnswer {
@@ -184,6 +213,7 @@ async fn answer(
     shared: Arc<Shared>,
     hellos: mpsc::Sender<(PeerId, HelloReport)>,
     heartbeats: mpsc::Sender<HeartbeatReport>,
+    losses: mpsc::Sender<LossReport>,
 ) {
     while let Some(mut request) = requests.recv().await {
         let network_serial = shared.document.lock().unwrap().serial;
@@ -204,16 +234,28 @@ async fn answer(
                 let network_id = shared.document.lock().unwrap().network_id;
                 let head =
                     LedgerDay::sign(&shared.network_key, network_id, "2026-11-21", 7, [7; 32]);
+                let state = match *shared.drain.lock().unwrap() {
+                    drain @ ("draining" | "drained") => drain,
+                    _ => "probation",
+                };
                 let answer = HeartbeatAnswer {
                     earned: MicroCredits::new(1_250_000),
                     server_time_ms: 0,
-                    state: "probation".into(),
+                    state: state.into(),
                     state_reason: "new".into(),
                     network_serial,
                     last_ledger_day: Some(head.unwrap()),
                 };
                 request.respond::<Heartbeat>(answer).await;
                 let _ = heartbeats.try_send(report);
+            }
+            Protocol::ReportLoss => {
+                let report = request.decode::<ReportLoss>().unwrap();
+                let acknowledged = shared.losses_noted.load(Ordering::SeqCst);
+                request
+                    .respond::<ReportLoss>(LossNoted { acknowledged })
+                    .await;
+                let _ = losses.try_send(report);
             }
             other => panic!("a node does not send {}", other.name()),
         }
@@ -244,6 +286,70 @@ async fn earnings(headers: HeaderMap) -> Response {
         "given_back_microcredits": 0, "net_microcredits": 22_444, "held_microcredits": 16_833,
         "available_microcredits": 5611});
     Json(json!({"pending": pending, "days": [day], "next_cursor": null})).into_response()
+}
+
+async fn standing(State(shared): State<Arc<Shared>>) -> Response {
+    let state = match *shared.drain.lock().unwrap() {
+        drain @ ("draining" | "drained") => drain,
+        _ => "probation",
+    };
+    let answer = json!({"state": state, "state_reason": "new", "on_hold": false,
+        "state_since": "2026-11-21T00:00:00Z", "score_ppm": 1_000_000, "state_history": []});
+    Json(answer).into_response()
+}
+
+/// There is room for 3000 of 5000 bytes until the drain has been asked for.
+async fn drain_plan(headers: HeaderMap) -> Response {
+    if headers.get("x-api-key").is_none_or(|key| key != "key-1") {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    Json(
+        json!({"blobs": 4, "bytes": 5000, "eligible_nodes": 3, "free_bytes": 3000,
+        "possible": false, "obstacle": "5000 bytes have to be moved", "missing_bytes": 2000,
+        "estimated_seconds": 90, "returned_microcredits": 750_000, "forfeited_microcredits": 0}),
+    )
+    .into_response()
+}
+
+fn told(state: &str) -> Response {
+    let (code, left) = match state {
+        "" => return (StatusCode::NOT_FOUND, Json(json!({"detail": "never"}))).into_response(),
+        "draining" => (StatusCode::OK, 1),
+        _ => (StatusCode::OK, 0),
+    };
+    let answer = json!({"state": state, "started_at": "2026-11-21T00:00:00Z", "ended_at": null,
+        "blobs": 4, "bytes": 4000, "blobs_left": left, "bytes_left": left * 1000,
+        "estimated_seconds": 90, "earned_microcredits": 1_250_000, "paid_out_microcredits": 0,
+        "held_microcredits": 750_000, "available_microcredits": 500_000});
+    (code, Json(answer)).into_response()
+}
+
+async fn drain_progress(State(shared): State<Arc<Shared>>) -> Response {
+    shared.looks.send_modify(|count| *count += 1);
+    if shared.away.load(Ordering::SeqCst) {
+        shared.turned_away.send_modify(|count| *count += 1);
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    told(*shared.drain.lock().unwrap())
+}
+
+async fn drain(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if headers.get("x-api-key").is_none_or(|key| key != "key-1") {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if shared.away.load(Ordering::SeqCst) {
+        let problem = json!({"detail": "2000 bytes of room are missing"});
+        return (StatusCode::INSUFFICIENT_STORAGE, Json(problem)).into_response();
+    }
+    let mut drain = shared.drain.lock().unwrap();
+    *drain = "draining";
+    told(*drain)
+}
+
+async fn cancel_drain(State(shared): State<Arc<Shared>>) -> Response {
+    let mut drain = shared.drain.lock().unwrap();
+    *drain = "cancelled";
+    told(*drain)
 }
 
 async fn nonce() -> Response {

@@ -114,6 +114,7 @@ async fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
 async fn an_enforced_list_keeps_strangers_out_and_the_default_lets_them_in_to_no_avail() {
     let mut coordinator = Coordinator::start().await;
     let mut operator = Operator::registered(&coordinator).await;
+    let mut learnt = String::new();
     for (mode, wanted) in [("learn", "connected"), ("enforce", "disconnected")] {
         operator.settings.push(format!("p2p.auth_mode={mode}"));
         let node = operator.start().await;
@@ -131,6 +132,21 @@ async fn an_enforced_list_keeps_strangers_out_and_the_default_lets_them_in_to_no
             }
         };
         assert_eq!(in_time(outcome).await, wanted, "{mode}");
+        if mode == "learn" {
+            learnt = stranger.handle.local_peer_id().to_string();
+        }
+        // Who was learnt is still known after the restart, and whoever was kept out is not among them.
+        let shown = json(&operator.run(&["peers", "--output", "json"]).await);
+        let shown = shown["learnt"].as_array().unwrap();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert_eq!(shown[0]["peer_id"], learnt);
+        assert!(
+            shown[0]["from"]
+                .as_str()
+                .unwrap()
+                .starts_with("/ip4/127.0.0.1/tcp/")
+        );
+        assert!(printed(&operator.run(&["peers"]).await).contains(&learnt));
         node.stop().await;
     }
 }

@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use bytes::Bytes;
 use network::{Network, NetworkConfig, PeerManager, PeerPolicy, Target};
 use proto::{
@@ -5,6 +8,7 @@ use proto::{
     NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Side,
     StoreAnswer,
 };
+use storage_node::store::{Readers, catalogue_path};
 use storage_node::{clock, identity};
 
 use crate::coordinator::{Coordinator, in_time};
@@ -70,6 +74,39 @@ async fn a_blob_that_rots_while_the_node_runs_is_not_served() {
         coordinator.retrieve(peer, id).await,
         RetrieveAnswer::Corrupt
     );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn rot_that_the_scrub_finds_is_reported_until_it_is_noted_and_then_no_more() {
+    let mut coordinator = Coordinator::start().await;
+    let mut operator = Operator::registered(&coordinator).await;
+    operator.settings.push("scrub.period=1s".into());
+    coordinator.shared.losses_noted.store(0, Ordering::SeqCst);
+    let node = operator.start().await;
+    let (peer, _) = coordinator.hello().await;
+    let blobs = [sealed(3), sealed(4)];
+    for data in &blobs {
+        coordinator.store(peer, data).await;
+    }
+    let rotten = BlobId::of(&blobs[0]);
+    flip_a_bit(&operator.data_dir(), &rotten, 100_000);
+    let report = coordinator.loss().await;
+    assert_eq!(report.blob_ids, [rotten]);
+    assert!(report.reason.contains("hash"), "{}", report.reason);
+    node.stop().await;
+
+    // It was not noted: the next start knows of it still.
+    coordinator.shared.losses_noted.store(1, Ordering::SeqCst);
+    let node = operator.start().await;
+    assert_eq!(coordinator.loss().await.blob_ids, [rotten]);
+    let readers = Readers::open(&catalogue_path(&operator.data_dir())).unwrap();
+    let forgotten = async {
+        while !readers.losses(10).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_time(forgotten).await;
     node.stop().await;
 }
 

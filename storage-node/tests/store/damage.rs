@@ -13,6 +13,9 @@ in_both_layouts!(
     counts_follow_what_is_found_out,
     the_scrub_finds_rot_before_anybody_asks,
     a_check_of_everything_names_each_problem,
+    what_is_found_lost_waits_to_be_reported_until_it_is_known_or_back,
+    a_catalogue_that_is_gone_is_made_anew_at_the_start,
+    a_catalogue_that_rots_under_a_running_store_is_a_lasting_fault_with_the_way_out,
 );
 
 /// Damages a stored blob and says what reading it brings then.
@@ -123,6 +126,50 @@ async fn the_scrub_finds_rot_before_anybody_asks(layout: LayoutKind) {
     store.close().await;
 }
 
+async fn what_is_found_lost_waits_to_be_reported_until_it_is_known_or_back(layout: LayoutKind) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(layout, dir.path());
+    put(&store, 4, LENGTH).await;
+    let mut rotten = Vec::new();
+    for seed in 1..=3 {
+        rotten.push(put(&store, seed, LENGTH).await);
+    }
+    let gone = put(&store, 5, LENGTH).await;
+    lose(dir.path(), &gone);
+    for id in &rotten {
+        let blob = OnDisk::of(dir.path(), id);
+        blob.flip_bit(blob.start);
+    }
+    assert_eq!(store.losses(10).unwrap(), [], "nobody has looked yet");
+    for id in rotten.iter().chain([&gone]) {
+        store.get(*id).await;
+    }
+    rotten.sort_unstable();
+    let mut expected: Vec<_> = rotten.iter().map(|id| (*id, BlobState::Corrupt)).collect();
+    expected.push((gone, BlobState::Lost));
+    assert_eq!(store.losses(10).unwrap(), expected);
+    assert_eq!(store.losses(2).unwrap(), expected[..2]);
+
+    // A restart forgets none, and finds none anew that a coordinator knows of.
+    assert!(store.clear_losses(vec![rotten[0]]).await);
+    store.close().await;
+    drop(store);
+    let store = open(layout, dir.path());
+    assert_eq!(store.losses(10).unwrap(), expected[1..]);
+    store.get(rotten[0]).await;
+    assert_eq!(store.losses(10).unwrap(), expected[1..]);
+
+    // What is back, or is to be forgotten, is no loss.
+    let (_, data) = blob(5, LENGTH);
+    store.put(gone, locator(5), data).await.unwrap();
+    assert_eq!(store.losses(10).unwrap(), expected[1..3]);
+    store
+        .delete(vec![deletion(rotten[1], DeletionMode::Purge)])
+        .await;
+    assert_eq!(store.losses(10).unwrap(), expected[2..3]);
+    store.close().await;
+}
+
 async fn a_check_of_everything_names_each_problem(layout: LayoutKind) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(layout, dir.path());
@@ -163,6 +210,69 @@ async fn a_check_of_everything_names_each_problem(layout: LayoutKind) {
     assert_eq!(found[&ids[4]], Problem::Unlisted);
     assert_eq!(found[&ids[5]], Problem::Missing);
     store.close().await;
+}
+
+async fn a_catalogue_that_is_gone_is_made_anew_at_the_start(layout: LayoutKind) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(layout, dir.path());
+    let mut ids = Vec::new();
+    for seed in 0..8 {
+        ids.push(put(&store, seed, LENGTH).await);
+    }
+    let (trash, purge) = (DeletionMode::Trash, DeletionMode::Purge);
+    store
+        .delete(vec![deletion(ids[1], trash), deletion(ids[4], purge)])
+        .await;
+    let counts = store.counts();
+    crash(store).await;
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(dir.path().join(format!("catalogue.db{suffix}")));
+    }
+    let store = open(layout, dir.path());
+    assert_eq!(store.counts(), counts);
+    assert_eq!(store.counts().on_disk(), on_disk(layout, dir.path()));
+    assert_eq!(store.get(ids[4]).await, Read::Missing);
+    assert_eq!(store.get(ids[7]).await, Read::Found(blob(7, LENGTH).1));
+    store.close().await;
+}
+
+async fn a_catalogue_that_rots_under_a_running_store_is_a_lasting_fault_with_the_way_out(
+    layout: LayoutKind,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(layout, dir.path());
+    for seed in 0..300 {
+        put(&store, seed, 100).await;
+    }
+    store.close().await;
+    drop(store);
+    // Pages of rows, but not those that a start reads.
+    let path = catalogue_path(dir.path());
+    let pages = fs::metadata(&path).unwrap().len() / 4096;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    for page in pages / 2..pages {
+        file.write_all_at(&[0xee; 4096], page * 4096).unwrap();
+    }
+    let store = match Store::open(dir.path(), StoreOptions::new(layout, GB), clock::now) {
+        Ok(store) => store,
+        Err(refused) => {
+            assert!(refused.to_string().contains("--rebuild"), "{refused}");
+            return;
+        }
+    };
+    let mut refusals = Vec::new();
+    for seed in 0..300 {
+        let (id, data) = blob(seed, 100);
+        refusals.extend(store.put(id, locator(0), data).await.err());
+    }
+    assert!(!refusals.is_empty());
+    for _ in 0..2 {
+        let fault = store.fault().await.unwrap();
+        assert!(fault.contains("--rebuild"), "{fault}");
+    }
+    store.close().await;
+    drop(store);
+    assert_eq!(rebuild(layout, dir.path()).live.blobs, 300);
 }
 
 #[tokio::test]

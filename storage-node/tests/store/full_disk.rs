@@ -1,7 +1,11 @@
 //! A disk that is really full, and one that refuses: this program again, in surroundings of its own.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
+use proto::DeletionOutcome;
+use rustix::process::{Resource, Rlimit};
 use storage_node::store::{PutError, Read};
 
 use super::*;
@@ -11,6 +15,9 @@ const LAYOUT: &str = "FSN_TEST_FULL_LAYOUT";
 const LENGTH: usize = 200_000;
 
 in_both_layouts!(
+    a_disk_that_is_read_only_refuses_and_is_used_again_without_a_restart,
+    io_errors_of_disk_and_catalogue_refuse_and_are_got_over_without_a_restart,
+    missing_rights_refuse_and_are_got_over_without_a_restart,
     a_full_disk_refuses_keeps_what_it_has_and_takes_again_once_there_is_room,
     a_write_that_the_system_refuses_leaves_nothing_behind,
 );
@@ -75,12 +82,9 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_takes_again_once_there_is_roo
 ) {
     let script = r#"mount -t tmpfs -o size=12m none "$FSN_TEST_FULL_DIR"; exec "$0" "$@""#;
     let output = again(layout, "full_disk::on_a_small_disk", script);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    if complained.contains("unshare") || complained.contains("mount:") {
-        eprintln!("not tested, since nothing can be mounted here: {complained}");
-        return;
+    if !not_tested(&output) {
+        succeeded(&output);
     }
-    succeeded(&output);
 }
 
 #[tokio::test]
@@ -119,6 +123,180 @@ async fn on_a_small_disk() {
     drop(store);
     let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
     expect_all(&store, &taken).await;
+    store.close().await;
+}
+
+/// The surroundings cannot be made on this machine.
+fn not_tested(output: &Output) -> bool {
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let missing = ["unshare", "mount:", "setpriv"];
+    let missing = missing.iter().any(|what| complained.contains(what));
+    if missing {
+        eprintln!("not tested: {complained}");
+    }
+    missing
+}
+
+/// A store that holds nothing yet, in a directory that `spoil` makes unusable and `mend` usable again.
+async fn refuses_and_recovers(
+    layout: LayoutKind,
+    dir: &Path,
+    spoil: impl FnOnce(&Path),
+    mend: impl FnOnce(&Path),
+) {
+    let store = Store::open(dir, without_reserve(layout), clock::now).unwrap();
+    let needed = dir.join(match layout {
+        LayoutKind::Segments => "segments",
+        LayoutKind::Files => "tmp",
+    });
+    spoil(&needed);
+    let (id, data) = blob(1, LENGTH);
+    let refused = store.put(id, locator(1), data.clone()).await;
+    assert!(matches!(refused, Err(PutError::Io(_))), "{refused:?}");
+    assert!(store.fault().await.is_some());
+    assert_eq!(store.get(id).await, Read::Missing);
+    assert_eq!(store.space().unwrap().reserved_bytes, 0);
+    mend(&needed);
+    assert_eq!(store.fault().await, None);
+    store.put(id, locator(1), data.clone()).await.unwrap();
+    assert_eq!(store.get(id).await, Read::Found(data));
+    assert_eq!(store.counts().on_disk(), on_disk(layout, dir));
+    store.close().await;
+}
+
+async fn a_disk_that_is_read_only_refuses_and_is_used_again_without_a_restart(layout: LayoutKind) {
+    let output = again(
+        layout,
+        "full_disk::on_a_read_only_disk",
+        r#"exec "$0" "$@""#,
+    );
+    if !not_tested(&output) {
+        succeeded(&output);
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn on_a_read_only_disk() {
+    let Some((layout, dir)) = surroundings() else {
+        return;
+    };
+    let run = |program: &str, args: &[&str], dir: &Path| {
+        let ran = Command::new(program).args(args).arg(dir).status();
+        assert!(ran.unwrap().success());
+    };
+    let spoil = |dir: &Path| {
+        run("mount", &["--bind", dir.to_str().unwrap()], dir);
+        run("mount", &["-o", "remount,ro,bind"], dir);
+    };
+    let mend = |dir: &Path| run("umount", &[], dir);
+    refuses_and_recovers(layout, &dir, spoil, mend).await;
+}
+
+async fn missing_rights_refuse_and_are_got_over_without_a_restart(layout: LayoutKind) {
+    let dir = tempfile::tempdir().unwrap();
+    // Root has all rights whatever a directory says.
+    let script = r#"if [ "$(id -u)" != 0 ]; then exec "$0" "$@"; fi
+        chmod 777 "$FSN_TEST_FULL_DIR"
+        exec setpriv --reuid 65534 --clear-groups "$0" "$@""#;
+    let output = Command::new("sh")
+        .args(["-ec", script])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "full_disk::without_rights",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(DIR, dir.path())
+        .env(LAYOUT, layout.to_string())
+        .output()
+        .unwrap();
+    if !not_tested(&output) {
+        succeeded(&output);
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn without_rights() {
+    let Some((layout, dir)) = surroundings() else {
+        return;
+    };
+    let allow = |mode: u32| {
+        move |dir: &Path| fs::set_permissions(dir, Permissions::from_mode(mode)).unwrap()
+    };
+    refuses_and_recovers(layout, &dir, allow(0o500), allow(0o700)).await;
+}
+
+async fn io_errors_of_disk_and_catalogue_refuse_and_are_got_over_without_a_restart(
+    layout: LayoutKind,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal that comes with such an error is ignored.
+    let script = r#"trap '' XFSZ; exec "$0" "$@""#;
+    let output = Command::new("sh")
+        .args(["-ec", script])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "full_disk::with_writes_that_fail",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(DIR, dir.path())
+        .env(LAYOUT, layout.to_string())
+        .output()
+        .unwrap();
+    succeeded(&output);
+}
+
+/// From now on every write to a file fails behind this many bytes.
+fn fail_writes_behind(bytes: Option<u64>) {
+    let limit = rustix::process::getrlimit(Resource::Fsize);
+    let limit = Rlimit {
+        current: bytes,
+        ..limit
+    };
+    rustix::process::setrlimit(Resource::Fsize, limit).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn with_writes_that_fail() {
+    let Some((layout, dir)) = surroundings() else {
+        return;
+    };
+    let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
+    let mut kept = vec![put(&store, 0, LENGTH).await];
+    for round in 1..4 {
+        fail_writes_behind(Some(0));
+        let (id, data) = blob(round, LENGTH);
+        let refused = store.put(id, locator(0), data).await;
+        assert!(matches!(refused, Err(PutError::Io(_))), "{refused:?}");
+        assert!(store.fault().await.is_some());
+        // What is held is served meanwhile.
+        for id in &kept {
+            assert!(matches!(store.get(*id).await, Read::Found(_)));
+        }
+        assert_eq!(store.get(id).await, Read::Missing);
+        let deleted = store
+            .delete(vec![deletion(kept[0], DeletionMode::Purge)])
+            .await;
+        assert_eq!(deleted, [DeletionOutcome::Failed]);
+
+        fail_writes_behind(None);
+        assert_eq!(store.fault().await, None, "round {round}");
+        kept.push(put(&store, round, LENGTH).await);
+    }
+    assert_eq!(store.counts().live.blobs, kept.len() as u64);
+    assert_eq!(store.counts().on_disk(), on_disk(layout, &dir));
+    store.close().await;
+    drop(store);
+    let store = Store::open(&dir, without_reserve(layout), clock::now).unwrap();
+    for id in kept {
+        assert!(matches!(store.get(id).await, Read::Found(_)));
+    }
     store.close().await;
 }
 

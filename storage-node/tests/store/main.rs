@@ -20,6 +20,7 @@ mod crash;
 mod damage;
 mod durability;
 mod full_disk;
+mod inventory;
 mod removal;
 mod segments;
 mod throughput;

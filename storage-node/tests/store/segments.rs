@@ -64,6 +64,34 @@ async fn a_segment_that_is_full_is_followed_by_the_next_one_also_after_a_restart
 }
 
 #[tokio::test]
+async fn blobs_whose_rows_a_power_failure_took_are_found_where_their_bytes_lie() {
+    let (dir, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = small(dir.path(), true);
+    let mut ids = fill(&store, 0..3).await;
+    purge(&store, &ids[..1]).await; // flushed, and all before it
+    for name in ["catalogue.db", "catalogue.db-wal"] {
+        fs::copy(dir.path().join(name), after.path().join(name)).unwrap();
+    }
+    ids.extend(fill(&store, 3..12).await);
+    fs::create_dir(after.path().join("segments")).unwrap();
+    for number in 1..=3 {
+        fs::copy(segment(dir.path(), number), segment(after.path(), number)).unwrap();
+    }
+    let counts = store.counts();
+    store.close().await;
+
+    let store = small(after.path(), true);
+    assert_eq!(store.counts(), counts);
+    assert_eq!(store.counts().on_disk(), on_disk(SEGMENTS, after.path()));
+    for (seed, id) in (0..12).zip(&ids).skip(1) {
+        let (_, data) = blob(seed, LENGTH);
+        assert_eq!(store.get(*id).await, Read::Found(data), "blob {seed}");
+    }
+    assert_eq!(store.get(ids[0]).await, Read::Missing);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_torn_record_at_the_end_is_dropped_and_the_whole_ones_before_it_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(SEGMENTS, dir.path());
@@ -104,6 +132,7 @@ async fn a_torn_record_at_the_end_is_dropped_and_the_whole_ones_before_it_are_ke
 #[tokio::test]
 async fn a_torn_record_between_whole_ones_is_wiped_for_good() {
     let dir = tempfile::tempdir().unwrap();
+    crash(open(SEGMENTS, dir.path())).await;
     let layout = open_layout(SEGMENTS, dir.path(), Default::default()).unwrap();
     let blobs = [1, 2, 3].map(|seed| NewBlob {
         id: blob(seed, LENGTH).0,

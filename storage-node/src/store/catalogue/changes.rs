@@ -97,6 +97,23 @@ impl<'a> Changes<'a> {
         Ok((forgotten + lost) as u64)
     }
 
+    /// A coordinator knows of these losses.
+    pub fn clear_losses(&self, known: &[BlobId]) -> Result<()> {
+        let sql = "DELETE FROM losses WHERE state IN (2, 3) AND id = ?1";
+        let mut statement = self.0.prepare_cached(sql)?;
+        for id in known {
+            statement.execute([id.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody changes blobs any more.
+    pub(super) fn set_closed(&self, closed: bool) -> Result<()> {
+        self.0
+            .execute("UPDATE progress SET closed = ?1", [closed])?;
+        Ok(())
+    }
+
     pub fn set_scrub_cursor(&self, last_read: Option<&BlobId>) -> Result<()> {
         let cursor = last_read.map(BlobId::as_bytes);
         self.0

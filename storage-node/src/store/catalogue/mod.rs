@@ -1,8 +1,9 @@
 //! The index over the blobs: SQLite, one writer, a few readers.
 //!
 //! [`Catalogue`] is the writing connection and lives in the writer thread; [`Readers`] are for
-//! everyone else. WAL, so that neither waits for the other; `synchronous = FULL`, so that a committed
-//! row survives a power failure, as its receipt promises. Counts are kept by triggers.
+//! everyone else. WAL, so that neither waits for the other; each transaction is flushed
+//! (`synchronous = FULL`), but for those that the bytes themselves would bring back after a power
+//! failure ([`Catalogue::write_unflushed`]). Counts are kept by triggers.
 
 mod changes;
 mod readers;
@@ -21,9 +22,10 @@ use super::segments::Location;
 pub use changes::Changes;
 pub use readers::Readers;
 
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/0001_catalogue.sql"),
     include_str!("../../../migrations/0002_places.sql"),
+    include_str!("../../../migrations/0003_losses.sql"),
 ];
 const ROW: &str = "id, length, stored_at, locator, state, state_at, disk_bytes, segment, position";
 
@@ -156,7 +158,18 @@ impl Counts {
 
 /// The writing connection.
 #[derive(Debug)]
-pub struct Catalogue(Connection);
+pub struct Catalogue {
+    connection: Connection,
+    flush: Flush,
+}
+
+/// SQLite's `synchronous`, as it is set at present. In WAL, `normal` loses the last transactions to a
+/// power failure, never one before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    Full,
+    Normal,
+}
 
 impl Catalogue {
     /// Opens or creates the catalogue and brings its schema up to date.
@@ -166,13 +179,41 @@ impl Catalogue {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         migrate(&mut connection)?;
-        Ok(Self(connection))
+        Ok(Self {
+            connection,
+            flush: Flush::Full,
+        })
     }
 
-    /// Runs one transaction; the changes are durable when this returns.
+    /// Runs one transaction; the changes, and all before them, are durable when this returns.
     pub fn write<T>(&mut self, change: impl FnOnce(&Changes<'_>) -> Result<T>) -> Result<T> {
+        self.transact(Flush::Full, change)
+    }
+
+    /// Runs one transaction that outlives the process, but perhaps no power failure. For rows that the
+    /// next start finds again where their bytes lie, which saves every store a flush.
+    pub fn write_unflushed<T>(
+        &mut self,
+        change: impl FnOnce(&Changes<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.transact(Flush::Normal, change)
+    }
+
+    fn transact<T>(
+        &mut self,
+        flush: Flush,
+        change: impl FnOnce(&Changes<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if self.flush != flush {
+            let level = match flush {
+                Flush::Full => "full",
+                Flush::Normal => "normal",
+            };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.flush = flush;
+        }
         let transaction = self
-            .0
+            .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let changes = Changes::new(transaction);
         let outcome = change(&changes)?;
@@ -181,20 +222,20 @@ impl Catalogue {
     }
 
     pub fn row(&self, id: &BlobId) -> Result<Option<Row>> {
-        row(&self.0, id)
+        row(&self.connection, id)
     }
 
     pub fn counts(&self) -> Result<Counts> {
-        counts(&self.0)
+        counts(&self.connection)
     }
 
     pub fn prefix_rows(&self, prefix: Prefix) -> Result<Vec<Row>> {
-        prefix_rows(&self.0, prefix)
+        prefix_rows(&self.connection, prefix)
     }
 
     /// Trash from before `cutoff_ms`, the oldest first.
     pub fn due_trash(&self, cutoff_ms: u64, limit: u32) -> Result<Vec<BlobId>> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT id FROM blobs WHERE state = 1 AND state_at <= ?1 ORDER BY state_at, id LIMIT ?2",
         )?;
         let ids = statement.query_map(params![cutoff_ms as i64, limit], |row| parse_id(row, 0))?;
@@ -204,7 +245,7 @@ impl Catalogue {
     /// In the order of their numbers.
     pub fn segments(&self) -> Result<Vec<SegmentRow>> {
         let sql = "SELECT number, committed, held FROM segments ORDER BY number";
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], parse_segment)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -212,7 +253,7 @@ impl Catalogue {
     /// Segments that hold nothing, but for the one that is appended to.
     pub fn empty_segments(&self, active: Option<u64>) -> Result<Vec<u64>> {
         let sql = "SELECT number FROM segments WHERE held = 0 AND number IS NOT ?1 ORDER BY number";
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let active = active.map(|number| number as i64);
         let numbers = statement.query_map([active], |row| Ok(row.get::<_, i64>(0)? as u64))?;
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
@@ -222,7 +263,7 @@ impl Catalogue {
     pub fn wasteful_segments(&self, active: Option<u64>) -> Result<Vec<u64>> {
         let sql = "SELECT number FROM segments
             WHERE held > 0 AND held * 2 < committed AND number IS NOT ?1 ORDER BY number";
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let active = active.map(|number| number as i64);
         let numbers = statement.query_map([active], |row| Ok(row.get::<_, i64>(0)? as u64))?;
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
@@ -231,7 +272,7 @@ impl Catalogue {
     /// Records that are still to be wiped.
     pub fn tombstones(&self) -> Result<Vec<Place>> {
         let sql = "SELECT id, length, segment, position FROM tombstones";
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let places = statement.query_map([], |row| {
             Ok(Place {
                 id: parse_id(row, 0)?,
@@ -245,26 +286,25 @@ impl Catalogue {
 
     /// Up to `limit` rows in the order of their ids, behind `after`.
     pub fn page(&self, after: Option<&BlobId>, limit: u32) -> Result<Vec<Row>> {
-        page(&self.0, after, limit)
+        page(&self.connection, after, limit)
     }
 
     /// Notes that someone may change blobs from now on, until [`Self::close`].
     pub fn mark_open(&mut self) -> Result<()> {
-        self.0.execute("UPDATE progress SET closed = 0", [])?;
-        Ok(())
+        self.write(|tx| tx.set_closed(false))
     }
 
     /// Notes an orderly end and moves everything from the log into the file.
     pub fn close(&mut self) -> Result<()> {
-        self.0.execute("UPDATE progress SET closed = 1", [])?;
+        self.write(|tx| tx.set_closed(true))?;
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.0.query_row(checkpoint, [], |_| Ok(()))?)
+        Ok(self.connection.query_row(checkpoint, [], |_| Ok(()))?)
     }
 
     /// Whether the last user of this catalogue closed it in an orderly way.
     pub fn was_closed(&self) -> Result<bool> {
         Ok(self
-            .0
+            .connection
             .query_row("SELECT closed FROM progress", [], |row| row.get(0))?)
     }
 }
@@ -340,20 +380,24 @@ fn counts(connection: &Connection) -> Result<Counts> {
 }
 
 fn parse_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let state: i64 = row.get(4)?;
     Ok(Row {
         id: parse_id(row, 0)?,
         length: row.get::<_, i64>(1)? as u64,
         stored_at_ms: row.get::<_, i64>(2)? as u64,
         locator: Locator::from_bytes(row.get(3)?),
-        state: usize::try_from(state)
-            .ok()
-            .and_then(|state| BlobState::ALL.get(state).copied())
-            .ok_or(rusqlite::Error::IntegralValueOutOfRange(4, state))?,
+        state: parse_state(row, 4)?,
         state_at_ms: row.get::<_, i64>(5)? as u64,
         disk_bytes: row.get::<_, i64>(6)? as u64,
         location: parse_location(row, 7)?,
     })
+}
+
+fn parse_state(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<BlobState> {
+    let state: i64 = row.get(column)?;
+    usize::try_from(state)
+        .ok()
+        .and_then(|state| BlobState::ALL.get(state).copied())
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, state))
 }
 
 /// From two columns.

@@ -1,13 +1,15 @@
 //! Read-only connections, beside the writer.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use proto::BlobId;
+use proto::{BlobId, BlobRange};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{
-    Counts, Result, Row, check_version, configure, counts, page, parse_id, prefix_rows, row,
+    BlobState, Counts, ROW, Result, Row, check_version, configure, counts, page, parse_id,
+    parse_row, parse_state, prefix_rows, row,
 };
 use crate::store::area::Prefix;
 
@@ -49,6 +51,36 @@ impl Readers {
     /// Up to `limit` rows in the order of their ids, behind `after`.
     pub fn page(&self, after: Option<&BlobId>, limit: u32) -> Result<Vec<Row>> {
         self.with(|connection| page(connection, after, limit))
+    }
+
+    /// Rows of a range in the order of their ids, until `visit` breaks.
+    pub fn visit(
+        &self,
+        range: &BlobRange,
+        mut visit: impl FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.with(|connection| {
+            let sql = format!("SELECT {ROW} FROM blobs WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let bounds = [range.first.as_bytes(), range.last.as_bytes()];
+            for row in statement.query_map(bounds, parse_row)? {
+                if visit(row?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Blobs that are damaged or gone and of which no coordinator knows yet, those of one state first.
+    pub fn losses(&self, limit: u32) -> Result<Vec<(BlobId, BlobState)>> {
+        self.with(|connection| {
+            let sql = "SELECT id, state FROM losses ORDER BY state, id LIMIT ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let losses = statement
+                .query_map([limit], |row| Ok((parse_id(row, 0)?, parse_state(row, 1)?)))?;
+            Ok(losses.collect::<rusqlite::Result<_>>()?)
+        })
     }
 
     pub fn scrub_cursor(&self) -> Result<Option<BlobId>> {

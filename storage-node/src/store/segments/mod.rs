@@ -350,6 +350,10 @@ impl Layout for Segments {
         tail.active.as_ref().map(|active| active.number)
     }
 
+    fn finds_appended(&self) -> bool {
+        true
+    }
+
     fn needs_compaction(&self) -> bool {
         !self.punches_holes.load(Ordering::Relaxed)
     }

@@ -1,10 +1,11 @@
 //! Bringing catalogue and segments together: at every start the little that lies behind the last
 //! committed position, and all headers when the catalogue is made anew.
 //!
-//! What lies behind the committed position was flushed at best and never acknowledged. Whole records
-//! there are entered (a flush was spent on them), torn ones are wiped, and the file is cut behind the
-//! last whole one. Never more than a batch can have left is cut: if more than that is unreadable, the
-//! disk is damaged or the catalogue is an old copy, and the segment is left as it is.
+//! What lies behind the committed position was never entered, or its rows went with a power failure:
+//! they are not flushed beside the bytes. Whole records there may have been acknowledged and are entered,
+//! torn ones, which are of the last batch, are wiped, and the file is cut behind the last whole one. Never
+//! more than a batch can have left is cut: if more than that is unreadable, the disk is damaged or the
+//! catalogue is an old copy, and the segment is left as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -232,8 +233,7 @@ impl Replay<'_> {
     }
 }
 
-/// The most that a crash can leave behind the committed position: one batch, and the blob that made it
-/// full.
+/// The most that a crash can leave half written: one batch, and the blob that made it full.
 const MAX_TAIL: u64 = 2 * MAX_BATCH_BYTES;
 
 fn is_whole(file: &File, row: &Row) -> std::io::Result<bool> {

@@ -5,6 +5,8 @@
 //!
 //! Order on disk: bytes, then row for a store; row, then bytes for a purge. So a crash may leave bytes
 //! that no row knows, which the next start adopts or wipes, and never a live row without its bytes.
+//! Where the next start finds what was appended, new rows are not flushed beside their bytes; rows that
+//! replace others are, before what they replace is wiped.
 
 mod compact;
 mod removal;
@@ -18,7 +20,7 @@ use proto::{BlobId, Deletion, DeletionOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 use super::PutError;
-use super::catalogue::{BlobState, Catalogue, CatalogueError, Row};
+use super::catalogue::{BlobState, Catalogue, CatalogueError, Changes, Row};
 use super::core::Core;
 use super::layout::{NewBlob, Place};
 use super::quota::Reservation;
@@ -31,6 +33,9 @@ use compact::Victim;
 const MAX_BATCH: usize = 256;
 /// Bytes of them, but for the last one.
 pub(super) const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Rows are flushed at the latest with this much appended since: what a start after a power failure has
+/// to read again.
+const MAX_UNFLUSHED_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -57,6 +62,13 @@ pub(super) enum Command {
         reply: oneshot::Sender<u64>,
     },
     SaveScrubCursor(Option<BlobId>),
+    /// A coordinator knows of these losses.
+    ClearLosses {
+        known: Vec<BlobId>,
+        reply: oneshot::Sender<bool>,
+    },
+    /// Whether disk and catalogue take writes again.
+    Probe(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -73,6 +85,8 @@ pub(super) struct Writer {
     catalogue: Catalogue,
     /// Records whose tombstones the next transaction can clear.
     wiped: Vec<Location>,
+    /// Appended since rows were last flushed.
+    unflushed_bytes: u64,
     /// Removed while somebody read them: to be removed once more.
     in_use: Vec<Place>,
     victim: Option<Victim>,
@@ -86,6 +100,7 @@ impl Writer {
             core,
             catalogue,
             wiped: Vec::new(),
+            unflushed_bytes: 0,
             in_use: Vec::new(),
             victim: None,
             kept: BTreeSet::new(),
@@ -160,6 +175,14 @@ impl Writer {
                     .catalogue
                     .write(|tx| tx.set_scrub_cursor(cursor.as_ref()));
                 self.note_failure(saved);
+            }
+            Command::ClearLosses { known, reply } => {
+                let cleared = self.catalogue.write(|tx| tx.clear_losses(&known));
+                let _ = reply.send(self.note_failure(cleared).is_some());
+            }
+            Command::Probe(reply) => {
+                self.probe();
+                let _ = reply.send(());
             }
             Command::Put(_) | Command::Close(_) => {} // taken by `run`
         }
@@ -244,26 +267,9 @@ impl Writer {
     /// Commits the rows of what was just appended and wipes what they replace, or takes it all back.
     fn enter(&mut self, rows: &[Row]) -> Result<(), CatalogueError> {
         let places: Vec<Place> = rows.iter().map(Place::of).collect();
-        let mut replaced = Vec::new();
-        let wiped = std::mem::take(&mut self.wiped);
-        let committed = rows
-            .iter()
-            .try_for_each(|row| {
-                let before = self.catalogue.row(&row.id)?;
-                replaced.extend(before.as_ref().map(Place::of));
-                Ok(())
-            })
-            .and_then(|()| {
-                self.catalogue.write(|tx| {
-                    tx.clear_tombstones(&wiped)?;
-                    rows.iter().try_for_each(|row| tx.upsert(row))
-                })
-            });
-        if let Err(error) = committed {
-            self.wiped = wiped;
+        let mut replaced = self.commit(rows).inspect_err(|_| {
             self.core.layout.undo(&places);
-            return Err(error);
-        }
+        })?;
         // Only now: until its row is committed, the earlier copy is the one that counts.
         if let Err(error) = self.core.layout.appended(&places) {
             tracing::warn!(%error, "an earlier copy of a blob is left behind");
@@ -271,6 +277,28 @@ impl Writer {
         replaced.retain(|place| place.location.is_some());
         self.bury(&replaced);
         Ok(())
+    }
+
+    /// Where the blobs were before.
+    fn commit(&mut self, rows: &[Row]) -> Result<Vec<Place>, CatalogueError> {
+        let mut replaced = Vec::new();
+        for row in rows {
+            replaced.extend(self.catalogue.row(&row.id)?.as_ref().map(Place::of));
+        }
+        let changes = |tx: &Changes<'_>| {
+            tx.clear_tombstones(&self.wiped)?;
+            rows.iter().try_for_each(|row| tx.upsert(row))
+        };
+        self.unflushed_bytes += rows.iter().map(|row| row.disk_bytes).sum::<u64>();
+        let found_again = self.core.layout.finds_appended() && replaced.is_empty();
+        if found_again && self.unflushed_bytes < MAX_UNFLUSHED_BYTES {
+            self.catalogue.write_unflushed(changes)?;
+        } else {
+            self.catalogue.write(changes)?;
+            self.unflushed_bytes = 0;
+        }
+        self.wiped.clear();
+        Ok(replaced)
     }
 
     /// The state of the blob after a look at the disk, `None` when there is none.
@@ -291,6 +319,17 @@ impl Writer {
             self.note_failure(noted)?;
         }
         found.map(|row| row.state)
+    }
+
+    fn probe(&mut self) {
+        if let Err(error) = self.core.layout.probe() {
+            self.core.disk_failed(&error);
+            return;
+        }
+        let written = self.catalogue.mark_open();
+        if self.note_failure(written).is_some() {
+            self.core.disk_works();
+        }
     }
 
     fn refresh_quota(&self) {
