@@ -1,6 +1,9 @@
 //! The command line: what can be said, and what each command does.
 
 mod admin_node;
+mod admin_reconcile;
+mod admin_repair;
+mod keys;
 mod ledger;
 mod verify_evidence;
 
@@ -10,13 +13,14 @@ use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sqlx::PgPool;
 
+use self::keys::KeysCommand;
 use self::ledger::LedgerCommand;
 use self::verify_evidence::VerifyEvidence;
-use crate::app::{audit, network_document, nodes};
+use crate::app::{network_document, nodes};
 use crate::config::Config;
 use crate::db;
 use crate::db::users::Role;
-use crate::{clock, health_check, keys, log, serve};
+use crate::{clock, health_check, keys as key_files, log, serve};
 
 /// The coordinator of a federated storage network.
 #[derive(Debug, Parser)]
@@ -79,6 +83,13 @@ enum Command {
     },
     /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
     VerifyEvidence(VerifyEvidence),
+    /// See which keys there are, and rotate them while everything runs.
+    Keys {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Check the ledger, or write it out.
     Ledger {
         #[command(flatten)]
@@ -120,10 +131,15 @@ enum AdminCommand {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
     },
-    /// Repair of lost replicas.
+    /// Repair of lost replicas: look, end a hold.
     Repair {
         #[command(subcommand)]
-        command: RepairCommand,
+        command: admin_repair::RepairCommand,
+    },
+    /// What nodes hold beside what the database names on them.
+    Reconcile {
+        #[command(subcommand)]
+        command: admin_reconcile::ReconcileCommand,
     },
     /// Admission tokens for storage nodes.
     NodeToken {
@@ -137,16 +153,6 @@ enum AdminCommand {
     },
     /// Change what an account may do.
     SetRole { email: String, role: RoleArgument },
-}
-
-#[derive(Debug, Subcommand)]
-enum RepairCommand {
-    /// End the hold after a mass failure: from now on what fails is demoted again.
-    Resume {
-        /// Kept for those who look later.
-        #[arg(long)]
-        reason: String,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -212,6 +218,12 @@ impl Cli {
                 db::check_schema(&pool).await?;
                 command.run(&pool).await
             }
+            Command::Keys { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                db::check_schema(&pool).await?;
+                command.run(&config, &pool).await
+            }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());
                 Ok(())
@@ -242,18 +254,8 @@ impl AdminCommand {
         match self {
             Self::Nodes => admin_node::list(pool, None).await,
             Self::Node { command } => command.run(pool).await,
-            Self::Repair {
-                command: RepairCommand::Resume { reason },
-            } => {
-                let ended = audit::end_alarm(pool, &reason, clock::now()).await?;
-                let outcome = if ended {
-                    "The hold has ended."
-                } else {
-                    "Nothing was on hold."
-                };
-                println!("{outcome}");
-                Ok(())
-            }
+            Self::Repair { command } => command.run(pool).await,
+            Self::Reconcile { command } => command.run(pool).await,
             Self::NodeToken {
                 command: NodeTokenCommand::Create,
             } => {
@@ -275,7 +277,8 @@ impl AdminCommand {
             Self::Coordinators {
                 command: CoordinatorsCommand::Remove { peer_id },
             } => {
-                let keys = keys::open(&config.keys.dir, pool, &mut clock::sendable_rng()).await?;
+                let keys =
+                    key_files::open(&config.keys.dir, pool, &mut clock::sendable_rng()).await?;
                 network_document::remove(pool, &keys, &peer_id).await?;
                 println!("{peer_id} is out of the network document.");
                 Ok(())

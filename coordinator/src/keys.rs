@@ -3,23 +3,30 @@
 //! The database names the keys it was written with and keeps a check value of each. A coordinator
 //! that lacks a named key, or holds another one under its id, refuses to start and says which file
 //! is missing; generating a new one would make every stored file unreadable without a word. New keys
-//! are made only while the database names none of that purpose.
+//! are made only while the database names none of that purpose, or when an operator rotates them
+//! (`app/key_rotation.rs`).
+//!
+//! A ring takes rotated keys over while it serves: [`KeyRing::refresh`] reads what the database names
+//! by now. A key is announced before it is put to use, so that it lies in every ring by then; whoever
+//! meets an id that is not in the ring all the same looks once more before it fails.
+
+mod dir;
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
+use arc_swap::ArcSwap;
 use libp2p_identity::Keypair;
-use proto::{NetworkId, VerifyingKey};
+use proto::{Locator, NetworkId, VerifyingKey};
 use rand::CryptoRng;
 use sqlx::PgPool;
 use zeroize::Zeroizing;
 
+use self::dir::{KeyDir, ed25519};
 use crate::db;
-use crate::domain::sealing::MasterKey;
+use crate::domain::sealing::{MasterKey, Place};
 
 /// Every key of one coordinator.
 #[derive(Debug)]
@@ -29,30 +36,95 @@ pub struct KeyRing {
     pub network_id: NetworkId,
     /// This coordinator's own peer identity.
     pub identity: Keypair,
-    master_in_use: String,
-    masters: HashMap<String, MasterKey>,
-    token_in_use: String,
+    dir: KeyDir,
+    rotating: ArcSwap<Rotating>,
+}
+
+/// The keys that may change while the coordinator runs.
+#[derive(Debug)]
+struct Rotating {
+    named: Vec<NamedKey>,
+    masters: HashMap<String, Arc<MasterKey>>,
+    master_in_use: Arc<MasterKey>,
     tokens: HashMap<String, Zeroizing<[u8; 32]>>,
+    token_in_use: (String, Zeroizing<[u8; 32]>),
 }
 
 impl KeyRing {
     /// The key that new files are wrapped with.
-    pub fn master(&self) -> &MasterKey {
-        &self.masters[&self.master_in_use]
+    pub fn master(&self) -> Arc<MasterKey> {
+        Arc::clone(&self.rotating.load().master_in_use)
     }
 
-    /// A key that something was wrapped with.
-    pub fn master_by_id(&self, id: &str) -> Option<&MasterKey> {
-        self.masters.get(id)
+    /// Where a blob belongs, whichever of the master keys its locator was sealed under.
+    pub fn open_locator(&self, locator: &Locator) -> Option<Place> {
+        let rotating = self.rotating.load();
+        let mut masters = rotating.masters.values();
+        masters.find_map(|master| master.open_locator(locator).ok())
+    }
+
+    /// A key that something was wrapped with. One that is not in the ring was rotated in a moment ago:
+    /// it is looked for once more.
+    pub async fn master_by_id(&self, id: &str, pool: &PgPool) -> anyhow::Result<Arc<MasterKey>> {
+        match self.held_master(id) {
+            Ok(master) => Ok(master),
+            Err(_) => {
+                self.refresh(pool).await?;
+                self.held_master(id)
+            }
+        }
+    }
+
+    /// Like [`Self::master_by_id`], without asking the database.
+    pub fn held_master(&self, id: &str) -> anyhow::Result<Arc<MasterKey>> {
+        let held = self.rotating.load().masters.get(id).cloned();
+        held.with_context(|| format!("master key {id} is not loaded yet"))
     }
 
     /// Id and bytes of the key that signs new tokens.
-    pub fn token(&self) -> (&str, &[u8; 32]) {
-        (&self.token_in_use, &self.tokens[&self.token_in_use])
+    pub fn token(&self) -> (String, Zeroizing<[u8; 32]>) {
+        self.rotating.load().token_in_use.clone()
     }
 
-    pub fn token_by_id(&self, id: &str) -> Option<&[u8; 32]> {
-        self.tokens.get(id).map(|key| &**key)
+    pub fn token_by_id(&self, id: &str) -> Option<Zeroizing<[u8; 32]>> {
+        self.rotating.load().tokens.get(id).cloned()
+    }
+
+    /// Takes over what was announced, put to use or forgotten since. When a file is missing, the ring
+    /// stays as it was.
+    pub async fn refresh(&self, pool: &PgPool) -> anyhow::Result<()> {
+        let named = {
+            let mut connection = pool.acquire().await?;
+            db::keys::list(&mut connection).await?
+        };
+        let current = self.rotating.load();
+        if named != current.named || current.lacks_an_announced_key() {
+            let rotating = Rotating::load(&self.dir, named)?;
+            self.rotating.store(Arc::new(rotating));
+        }
+        Ok(())
+    }
+
+    /// Ids of the rotating keys that lie in this ring.
+    pub fn held(&self) -> Vec<String> {
+        let rotating = self.rotating.load();
+        let ids = rotating.masters.keys().chain(rotating.tokens.keys());
+        ids.cloned().collect()
+    }
+
+    /// Makes the file of a key that the database does not name yet, or finds it.
+    pub fn make(
+        &self,
+        id: String,
+        purpose: KeyPurpose,
+        rng: &mut impl CryptoRng,
+    ) -> anyhow::Result<NamedKey> {
+        self.dir.new_key(id, purpose, KeyState::Announced, rng)
+    }
+
+    /// Where the file of a key is, or belongs.
+    pub fn file(&self, id: &str) -> PathBuf {
+        self.dir.file(id)
     }
 }
 
@@ -75,13 +147,32 @@ impl KeyPurpose {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// To be used once every coordinator has it.
+    Announced,
+    InUse,
+    /// Opens what it sealed; nothing new is made with it.
+    Retired,
+}
+
+impl KeyState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::InUse => "in use",
+            Self::Retired => "retired",
+        }
+    }
+}
+
 /// What the database knows of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedKey {
     pub id: String,
     pub purpose: KeyPurpose,
     pub check_value: [u8; 32],
-    pub in_use: bool,
+    pub state: KeyState,
 }
 
 /// Reads the keys that the database names, and makes those of a purpose that has none yet.
@@ -99,172 +190,77 @@ pub async fn open(dir: &Path, pool: &PgPool, rng: &mut impl CryptoRng) -> anyhow
         }
     }
     transaction.commit().await?;
-    assemble(&dir, identity, &named)
+    assemble(dir, identity, named)
 }
 
-fn assemble(dir: &KeyDir, identity: Keypair, named: &[NamedKey]) -> anyhow::Result<KeyRing> {
-    let mut network = None;
-    let (mut masters, mut tokens) = (HashMap::new(), HashMap::new());
-    let (mut master_in_use, mut token_in_use) = (None, None);
-    for key in named {
-        let bytes = dir.read_named(key)?;
-        match key.purpose {
-            KeyPurpose::Network => network = Some(ed25519(bytes)?),
-            KeyPurpose::Master => {
-                masters.insert(key.id.clone(), MasterKey::new(key.id.clone(), bytes)?);
-                if key.in_use {
-                    master_in_use = Some(key.id.clone());
-                }
-            }
-            KeyPurpose::Token => {
-                tokens.insert(key.id.clone(), bytes);
-                if key.in_use {
-                    token_in_use = Some(key.id.clone());
-                }
-            }
-        }
-    }
-    let network = network.context("the database names no network key")?;
+fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Result<KeyRing> {
+    let network = named.iter().find(|key| key.purpose == KeyPurpose::Network);
+    let network = ed25519(dir.read_named(network.context("the database names no network key")?)?)?;
     let public_key = VerifyingKey::of_keypair(&network)?.to_bytes();
+    let rotating = Rotating::load(&dir, named)?;
     Ok(KeyRing {
         network_id: NetworkId::of_public_key(&public_key),
         network,
         identity,
-        master_in_use: master_in_use.context("the database names no master key in use")?,
-        masters,
-        token_in_use: token_in_use.context("the database names no token key in use")?,
-        tokens,
+        dir,
+        rotating: ArcSwap::from_pointee(rotating),
     })
 }
 
-/// The directory of key files: `<id>.key`, 64 hex digits each, for its owner only.
-struct KeyDir {
-    path: PathBuf,
-}
-
-impl KeyDir {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("keys.dir: {} cannot be made", path.display()))?;
+impl Rotating {
+    /// A key that is only announced may still be missing.
+    fn load(dir: &KeyDir, named: Vec<NamedKey>) -> anyhow::Result<Self> {
+        let (mut masters, mut tokens) = (HashMap::new(), HashMap::new());
+        let (mut master_in_use, mut token_in_use) = (None, None);
+        for key in &named {
+            if key.purpose == KeyPurpose::Network {
+                continue;
+            }
+            let bytes = match dir.read_named(key) {
+                Ok(bytes) => bytes,
+                Err(error) if key.state == KeyState::Announced => {
+                    tracing::warn!(key = key.id, "an announced key is not there yet: {error:#}");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if key.purpose == KeyPurpose::Master {
+                let master = Arc::new(MasterKey::new(key.id.clone(), bytes)?);
+                if key.state == KeyState::InUse {
+                    master_in_use = Some(Arc::clone(&master));
+                }
+                masters.insert(key.id.clone(), master);
+            } else {
+                if key.state == KeyState::InUse {
+                    token_in_use = Some((key.id.clone(), bytes.clone()));
+                }
+                tokens.insert(key.id.clone(), bytes);
+            }
+        }
         Ok(Self {
-            path: path.to_owned(),
+            master_in_use: master_in_use.context("the database names no master key in use")?,
+            masters,
+            token_in_use: token_in_use.context("the database names no token key in use")?,
+            tokens,
+            named,
         })
     }
 
-    fn file(&self, id: &str) -> PathBuf {
-        self.path.join(format!("{id}.key"))
+    fn lacks_an_announced_key(&self) -> bool {
+        let announced = self
+            .named
+            .iter()
+            .filter(|key| key.state == KeyState::Announced);
+        let mut ids = announced.map(|key| &key.id);
+        ids.any(|id| !self.masters.contains_key(id) && !self.tokens.contains_key(id))
     }
-
-    /// This coordinator's own identity. The database does not name it: each coordinator has its own.
-    fn identity(&self, rng: &mut impl CryptoRng) -> anyhow::Result<Keypair> {
-        let bytes = match self.read("coordinator")? {
-            Some(bytes) => bytes,
-            None => self.generate("coordinator", rng)?,
-        };
-        ed25519(bytes)
-    }
-
-    /// A key for a purpose of which the database names none: a file that an operator put there, or
-    /// a new one.
-    fn first_key(&self, purpose: KeyPurpose, rng: &mut impl CryptoRng) -> anyhow::Result<NamedKey> {
-        let id = match purpose {
-            KeyPurpose::Network => "network".to_owned(),
-            _ => format!("{}-1", purpose.name()),
-        };
-        let bytes = match self.read(&id)? {
-            Some(bytes) => {
-                let file = self.file(&id);
-                tracing::warn!(file = %file.display(), "adopting a key file for a new database");
-                bytes
-            }
-            None => self.generate(&id, rng)?,
-        };
-        Ok(NamedKey {
-            id,
-            purpose,
-            check_value: check_value(&bytes),
-            in_use: true,
-        })
-    }
-
-    fn read_named(&self, key: &NamedKey) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-        let (file, purpose) = (self.file(&key.id), key.purpose.name());
-        let Some(bytes) = self.read(&key.id)? else {
-            bail!(
-                "the {purpose} key {} is missing: this database was written with it, and {} does \
-                 not exist. Copy that file from another coordinator of this network or from your \
-                 backup of its keys directory",
-                key.id,
-                file.display()
-            );
-        };
-        ensure!(
-            check_value(&bytes) == key.check_value,
-            "{} is not the {purpose} key that this database was written with. Copy the right file \
-             from another coordinator of this network or from your backup, or point database.url \
-             to the database that this key belongs to",
-            file.display()
-        );
-        Ok(bytes)
-    }
-
-    fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
-        let path = self.file(id);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
-            }
-        };
-        let mode = fs::metadata(&path)?.permissions().mode();
-        ensure!(
-            mode & 0o077 == 0,
-            "{} can be read by others (mode {:o}): run `chmod 600` on it",
-            path.display(),
-            mode & 0o777
-        );
-        let mut bytes = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.trim(), &mut bytes[..])
-            .map_err(|_| anyhow::anyhow!("{} does not hold 64 hex digits", path.display()))?;
-        Ok(Some(bytes))
-    }
-
-    /// Writes a new key durably; never over an existing file.
-    fn generate(&self, id: &str, rng: &mut impl CryptoRng) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut bytes[..]);
-        let path = self.file(id);
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)?;
-            let text = Zeroizing::new(format!("{}\n", hex::encode(&bytes[..])));
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(bytes)
-    }
-}
-
-/// dk("fsn key check v1", key): tells keys apart and gives nothing away.
-fn check_value(key: &[u8; 32]) -> [u8; 32] {
-    blake3::derive_key("fsn key check v1", key)
-}
-
-fn ed25519(mut seed: Zeroizing<[u8; 32]>) -> anyhow::Result<Keypair> {
-    Keypair::ed25519_from_bytes(&mut seed[..]).context("the key file holds no Ed25519 key")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -279,7 +275,7 @@ mod tests {
     fn reopen(path: &Path, named: &[NamedKey]) -> anyhow::Result<KeyRing> {
         let dir = KeyDir::open(path)?;
         let identity = dir.identity(&mut StdRng::seed_from_u64(2))?;
-        assemble(&dir, identity, named)
+        assemble(dir, identity, named.to_vec())
     }
 
     #[test]

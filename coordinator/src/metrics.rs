@@ -33,6 +33,12 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueLabels {
+    /// Healthy replicas of the chunks that wait.
+    pub healthy: u32,
+}
+
 pub struct Metrics {
     registry: Registry,
     pub peers: Family<PeerLabels, Gauge>,
@@ -60,6 +66,17 @@ pub struct Metrics {
     pub audit_read_seconds: Histogram,
     pub audit_write_seconds: Histogram,
     pub fleet_alarms: Counter,
+    pub repair_queue: Family<QueueLabels, Gauge>,
+    pub repair_oldest_seconds: Gauge,
+    pub repaired_replicas: Counter,
+    pub repaired_bytes: Counter,
+    pub removed_replicas: Counter,
+    pub repairs_failed: Counter,
+    pub reconciled_nodes: Counter,
+    pub reconciles_held_back: Counter,
+    pub unknown_blobs: Counter,
+    pub missing_blobs: Counter,
+    pub unreadable_locators: Counter,
 }
 
 impl Metrics {
@@ -91,6 +108,17 @@ impl Metrics {
             audit_read_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             audit_write_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             fleet_alarms: Counter::default(),
+            repair_queue: Family::default(),
+            repair_oldest_seconds: Gauge::default(),
+            repaired_replicas: Counter::default(),
+            repaired_bytes: Counter::default(),
+            removed_replicas: Counter::default(),
+            repairs_failed: Counter::default(),
+            reconciled_nodes: Counter::default(),
+            reconciles_held_back: Counter::default(),
+            unknown_blobs: Counter::default(),
+            missing_blobs: Counter::default(),
+            unreadable_locators: Counter::default(),
         };
         metrics.registered()
     }
@@ -182,6 +210,16 @@ impl Metrics {
             "Steps of background workers that failed",
             self.worker_failures.clone(),
         );
+        r.register(
+            "repair_queue",
+            "Chunks that wait for repair or have too many replicas, by healthy replicas",
+            self.repair_queue.clone(),
+        );
+        r.register(
+            "repair_oldest_seconds",
+            "How long the chunk that has waited longest for repair has done so",
+            self.repair_oldest_seconds.clone(),
+        );
         for (name, help, histogram) in [
             (
                 "audit_plan_seconds",
@@ -222,6 +260,51 @@ impl Metrics {
                 "fleet_alarms",
                 "Times that much of the fleet failed at once",
                 &self.fleet_alarms,
+            ),
+            (
+                "repaired_replicas",
+                "Replicas that repair has added",
+                &self.repaired_replicas,
+            ),
+            (
+                "repaired_bytes",
+                "Bytes that repair has stored",
+                &self.repaired_bytes,
+            ),
+            (
+                "removed_replicas",
+                "Replicas that were too many, on nodes that leave, or lost, and are no more",
+                &self.removed_replicas,
+            ),
+            (
+                "repairs_failed",
+                "Attempts to repair a chunk that brought too few copies",
+                &self.repairs_failed,
+            ),
+            (
+                "reconciled_nodes",
+                "Times that a node was compared with the database",
+                &self.reconciled_nodes,
+            ),
+            (
+                "reconciles_held_back",
+                "Comparisons about which nothing was done because they found too much",
+                &self.reconciles_held_back,
+            ),
+            (
+                "unknown_blobs",
+                "Blobs that nothing named and that went to their node's trash",
+                &self.unknown_blobs,
+            ),
+            (
+                "missing_blobs",
+                "Replicas that were challenged because their node did not list them",
+                &self.missing_blobs,
+            ),
+            (
+                "unreadable_locators",
+                "Blobs that nothing named and that no master key knows",
+                &self.unreadable_locators,
             ),
         ] {
             r.register(name, help, counter.clone());

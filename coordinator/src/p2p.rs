@@ -9,12 +9,13 @@ use network::{
     Discovery, InboundRequest, Kademlia, KademliaMode, Limits, Multiaddr, NetworkConfig, PeerEvent,
     PeerPolicy, Peers, PingConfig, multiaddr,
 };
-use proto::{Heartbeat, Hello, PeerId, Protocol, Side};
+use proto::{Heartbeat, Hello, PeerId, Protocol, ReportLoss, Side};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::app::registered::{Doorkeeper, RegisteredPeers};
-use crate::app::{App, nodes};
+use crate::app::{App, audit, nodes};
+use crate::clock;
 use crate::config::Config;
 use crate::domain::node::NetworkPrefix;
 use crate::keys::KeyRing;
@@ -209,6 +210,14 @@ async fn answer(app: &App, prefix: Option<NetworkPrefix>, mut request: InboundRe
             Ok(report) => match nodes::heartbeat(app, peer, prefix, report).await {
                 Ok(Some(answer)) => return request.respond::<Heartbeat>(answer).await,
                 Ok(None) => "the peer is not a registered node".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        },
+        Protocol::ReportLoss => match request.decode::<ReportLoss>() {
+            Ok(report) => match audit::take_loss_report(app, peer, &report, clock::now()).await {
+                Ok(Some(noted)) => return request.respond::<ReportLoss>(noted).await,
+                Ok(None) => "the node is no member, or has a report under way".to_owned(),
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),

@@ -64,6 +64,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     };
     let app = App::new(config, pool.clone(), keys, document, peer_network, metrics).await?;
 
+    app.say_running().await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let serving_peers = tokio::spawn(p2p::serve(Arc::clone(&app), peers, network.requests));
     workers::spawn_all(&app, &tasks, &stop);
@@ -100,6 +101,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     if tokio::time::timeout(limit, tasks.wait()).await.is_err() {
         tracing::warn!("background work did not end in time and is cut");
     }
+    app.say_stopped().await;
     handle.shutdown().await;
     if failed.is_none() {
         let _ = tokio::time::timeout(Duration::from_secs(5), serving_peers).await;

@@ -66,11 +66,11 @@ pub fn issue(
         exp: expires.as_second(),
     };
     let mut header = Header::new(Algorithm::HS256);
-    header.kid = Some(key_id.to_owned());
+    header.kid = Some(key_id);
     Ok(jsonwebtoken::encode(
         &header,
         &claims,
-        &EncodingKey::from_secret(key),
+        &EncodingKey::from_secret(&key[..]),
     )?)
 }
 
@@ -87,9 +87,10 @@ pub fn verify(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Identity, T
     validation.set_issuer(&[keys.network_id.to_string()]);
     validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
     validation.validate_exp = false; // below, against the time that was handed in
-    let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(key), &validation)
-        .map_err(|_| TokenError::Invalid)?
-        .claims;
+    let claims =
+        jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key[..]), &validation)
+            .map_err(|_| TokenError::Invalid)?
+            .claims;
     if claims.exp.saturating_add(LEEWAY_SECONDS as i64) < now.as_second() {
         return Err(TokenError::Expired);
     }

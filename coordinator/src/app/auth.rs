@@ -1,5 +1,7 @@
 //! Accounts: register, log in, renew, log out.
 
+use std::net::IpAddr;
+
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,6 +14,7 @@ use crate::clock;
 use crate::db;
 use crate::domain::ids::{UserId, uuid_v7};
 use crate::domain::names::Email;
+use crate::domain::node::NetworkPrefix;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -38,10 +41,14 @@ pub struct TokenPair {
     pub refresh_token: Zeroizing<String>,
 }
 
+/// Opens an account. Those that come after `money.trial_accounts_per_network` others from the same network
+/// on the same day have to buy before they can store: a trial for everybody is no trial for one person
+/// with a thousand accounts.
 pub async fn register(
     app: &App,
     email: &Email,
     password: Zeroizing<String>,
+    address: IpAddr,
 ) -> Result<UserId, AuthError> {
     let hash = app.passwords.hash(password).await?;
     let id = UserId::from_uuid(uuid_v7(clock::now(), &mut clock::rng()));
@@ -50,6 +57,13 @@ pub async fn register(
         return Err(AuthError::AddressTaken);
     }
     db::ledger::open_user_accounts(&mut transaction, id).await?;
+    // Last: accounts from one network wait for each other from here on.
+    if let Some(network) = NetworkPrefix::of(address) {
+        let accounts = db::users::count_registration(&mut transaction, network).await?;
+        if accounts > app.config.money.trial_accounts_per_network {
+            db::users::deny_trial(&mut transaction, id).await?;
+        }
+    }
     transaction.commit().await?;
     Ok(id)
 }

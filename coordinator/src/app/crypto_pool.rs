@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 #[error("a cryptographic task was lost")]
 pub struct TaskLost;
 
+/// Work on so many bytes takes some 20 µs, less than to hand it over and to be woken again.
+const FEW_BYTES: usize = 64 * 1024;
+
 pub struct CryptoPool {
     threads: ThreadPool,
 }
@@ -20,6 +23,18 @@ impl CryptoPool {
             .panic_handler(|_| tracing::error!("a cryptographic task panicked"))
             .build()?;
         Ok(Self { threads })
+    }
+
+    /// Runs `work`, which goes over so many bytes: on the spot when they are few.
+    pub async fn run_over<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TaskLost> {
+        match bytes <= FEW_BYTES {
+            true => Ok(work()),
+            false => self.run(work).await,
+        }
     }
 
     /// Runs `work`. What waits here is bounded by the memory budgets that its callers hold.

@@ -1,29 +1,22 @@
 //! Giving a file back: a window of chunks is fetched ahead, each from the node that is expected to
 //! answer first, and passed on in order.
 //!
-//! Every byte is checked twice before it leaves, against the blob's name and the chunk's seal. A bad
-//! or missing replica is reported and another one used; when none is left the stream ends with an
-//! error, which cuts the connection: a file is never silently short.
+//! Every byte is checked twice before it leaves ([`read_chunk`](super::read_chunk)). When no replica of a
+//! chunk is left the stream ends with an error, which cuts the connection: a file is never silently short.
 
-use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, FuturesUnordered};
-use futures::{Stream, StreamExt, TryStreamExt};
-use network::CallError;
-use proto::BlobId;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::App;
 use super::crypto_pool::TaskLost;
-use super::fleet::ReadFailure;
+use super::read_chunk::{Unreadable, read_chunk};
 use crate::db;
-use crate::db::chunks::{ChunkLocations, ReplicaLocation, Suspicion};
+use crate::db::chunks::ChunkLocations;
 use crate::db::files::File;
 use crate::domain::ids::{FileId, UserId};
 use crate::domain::sealing::{ChunkRef, DataKey, OpenError};
@@ -54,30 +47,54 @@ impl From<TaskLost> for DownloadError {
 pub struct ReadableFile {
     pub file: File,
     key: Arc<DataKey>,
+    /// Where a file of one chunk is; of others that is asked a page at a time.
+    only_chunk: Option<ChunkLocations>,
+}
+
+/// The bytes of a range: those of a single chunk are there, more are read as they are taken.
+pub enum Content<S> {
+    Piece(Bytes),
+    Pieces(S),
 }
 
 pub async fn open(app: &App, user: UserId, id: FileId) -> Result<ReadableFile, DownloadError> {
     let mut connection = app.db.acquire().await?;
-    let (file, master_id, wrapped) = db::files::by_id_with_key(&mut connection, id, user)
+    let readable = db::files::readable(&mut connection, id, user)
         .await?
         .ok_or(DownloadError::NotFound)?;
-    let master = app.keys.master_by_id(&master_id).ok_or_else(|| {
-        DownloadError::Internal(format!(
-            "master key {master_id} is not loaded: restart to load it"
-        ))
-    })?;
+    drop(connection);
+    let master_id = &readable.master_key_id;
+    let master = app.keys.master_by_id(master_id, &app.db).await;
+    let master = master.map_err(|error| DownloadError::Internal(format!("{error:#}")))?;
     let key = master
-        .unwrap(id, &wrapped)
+        .unwrap(id, &readable.wrapped_key)
         .map_err(|error: OpenError| DownloadError::Internal(error.to_string()))?;
     Ok(ReadableFile {
-        file,
+        file: readable.file,
         key: Arc::new(key),
+        only_chunk: readable.only_chunk,
     })
 }
 
 /// The bytes of a range, in order. The first chunk is there before this returns, so that a file that
 /// cannot be read at all is an error and not a broken answer.
 pub async fn read(
+    app: Arc<App>,
+    file: ReadableFile,
+    range: Range<u64>,
+) -> Result<Content<impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static>, DownloadError>
+{
+    if let Some(chunk) = file.only_chunk {
+        let bytes = fetch(app, file.key, file.file.id, chunk).await?;
+        let end = bytes.len().min(range.end as usize);
+        let start = end.min(range.start as usize);
+        return Ok(Content::Piece(bytes.slice(start..end)));
+    }
+    read_ahead(app, file, range).await.map(Content::Pieces)
+}
+
+/// Keeps a window of chunks on their way.
+async fn read_ahead(
     app: Arc<App>,
     file: ReadableFile,
     range: Range<u64>,
@@ -222,179 +239,20 @@ fn cut(
     })
 }
 
-/// One chunk, from whichever replica gives it first.
+/// One chunk of a download; who waits for it waits a while for nodes that are away.
 async fn fetch(
     app: Arc<App>,
     key: Arc<DataKey>,
     file_id: FileId,
     locations: ChunkLocations,
 ) -> Result<Bytes, DownloadError> {
-    let chunk = ChunkRef {
-        file_id,
-        index: locations.index,
-    };
-    let deadline = Instant::now() + app.config.placement.patience;
-    loop {
-        match fetch_once(&app, &key, chunk, &locations.replicas).await {
-            Ok(bytes) => return Ok(bytes),
-            // Nodes come back within seconds, from a restart of theirs or of ours.
-            Err(Failed::ForNow) if Instant::now() + ROUND_PAUSE < deadline => {
-                tokio::time::sleep(ROUND_PAUSE).await;
-            }
-            Err(_) => {
-                app.metrics.unreadable_chunks.inc();
-                tracing::error!(%file_id, index = chunk.index, "no replica can be read");
-                return Err(DownloadError::Unreadable { index: chunk.index });
-            }
-        }
-    }
-}
-
-/// Between two rounds through the replicas of a chunk.
-const ROUND_PAUSE: Duration = Duration::from_millis(250);
-
-/// Why a replica, or all of them, gave nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failed {
-    /// Its node is away or busy.
-    ForNow,
-    /// It is missing or damaged.
-    ForGood,
-}
-
-/// One round through the replicas of a chunk.
-async fn fetch_once(
-    app: &App,
-    key: &Arc<DataKey>,
-    chunk: ChunkRef,
-    replicas: &[ReplicaLocation],
-) -> Result<Bytes, Failed> {
-    let mut untried = by_expected_time(app, replicas.to_vec());
-    let mut running = FuturesUnordered::new();
-    let mut failed = Failed::ForGood;
-    loop {
-        // Each turn asks one more: at first, after a failure, and when nobody has answered in time.
-        if let Some(replica) = untried.pop() {
-            running.push(fetch_replica(app, key, chunk, replica));
-        }
-        let hedge_at = Instant::now() + app.fleet.read_hedge_delay();
-        tokio::select! {
-            Some(outcome) = running.next() => match outcome {
-                Ok(bytes) => return Ok(bytes),
-                Err(Failed::ForNow) => failed = Failed::ForNow,
-                Err(Failed::ForGood) => {}
-            },
-            () = tokio::time::sleep_until(hedge_at), if !untried.is_empty() => {}
-            else => return Err(failed),
-        }
-    }
-}
-
-/// Best last: suspects before all, then nodes that are away or lag, then by expected time.
-fn by_expected_time(app: &App, mut replicas: Vec<ReplicaLocation>) -> Vec<ReplicaLocation> {
-    replicas.sort_by_cached_key(|replica| {
-        let cost = app
-            .fleet
-            .member(replica.node_id)
-            .filter(|member| member.is_online() && !member.is_lagging())
-            .map_or(u64::MAX, |member| member.read_cost());
-        Reverse((replica.suspect, cost))
-    });
-    replicas
-}
-
-/// A replica's plaintext, or its failure dealt with.
-async fn fetch_replica(
-    app: &App,
-    key: &Arc<DataKey>,
-    chunk: ChunkRef,
-    replica: ReplicaLocation,
-) -> Result<Bytes, Failed> {
-    let suspect = |reason| {
-        app.metrics.bad_replicas.inc();
-        app.suspects.report(Suspicion {
-            node_id: replica.node_id,
-            blob_id: replica.blob_id,
-            reason,
-        });
-    };
-    let data = match app.fleet.retrieve(replica.node_id, replica.blob_id).await {
-        Ok(data) => data,
-        Err(failure) => {
-            tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
-            match failure {
-                ReadFailure::Missing => suspect("missing"),
-                ReadFailure::Corrupt => suspect("corrupt"),
-                // The audit asks for the whole blob: whoever proves and then refuses is found out.
-                ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout) => {
-                    suspect("refused or timed out");
-                    return Err(Failed::ForNow);
-                }
-                ReadFailure::Offline | ReadFailure::Call(_) => return Err(Failed::ForNow),
-            }
-            return Err(Failed::ForGood);
-        }
-    };
-    let key = Arc::clone(key);
-    let opened = app
-        .crypto
-        .run(move || open_blob(&key, chunk, replica.blob_id, data))
-        .await;
-    match opened {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(reason)) => {
-            suspect(reason);
-            Err(Failed::ForGood)
-        }
-        Err(TaskLost) => Err(Failed::ForNow),
-    }
-}
-
-/// Checks the name, then the seal; the plaintext lies where the blob lay.
-fn open_blob(
-    key: &DataKey,
-    chunk: ChunkRef,
-    blob_id: BlobId,
-    data: Bytes,
-) -> Result<Bytes, &'static str> {
-    if BlobId::of(&data) != blob_id {
-        return Err("wrong bytes");
-    }
-    // The frame has no other owner any more, so this is no copy; if it has, a copy is right.
-    let data = data
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    key.open(chunk, data).map_err(|OpenError| "not this chunk")
-}
-
-#[cfg(test)]
-mod tests {
-    use proto::{Message, RetrieveAnswer};
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    #[test]
-    fn a_chunk_is_opened_in_the_memory_that_its_frame_came_in() {
-        let mut rng = StdRng::seed_from_u64(7);
-        let key = DataKey::generate(&mut rng).unwrap();
-        let chunk = ChunkRef {
-            file_id: FileId::from_bytes([1; 16]),
-            index: 0,
-        };
-        let text = Bytes::from(vec![7; 100_000]);
-        let blob = key.seal(chunk, std::slice::from_ref(&text), &mut rng);
-        let blob = blob.unwrap();
-        let frame = RetrieveAnswer::Found(blob.data).into_frame().to_bytes();
-        let received = BytesMut::from(&frame[..]).freeze();
-        let memory = received.as_ptr_range();
-
-        let RetrieveAnswer::Found(data) = RetrieveAnswer::from_bytes(received).unwrap() else {
-            unreachable!("the frame has a blob")
-        };
-        let opened = open_blob(&key, chunk, blob.blob_id, data).unwrap();
-        assert_eq!(opened, text);
-        assert!(memory.contains(&opened.as_ptr()));
-    }
+    let index = locations.index;
+    let chunk = ChunkRef { file_id, index };
+    let patience = app.config.placement.patience;
+    let read = read_chunk(&app, &key, chunk, &locations.replicas, patience).await;
+    read.map_err(|Unreadable| {
+        app.metrics.unreadable_chunks.inc();
+        tracing::error!(%file_id, index, "no replica can be read");
+        DownloadError::Unreadable { index }
+    })
 }

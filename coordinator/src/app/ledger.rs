@@ -1,5 +1,6 @@
 //! Posting: a movement of credits becomes a transfer with an id and a time.
 
+use jiff::Timestamp;
 use proto::MicroCredits;
 use sqlx::PgConnection;
 
@@ -20,25 +21,26 @@ pub struct Movement<'a> {
     pub entries: &'a [(Account, MicroCredits)],
 }
 
-/// Posts in the caller's transaction. `None` when there was nothing to move.
+/// Posts in the caller's transaction, dated by the database. `None` when there was nothing to move.
 pub async fn post(
     connection: &mut PgConnection,
     movement: Movement<'_>,
 ) -> Result<Option<Posted>, PostError> {
-    match transfer(movement)? {
+    let at = db::settlement::database_clock(connection).await?;
+    match transfer(movement, at)? {
         Some(transfer) => db::ledger::post(connection, &transfer).await.map(Some),
         None => Ok(None),
     }
 }
 
-/// The transfer that makes a movement; `None` when there is nothing to move.
-pub fn transfer(movement: Movement<'_>) -> sqlx::Result<Option<Transfer>> {
-    let now = clock::now();
+/// The transfer that makes a movement; `None` when there is nothing to move. Times of money are the
+/// database's, which all coordinators share; the id is this process's, and orders nothing by itself.
+pub fn transfer(movement: Movement<'_>, at: Timestamp) -> sqlx::Result<Option<Transfer>> {
     Transfer::new(
-        TransferId::from_uuid(uuid_v7(now, &mut clock::rng())),
+        TransferId::from_uuid(uuid_v7(clock::now(), &mut clock::rng())),
         movement.kind,
         movement.key,
-        now,
+        at,
         movement.cause,
         movement.entries.iter().copied(),
     )

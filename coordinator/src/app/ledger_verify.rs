@@ -1,6 +1,6 @@
 //! `coordinator ledger verify`: replays everything from the first transfer. What it believes is the
-//! events, the files, the penalties and the recorded uptime; every amount, balance and hash is worked
-//! out anew and compared with what the tables say.
+//! events, the files, the penalties, and the uptime of days whose windows are no longer kept; every
+//! amount, balance and hash is worked out anew and compared with what the tables say.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,12 +11,14 @@ use proto::{MicroCredits, NetworkId, NodeId, VerifyingKey};
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
 
+use crate::db;
 use crate::db::ledger_history::{self, BlockRow, DayRow, NodeDayRow, TransferRow};
 use crate::domain::file_meter::FileMeter;
 use crate::domain::ids::UserId;
 use crate::domain::ledger::{Hash, block_hash, transfer_hash};
 use crate::domain::money::{AmountTooLarge, Carry, PricePerGbMonth};
 use crate::domain::node_pay::{assess, earned};
+use crate::domain::uptime::Stretch;
 
 /// Findings that are told one by one.
 const FINDINGS_TOLD: usize = 100;
@@ -32,6 +34,8 @@ pub struct Verification {
     pub blocks: u64,
     pub days: u64,
     pub node_days: u64,
+    /// Node-days whose uptime was worked out anew; of older ones the windows are gone.
+    pub uptimes: u64,
     pub files: u64,
     /// Where the ledger is not what it has to be; the first ones.
     pub findings: Vec<String>,
@@ -273,6 +277,7 @@ async fn days(
 ) -> sqlx::Result<()> {
     let mut nodes: HashMap<NodeId, (i128, Carry)> = HashMap::new();
     let (mut from, mut end): (i64, Option<Timestamp>) = (0, None);
+    let windows_since = db::uptime::kept_since(connection).await?;
     loop {
         let page = ledger_history::days(connection, from, PAGE).await?;
         let Some(last) = page.last() else {
@@ -291,6 +296,9 @@ async fn days(
             check_head(report, &day, network.as_ref());
             if day.number > 0 && day.counted {
                 check_day(connection, report, &day, &mut nodes).await?;
+                if day.starts_at >= windows_since {
+                    check_uptimes(connection, report, &day).await?;
+                }
             }
         }
     }
@@ -369,6 +377,29 @@ async fn check_day(
                 "node {node} on day {}: a penalty of {} is not what it costs",
                 day.label,
                 amount.get()
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Recorded uptime follows from the windows in which the node was seen.
+async fn check_uptimes(
+    connection: &mut PgConnection,
+    report: &mut Verification,
+    day: &DayRow,
+) -> sqlx::Result<()> {
+    for row in ledger_history::node_days(connection, day.number).await? {
+        let Some(settled) = &row.settled else {
+            continue;
+        };
+        report.uptimes += 1;
+        let stretch = Stretch::new(day.starts_at.max(row.registered_at), day.ends_at);
+        let seen = db::uptime::uptime_ppm(connection, row.node_id, stretch).await?;
+        report.check(settled.uptime_ppm == seen, || {
+            format!(
+                "node {} on day {}: an uptime of {} ppm was settled, its windows say {seen}",
+                row.node_id, day.label, settled.uptime_ppm
             )
         });
     }

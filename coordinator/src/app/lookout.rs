@@ -5,16 +5,25 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proto::NodeId;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use crate::db;
-use crate::domain::uptime::windows_between;
+use crate::domain::uptime::{LONGEST_GAP, Stretch, windows_between};
 
 /// Remembers when it last looked.
 #[derive(Debug)]
 pub struct Lookout {
     begins: Instant,
     last: Mutex<Option<Timestamp>>,
+    watch: Mutex<Option<Watch>>,
+}
+
+/// Looks without a break.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    /// By the database's clock.
+    since: Timestamp,
+    last: Instant,
 }
 
 impl Lookout {
@@ -24,21 +33,42 @@ impl Lookout {
         Self {
             begins: now.checked_add(settling).unwrap_or(now),
             last: Mutex::default(),
+            watch: Mutex::default(),
         }
+    }
+
+    /// Looks at `now`, by the database's clock: since when this has gone on without a break.
+    pub fn watching_since(&self, now: Timestamp) -> Timestamp {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let unbroken = watch.filter(|watch| watch.last.elapsed() <= LONGEST_GAP);
+        let since = unbroken.map_or(now, |watch| watch.since);
+        *watch = Some(Watch {
+            since,
+            last: Instant::now(),
+        });
+        since
     }
 
     /// Notes that these nodes, at least one, are there now. When none is, that is rather this
     /// coordinator's own trouble: it does not look.
+    ///
+    /// Nothing is added to a day that has been cut off: what was settled can be worked out again.
     pub async fn look(&self, connection: &mut PgConnection, online: &[NodeId]) -> sqlx::Result<()> {
         if online.is_empty() || Instant::now() < self.begins {
             return Ok(());
         }
-        let now = db::settlement::database_clock(connection).await?;
+        let mut transaction = connection.begin().await?;
+        db::earnings::ledger_now(&mut transaction).await?; // no day is cut off until the commit
+        let now = db::settlement::database_clock(&mut transaction).await?;
+        let (_, cut) = db::settlement::last_day(&mut transaction).await?;
         let before = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.replace(now)
         };
         let windows = before.map_or_else(Vec::new, |before| windows_between(before, now));
-        db::uptime::record(connection, &windows, online).await
+        let open = Stretch::new(cut, Timestamp::MAX);
+        let windows: Vec<_> = windows.iter().filter_map(|w| open.part_of(w)).collect();
+        db::uptime::record(&mut transaction, &windows, online).await?;
+        transaction.commit().await
     }
 }

@@ -8,9 +8,12 @@ pub mod challenge;
 pub mod credits;
 pub mod crypto_pool;
 pub mod download;
+pub mod drain;
 pub mod evidence;
 pub mod files;
 pub mod fleet;
+pub mod inventory;
+pub mod key_rotation;
 pub mod latency;
 pub mod ledger;
 pub mod ledger_export;
@@ -23,7 +26,10 @@ pub mod passwords;
 pub mod payouts;
 pub mod peers;
 pub mod persist;
+pub mod read_chunk;
+pub mod reconcile;
 pub mod registered;
+pub mod repair;
 pub mod secrets;
 pub mod settlement;
 pub mod storage_charges;
@@ -49,12 +55,15 @@ use self::memory::MemoryBudget;
 use self::network_document::CurrentDocument;
 use self::passwords::Passwords;
 use self::peers::PeerNetwork;
+use self::repair::Repair;
 use self::suspects::Suspects;
 use self::upload::commit::Committer;
 use self::upload::whole_commit::{Rules, WholeFiles};
 use self::versions::Versions;
 use crate::clock;
 use crate::config::{Config, read_secret};
+use crate::db;
+use crate::db::keys::RunningCoordinator;
 use crate::domain::uptime::SETTLING;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
@@ -84,6 +93,7 @@ pub struct App {
     pub ledger_day: ArcSwapOption<LedgerDay>,
     pub metrics: Arc<Metrics>,
     pub audit: Audit,
+    pub repair: Repair,
     pub started_at: Timestamp,
     /// Hash of the configured token that admits any number of nodes.
     pub bootstrap_token: Option<[u8; 32]>,
@@ -119,6 +129,7 @@ impl App {
             lookout: Lookout::new(SETTLING),
             ledger_day: ArcSwapOption::empty(),
             audit: Audit::default(),
+            repair: Repair::new(&config),
             started_at: clock::now(),
             purge_nudge: Notify::new(),
             forget_nudge: Notify::new(),
@@ -128,6 +139,30 @@ impl App {
             document,
             metrics,
         }))
+    }
+}
+
+impl App {
+    /// That this coordinator runs, and which keys it holds. A rotation waits for those that run.
+    pub async fn say_running(&self) -> sqlx::Result<()> {
+        let myself = RunningCoordinator {
+            peer_id: self.keys.identity.public().to_peer_id().to_string(),
+            key_ids: self.keys.held(),
+        };
+        let mut connection = self.db.acquire().await?;
+        db::keys::note_running(&mut connection, &myself).await
+    }
+
+    /// An orderly end: nobody has to wait for this coordinator to hold a new key.
+    pub async fn say_stopped(&self) {
+        let peer_id = self.keys.identity.public().to_peer_id().to_string();
+        let told = async {
+            let mut connection = self.db.acquire().await?;
+            db::keys::note_stopped(&mut connection, &peer_id).await
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "the others will notice by themselves that this coordinator stopped");
+        }
     }
 }
 

@@ -112,7 +112,10 @@ pub async fn register(app: &App, request: &RegisterRequest) -> Result<Registered
         return Err(RegisterError::Disqualified(reason));
     }
     db::ledger::open_node_accounts(&mut transaction, node_id).await?;
-    db::audit_schedule::enter(&mut transaction, node_id, clock::now()).await?;
+    if state.replicas_count() {
+        db::audit_schedule::enter(&mut transaction, node_id, clock::now()).await?;
+    }
+    db::repair::schedule_scans(&mut transaction, &[node_id]).await?;
     if let (Some(hash), true) = (&token_hash, admitted.single_use) {
         db::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
     }

@@ -16,7 +16,7 @@ use crate::db::penalties::SettledPenalty;
 use crate::db::settlement::{SettledDay, UnsettledDay};
 use crate::domain::day::Day;
 use crate::domain::ledger::{Account, TransferKind};
-use crate::domain::money::AmountTooLarge;
+use crate::domain::money::{AmountTooLarge, PricePerGbMonth};
 use crate::domain::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
 use crate::domain::uptime::Stretch;
 
@@ -30,9 +30,11 @@ pub async fn cut_day(app: &App) -> Result<bool, ChargeError> {
     let mut transaction = app.db.begin().await?;
     let (_, end) = db::settlement::last_day(&mut transaction).await?;
     let now = db::settlement::database_clock(&mut transaction).await?;
-    if !Day::after(end, interval).is_over(now, interval)
-        || !db::settlement::lock_days(&mut transaction).await?
-    {
+    if !Day::after(end, interval).is_over(now, interval) {
+        return Ok(false);
+    }
+    let pay = affordable_pay(app, &mut transaction).await?;
+    if !db::settlement::lock_days(&mut transaction).await? {
         return Ok(false);
     }
     let (number, end) = db::settlement::last_day(&mut transaction).await?;
@@ -56,11 +58,27 @@ pub async fn cut_day(app: &App) -> Result<bool, ChargeError> {
         ),
         None => None,
     };
-    let pay = app.config.money.pay_per_gb_month;
     db::settlement::insert_day(&mut transaction, number + 1, &day, pay, head.as_ref()).await?;
     transaction.commit().await?;
     tracing::info!(day = day.label, "a day is closed and will be settled");
     Ok(true)
+}
+
+/// What nodes earn on a day: as configured, and never more than the cheapest stored file pays. Files keep
+/// the price that they were stored at, so that prices which are raised do not concern them.
+async fn affordable_pay(app: &App, connection: &mut PgConnection) -> sqlx::Result<PricePerGbMonth> {
+    let configured = app.config.money.pay_per_gb_month;
+    match db::settlement::lowest_price(connection).await? {
+        Some(lowest) if lowest < configured => {
+            tracing::warn!(
+                configured_microcredits = configured.microcredits(),
+                paid_microcredits = lowest.microcredits(),
+                "files are stored at a lower price than nodes are to be paid: nodes get that price"
+            );
+            Ok(lowest)
+        }
+        _ => Ok(configured),
+    }
 }
 
 /// Counts one day that was cut off; `false` when there is none.

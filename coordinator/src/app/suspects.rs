@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::db;
+use crate::db::audit_schedule::Ask;
 use crate::db::chunks::Suspicion;
 
 const QUEUE: usize = 4096;
@@ -28,7 +29,13 @@ impl Suspects {
                         .iter()
                         .map(|s| (s.node_id, s.blob_id, s.reason))
                         .collect();
-                    db::audit_schedule::look_at(&mut connection, &look_at, clock::now()).await
+                    db::audit_schedule::look_at(
+                        &mut connection,
+                        Ask::WholeBlob,
+                        &look_at,
+                        clock::now(),
+                    )
+                    .await
                 };
                 if let Err(error) = write.await {
                     tracing::warn!(%error, replicas = batch.len(), "suspicions were lost");

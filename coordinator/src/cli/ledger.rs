@@ -61,6 +61,11 @@ async fn verify(pool: &PgPool) -> anyhow::Result<()> {
         report.node_days,
         report.files
     );
+    println!(
+        "The uptime of {} node-days was worked out anew; of the {} older ones only the result is kept.",
+        report.uptimes,
+        report.node_days - report.uptimes
+    );
     if report.is_sound() {
         println!("Everything is as it has to be.");
         return Ok(());

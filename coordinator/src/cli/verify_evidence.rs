@@ -1,20 +1,24 @@
 //! `coordinator verify-evidence`: receipts and proofs, checked offline.
+//!
+//! The files are read twice, first for the receipts, then for the proofs, one answer in memory at a time.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use proto::{NetworkId, ProofSeed};
 use serde::Deserialize;
 
-use crate::domain::evidence::{Evidence, Finding, Proofs, Receipts, Report};
+use crate::domain::evidence::{Checker, Finding, Found, Proofs, Receipts};
 
-/// No file of evidence is longer.
-const MAX_BYTES: u64 = 1 << 30;
+/// No answer of a coordinator is longer: 96 proofs, or a page of 1000 receipts, are a few MiB.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Lines about single proofs that are printed.
+/// Lines about single receipts or proofs that are printed.
 const MAX_LINES: usize = 100;
 
 #[derive(Debug, Args)]
@@ -43,33 +47,53 @@ enum Document {
 impl VerifyEvidence {
     /// Succeeds only if every copy that the receipts promise is proven.
     pub fn run(&self) -> anyhow::Result<()> {
-        let mut evidence = Evidence {
-            seed: self.seed,
-            network_id: self.network_id,
-            ..Evidence::default()
-        };
-        for file in &self.files {
-            read(file, &mut evidence)?;
+        let mut checker = Checker::new(self.seed, self.network_id);
+        let mut bad = Lines::default();
+        self.each(|document| {
+            if let Document::Receipts(page) = document {
+                for reason in checker.receipts(&page) {
+                    bad.print(|| format!("bad receipt: {reason}"));
+                }
+            }
+        })?;
+        bad.end();
+        let mut not_proven = Lines::default();
+        self.each(|document| {
+            if let Document::Proofs(proofs) = document {
+                for found in checker.proofs(&proofs) {
+                    if found.finding != Finding::Proven {
+                        not_proven.print(|| line(&found));
+                    }
+                }
+            }
+        })?;
+        not_proven.end();
+        conclude(&checker)
+    }
+
+    /// Every answer in the files.
+    fn each(&self, mut take: impl FnMut(Document)) -> anyhow::Result<()> {
+        for path in &self.files {
+            read(path, &mut take)?;
         }
-        let report = evidence.check();
-        print(&report);
-        ensure!(
-            report.refuted() == 0,
-            "{} accusations of the coordinator are refuted by the nodes' signed proofs",
-            report.refuted()
-        );
-        if report.chunks.is_empty() {
-            bail!("there are no sound receipts: nothing says which blobs are yours");
-        }
-        ensure!(report.is_complete(), "not every copy is proven");
         Ok(())
     }
 }
 
-fn read(path: &Path, evidence: &mut Evidence) -> anyhow::Result<()> {
+fn read(path: &Path, take: &mut impl FnMut(Document)) -> anyhow::Result<()> {
     let cannot = || format!("{} cannot be read", path.display());
     let file = File::open(path).with_context(cannot)?;
-    let reader = BufReader::new(file.take(MAX_BYTES));
+    let metadata = file.metadata().with_context(cannot)?;
+    ensure!(
+        metadata.is_file(),
+        "{} is no file: it is read twice, so it cannot be a pipe",
+        path.display()
+    );
+    let left = Rc::new(Cell::new(MAX_ANSWER_BYTES));
+    let reader = Bounded {
+        inner: BufReader::new(file),
+        left: Rc::clone(&left),
+    };
     for document in serde_json::Deserializer::from_reader(reader).into_iter::<Document>() {
         let document = document.with_context(|| {
             format!(
@@ -77,43 +101,102 @@ fn read(path: &Path, evidence: &mut Evidence) -> anyhow::Result<()> {
                 path.display()
             )
         })?;
-        match document {
-            Document::Proofs(proofs) => evidence.proofs.push(*proofs),
-            Document::Receipts(receipts) => evidence.receipts.push(*receipts),
-        }
+        take(document);
+        left.set(MAX_ANSWER_BYTES);
     }
     Ok(())
 }
 
-fn print(report: &Report) {
-    for reason in report.bad_receipts.iter().take(MAX_LINES) {
-        println!("bad receipt: {reason}");
+/// Gives no more than what is left until somebody says otherwise.
+struct Bounded<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX);
+        let length = most.min(buffer.len());
+        if length == 0 && !buffer.is_empty() {
+            return Err(io::Error::other("no answer of a coordinator is so long"));
+        }
+        let read = self.inner.read(&mut buffer[..length])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
     }
-    let mut lines = 0;
-    for (index, peer, blob, finding) in &report.findings {
-        let chunk = index.map_or_else(|| "a blob".to_owned(), |index| format!("chunk {index}"));
-        let text = match finding {
-            Finding::Proven => continue,
-            Finding::NotProven(reason) => format!("not proven: {reason}"),
-            Finding::Refuted => {
-                "REFUTED: the coordinator calls it failed, and the node's signed proof is sound"
-                    .to_owned()
-            }
-        };
-        lines += 1;
-        if lines <= MAX_LINES {
-            println!("{chunk}, node {peer}, {blob}: {text}");
+}
+
+/// The first lines of many.
+#[derive(Debug, Default)]
+struct Lines(usize);
+
+impl Lines {
+    fn print(&mut self, line: impl FnOnce() -> String) {
+        self.0 += 1;
+        if self.0 <= MAX_LINES {
+            println!("{}", line());
         }
     }
-    if lines > MAX_LINES {
-        println!("… and {} more", lines - MAX_LINES);
+
+    fn end(self) {
+        if self.0 > MAX_LINES {
+            println!("… and {} more", self.0 - MAX_LINES);
+        }
     }
-    let promised: usize = report.chunks.values().map(|copies| copies.promised).sum();
-    let proven: usize = report.chunks.values().map(|copies| copies.proven).sum();
-    let chunks = report.chunks.len();
-    let fewest = report.chunks.values().map(|copies| copies.proven).min();
+}
+
+fn line(found: &Found) -> String {
+    let chunk = found
+        .index
+        .map_or_else(|| "a blob".to_owned(), |index| format!("chunk {index}"));
+    let text = match &found.finding {
+        Finding::Proven => "proven".to_owned(),
+        Finding::NotProven(reason) => format!("not proven: {reason}"),
+        Finding::Refuted => {
+            "REFUTED: the coordinator calls it failed, and the node's signed proof is sound"
+                .to_owned()
+        }
+    };
+    format!("{chunk}, node {}, {}: {text}", found.peer_id, found.blob_id)
+}
+
+fn conclude(checker: &Checker) -> anyhow::Result<()> {
+    let promised: usize = checker.chunks().map(|copies| copies.promised).sum();
+    let proven: usize = checker.chunks().map(|copies| copies.proven).sum();
+    let chunks = checker.chunks().count();
+    let fewest = checker.chunks().map(|copies| copies.proven).min();
     println!(
         "{proven} of {promised} copies of {chunks} chunks are proven; the fewest of one chunk: {}",
         fewest.unwrap_or(0)
     );
+    ensure!(
+        checker.refuted() == 0,
+        "{} accusations of the coordinator are refuted by the nodes' signed proofs",
+        checker.refuted()
+    );
+    if chunks == 0 {
+        bail!("there are no sound receipts: nothing says which blobs are yours");
+    }
+    ensure!(checker.is_complete(), "not every copy is proven");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_does_not_end_is_given_up() {
+        let left = Rc::new(Cell::new(10));
+        let mut reader = Bounded {
+            inner: io::repeat(b' '),
+            left: Rc::clone(&left),
+        };
+        let mut bytes = [0; 7];
+        assert_eq!(reader.read(&mut bytes).unwrap(), 7);
+        assert_eq!(reader.read(&mut bytes).unwrap(), 3);
+        assert!(reader.read(&mut bytes).is_err());
+        left.set(10);
+        assert_eq!(reader.read(&mut bytes).unwrap(), 7);
+    }
 }

@@ -9,7 +9,8 @@ use proto::{BlobId, FileId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{corrupt, earnings, hash32};
+use super::{corrupt, earnings, hash32, repair};
+use crate::domain::sealing::ChunkRef;
 
 /// What a proof has shown of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,9 @@ pub async fn demote(
     reason: &str,
     now: Timestamp,
 ) -> sqlx::Result<Vec<Demoted>> {
+    if blobs.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query!(
         "SELECT r.blob_id, c.file_id, c.chunk_index, c.size_bytes
          FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files f USING (file_id)
@@ -103,8 +107,6 @@ pub async fn demote(
         return Ok(Vec::new());
     }
     let demoted: Vec<Vec<u8>> = rows.iter().map(|row| row.blob_id.clone()).collect();
-    let files: Vec<Uuid> = rows.iter().map(|row| row.file_id).collect();
-    let indices: Vec<i32> = rows.iter().map(|row| row.chunk_index).collect();
     sqlx::query!(
         "UPDATE replicas SET demoted_at = $3, demoted_reason = $4
          WHERE node_id = $1 AND blob_id = ANY($2)",
@@ -115,22 +117,11 @@ pub async fn demote(
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!(
-        "INSERT INTO chunks_to_repair (file_id, chunk_index, healthy, since)
-         SELECT k.file_id, k.chunk_index, count(r.blob_id), $3
-         FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::int[])) AS k (file_id, chunk_index)
-         JOIN files f USING (file_id)
-         LEFT JOIN replicas r ON r.file_id = k.file_id AND r.chunk_index = k.chunk_index
-                             AND r.demoted_at IS NULL
-         GROUP BY k.file_id, k.chunk_index, f.replication
-         HAVING count(r.blob_id) < f.replication
-         ON CONFLICT (file_id, chunk_index) DO UPDATE SET healthy = EXCLUDED.healthy",
-        &files,
-        &indices,
-        now.to_sqlx() as _,
-    )
-    .execute(&mut *connection)
-    .await?;
+    let chunks = rows.iter().map(|row| ChunkRef {
+        file_id: FileId::from_uuid(row.file_id),
+        index: row.chunk_index.unsigned_abs(),
+    });
+    repair::enqueue_needy(connection, &chunks.collect::<Vec<_>>()).await?;
     let demoted = rows.iter().map(|row| {
         Ok(Demoted {
             blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
@@ -153,29 +144,42 @@ pub async fn demote(
     Ok(demoted)
 }
 
-/// Chunks with too few healthy replicas, the fewest first.
-pub async fn chunks_to_repair(
+/// Lets replicas count again that were demoted for this reason, under the locks that [`demote`] takes. They
+/// earn again where fewer than were promised do; what that makes of their chunks is for repair to see. How
+/// many they are.
+pub async fn promote(
     connection: &mut PgConnection,
-    limit: i64,
-) -> sqlx::Result<Vec<(FileId, u32, u32)>> {
+    node: NodeId,
+    blobs: &[BlobId],
+    reason: &str,
+) -> sqlx::Result<usize> {
     let rows = sqlx::query!(
-        "SELECT file_id, chunk_index, healthy FROM chunks_to_repair
-         ORDER BY healthy, since LIMIT $1",
-        limit
+        "SELECT r.blob_id, f.state
+         FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files f USING (file_id)
+         WHERE r.node_id = $1 AND r.blob_id = ANY($2) AND r.demoted_reason = $3
+         ORDER BY c.file_id, c.chunk_index FOR SHARE OF f FOR UPDATE OF c, r",
+        node.as_uuid(),
+        &bytes(blobs.iter().copied()),
+        reason,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    let chunk = |row: (Uuid, i32, i32)| {
-        (
-            FileId::from_uuid(row.0),
-            row.1.unsigned_abs(),
-            row.2.unsigned_abs(),
-        )
-    };
-    Ok(rows
-        .into_iter()
-        .map(|row| chunk((row.file_id, row.chunk_index, row.healthy)))
-        .collect())
+    let promoted: Vec<Vec<u8>> = rows.iter().map(|row| row.blob_id.clone()).collect();
+    // Those of an upload that is not complete begin to earn when it is.
+    sqlx::query!(
+        "UPDATE replicas r SET demoted_at = NULL, demoted_reason = NULL, earns = f.state = 'uploading'
+         FROM files f
+         WHERE r.node_id = $1 AND r.blob_id = ANY($2) AND f.file_id = r.file_id",
+        node.as_uuid(),
+        &promoted,
+    )
+    .execute(&mut *connection)
+    .await?;
+    for row in rows.iter().filter(|row| row.state == "ready") {
+        let blob = BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?);
+        earnings::start(connection, node, blob, "restored").await?;
+    }
+    Ok(rows.len())
 }
 
 /// What a node is charged for, or forgiven.
@@ -377,33 +381,28 @@ pub struct ReplicaDurability {
     pub node_id: NodeId,
     pub blob_id: BlobId,
     pub stored_at_ms: i64,
-    pub node_state: String,
-    pub node_last_seen_at: Option<Timestamp>,
+    /// As long as another one can be read.
+    pub counts: bool,
+    pub readable: bool,
     pub demoted_reason: Option<String>,
     pub last_proof: Option<LastProof>,
 }
 
-/// Healthy replicas of the file's chunk that has fewest; `None` when it has no chunks. A node counts
-/// that is online or was seen since `seen_since`.
+/// Healthy replicas of the file's chunk that has fewest; `None` when it has no chunks.
 pub async fn fewest_healthy(
     connection: &mut PgConnection,
     file_id: FileId,
-    online: &[NodeId],
-    seen_since: Timestamp,
 ) -> sqlx::Result<Option<u32>> {
-    let online: Vec<Uuid> = online.iter().map(NodeId::as_uuid).collect();
     let fewest = sqlx::query_scalar!(
         "SELECT min(healthy) FROM (
-             SELECT count(r.blob_id) FILTER (
-                        WHERE r.demoted_at IS NULL
-                          AND (n.last_seen_at >= $2 OR n.node_id = ANY($3))
-                          AND n.state NOT IN ('drained', 'disqualified')) AS healthy
+             SELECT healthy_replicas(
+                        count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.away_since)),
+                        count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.offline_since)))
+                    AS healthy
              FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
                            LEFT JOIN nodes n USING (node_id)
              WHERE c.file_id = $1 GROUP BY c.chunk_index) AS chunk",
         file_id.as_uuid(),
-        seen_since.to_sqlx() as _,
-        &online,
     )
     .fetch_one(connection)
     .await?;
@@ -419,8 +418,9 @@ pub async fn durability(
 ) -> sqlx::Result<Vec<(u32, Option<ReplicaDurability>)>> {
     let rows = sqlx::query!(
         r#"SELECT c.chunk_index, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
-                  r.stored_at_ms AS "stored_at_ms?", n.state AS "state?",
-                  n.last_seen_at AS "last_seen_at: jiff_sqlx::Timestamp", r.demoted_reason,
+                  r.stored_at_ms AS "stored_at_ms?", r.demoted_reason,
+                  replica_counts(r.demoted_at, n.state, n.away_since) AS "counts?",
+                  replica_counts(r.demoted_at, n.state, n.offline_since) AS "readable?",
                   r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome
            FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
                          LEFT JOIN nodes n USING (node_id)
@@ -449,8 +449,8 @@ pub async fn durability(
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
                 stored_at_ms: row.stored_at_ms.unwrap_or(0),
-                node_state: row.state.unwrap_or_default(),
-                node_last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
+                counts: row.counts.unwrap_or(false),
+                readable: row.readable.unwrap_or(false),
                 demoted_reason: row.demoted_reason,
                 last_proof: outcome
                     .zip(row.last_proof_at)

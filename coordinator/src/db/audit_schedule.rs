@@ -148,6 +148,24 @@ pub async fn take_due(
     rows.into_iter().map(Schedule::try_from).collect()
 }
 
+/// Keeps a row for longer than other work needs; `false` when the lease was lost.
+pub async fn extend(
+    connection: &mut PgConnection,
+    node: NodeId,
+    lease: Uuid,
+    until: Timestamp,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "UPDATE audit_schedule SET leased_until = $3 WHERE node_id = $1 AND lease_id = $2",
+        node.as_uuid(),
+        lease,
+        until.to_sqlx() as _,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
 /// Gives a row back without having done anything; nobody takes it before `not_before`.
 pub async fn release(
     connection: &mut PgConnection,
@@ -167,9 +185,11 @@ pub async fn release(
     Ok(())
 }
 
-/// A replica is to be looked at as soon as can be: it was read in vain.
+/// Replicas are to be looked at as soon as can be: they were read in vain, or their node does not list
+/// them. One that is being looked at already is passed over, and so is one that is demoted.
 pub async fn look_at(
     connection: &mut PgConnection,
+    ask: Ask,
     suspicions: &[(NodeId, BlobId, &'static str)],
     now: Timestamp,
 ) -> sqlx::Result<()> {
@@ -181,7 +201,7 @@ pub async fn look_at(
              INSERT INTO audit_follow_ups
                  (node_id, blob_id, ask, due_at, drawn, weight_ppm, reason)
              SELECT DISTINCT ON (r.node_id, r.blob_id)
-                    r.node_id, r.blob_id, 'whole_blob', $4::timestamptz, false, 1000000, s.reason
+                    r.node_id, r.blob_id, $5::text, $4::timestamptz, false, 1000000, s.reason
              FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS s (node_id, blob_id, reason)
              JOIN replicas r ON r.node_id = s.node_id AND r.blob_id = s.blob_id
              WHERE r.demoted_at IS NULL
@@ -193,6 +213,7 @@ pub async fn look_at(
         &blobs,
         &reasons,
         now.to_sqlx() as _,
+        ask.name(),
     )
     .execute(connection)
     .await?;
@@ -219,7 +240,7 @@ pub async fn count_replicas(
 }
 
 /// The first and the last blob id of a range that is given by their first eight bytes.
-fn bounds(ids: &std::ops::RangeInclusive<u64>) -> ([u8; 32], [u8; 32]) {
+pub(super) fn bounds(ids: &std::ops::RangeInclusive<u64>) -> ([u8; 32], [u8; 32]) {
     let (mut first, mut last) = ([0; 32], [0xff; 32]);
     first[..8].copy_from_slice(&ids.start().to_be_bytes());
     last[..8].copy_from_slice(&ids.end().to_be_bytes());

@@ -115,18 +115,6 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
         .iter()
         .map(|chunk| chunk.sha256.map(|hash| hash.to_vec()))
         .collect();
-    sqlx::query!(
-        "INSERT INTO chunks (file_id, chunk_index, version, size_bytes, sha256)
-         SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bytea[])",
-        &files,
-        &indices,
-        &versions,
-        &sizes,
-        &sha256 as &[Option<Vec<u8>>],
-    )
-    .execute(&mut *connection)
-    .await?;
-
     let replicas = || {
         chunks
             .iter()
@@ -138,10 +126,10 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
     let blobs: Vec<Vec<u8>> = replicas()
         .map(|(_, replica)| replica.blob_id.as_bytes().to_vec())
         .collect();
-    let files: Vec<Uuid> = replicas()
+    let of_files: Vec<Uuid> = replicas()
         .map(|(chunk, _)| chunk.file_id.as_uuid())
         .collect();
-    let indices: Vec<i32> = replicas().map(|(chunk, _)| chunk.index as i32).collect();
+    let of_chunks: Vec<i32> = replicas().map(|(chunk, _)| chunk.index as i32).collect();
     let times: Vec<i64> = replicas()
         .map(|(_, replica)| i64::try_from(replica.receipt.stored_at_ms).unwrap_or(i64::MAX))
         .collect();
@@ -149,14 +137,60 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
         .map(|(_, replica)| replica.receipt.signature.as_bytes().to_vec())
         .collect();
     sqlx::query!(
-        "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
-         SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::uuid[], $4::int[], $5::bigint[], $6::bytea[])",
+        "WITH chunk AS (
+             INSERT INTO chunks (file_id, chunk_index, version, size_bytes, sha256)
+             SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bytea[]))
+         INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
+         SELECT * FROM unnest($6::uuid[], $7::bytea[], $8::uuid[], $9::int[], $10::bigint[], $11::bytea[])",
+        &files,
+        &indices,
+        &versions,
+        &sizes,
+        &sha256 as &[Option<Vec<u8>>],
+        &nodes,
+        &blobs,
+        &of_files,
+        &of_chunks,
+        &times,
+        &signatures,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds replicas of chunks that are there, in stored files or uploads. They do not earn before
+/// `db::earnings` says so.
+pub async fn insert_replicas(
+    connection: &mut PgConnection,
+    replicas: &[((FileId, u32), StoredReplica)],
+    earns: bool,
+) -> sqlx::Result<()> {
+    let places: Vec<_> = replicas.iter().map(|(place, _)| *place).collect();
+    let (files, indices) = columns(&places);
+    let replicas = || replicas.iter().map(|(_, replica)| replica);
+    let nodes: Vec<Uuid> = replicas()
+        .map(|replica| replica.node_id.as_uuid())
+        .collect();
+    let blobs: Vec<Vec<u8>> = replicas()
+        .map(|replica| replica.blob_id.as_bytes().to_vec())
+        .collect();
+    let times: Vec<i64> = replicas()
+        .map(|replica| i64::try_from(replica.receipt.stored_at_ms).unwrap_or(i64::MAX))
+        .collect();
+    let signatures: Vec<Vec<u8>> = replicas()
+        .map(|replica| replica.receipt.signature.as_bytes().to_vec())
+        .collect();
+    sqlx::query!(
+        "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature, earns)
+         SELECT *, $7 FROM unnest($1::uuid[], $2::bytea[], $3::uuid[], $4::int[], $5::bigint[], $6::bytea[])",
         &nodes,
         &blobs,
         &files,
         &indices,
         &times,
         &signatures,
+        earns,
     )
     .execute(connection)
     .await?;
@@ -170,53 +204,42 @@ fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
         .unzip()
 }
 
-/// How far an upload has come: chunks that are there, and the first `limit` indices that are not.
+/// How many of the file's chunks still have to be sent, and the first `limit` of them: those that do not
+/// stand on `replication` nodes. A replica that was demoted before the file is complete does not count.
 pub async fn missing(
     connection: &mut PgConnection,
     file_id: FileId,
     chunk_count: u32,
+    replication: u32,
     limit: i64,
 ) -> sqlx::Result<(u64, Vec<u32>)> {
-    let present = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM chunks WHERE file_id = $1"#,
-        file_id.as_uuid()
+    let safe = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               SELECT 1 FROM replicas WHERE file_id = $1 AND demoted_at IS NULL
+               GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
+        file_id.as_uuid(),
+        i64::from(replication),
     )
     .fetch_one(&mut *connection)
     .await?;
-    let missing_count = u64::from(chunk_count).saturating_sub(present.unsigned_abs());
+    let missing_count = u64::from(chunk_count).saturating_sub(safe.unsigned_abs());
     if missing_count == 0 {
         return Ok((0, Vec::new()));
     }
     let indices = sqlx::query_scalar!(
         r#"SELECT n AS "n!" FROM generate_series(0, $2::int - 1) AS n
-           WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE file_id = $1 AND chunk_index = n)
-           ORDER BY n LIMIT $3"#,
+           WHERE (SELECT count(*) FROM replicas
+                  WHERE file_id = $1 AND chunk_index = n AND demoted_at IS NULL) < $3
+           ORDER BY n LIMIT $4"#,
         file_id.as_uuid(),
         chunk_count as i32,
+        i64::from(replication),
         limit,
     )
     .fetch_all(connection)
     .await?;
     let indices = indices.into_iter().map(i32::unsigned_abs).collect();
     Ok((missing_count, indices))
-}
-
-/// How many chunks of the file have at least this many receipts.
-pub async fn with_receipts(
-    connection: &mut PgConnection,
-    file_id: FileId,
-    receipts: u32,
-) -> sqlx::Result<u64> {
-    let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (
-               SELECT 1 FROM replicas WHERE file_id = $1
-               GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
-        file_id.as_uuid(),
-        i64::from(receipts),
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(count.unsigned_abs())
 }
 
 /// SHA-256 of the chunks of an unfinished upload, in order, a page at a time.
@@ -260,6 +283,8 @@ pub struct ReplicaLocation {
     pub blob_id: BlobId,
     /// A read has found it missing or damaged.
     pub suspect: bool,
+    /// Does not count as a copy any more: a source of last resort.
+    pub demoted: bool,
 }
 
 /// Locations of `count` chunks from `first` on. A chunk without any replica is there with none.
@@ -271,7 +296,7 @@ pub async fn locate(
 ) -> sqlx::Result<Vec<ChunkLocations>> {
     let rows = sqlx::query!(
         r#"SELECT c.chunk_index, c.size_bytes, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
-                  r.suspect_since IS NOT NULL AS "suspect!"
+                  r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
            WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
            ORDER BY c.chunk_index"#,
@@ -298,6 +323,7 @@ pub async fn locate(
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
                 suspect: row.suspect,
+                demoted: row.demoted,
             });
         }
     }

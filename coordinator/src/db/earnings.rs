@@ -220,3 +220,56 @@ pub async fn start(
     .await?;
     Ok(true)
 }
+
+/// Replicas, by node and blob.
+pub type Replicas = [(NodeId, BlobId)];
+
+/// Replicas of stored files cease and begin to earn, many at once. The caller has locked their chunks, and
+/// their files against deletion, and sees to it that no more of a chunk earn than were promised.
+pub async fn reassign(
+    connection: &mut PgConnection,
+    stop: &Replicas,
+    start: &Replicas,
+    cause: &str,
+) -> sqlx::Result<()> {
+    if stop.is_empty() && start.is_empty() {
+        return Ok(());
+    }
+    let changes = stop.iter().map(|replica| (replica, false));
+    let changes: Vec<_> = changes
+        .chain(start.iter().map(|replica| (replica, true)))
+        .collect();
+    let nodes: Vec<Uuid> = changes
+        .iter()
+        .map(|((node, _), _)| node.as_uuid())
+        .collect();
+    let blobs: Vec<Vec<u8>> = changes
+        .iter()
+        .map(|((_, blob), _)| blob.as_bytes().to_vec())
+        .collect();
+    let earns: Vec<bool> = changes.iter().map(|(_, earns)| *earns).collect();
+    let at = ledger_now(connection).await?;
+    sqlx::query!(
+        "WITH changed AS (
+             UPDATE replicas r SET earns = w.earns
+             FROM unnest($1::uuid[], $2::bytea[], $3::boolean[]) AS w (node_id, blob_id, earns), chunks c, files f
+             WHERE r.node_id = w.node_id AND r.blob_id = w.blob_id AND r.earns <> w.earns
+               AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
+               AND f.file_id = r.file_id AND f.state = 'ready'
+             RETURNING r.file_id, r.node_id, CASE WHEN w.earns THEN c.size_bytes ELSE -c.size_bytes END AS bytes),
+         of_node AS (
+             SELECT file_id, node_id, sum(bytes)::bigint AS bytes FROM changed
+             GROUP BY file_id, node_id HAVING sum(bytes) <> 0)
+         INSERT INTO earning_events (file_id, at, cause, node_ids, bytes)
+         SELECT file_id, $4, $5, array_agg(node_id ORDER BY node_id), array_agg(bytes ORDER BY node_id)
+         FROM of_node GROUP BY file_id",
+        &nodes,
+        &blobs,
+        &earns,
+        at.to_sqlx() as jiff_sqlx::Timestamp,
+        cause,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use proto::{FileId, MicroCredits};
+use proto::{BlobId, FileId, MicroCredits, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::chunks::{ChunkLocations, ReplicaLocation};
+use super::hash32;
 use crate::domain::chunking::ChunkLayout;
 use crate::domain::file_meter::FileMeter;
 use crate::domain::ids::UserId;
@@ -299,24 +301,47 @@ pub async fn by_id(
     Ok(row.map(File::from))
 }
 
-/// A file and its wrapped data key, in one round trip.
-pub async fn by_id_with_key(
+/// A file that is to be read, its wrapped data key, and where its bytes are if it has one chunk.
+#[derive(Debug)]
+pub struct Readable {
+    pub file: File,
+    pub master_key_id: String,
+    pub wrapped_key: Vec<u8>,
+    pub only_chunk: Option<ChunkLocations>,
+}
+
+/// All that it takes to find the bytes of a file of one chunk, in one round trip.
+pub async fn readable(
     connection: &mut PgConnection,
     id: FileId,
     user: UserId,
-) -> sqlx::Result<Option<(File, String, Vec<u8>)>> {
-    let row = sqlx::query!(
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+) -> sqlx::Result<Option<Readable>> {
+    let rows = sqlx::query!(
+        r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since, master_key_id, wrapped
-           FROM files JOIN data_keys USING (file_id)
-           WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
+           FROM files f JOIN data_keys k ON k.file_id = f.file_id
+                LEFT JOIN replicas r ON r.file_id = f.file_id AND f.chunk_count = 1
+           WHERE f.file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(row.map(|row| {
+    let mut replicas = Vec::new();
+    for row in &rows {
+        if let (Some(node_id), Some(blob_id)) = (row.node_id, &row.blob_id) {
+            replicas.push(ReplicaLocation {
+                node_id: NodeId::from_uuid(node_id),
+                blob_id: BlobId::from_bytes(hash32("replicas.blob_id", blob_id)?),
+                suspect: row.suspect,
+                demoted: row.demoted,
+            });
+        }
+    }
+    let readable = rows.into_iter().next().map(|row| {
         let file = File::from(Row {
             file_id: row.file_id,
             user_id: row.user_id,
@@ -332,8 +357,19 @@ pub async fn by_id_with_key(
             price_microcredits: row.price_microcredits,
             grace_since: row.grace_since,
         });
-        (file, row.master_key_id, row.wrapped)
-    }))
+        let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
+            index: 0,
+            size_bytes: file.layout.size_bytes as u32,
+            replicas,
+        });
+        Readable {
+            file,
+            master_key_id: row.master_key_id,
+            wrapped_key: row.wrapped,
+            only_chunk,
+        }
+    });
+    Ok(readable)
 }
 
 pub async fn lock(

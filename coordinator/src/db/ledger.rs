@@ -84,32 +84,23 @@ pub async fn post_new(connection: &mut PgConnection, transfers: &[Transfer]) -> 
     let times: Vec<jiff_sqlx::Timestamp> = transfers.iter().map(|t| t.at.to_sqlx()).collect();
     let causes: Vec<String> = transfers.iter().map(|t| t.cause.clone()).collect();
     let hashes: Vec<Vec<u8>> = transfers.iter().map(|t| t.hash().to_vec()).collect();
-    sqlx::query!(
-        "INSERT INTO transfers (transfer_id, kind, idempotency_key, at, cause, hash)
-         SELECT id, kind, key, at, cause::json, hash
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::bytea[])
-             AS t (id, kind, key, at, cause, hash)",
-        &ids,
-        &kinds,
-        &keys,
-        &times as &[jiff_sqlx::Timestamp],
-        &causes,
-        &hashes,
-    )
-    .execute(&mut *connection)
-    .await?;
     let entries = || transfers.iter().flat_map(Transfer::entries);
     let counts = transfers
         .iter()
         .map(|t| (t.id.as_uuid(), t.entries().len()));
-    let ids: Vec<Uuid> = counts
+    let of_transfers: Vec<Uuid> = counts
         .flat_map(|(id, count)| std::iter::repeat_n(id, count))
         .collect();
     let (owners, accounts, amounts) = columns(entries());
     sqlx::query!(
-        "WITH entry AS (
+        "WITH transfer AS (
+             INSERT INTO transfers (transfer_id, kind, idempotency_key, at, cause, hash)
+             SELECT id, kind, key, at, cause::json, hash
+             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::bytea[])
+                 AS t (id, kind, key, at, cause, hash)),
+         entry AS (
              INSERT INTO entries (transfer_id, owner_id, account, amount_microcredits)
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[])
+             SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::text[], $10::bigint[])
              RETURNING owner_id, account, amount_microcredits)
          UPDATE accounts SET balance_microcredits = balance_microcredits + moved.amount
          FROM (SELECT owner_id, account, sum(amount_microcredits)::bigint AS amount
@@ -117,6 +108,12 @@ pub async fn post_new(connection: &mut PgConnection, transfers: &[Transfer]) -> 
          WHERE accounts.owner_id = moved.owner_id AND accounts.account = moved.account
            AND owner_kind <> 'platform'",
         &ids,
+        &kinds,
+        &keys,
+        &times as &[jiff_sqlx::Timestamp],
+        &causes,
+        &hashes,
+        &of_transfers,
         &owners,
         &accounts,
         &amounts,

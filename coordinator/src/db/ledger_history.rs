@@ -273,6 +273,7 @@ pub async fn moved(
 #[derive(Debug, Clone)]
 pub struct NodeDayRow {
     pub node_id: NodeId,
+    pub registered_at: Timestamp,
     pub bytes_at_start: i64,
     pub byte_ms: u128,
     pub settled: Option<SettledRow>,
@@ -300,7 +301,7 @@ pub async fn node_days(
     day_number: i64,
 ) -> sqlx::Result<Vec<NodeDayRow>> {
     let rows = sqlx::query!(
-        r#"SELECT d.node_id, d.bytes_at_start, d.byte_ms::text AS "byte_ms!", d.carry_before,
+        r#"SELECT d.node_id, n.created_at, d.bytes_at_start, d.byte_ms::text AS "byte_ms!", d.carry_before,
                   d.carry_after, d.uptime_ppm, d.gross, d.earned, d.penalties, d.given_back,
                   d.held, d.available, d.settled_at IS NOT NULL AS "settled!",
                   coalesce((SELECT amount_microcredits FROM entries e WHERE e.transfer_id = d.transfer_id
@@ -315,7 +316,7 @@ pub async fn node_days(
                   coalesce((SELECT sum(s.collected) FROM settled_penalties s JOIN audit_penalties p USING (penalty_id)
                             WHERE s.node_id = d.node_id AND s.day_number = d.day_number
                               AND p.kind = 'given_back'), 0)::bigint AS "returned!"
-           FROM node_days d WHERE d.day_number = $1 ORDER BY d.node_id"#,
+           FROM node_days d JOIN nodes n USING (node_id) WHERE d.day_number = $1 ORDER BY d.node_id"#,
         day_number,
         Uuid::nil(),
     )
@@ -342,6 +343,7 @@ pub async fn node_days(
             };
             Ok(NodeDayRow {
                 node_id: NodeId::from_uuid(row.node_id),
+                registered_at: row.created_at.to_jiff(),
                 bytes_at_start: row.bytes_at_start,
                 byte_ms: byte_ms(&row.byte_ms)?,
                 settled,

@@ -4,8 +4,11 @@
 pub mod audit_results;
 pub mod audit_schedule;
 pub mod chunks;
+pub mod data_keys;
+pub mod drains;
 pub mod earnings;
 pub mod files;
+pub mod inventory;
 pub mod keys;
 pub mod ledger;
 pub mod ledger_history;
@@ -14,9 +17,12 @@ pub mod node_standing;
 pub mod nodes;
 pub mod payouts;
 pub mod penalties;
+pub mod presence;
 pub mod purges;
 pub mod receipts;
+pub mod reconcile;
 pub mod refresh_tokens;
+pub mod repair;
 pub mod settlement;
 pub mod uploads;
 pub mod uptime;
@@ -26,11 +32,15 @@ pub mod whole_files;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
 
 use crate::config::{DatabaseConfig, read_secret};
+
+/// A connection that was used this lately is not asked whether it is still there: that would cost every
+/// request a round trip. A query on one that has died meanwhile fails, and the client tries again.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -51,6 +61,15 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_with(options)
         .await
         .with_context(|| {

@@ -7,7 +7,7 @@ use proto::{BlobId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{corrupt, hash32};
+use super::{corrupt, hash32, repair};
 use crate::domain::fleet_guard::{Alarm, FleetHealth};
 use crate::domain::node::NodeState;
 use crate::domain::reputation::{Reputation, Score};
@@ -110,16 +110,18 @@ pub struct NewState<'a> {
     pub reason: &'a str,
 }
 
-/// Changes a node's state and adds the line of its history. Its replicas are demoted from now on if
-/// it is out.
+/// Changes a node's state and adds the line of its history; what ends its draining closes the drain. Its
+/// replicas are demoted from now on if it is out; where they begin or cease to count for what was promised,
+/// their chunks are looked at.
 pub async fn change_state(
     connection: &mut PgConnection,
     new: &NewState<'_>,
     now: Timestamp,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let from = sqlx::query_scalar!(
         "INSERT INTO node_state_changes (change_id, node_id, at, from_state, to_state, cause, reason)
-         SELECT $2, node_id, $3, state, $4, $5, $6 FROM nodes WHERE node_id = $1",
+         SELECT $2, node_id, $3, state, $4, $5, $6 FROM nodes WHERE node_id = $1
+         RETURNING from_state",
         new.node_id.as_uuid(),
         new.id,
         now.to_sqlx() as _,
@@ -127,8 +129,12 @@ pub async fn change_state(
         new.cause.name(),
         new.reason,
     )
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
+    let Some(from) = from else { return Ok(()) };
+    let from: NodeState = from
+        .parse()
+        .map_err(|error| corrupt("nodes.state", error))?;
     sqlx::query!(
         "UPDATE nodes SET state = $2, state_reason = $3, state_since = $4 WHERE node_id = $1",
         new.node_id.as_uuid(),
@@ -138,16 +144,44 @@ pub async fn change_state(
     )
     .execute(&mut *connection)
     .await?;
-    if new.to == NodeState::Disqualified {
+    if new.to != NodeState::Draining {
         sqlx::query!(
-            "INSERT INTO node_demotions (node_id, reason) VALUES ($1, $2)
-             ON CONFLICT (node_id) DO NOTHING",
+            "UPDATE drains SET ended_at = $2, ended_as = $3 WHERE node_id = $1 AND ended_at IS NULL",
             new.node_id.as_uuid(),
-            "the node was disqualified",
+            now.to_sqlx() as _,
+            new.to.name(),
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
     }
+    if from.replicas_stay() != new.to.replicas_stay() {
+        repair::schedule_scans(connection, &[new.node_id]).await?;
+    }
+    if new.to == NodeState::Disqualified {
+        work_through(connection, new.node_id, false).await?;
+    }
+    Ok(())
+}
+
+/// With what reason the replicas of a node that is out are demoted.
+const OUT: &str = "the node was disqualified";
+
+/// From now on all replicas of a node are demoted, batch by batch; or, with `undo`, those count again
+/// that only this has demoted.
+pub async fn work_through(
+    connection: &mut PgConnection,
+    node: NodeId,
+    undo: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO node_demotions (node_id, reason, undo) VALUES ($1, $2, $3)
+         ON CONFLICT (node_id) DO UPDATE SET demoted_upto = '', undo = EXCLUDED.undo",
+        node.as_uuid(),
+        OUT,
+        undo,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -203,11 +237,13 @@ pub async fn gone(
     Ok(ids.into_iter().map(NodeId::from_uuid).collect())
 }
 
-/// The next replicas of a node that is out.
+/// The next replicas of a node that is out, or was and is not any more.
 #[derive(Debug)]
 pub struct DemotionBatch {
     pub node_id: NodeId,
     pub reason: String,
+    /// Those that were demoted for this reason count again.
+    pub undo: bool,
     pub blobs: Vec<BlobId>,
 }
 
@@ -217,7 +253,7 @@ pub async fn take_demotions(
     limit: i64,
 ) -> sqlx::Result<Option<DemotionBatch>> {
     let row = sqlx::query!(
-        "SELECT node_id, demoted_upto, reason FROM node_demotions
+        "SELECT node_id, demoted_upto, reason, undo FROM node_demotions
          ORDER BY node_id LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
     .fetch_optional(&mut *connection)
@@ -254,19 +290,9 @@ pub async fn take_demotions(
     Ok(Some(DemotionBatch {
         node_id: NodeId::from_uuid(row.node_id),
         reason: row.reason,
+        undo: row.undo,
         blobs: blobs.collect::<sqlx::Result<_>>()?,
     }))
-}
-
-/// No more of a node's replicas are demoted because it is out.
-pub async fn stop_demotions(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "DELETE FROM node_demotions WHERE node_id = $1",
-        node.as_uuid()
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// How many nodes failed a proof since `since`, or were last seen between `since` and

@@ -1,5 +1,7 @@
 //! `nodes`, `node_tokens`, `registration_nonces`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use proto::NodeId;
@@ -217,6 +219,8 @@ pub struct NodeReport {
     pub used_bytes: u64,
     pub free_bytes: u64,
     pub blob_count: u64,
+    /// How long ago.
+    pub heard_ago: Duration,
 }
 
 /// How the network sees a node.
@@ -228,8 +232,8 @@ pub struct NodeStanding {
     pub mass_failure_at: Option<Timestamp>,
 }
 
-/// Writes what nodes have reported, many at once, and that they were seen now; returns how they
-/// stand.
+/// Writes what nodes have reported, many at once, and when; returns how they stand. Rows are locked in
+/// order: each coordinator writes the same ones every few seconds.
 pub async fn record_reports(
     connection: &mut PgConnection,
     reports: &[NodeReport],
@@ -239,11 +243,19 @@ pub async fn record_reports(
         reports.iter().map(|report| signed(field(report))).collect()
     };
     let ids: Vec<Uuid> = reports.iter().map(|report| report.id.as_uuid()).collect();
+    let heard_ago: Vec<f64> = reports
+        .iter()
+        .map(|report| report.heard_ago.as_secs_f64())
+        .collect();
     let rows = sqlx::query!(
-        r#"UPDATE nodes SET capacity_bytes = r.capacity, used_bytes = r.used, free_bytes = r.free,
-                blob_count = r.blobs, last_seen_at = now()
-         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-              AS r (node_id, capacity, used, free, blobs)
+        r#"WITH locked AS MATERIALIZED (
+             SELECT node_id FROM nodes WHERE node_id = ANY($1) ORDER BY node_id FOR NO KEY UPDATE)
+         UPDATE nodes SET capacity_bytes = r.capacity, used_bytes = r.used, free_bytes = r.free,
+                blob_count = r.blobs,
+                last_seen_at = greatest(last_seen_at, now() - make_interval(secs => r.heard_ago))
+         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::float8[])
+              AS r (node_id, capacity, used, free, blobs, heard_ago)
+         JOIN locked USING (node_id)
          WHERE nodes.node_id = r.node_id
          RETURNING nodes.node_id, state, state_reason,
                    mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp""#,
@@ -252,6 +264,7 @@ pub async fn record_reports(
         &column(|report| report.used_bytes),
         &column(|report| report.free_bytes),
         &column(|report| report.blob_count),
+        &heard_ago,
     )
     .fetch_all(connection)
     .await?;

@@ -40,6 +40,52 @@ pub async fn enqueue(
     Ok(())
 }
 
+/// Those of a node's blobs that no row names and that it is not to be told to forget already.
+pub async fn not_on_their_way_out(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+) -> sqlx::Result<Vec<BlobId>> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT blob_id AS "blob_id!" FROM unnest($2::bytea[]) AS b (blob_id)
+           WHERE NOT EXISTS (SELECT 1 FROM replicas r
+                             WHERE r.node_id = $1 AND r.blob_id = b.blob_id)
+             AND NOT EXISTS (SELECT 1 FROM purges p
+                             WHERE p.node_id = $1 AND p.blob_id = b.blob_id)"#,
+        node.as_uuid(),
+        &bytes(blobs),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|blob| Ok(BlobId::from_bytes(hash32("purges.blob_id", blob)?)))
+        .collect()
+}
+
+/// Enqueues that a node puts these blobs into its trash. One that a row names is passed over, and so
+/// is one that it is to purge.
+pub async fn throw_away(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+) -> sqlx::Result<()> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO purges (node_id, blob_id, mode)
+         SELECT $1, blob_id, 'trash' FROM unnest($2::bytea[]) AS b (blob_id)
+         WHERE NOT EXISTS (SELECT 1 FROM replicas r
+                           WHERE r.node_id = $1 AND r.blob_id = b.blob_id)
+         ON CONFLICT (node_id, blob_id) DO NOTHING",
+        node.as_uuid(),
+        &bytes(blobs),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purge {
     pub blob_id: BlobId,
@@ -47,7 +93,8 @@ pub struct Purge {
 }
 
 /// Takes a batch that is due for one node and puts it out of reach for `lease`, so that several
-/// coordinators share the work and a crash only delays it.
+/// coordinators share the work and a crash only delays it. A blob that a row names again is not to be
+/// forgotten any more.
 pub async fn take_due(
     connection: &mut PgConnection,
     node: NodeId,
@@ -55,11 +102,18 @@ pub async fn take_due(
     lease: Duration,
 ) -> sqlx::Result<Vec<Purge>> {
     let rows = sqlx::query!(
-        "UPDATE purges SET attempts = attempts + 1,
+        "WITH batch AS (
+             SELECT node_id, blob_id,
+                    EXISTS (SELECT 1 FROM replicas r
+                            WHERE r.node_id = p.node_id AND r.blob_id = p.blob_id) AS named
+             FROM purges p WHERE node_id = $1 AND not_before <= now()
+             ORDER BY not_before LIMIT $2 FOR UPDATE SKIP LOCKED),
+         kept AS (
+             DELETE FROM purges WHERE (node_id, blob_id) IN
+                 (SELECT node_id, blob_id FROM batch WHERE named))
+         UPDATE purges SET attempts = attempts + 1,
                 not_before = now() + make_interval(secs => $3 * power(2, least(attempts, 6)))
-         WHERE (node_id, blob_id) IN
-             (SELECT node_id, blob_id FROM purges WHERE node_id = $1 AND not_before <= now()
-              ORDER BY not_before LIMIT $2 FOR UPDATE SKIP LOCKED)
+         WHERE (node_id, blob_id) IN (SELECT node_id, blob_id FROM batch WHERE NOT named)
          RETURNING blob_id, mode",
         node.as_uuid(),
         limit,
@@ -103,13 +157,16 @@ pub async fn acknowledge(
     node: NodeId,
     blobs: &[BlobId],
 ) -> sqlx::Result<()> {
-    let blobs: Vec<Vec<u8>> = blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect();
     sqlx::query!(
         "DELETE FROM purges WHERE node_id = $1 AND blob_id = ANY($2)",
         node.as_uuid(),
-        &blobs,
+        &bytes(blobs),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn bytes(blobs: &[BlobId]) -> Vec<Vec<u8>> {
+    blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect()
 }

@@ -19,7 +19,8 @@ pub struct ReceiptRow {
     pub receipt: SignedReceipt,
 }
 
-/// Receipts of the file's chunks `after.0..end`, in the order of chunk and node, behind `after`.
+/// Receipts of the file's chunks `after.0..end`, in the order of chunk and node, behind `after`. Those of
+/// demoted replicas are left out: they promise a copy that the network does not count on any more.
 pub async fn page(
     connection: &mut PgConnection,
     file_id: FileId,
@@ -31,6 +32,7 @@ pub async fn page(
         "SELECT r.chunk_index, r.node_id, n.peer_id, r.blob_id, c.size_bytes, r.stored_at_ms, r.signature
          FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN nodes n USING (node_id)
          WHERE r.file_id = $1 AND (r.chunk_index, r.node_id) > ($2, $3) AND r.chunk_index < $4
+           AND r.demoted_at IS NULL
          ORDER BY r.chunk_index, r.node_id LIMIT $5",
         file_id.as_uuid(),
         column_index(after.0),

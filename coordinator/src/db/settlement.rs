@@ -62,6 +62,16 @@ pub async fn file_ends_by(connection: &mut PgConnection, at: Timestamp) -> sqlx:
     .await
 }
 
+/// What the cheapest stored file pays. Reads all files, once a day.
+pub async fn lowest_price(connection: &mut PgConnection) -> sqlx::Result<Option<PricePerGbMonth>> {
+    let lowest = sqlx::query_scalar!(
+        "SELECT min(price_microcredits) FROM files WHERE state = 'ready' AND size_bytes > 0"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(lowest.map(|price| PricePerGbMonth::from_microcredits(price.unsigned_abs())))
+}
+
 /// The ledger's last block.
 pub async fn head(connection: &mut PgConnection) -> sqlx::Result<Option<(i64, Hash)>> {
     let row =

@@ -85,21 +85,27 @@ pub async fn last_of(
     Ok(uptimes.collect())
 }
 
-/// Forgets windows of days that are settled for every node, a day later.
-pub async fn delete_settled(connection: &mut PgConnection, limit: i64) -> sqlx::Result<u64> {
-    let oldest = sqlx::query_scalar!(
+/// From then on every window is still there: a day longer than settlement needs them.
+pub async fn kept_since(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
+    let since = sqlx::query_scalar!(
         r#"SELECT coalesce(min(s.starts_at), now()) - interval '1 day' AS "oldest!: jiff_sqlx::Timestamp"
            FROM settlement_days s
            WHERE s.counted_at IS NULL
               OR s.day_number = (SELECT min(day_number) FROM node_days WHERE settled_at IS NULL)
               OR s.day_number = (SELECT max(day_number) FROM settlement_days)"#
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
+    Ok(since.to_jiff())
+}
+
+/// Forgets windows that nobody needs any more.
+pub async fn delete_settled(connection: &mut PgConnection, limit: i64) -> sqlx::Result<u64> {
+    let oldest = kept_since(connection).await?;
     let result = sqlx::query!(
         "DELETE FROM uptime_windows WHERE (slot, node_id) IN
              (SELECT slot, node_id FROM uptime_windows WHERE slot < $1 LIMIT $2)",
-        slot_of(oldest.to_jiff()),
+        slot_of(oldest),
         limit,
     )
     .execute(connection)

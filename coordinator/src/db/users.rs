@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::corrupt;
 use crate::domain::ids::UserId;
 use crate::domain::names::Email;
+use crate::domain::node::NetworkPrefix;
 
 #[derive(Debug, Clone)]
 pub struct User {
@@ -92,6 +93,50 @@ pub async fn credentials(
     .transpose()
 }
 
+/// Counts one more account that was opened from this network today; how many there are.
+pub async fn count_registration(
+    connection: &mut PgConnection,
+    network: NetworkPrefix,
+) -> sqlx::Result<u32> {
+    let accounts = sqlx::query_scalar!(
+        "INSERT INTO registrations (network, day, accounts)
+         VALUES ($1, (now() AT TIME ZONE 'UTC')::date, 1)
+         ON CONFLICT (network, day) DO UPDATE SET accounts = registrations.accounts + 1
+         RETURNING accounts",
+        &network.as_bytes()[..],
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(accounts.unsigned_abs())
+}
+
+/// Forgets from where accounts were opened before today.
+pub async fn delete_old_registrations(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        "DELETE FROM registrations WHERE (network, day) IN
+             (SELECT network, day FROM registrations
+              WHERE day < (now() AT TIME ZONE 'UTC')::date LIMIT $1)",
+        limit
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// The account has to buy before it can store.
+pub async fn deny_trial(connection: &mut PgConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET has_trial = false WHERE user_id = $1",
+        id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Takes `amount` from what the account may still try the network with; `false` if that is less.
 pub async fn use_trial(
     connection: &mut PgConnection,
@@ -101,7 +146,7 @@ pub async fn use_trial(
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
         "UPDATE users SET trial_used_microcredits = trial_used_microcredits + $2
-         WHERE user_id = $1 AND trial_used_microcredits + $2 <= $3",
+         WHERE user_id = $1 AND has_trial AND trial_used_microcredits + $2 <= $3",
         id.as_uuid(),
         amount.get(),
         limit.get(),

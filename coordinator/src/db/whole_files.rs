@@ -24,51 +24,68 @@ pub struct Limits {
     pub trial: MicroCredits,
 }
 
-/// Locks the users' rows, and then their accounts, in order of id: as everybody does.
-pub async fn lock(connection: &mut PgConnection, users: &[UserId]) -> sqlx::Result<()> {
-    let users: Vec<Uuid> = users.iter().map(UserId::as_uuid).collect();
-    sqlx::query!(
-        "SELECT user_id FROM users WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE",
-        &users
+/// What this user may spend, as it stands; `None`: there is no such user.
+pub async fn allowance(
+    connection: &mut PgConnection,
+    user: UserId,
+    limits: &Limits,
+) -> sqlx::Result<Option<Allowance>> {
+    let row = sqlx::query_as!(
+        AllowanceRow,
+        "SELECT user_id, file_count, has_trial, trial_used_microcredits, balance_microcredits
+         FROM users JOIN accounts ON owner_id = user_id AND account = 'available'
+         WHERE user_id = $1",
+        user.as_uuid()
     )
-    .fetch_all(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    sqlx::query!(
-        "SELECT owner_id FROM accounts
-         WHERE owner_id = ANY($1) AND account IN ('available', 'escrow')
-         ORDER BY owner_id, account FOR UPDATE",
-        &users
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(())
+    Ok(row.map(|row| row.allowance(limits)))
 }
 
-/// What each of these users may spend; one who is not known is left out.
-pub async fn allowances(
+/// Locks the users' rows and their accounts, in order of id as everybody does, each user's before
+/// the user's accounts. What each of them may spend; one who is not known is left out.
+pub async fn lock_allowances(
     connection: &mut PgConnection,
     users: &[UserId],
     limits: &Limits,
 ) -> sqlx::Result<HashMap<UserId, Allowance>> {
     let users: Vec<Uuid> = users.iter().map(UserId::as_uuid).collect();
-    let rows = sqlx::query!(
-        "SELECT user_id, file_count, trial_used_microcredits, balance_microcredits
-         FROM users JOIN accounts ON owner_id = user_id AND account = 'available'
-         WHERE user_id = ANY($1)",
+    let rows = sqlx::query_as!(
+        AllowanceRow,
+        "SELECT user_id, file_count, has_trial, trial_used_microcredits, a.balance_microcredits
+         FROM users
+              JOIN accounts a ON a.owner_id = user_id AND a.account = 'available'
+              JOIN accounts e ON e.owner_id = user_id AND e.account = 'escrow'
+         WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE",
         &users
     )
     .fetch_all(connection)
     .await?;
     let allowances = rows.into_iter().map(|row| {
-        let used = MicroCredits::new(row.trial_used_microcredits);
-        let allowance = Allowance {
-            available: MicroCredits::new(row.balance_microcredits),
-            trial: limits.trial.checked_sub(used).unwrap_or(MicroCredits::ZERO),
-            files: limits.files.saturating_sub(row.file_count.unsigned_abs()),
-        };
-        (UserId::from_uuid(row.user_id), allowance)
+        let user = UserId::from_uuid(row.user_id);
+        (user, row.allowance(limits))
     });
     Ok(allowances.collect())
+}
+
+struct AllowanceRow {
+    user_id: Uuid,
+    file_count: i64,
+    has_trial: bool,
+    trial_used_microcredits: i64,
+    balance_microcredits: i64,
+}
+
+impl AllowanceRow {
+    fn allowance(&self, limits: &Limits) -> Allowance {
+        let used = MicroCredits::new(self.trial_used_microcredits);
+        let trial = limits.trial.checked_sub(used).filter(|_| self.has_trial);
+        Allowance {
+            available: MicroCredits::new(self.balance_microcredits),
+            trial: trial.unwrap_or(MicroCredits::ZERO),
+            files: limits.files.saturating_sub(self.file_count.unsigned_abs()),
+        }
+    }
 }
 
 /// A file that is paid for.

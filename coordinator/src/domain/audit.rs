@@ -69,6 +69,34 @@ pub struct Cell {
     pub weight_ppm: u64,
 }
 
+/// A part of a node that is counted, from which the rest is inferred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// First eight bytes of the blob ids in it.
+    pub ids: RangeInclusive<u64>,
+    /// The node holds 2^shift times as much.
+    pub shift: u32,
+}
+
+impl Sample {
+    /// Above this many replicas a part is counted.
+    const COUNT_EXACTLY: u64 = 50_000;
+
+    /// Of a node of about `replicas` replicas; `chance` says which part.
+    pub fn of(replicas: u64, chance: u64) -> Self {
+        let mut shift = 0;
+        while replicas >> shift > Self::COUNT_EXACTLY {
+            shift += 1;
+        }
+        let width = u64::MAX >> shift;
+        let first = chance & !width;
+        Self {
+            ids: first..=first.saturating_add(width),
+            shift,
+        }
+    }
+}
+
 impl RoundPlan {
     /// For a node of `replicas` replicas, whose last turn ended before `turn_from`.
     pub fn new(replicas: u64, sampling: Sampling, turn_from: u64, seed: [u8; 32]) -> Self {

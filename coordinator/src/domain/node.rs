@@ -41,6 +41,11 @@ impl NodeState {
         !matches!(self, Self::Drained | Self::Disqualified)
     }
 
+    /// What it holds counts, and is not to be moved elsewhere.
+    pub const fn replicas_stay(self) -> bool {
+        self.replicas_count() && !matches!(self, Self::Draining)
+    }
+
     pub const fn is_vetted(self) -> bool {
         matches!(self, Self::Active)
     }
@@ -84,6 +89,10 @@ pub fn score_ppm(alpha: u64, beta: u64) -> u32 {
 pub struct NetworkPrefix([u8; 6]);
 
 impl NetworkPrefix {
+    pub const fn as_bytes(&self) -> &[u8; 6] {
+        &self.0
+    }
+
     /// Private, loopback and link-local addresses say nothing about where a node is: `None`.
     pub fn of(addr: IpAddr) -> Option<Self> {
         match addr.to_canonical() {

@@ -37,6 +37,27 @@ pub struct FailureDomains {
     pub region: Option<String>,
 }
 
+impl FailureDomains {
+    /// How many kinds of domains both stand in.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        fn same<T: Eq>(one: Option<&T>, other: Option<&T>) -> usize {
+            usize::from(one.is_some() && one == other)
+        }
+        same(self.operator.as_ref(), other.operator.as_ref())
+            + same(self.prefix.as_ref(), other.prefix.as_ref())
+            + same(self.region.as_ref(), other.region.as_ref())
+    }
+}
+
+/// How much the rules on failure domains and on probation bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// An upload rather fails: its owner is told and can try again.
+    Hard,
+    /// A repair rather breaks them, as little as can be: a copy in a bad place is better than none.
+    Preferred,
+}
+
 /// What a chunk needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -46,6 +67,7 @@ pub struct Request<'a> {
     pub replication: usize,
     pub blob_bytes: u64,
     pub distinct_domains: bool,
+    pub rules: Rules,
     /// Nodes that have the chunk already, or failed to take it; with the domains of those that have it.
     pub excluded: &'a HashSet<NodeId>,
     pub occupied: &'a [FailureDomains],
@@ -137,6 +159,9 @@ pub fn place(
         occupied.take(&candidate.domains);
         chosen.push(candidate.node_id);
     }
+    if request.rules == Rules::Preferred {
+        fill_up(&mut chosen, &roomy, request);
+    }
     if chosen.len() < request.count {
         return Err(PlacementError::TooFewNodes {
             needed: request.count,
@@ -144,6 +169,28 @@ pub fn place(
         });
     }
     Ok(chosen)
+}
+
+/// Takes nodes that the rules forbid, those first that share the fewest domains.
+fn fill_up(chosen: &mut Vec<NodeId>, roomy: &[(Score, &Candidate)], request: &Request<'_>) {
+    while chosen.len() < request.count {
+        let beside = |node: &NodeId| roomy.iter().find(|(_, other)| other.node_id == *node);
+        let shared = |candidate: &Candidate| -> usize {
+            let chosen = chosen.iter().filter_map(beside).map(|(_, c)| &c.domains);
+            let others = request.occupied.iter().chain(chosen);
+            others
+                .map(|other| candidate.domains.shared_with(other))
+                .sum()
+        };
+        let next = roomy
+            .iter()
+            .filter(|(_, candidate)| !chosen.contains(&candidate.node_id))
+            .min_by_key(|(score, candidate)| (shared(candidate), !candidate.vetted, *score));
+        match next {
+            Some((_, candidate)) => chosen.push(candidate.node_id),
+            None => return,
+        }
+    }
 }
 
 fn has_room(candidate: &Candidate, blob_bytes: u64) -> bool {
@@ -235,6 +282,7 @@ mod tests {
             replication: 3,
             blob_bytes: BLOB,
             distinct_domains,
+            rules: Rules::Hard,
             excluded: &HashSet::new(),
             occupied: &[],
         };
@@ -322,6 +370,44 @@ mod tests {
         nodes[3].domains.operator = Some(Uuid::from_u128(99));
         assert!(place_three(&nodes, true, 1).is_err());
         assert!(place_three(&nodes, false, 1).is_ok());
+    }
+
+    #[test]
+    fn a_repair_breaks_as_few_rules_as_can_be() {
+        let (near, far) = (Some("near".to_owned()), Some("far".to_owned()));
+        let mut nodes: Vec<_> = (0..4).map(node).collect();
+        for candidate in &mut nodes[..3] {
+            candidate.domains.region.clone_from(&near);
+        }
+        nodes[0].domains.operator = Some(Uuid::from_u128(99));
+        nodes[3].domains.region.clone_from(&far);
+        let occupied = [FailureDomains {
+            operator: Some(Uuid::from_u128(99)),
+            region: near,
+            prefix: None,
+        }];
+        let excluded = HashSet::new();
+        for seed in 0..20 {
+            let request = |count, rules| Request {
+                count,
+                replication: 3,
+                blob_bytes: BLOB,
+                distinct_domains: true,
+                rules,
+                excluded: &excluded,
+                occupied: &occupied,
+            };
+            let place = |request| place(&nodes, &request, &mut StdRng::seed_from_u64(seed));
+            assert!(place(request(2, Rules::Hard)).is_err());
+            assert_eq!(
+                place(request(1, Rules::Preferred)).unwrap(),
+                [nodes[3].node_id]
+            );
+            let three = place(request(3, Rules::Preferred)).unwrap();
+            assert!(!three.contains(&nodes[0].node_id), "it shares two domains");
+            assert_eq!(place(request(4, Rules::Preferred)).unwrap().len(), 4);
+            assert!(place(request(5, Rules::Preferred)).is_err());
+        }
     }
 
     #[test]

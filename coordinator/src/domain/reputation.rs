@@ -146,6 +146,15 @@ impl Reputation {
         }
     }
 
+    /// The state of a node that is neither out nor leaving.
+    pub fn by_score(&self) -> NodeState {
+        if self.score.ppm() < SUSPENDED_BELOW_PPM {
+            NodeState::Suspended
+        } else {
+            self.unsuspended()
+        }
+    }
+
     const fn unsuspended(&self) -> NodeState {
         if self.passed_challenges >= PROBATION_PASSES {
             NodeState::Active
@@ -367,6 +376,25 @@ mod tests {
         let out = changes(draining, 1000, |_| tally(90, 10));
         assert_eq!(out.len(), 1);
         assert_eq!(out[0].1, NodeState::Disqualified);
+    }
+
+    #[test]
+    fn a_node_that_is_called_back_from_draining_is_what_its_score_makes_it() {
+        let draining = Reputation {
+            state: NodeState::Draining,
+            ..active()
+        };
+        assert_eq!(draining.by_score(), NodeState::Active);
+        let new = Reputation {
+            passed_challenges: 3,
+            ..draining
+        };
+        assert_eq!(new.by_score(), NodeState::Probation);
+        let poor = Reputation {
+            score: Score { alpha: 97, beta: 3 },
+            ..draining
+        };
+        assert_eq!(poor.by_score(), NodeState::Suspended);
     }
 
     proptest! {

@@ -80,6 +80,12 @@ impl Stretch {
         )
     }
 
+    /// Those of the windows that lie in it.
+    pub fn part_of(&self, windows: &SlotWindows) -> Option<SlotWindows> {
+        let (slot, bits) = (windows.slot, windows.bits & self.bits(windows.slot));
+        (bits != 0).then_some(SlotWindows { slot, bits })
+    }
+
     /// Which windows of a slot lie in it.
     fn bits(&self, slot: i64) -> u64 {
         let begin = slot * SLOT_WINDOWS;

@@ -48,7 +48,7 @@ pub async fn register(
     let password = Zeroizing::new(body.password);
     let email = Email::try_from(body.email)?;
     names::check_password(&password)?;
-    let id = auth::register(&app, &email, password).await?;
+    let id = auth::register(&app, &email, password, address).await?;
     let registered = Registered {
         user_id: id.as_uuid(),
         email: email.into_string(),

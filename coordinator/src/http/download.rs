@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::extract::{Id, User};
 use super::problem::Problem;
 use crate::app::App;
-use crate::app::download::{self, DownloadError};
+use crate::app::download::{self, Content, DownloadError};
 use crate::db::files::File;
 
 /// Read a file. `Range` (one range), `If-None-Match`, `If-Range` and `HEAD` work as usual.
@@ -72,13 +72,20 @@ pub async fn download(
     } else {
         let metrics = Arc::clone(&app.metrics);
         let idle_timeout = app.config.http.idle_timeout;
-        let stream = download::read(app, readable, bytes.clone()).await?;
-        let counted = stream.inspect(move |chunk| {
-            if let Ok(chunk) = chunk {
-                metrics.downloaded_bytes.inc_by(chunk.len() as u64);
+        match download::read(app, readable, bytes.clone()).await? {
+            Content::Piece(piece) => {
+                metrics.downloaded_bytes.inc_by(length);
+                Body::from(piece)
             }
-        });
-        Body::from_stream(cut_when_stalled(counted, idle_timeout))
+            Content::Pieces(stream) => {
+                let counted = stream.inspect(move |chunk| {
+                    if let Ok(chunk) = chunk {
+                        metrics.downloaded_bytes.inc_by(chunk.len() as u64);
+                    }
+                });
+                Body::from_stream(cut_when_stalled(counted, idle_timeout))
+            }
+        }
     };
     let mut response = respond(status, &file, &etag, body)?;
     let headers = response.headers_mut();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use proto::FileId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,10 +13,8 @@ use super::extract::{Id, Json, Params, User};
 use super::page::{self, PageParams};
 use super::problem::Problem;
 use crate::app::App;
-use crate::clock;
 use crate::db;
 use crate::db::audit_results::ReplicaDurability;
-use crate::domain::node::NodeState;
 
 /// How safe a file is.
 #[derive(Serialize, ToSchema)]
@@ -46,7 +44,8 @@ pub struct ReplicaView {
     /// Why it was demoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     demoted_reason: Option<String>,
-    /// Counts as a copy: not demoted, its node in good standing and here a moment ago.
+    /// Counts as a copy: not demoted, its node in good standing, and offline for no longer than the grace of
+    /// repair; where no more than one replica can be read, there is no grace.
     healthy: bool,
     #[schema(value_type = String, format = DateTime)]
     stored_at: Timestamp,
@@ -81,25 +80,22 @@ pub async fn durability(
     if first > i32::MAX as u32 {
         return Err(PageParams::foreign_cursor());
     }
-    let seen_since = clock::now()
-        .saturating_sub(grace(&app))
-        .map_err(Problem::internal)?;
-    let online: Vec<_> = app.fleet.online().iter().map(|m| m.node_id).collect();
-    let min_healthy =
-        db::audit_results::fewest_healthy(&mut connection, id, &online, seen_since).await?;
+    let min_healthy = db::audit_results::fewest_healthy(&mut connection, id).await?;
     let rows = db::audit_results::durability(&mut connection, id, first, limit).await?;
-    let mut chunks: Vec<ChunkDurability> = Vec::new();
-    for (index, replica) in rows {
-        if chunks.last().is_none_or(|chunk| chunk.index != index) {
-            chunks.push(ChunkDurability {
-                index,
-                replicas: Vec::new(),
-            });
-        }
-        if let (Some(replica), Some(chunk)) = (replica, chunks.last_mut()) {
-            chunk.replicas.push(view(&app, replica, seen_since));
-        }
-    }
+    let chunks = rows
+        .chunk_by(|(one, _), (other, _)| one == other)
+        .filter_map(|rows| {
+            let (index, _) = rows.first()?;
+            let replicas: Vec<_> = rows
+                .iter()
+                .filter_map(|(_, replica)| replica.as_ref())
+                .collect();
+            Some(ChunkDurability {
+                index: *index,
+                replicas: views(&replicas),
+            })
+        })
+        .collect();
     let next = first.saturating_add(limit);
     let more = u64::from(next) < file.layout.chunk_count();
     Ok(Json(Durability {
@@ -111,19 +107,10 @@ pub async fn durability(
     }))
 }
 
-/// How long a node may be away before its replicas do not count.
-fn grace(app: &App) -> SignedDuration {
-    SignedDuration::try_from(app.config.repair.grace).unwrap_or(SignedDuration::ZERO)
-}
-
-fn view(app: &App, replica: ReplicaDurability, seen_since: Timestamp) -> ReplicaView {
-    let here = app.fleet.is_online(replica.node_id)
-        || replica.node_last_seen_at.is_some_and(|at| at >= seen_since);
-    let in_good_standing = replica
-        .node_state
-        .parse::<NodeState>()
-        .is_ok_and(NodeState::replicas_count);
-    ReplicaView {
+/// Where no more than one replica can be read, there is no grace for the others.
+fn views(replicas: &[&ReplicaDurability]) -> Vec<ReplicaView> {
+    let readable = replicas.iter().filter(|replica| replica.readable).count();
+    let views = replicas.iter().map(|replica| ReplicaView {
         node_id: replica.node_id.as_uuid(),
         blob_id: replica.blob_id.to_string(),
         state: if replica.demoted_reason.is_some() {
@@ -131,12 +118,17 @@ fn view(app: &App, replica: ReplicaDurability, seen_since: Timestamp) -> Replica
         } else {
             "stored"
         },
-        healthy: replica.demoted_reason.is_none() && in_good_standing && here,
-        demoted_reason: replica.demoted_reason,
+        healthy: if readable <= 1 {
+            replica.readable
+        } else {
+            replica.counts
+        },
+        demoted_reason: replica.demoted_reason.clone(),
         stored_at: Timestamp::from_millisecond(replica.stored_at_ms).unwrap_or(Timestamp::MAX),
         last_proof: replica.last_proof.map(|proof| LastProofView {
             outcome: proof.outcome.name(),
             at: proof.at,
         }),
-    }
+    });
+    views.collect()
 }

@@ -26,33 +26,6 @@ use crate::domain::uptime::Stretch;
 /// Penalties that one answer names, the newest; the sums are always whole.
 const PENALTIES_NAMED: i64 = 1000;
 
-/// The node, if the caller is it or operates it.
-async fn own_node(
-    connection: &mut PgConnection,
-    caller: Caller,
-    id: NodeId,
-) -> Result<Node, Problem> {
-    let forbidden = || {
-        Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "Only the node itself, with its X-API-Key, and its operator may see and do this.",
-        )
-    };
-    match caller {
-        Caller::Node(node) if node.id == id => Ok(*node),
-        Caller::Node(_) => Err(forbidden()),
-        Caller::User(user) => {
-            let node = db::nodes::by_id(connection, id).await?;
-            let node = node.ok_or_else(|| Problem::not_found("node"))?;
-            if node.operator != Some(user.user_id) {
-                return Err(forbidden());
-            }
-            Ok(node)
-        }
-    }
-}
-
 /// Why a day paid less than it could have, or a penalty that was given back.
 #[derive(Serialize, ToSchema)]
 pub struct PenaltyView {
@@ -176,8 +149,8 @@ pub async fn earnings(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Earnings>, Problem> {
     let (limit, before) = (page.limit()?, page.position::<i64>()?);
+    let node = caller.own_node(&app, id).await?;
     let mut connection = app.db.acquire().await?;
-    let node = own_node(&mut connection, caller, id).await?;
     let pending = pending(&app, &mut connection, &node).await?;
     let rows = db::settlement::days_of_node(&mut connection, id, before, limit as i64 + 1).await?;
     let numbers: Vec<i64> = rows.iter().map(|day| day.day_number).collect();
@@ -262,9 +235,7 @@ pub async fn pay_out(
             "`amount_microcredits` must be more than 0.",
         ));
     }
-    let mut connection = app.db.acquire().await?;
-    own_node(&mut connection, caller, id).await?;
-    drop(connection);
+    caller.own_node(&app, id).await?;
     let amount = body.amount_microcredits.map(MicroCredits::new);
     let payout = payouts::request(&app, id, amount, key.as_deref()).await?;
     let view = PayoutView {

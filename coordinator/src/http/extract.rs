@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use proto::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -144,6 +145,29 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub enum Caller {
     User(Identity),
     Node(Box<Node>),
+}
+
+impl Caller {
+    /// The node, if the caller is it or operates it.
+    pub async fn own_node(self, app: &App, id: NodeId) -> Result<Node, Problem> {
+        let node = match self {
+            Self::Node(node) if node.id == id => return Ok(*node),
+            Self::Node(_) => None,
+            Self::User(user) => {
+                let mut connection = app.db.acquire().await?;
+                let node = db::nodes::by_id(&mut connection, id).await?;
+                let node = node.ok_or_else(|| Problem::not_found("node"))?;
+                (node.operator == Some(user.user_id)).then_some(node)
+            }
+        };
+        node.ok_or_else(|| {
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Only the node itself, with its X-API-Key, and its operator may see and do this.",
+            )
+        })
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Caller {

@@ -3,6 +3,7 @@
 mod auth;
 mod credits;
 mod download;
+mod drain;
 mod durability;
 mod earnings;
 mod evidence;
@@ -120,6 +121,8 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
         .routes(routes!(node_proofs::proofs))
+        .routes(routes!(drain::begin, drain::progress, drain::cancel))
+        .routes(routes!(drain::plan))
         .routes(routes!(nodes::nonce))
         .routes(routes!(nodes::register))
         .routes(routes!(nodes::create_token))

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::StatusCode;
 use jiff::Timestamp;
 use proto::NodeId;
 use serde::Serialize;
@@ -64,21 +63,8 @@ pub async fn proofs(
     if before.is_some_and(|(at, _)| at < Timestamp::UNIX_EPOCH) {
         return Err(PageParams::foreign_cursor()); // and no time that Postgres knows
     }
+    caller.own_node(&app, id).await?;
     let mut connection = app.db.acquire().await?;
-    let node = db::nodes::by_id(&mut connection, id)
-        .await?
-        .ok_or_else(|| Problem::not_found("node"))?;
-    let allowed = match caller {
-        Caller::Node(asking) => asking.id == id,
-        Caller::User(user) => node.operator == Some(user.user_id),
-    };
-    if !allowed {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "Only the node itself, with its API key, and its operator see its proofs.",
-        ));
-    }
     let rows = db::audit_results::statements(&mut connection, id, before, limit as i64 + 1).await?;
     let position = |kept: &KeptStatement| (kept.at, kept.challenge_id);
     Ok(Json(Page::new(rows, limit, position, ProofsView::from)))

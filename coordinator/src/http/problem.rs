@@ -353,10 +353,19 @@ impl From<UploadError> for Problem {
             UploadError::ChunksMissing { count, first } => Self::new(
                 S::CONFLICT,
                 "chunks-missing",
-                format!("{count} chunks have not been sent yet. Send them, then complete again."),
+                format!(
+                    "{count} chunks have not been sent yet, or have lost a copy since. Send them, then \
+                     complete again."
+                ),
             )
             .with("missing", first)
             .with("missing_count", count),
+            UploadError::CopiesLost { .. } => Self::new(
+                S::SERVICE_UNAVAILABLE,
+                "copies-lost",
+                format!("{}. Send it again.", capitalised(&error.to_string())),
+            )
+            .retry_after(5),
             UploadError::Placement(error) => error.into(),
             UploadError::Body(error) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(

@@ -1,10 +1,11 @@
 //! Writes in one batch what the nodes that are online have reported, and reads how they stand, so
-//! that a heartbeat costs no query.
+//! that a heartbeat costs no query; then draws the conclusions about those that are not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use proto::{MicroCredits, NodeId};
+use sqlx::{Connection, PgConnection};
 
 use super::Step;
 use crate::app::App;
@@ -13,6 +14,7 @@ use crate::clock;
 use crate::db;
 use crate::db::nodes::NodeReport;
 use crate::domain::reputation::on_hold;
+use crate::domain::uptime::SETTLING;
 
 pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     let online = app.fleet.online();
@@ -30,6 +32,7 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
                 used_bytes: live.used_bytes,
                 free_bytes: live.free_bytes,
                 blob_count: live.blob_count,
+                heard_ago: live.heard.elapsed(),
             }
         })
         .collect();
@@ -44,6 +47,7 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     app.lookout.look(&mut connection, &ids).await?;
     let head = db::settlement::last_head(&mut connection).await?;
     app.ledger_day.store(head.map(Arc::new));
+    presence(app, &mut connection).await?;
     for node in states {
         if let Some(member) = app.fleet.member(node.id) {
             member.set_standing(Standing {
@@ -55,4 +59,29 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
         }
     }
     Ok(Step::Idle)
+}
+
+/// Which nodes are there and which are not, as far as this coordinator can tell: it has to have looked for a
+/// while without a break. After one, others may not have written yet what they know.
+async fn presence(app: &App, connection: &mut PgConnection) -> anyhow::Result<()> {
+    let mut transaction = connection.begin().await?;
+    let now = db::presence::now(&mut transaction).await?;
+    let since = app.lookout.watching_since(now);
+    let grace = app.config.repair.grace;
+    let changes = db::presence::update(&mut transaction, since, SETTLING, grace).await?;
+    transaction.commit().await?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for node in &changes.back {
+        tracing::info!(node_id = %node, "a node is back: its replicas count again");
+    }
+    for node in &changes.offline {
+        tracing::warn!(node_id = %node, ?grace, "a node is offline");
+    }
+    for node in &changes.away {
+        tracing::warn!(node_id = %node, "a node is away: its replicas do not count, and are replaced");
+    }
+    app.repair.scan_nudge.notify_one();
+    Ok(())
 }

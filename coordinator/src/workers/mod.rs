@@ -1,6 +1,7 @@
 //! Background work. Each worker is one bounded, idempotent step without input; the runner owns pace,
 //! stop and status. The same path runs after a crash.
 
+mod keys;
 mod liveness;
 mod purge;
 mod settlement;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::upload::end;
-use crate::app::{App, audit, files};
+use crate::app::{App, audit, drain, files, reconcile, repair};
 use crate::clock;
 use crate::db;
 
@@ -34,6 +35,7 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
     let seconds = Duration::from_secs;
     let never = Arc::new(Notify::new());
     let settling = (app.config.money.settlement_interval / 10).min(seconds(5));
+    let reconciling = (app.config.reconcile.interval / 2).min(seconds(10));
     let spawn = |worker: Worker| {
         let (app, stop) = (Arc::clone(app), stop.clone());
         tasks.spawn(async move { worker.run(app, stop).await });
@@ -50,8 +52,13 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
         ("audit", seconds(1), Kind::Audit),
         ("fleet-guard", seconds(10), Kind::WatchFleet),
         ("demotion", seconds(5), Kind::Demote),
+        ("drain", seconds(5), Kind::FinishDrains),
+        ("repair-scan", app.config.repair.interval, Kind::RepairScan),
+        ("repair", app.config.repair.interval, Kind::Repair),
+        ("reconcile", reconciling, Kind::Reconcile),
         ("clean-up", seconds(60), Kind::CleanUp),
         ("network-document", seconds(10), Kind::RefreshDocument),
+        ("keys", seconds(5), Kind::KeepKeys),
     ] {
         spawn(Worker {
             name,
@@ -75,8 +82,13 @@ enum Kind {
     Audit,
     WatchFleet,
     Demote,
+    FinishDrains,
+    RepairScan,
+    Repair,
+    Reconcile,
     CleanUp,
     RefreshDocument,
+    KeepKeys,
 }
 
 struct Worker {
@@ -94,6 +106,8 @@ impl Worker {
             let nudge = match self.kind {
                 Kind::Purge => app.purge_nudge.notified(),
                 Kind::Forget => app.forget_nudge.notified(),
+                Kind::RepairScan => app.repair.scan_nudge.notified(),
+                Kind::Repair => app.repair.nudge.notified(),
                 _ => self.idle.notified(),
             };
             tokio::select! {
@@ -101,7 +115,15 @@ impl Worker {
                 () = nudge => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            pause = match self.step(&app).await {
+            let outcome = match self.kind {
+                // It takes long, and all it writes is one transaction at its end.
+                Kind::Reconcile => match stop.run_until_cancelled(self.step(&app)).await {
+                    Some(outcome) => outcome,
+                    None => return,
+                },
+                _ => self.step(&app).await,
+            };
+            pause = match outcome {
                 Ok(Step::More) => Duration::ZERO,
                 Ok(Step::Idle) => self.every,
                 Err(error) => {
@@ -133,11 +155,20 @@ impl Worker {
                 Ok(Step::Idle)
             }
             Kind::Demote => demote(app).await,
+            Kind::FinishDrains => finish_drains(app).await,
+            Kind::RepairScan => more(repair::scan(app).await),
+            Kind::Repair => {
+                let worked = more(repair::step(app).await);
+                repair::show_queue(app).await?;
+                worked
+            }
+            Kind::Reconcile => more(reconcile::step(app).await),
             Kind::CleanUp => clean_up(app).await,
             Kind::RefreshDocument => {
                 app.document.refresh(&app.db).await?;
                 Ok(Step::Idle)
             }
+            Kind::KeepKeys => keys::step(app).await,
         }
     }
 }
@@ -182,13 +213,23 @@ async fn demote(app: &App) -> anyhow::Result<Step> {
     Ok(if more { Step::More } else { Step::Idle })
 }
 
+async fn finish_drains(app: &App) -> anyhow::Result<Step> {
+    more(drain::finish_some(app, clock::now()).await)
+}
+
+fn more(outcome: anyhow::Result<bool>) -> anyhow::Result<Step> {
+    outcome.map(|more| if more { Step::More } else { Step::Idle })
+}
+
 /// Forgets what nobody can use any more.
 async fn clean_up(app: &App) -> anyhow::Result<Step> {
     let mut connection = app.db.acquire().await?;
     let tokens = db::refresh_tokens::delete_expired(&mut connection, CLEANUP_BATCH).await?;
     let nonces = db::nodes::delete_expired_nonces(&mut connection, CLEANUP_BATCH).await?;
     let uploads = db::uploads::delete_old_completed(&mut connection, CLEANUP_BATCH).await?;
+    db::keys::forget_dead(&mut connection).await?;
     let windows = db::uptime::delete_settled(&mut connection, CLEANUP_BATCH).await?;
-    let full = tokens.max(nonces).max(uploads).max(windows) as i64 == CLEANUP_BATCH;
+    let old = db::users::delete_old_registrations(&mut connection, CLEANUP_BATCH).await?;
+    let full = tokens.max(nonces).max(uploads).max(windows).max(old) as i64 == CLEANUP_BATCH;
     Ok(if full { Step::More } else { Step::Idle })
 }

@@ -2,6 +2,7 @@
 
 use coordinator::app::auth::{self, AuthError};
 use coordinator::db;
+use coordinator::domain::ids::UserId;
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -189,4 +190,49 @@ async fn neither_passwords_nor_tokens_stand_in_the_database(pool: PgPool) {
         .unwrap();
     let token = tokens["refresh_token"].as_str().unwrap();
     assert!(!token.contains(&hex::encode(stored)));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn many_accounts_of_one_network_have_no_more_trials_than_its_share(pool: PgPool) {
+    let settings = [
+        "http.trust_forwarded_for=true",
+        "money.trial_accounts_per_network=2",
+    ];
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
+    let visitor = coordinator.visitor();
+    let try_from = async |address: &str, number: u32| {
+        let account = json!({"email": format!("{number}@example.com"), "password": "test123"});
+        let call = visitor
+            .post("/api/v1/auth/register")
+            .body(account.to_string());
+        let made = call.header("x-forwarded-for", address).send().await;
+        let user = made.expect(StatusCode::CREATED)["user_id"].clone();
+        let user: uuid::Uuid = user.as_str().unwrap().parse().unwrap();
+        let client = coordinator.client_of(UserId::from_uuid(user));
+        // In one request, and in steps.
+        let small = client.upload_call("small", &[7; 100]).send().await.status;
+        (small, client.initiate("in steps", 100).await.status)
+    };
+    let paid = (StatusCode::CREATED, StatusCode::CREATED);
+    let refused = (StatusCode::PAYMENT_REQUIRED, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(try_from("203.0.113.1", 1).await, paid);
+    assert_eq!(try_from("203.0.113.2", 2).await, paid);
+    assert_eq!(try_from("203.0.113.3", 3).await, refused);
+    assert_eq!(try_from("198.51.100.1", 4).await, paid);
+    for number in 5..8 {
+        assert_eq!(
+            try_from("192.168.0.1", number).await,
+            paid,
+            "a private address"
+        );
+    }
+    // The next day nobody knows any more, and everybody begins anew.
+    sqlx::query("UPDATE registrations SET day = day - 1")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(try_from("203.0.113.4", 8).await, paid);
+    let mut connection = pool.acquire().await.unwrap();
+    let forgotten = db::users::delete_old_registrations(&mut connection, 10).await;
+    assert_eq!(forgotten.unwrap(), 2);
 }

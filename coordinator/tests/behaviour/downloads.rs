@@ -1,5 +1,7 @@
 //! Reading files: whole, in part, or not at all when the client has them.
 
+use coordinator::app::audit;
+use coordinator::clock;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -182,4 +184,16 @@ async fn without_a_readable_copy_the_answer_is_an_error_and_never_a_short_file(p
     let refused = client.download(&file).await;
     refused.problem(503, "unreadable");
     assert_eq!(refused.header("retry-after"), "30");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_demoted_copy_is_still_read_when_no_other_is_left(pool: PgPool) {
+    let (coordinator, nodes, client, file) = stored(pool).await;
+    let [first, second, third] = &nodes;
+    let (app, held) = (&coordinator.app, first.blobs());
+    let demoted = audit::loss_reported(app, first.node_id, &held, "a bad disk", clock::now()).await;
+    assert_eq!(demoted.unwrap(), 4);
+    second.on_read(OnRead::Deny);
+    third.on_read(OnRead::Flip);
+    assert_eq!(client.content(&file).await, content(SIZE));
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use coordinator::app::audit;
+use coordinator::clock;
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -180,4 +182,33 @@ async fn evidence_is_for_the_owner_only_and_within_bounds(pool: PgPool) {
     refused.problem(429, "too-many-requests");
     assert!(refused.headers.contains_key("retry-after"));
     asked(&stranger, "{}").await.problem(404, "not-found");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_demoted_copy_is_neither_promised_nor_asked_for_and_old_receipts_tell(pool: PgPool) {
+    let (coordinator, nodes, client, id) = stored(&pool, 2).await;
+    let before = receipts(&client, &id, "").await;
+    let lost = nodes[0].blobs()[0];
+    audit::loss_reported(
+        &coordinator.app,
+        nodes[0].node_id,
+        &[lost],
+        "rot",
+        clock::now(),
+    )
+    .await
+    .unwrap();
+    let after = receipts(&client, &id, "").await;
+    assert_eq!(after["items"].as_array().unwrap().len(), 5);
+    let proof = prove(&client, &id, &json!({})).await;
+    assert_eq!(outcomes(&proof), ["passed"; 5]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let output = verify(dir.path(), &[&after, &proof], &[]);
+    assert!(output.status.success(), "{}", printed(&output));
+    assert!(printed(&output).contains("the fewest of one chunk: 2"));
+    // Whoever kept the receipts of the upload sees what has gone.
+    let output = verify(dir.path(), &[&before, &proof], &[]);
+    assert!(!output.status.success());
+    assert!(printed(&output).contains("5 of 6 copies"));
 }

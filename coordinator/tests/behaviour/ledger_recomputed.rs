@@ -80,6 +80,12 @@ async fn every_tampering_with_the_ledger_or_its_sources_is_found(pool: PgPool) {
             "not signed by the network's key",
         ),
         (
+            "INSERT INTO uptime_windows (slot, node_id, seen)
+             SELECT extract(epoch FROM starts_at)::bigint / 640 + 1, '00000000-0000-0000-0000-000000000000', 1
+             FROM settlement_days ORDER BY day_number DESC LIMIT 1",
+            "an uptime of 1000000 ppm was settled, its windows say 0",
+        ),
+        (
             "UPDATE settlement_days SET ends_at = ends_at + interval '1 hour' WHERE day_number = 3",
             "does not begin where",
         ),

@@ -24,6 +24,13 @@ async fn a_gigabyte_costs_what_is_used_of_it_and_pays_the_nodes_that_hold_it(poo
     set_clock(&pool, hours(midnight, 6)).await;
     let file = store(app, user, &nodes, GB).await;
     assert_eq!(of_user(&pool, user).await, (RICH - 3_750_000, 3_750_000));
+    let dated = "SELECT at FROM transfers WHERE kind = 'charge'";
+    let dated: jiff_sqlx::Timestamp = sqlx::query_scalar(dated).fetch_one(&pool).await.unwrap();
+    assert_eq!(
+        dated.to_jiff(),
+        hours(midnight, 6),
+        "by the database's clock"
+    );
 
     // 18 hours are a fortieth of a month.
     settle_at(app, days(midnight, 1)).await;
@@ -164,6 +171,35 @@ async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_doubles_nor_lose
     for node in nodes {
         let (held, available) = of_node(&pool, node).await;
         assert_eq!(held + available, 4_000_000 / 30);
+    }
+    verified(&coordinator).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn nodes_are_never_paid_more_than_the_cheapest_stored_file_pays(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    let cheap = store(app, user, &nodes, GB).await;
+    store(app, user, &nodes, GB).await;
+    // It was stored before price and pay were raised, to 1.25 and 1.
+    sqlx::query("UPDATE files SET price_microcredits = 300000 WHERE file_id = $1")
+        .bind(cheap.as_uuid())
+        .execute(&pool)
+        .await
+        .unwrap();
+    settle_at(app, days(midnight, 1)).await;
+    for node in nodes {
+        let (held, available) = of_node(&pool, node).await;
+        assert_eq!(held + available, 2 * 10_000);
+    }
+    set_clock(&pool, days(midnight, 1)).await; // it was cut off a little later
+    files::delete(app, user, cheap).await.unwrap();
+    settle_at(app, days(midnight, 2)).await;
+    for node in nodes {
+        let (held, available) = of_node(&pool, node).await;
+        assert_eq!(held + available, 2 * 10_000 + 33_333);
     }
     verified(&coordinator).await;
 }

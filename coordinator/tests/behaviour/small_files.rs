@@ -111,6 +111,38 @@ async fn one_idempotency_key_makes_one_file_however_often_it_is_sent(pool: PgPoo
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn one_key_twice_in_one_transaction_is_one_file_and_spoils_no_other(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let (_, stranger) = coordinator.customer().await;
+    let mut other = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE replicas IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    let sent = |client: &Client, n, key| {
+        let client = client.clone();
+        tokio::spawn(async move { upload(&client, n, key).await })
+    };
+    let first = sent(&client, 0, None);
+    soon(waits_for_lock(&pool)).await; // the next ones gather behind it
+    let same = [sent(&client, 1, Some("k")), sent(&client, 1, Some("k"))];
+    let own = sent(&stranger, 1, Some("k"));
+    eventually(|| async { (nodes[0].blobs().len() == 4).then_some(()) }).await;
+    other.rollback().await.unwrap();
+
+    soon(first).await.unwrap().expect(StatusCode::CREATED);
+    let own = soon(own).await.unwrap().expect(StatusCode::CREATED);
+    let mut ids = HashSet::new();
+    for answer in same {
+        let file = soon(answer).await.unwrap().expect(StatusCode::CREATED);
+        ids.insert(file["file_id"].to_string());
+    }
+    assert_eq!(ids.len(), 1);
+    assert!(!ids.contains(&own["file_id"].to_string()));
+    assert_eq!(client.balances().await.2, 2 * price(CHUNK));
+    blobs_are_known(&pool, &nodes, 3).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn a_file_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;

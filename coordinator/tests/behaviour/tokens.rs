@@ -43,14 +43,14 @@ impl Issuer {
 
     fn header(&self, algorithm: Algorithm) -> Header {
         let mut header = Header::new(algorithm);
-        header.kid = Some(self.coordinator.app.keys.token().0.to_owned());
+        header.kid = Some(self.coordinator.app.keys.token().0);
         header
     }
 
     /// Signed with the coordinator's key.
     fn sign(&self, header: &Header, claims: &Value) -> String {
         let (_, key) = self.coordinator.app.keys.token();
-        encode(header, claims, &EncodingKey::from_secret(key)).unwrap()
+        encode(header, claims, &EncodingKey::from_secret(&key[..])).unwrap()
     }
 
     fn with(&self, claim: &str, value: Value) -> String {

@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use coordinator::app::audit;
 use coordinator::app::upload::end;
+use coordinator::clock;
 use coordinator::domain::ledger::Account;
 use futures::{StreamExt, stream};
 use http::StatusCode;
+use proto::BlobId;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -388,4 +391,40 @@ async fn a_repeated_request_under_its_key_stores_once(pool: PgPool) {
     same(&initiate(10).await.expect(StatusCode::CREATED));
     assert_eq!(count(&pool, "SELECT count(*) FROM files").await, 2);
     assert_eq!(client.balances().await.1, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_chunk_that_lost_a_copy_before_complete_has_to_be_sent_again(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let bytes = content(2 * CHUNK);
+    let upload = begin(&client, bytes.len()).await;
+    for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
+        let sent = client.send_chunk(&upload, index, chunk).await;
+        sent.expect(StatusCode::OK);
+    }
+    let of_second = "SELECT blob_id FROM replicas WHERE node_id = $1 AND chunk_index = 1";
+    let lost: Vec<u8> = sqlx::query_scalar(of_second)
+        .bind(nodes[0].node_id.as_uuid())
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let lost = [BlobId::try_from(&lost[..]).unwrap()];
+    let node = nodes[0].node_id;
+    let reported = audit::loss_reported(&coordinator.app, node, &lost, "rot", clock::now()).await;
+    assert_eq!(reported.unwrap(), 1);
+
+    let status = client.upload_status(&upload).await.expect(StatusCode::OK);
+    assert_eq!(status["missing"], json!([1]));
+    let refused = client.complete(&upload).await;
+    assert_eq!(
+        refused.problem(409, "chunks-missing")["missing"],
+        json!([1])
+    );
+    let again = client.send_chunk(&upload, 1, &bytes[CHUNK..]).await;
+    again.expect(StatusCode::OK);
+    let file = client.complete(&upload).await.expect(StatusCode::CREATED);
+    assert_eq!(client.content(&file).await, bytes);
+    let counted = "SELECT count(*) FROM replicas WHERE demoted_at IS NULL AND earns";
+    assert_eq!(count(&pool, counted).await, 6);
 }

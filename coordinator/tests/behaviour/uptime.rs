@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use coordinator::app::lookout::Lookout;
 use coordinator::db;
+use coordinator::domain::day::Day;
+use coordinator::domain::money::PricePerGbMonth;
 use coordinator::domain::uptime::{SETTLING, Stretch};
 use jiff::{SignedDuration, Timestamp};
 use proto::NodeId;
@@ -62,4 +64,28 @@ async fn a_coordinator_that_has_just_started_or_sees_nobody_does_not_judge(pool:
     watch(&pool, &Lookout::new(Duration::ZERO), midnight, 0..60, &[]).await;
     assert_eq!(count(&pool, "SELECT count(*) FROM uptime_windows").await, 0);
     assert_eq!(uptime(&pool, node, midnight, 60).await, 1_000_000);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn nothing_is_added_to_a_day_that_has_been_cut_off(pool: PgPool) {
+    let midnight = first_midnight(&pool).await;
+    let (here, away) = (idle_node(&pool).await, idle_node(&pool).await);
+    let mut connection = pool.acquire().await.unwrap();
+    let (last, _) = db::settlement::last_day(&mut connection).await.unwrap();
+    let day = Day {
+        label: "a short day".to_owned(),
+        starts_at: midnight,
+        ends_at: seconds(midnight, 50),
+    };
+    let pay = PricePerGbMonth::from_microcredits(1);
+    let cut = db::settlement::insert_day(&mut connection, last + 1, &day, pay, None).await;
+    cut.unwrap();
+    // A coordinator that was held up tells only now what it saw since before the end.
+    let lookout = Lookout::new(Duration::ZERO);
+    for second in [40, 60] {
+        set_clock(&pool, seconds(midnight, second)).await;
+        lookout.look(&mut connection, &[here]).await.unwrap();
+    }
+    assert_eq!(uptime(&pool, away, midnight, 50).await, 1_000_000);
+    assert_eq!(uptime(&pool, away, seconds(midnight, 50), 10).await, 0);
 }

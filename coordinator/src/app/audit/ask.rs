@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use network::CallError;
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
-    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, NodeId, ProofSeed,
+    NodeId, ProofSeed,
 };
 use rand::Rng;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::db::audit_results::KeptFailure;
 use crate::db::audit_schedule::{AuditedReplica, FollowUp};
 use crate::domain::audit::{Answer, Cell, Question};
 use crate::domain::ids::uuid_v7;
+use crate::domain::proofs::messages;
 use crate::domain::sealing::SEALING_OVERHEAD;
 
 /// A replica, how it was asked for, and what came back.
@@ -34,6 +35,13 @@ pub(super) struct Seen {
     pub follow_up: Option<FollowUp>,
     /// Of the penalty, should this be the replica's first miss.
     pub miss_id: Uuid,
+}
+
+impl Seen {
+    /// Of the blob.
+    fn length(&self) -> u64 {
+        u64::from(self.size_bytes) + SEALING_OVERHEAD as u64
+    }
 }
 
 /// One piece of asking.
@@ -122,35 +130,20 @@ async fn proofs(
     let Some(member) = app.fleet.member(node) else {
         return Ok(None);
     };
+    let counts = messages(wanted.iter().map(Seen::length), difficulty);
     let mut from = 0;
-    while from < wanted.len() {
-        let mut items = Vec::with_capacity(MAX_CHALLENGE_ITEMS);
-        let mut bodies = 0;
-        for seen in wanted[from..].iter().take(MAX_CHALLENGE_ITEMS) {
-            let item = ChallengeItem {
-                blob_id: seen.blob_id,
-                length: u64::from(seen.size_bytes) + SEALING_OVERHEAD as u64,
-                seed: seed(),
-            };
-            let question = proto::Question {
-                blob_id: item.blob_id,
-                length: item.length,
-                seed: item.seed,
-                difficulty,
-                peer_id: member.peer_id,
-            };
-            bodies += question.max_body_bytes();
-            if bodies > MAX_MESSAGE_BODY_BYTES && !items.is_empty() {
-                break;
-            }
-            items.push(item);
-        }
-        let count = items.len();
+    for count in counts {
+        let item = |seen: &Seen| ChallengeItem {
+            blob_id: seen.blob_id,
+            length: seen.length(),
+            seed: seed(),
+        };
+        let message = &mut wanted[from..from + count];
         let examination = Examination {
             id: ChallengeId::from_bytes(uuid_v7(now, &mut clock::rng()).into_bytes()),
             issued_at_ms: u64::try_from(now.as_millisecond()).unwrap_or(0),
             difficulty,
-            items,
+            items: message.iter().map(item).collect(),
             deadline: app.config.proofs.deadline,
             lowest_ping: member.lowest_ping(),
         };
@@ -160,7 +153,7 @@ async fn proofs(
             Examined::Offline | Examined::Crowded if from > 0 => break,
             Examined::Offline | Examined::Crowded => return Ok(None),
         };
-        take_over(&mut wanted[from..from + count], &mut asked, findings);
+        take_over(message, &mut asked, findings);
         from += count;
     }
     asked.seen = wanted;

@@ -22,13 +22,14 @@ use proto::NodeId;
 use rand::{Rng, RngExt};
 
 pub use self::guard::{end_alarm, watch_fleet};
-pub use self::loss::reported as loss_reported;
+pub use self::loss::{reported as loss_reported, take_report as take_loss_report};
+pub(super) use self::standing::enter as enter_state;
 pub use self::standing::{AdminError, demote_some, disqualify_gone, restore, suspend};
 use super::App;
 use crate::clock;
 use crate::db;
 use crate::db::audit_schedule::{Ask, Lease, NewRound, Schedule};
-use crate::domain::audit::{LOSS_REMEMBERED_FOR, RoundPlan, Sampling};
+use crate::domain::audit::{LOSS_REMEMBERED_FOR, RoundPlan, Sample, Sampling};
 use crate::domain::ids::uuid_v7;
 
 /// The time of day: the system's in a program, a made one in tests.
@@ -43,14 +44,15 @@ const TURNS: usize = 1024;
 /// Pieces of work in one turn, so that a node with much to catch up does not keep others waiting.
 const PIECES: usize = 16;
 
-/// Longer than any piece of work takes: a whole blob may take a minute.
-const LEASE: SignedDuration = SignedDuration::from_secs(150);
+/// Longer than a message takes, and no longer: a node that a dead coordinator has leased waits for it.
+/// Whoever loses a lease writes nothing.
+const LEASE: SignedDuration = SignedDuration::from_secs(30);
+
+/// A whole blob may take a minute.
+const LONG_LEASE: SignedDuration = SignedDuration::from_secs(150);
 
 /// A node that cannot be asked at this moment is tried again after this time.
 const POSTPONED: SignedDuration = SignedDuration::from_secs(5);
-
-/// Above this many replicas a range of them is counted and the rest inferred.
-const COUNT_EXACTLY: u64 = 50_000;
 
 /// What the audit keeps in memory.
 #[derive(Debug, Default)]
@@ -232,16 +234,9 @@ async fn estimate_replicas(
     connection: &mut sqlx::PgConnection,
     schedule: &Schedule,
 ) -> sqlx::Result<u64> {
-    let mut shift = 0;
-    while schedule.replica_count >> shift > COUNT_EXACTLY {
-        shift += 1;
-    }
-    let width = u64::MAX >> shift;
-    let block = clock::rng().random_range(0..1_u64 << shift);
-    let first = if shift == 0 { 0 } else { block << (64 - shift) };
-    let ids = first..=first.saturating_add(width);
-    let count = db::audit_schedule::count_replicas(connection, schedule.node_id, &ids).await?;
-    Ok(count << shift)
+    let sample = Sample::of(schedule.replica_count, clock::rng().random());
+    let count = db::audit_schedule::count_replicas(connection, schedule.node_id, &sample.ids);
+    Ok(count.await? << sample.shift)
 }
 
 /// Asks the next message of the round.
@@ -297,6 +292,12 @@ async fn follow_up(app: &App, schedule: &Schedule, lease: Lease, now: Now<'_>) -
         .is_some_and(|(first, _)| first.ask == Ask::WholeBlob)
     {
         due.truncate(1);
+        let mut connection = app.db.acquire().await?;
+        let until = later(now(), LONG_LEASE);
+        if !db::audit_schedule::extend(&mut connection, node, lease.id, until).await? {
+            return Ok(ControlFlow::Break(Pause::None)); // another coordinator has it
+        }
+        drop(connection);
         ask::whole_blob(app, node, due, now()).await?
     } else {
         due.retain(|(follow_up, _)| follow_up.ask == Ask::Challenge);

@@ -141,6 +141,9 @@ pub(super) async fn record(
         .audit_write_seconds
         .observe(began.elapsed().as_secs_f64());
 
+    if !failed.is_empty() {
+        app.repair.nudge.notify_one();
+    }
     log(app, node, &effects, alarm);
     Ok(if still_in {
         ControlFlow::Continue(next)

@@ -50,6 +50,11 @@ pub(super) async fn judge(
         changes.extend(change);
     }
     db::node_standing::save_reputation(connection, node, &after).await?;
+    if after.on_hold(now)
+        && let Some(member) = app.fleet.member(node)
+    {
+        member.hold(); // at once: what it has lost is about to be repaired
+    }
     for change in &changes {
         enter(connection, node, change, Cause::Audit, now).await?;
     }
@@ -73,9 +78,10 @@ pub(super) async fn holds_nothing(
     Ok(())
 }
 
-/// Enters a new state, with its line in the history. A node that is out is audited no longer; its
-/// replicas are demoted by and by, and settlement forfeits what is held for it when it sees the line.
-async fn enter(
+/// Enters a new state, with its line in the history. A node that is out or has drained is audited no
+/// longer. The replicas of one that is out are demoted by and by, and settlement forfeits what is held
+/// for it when it sees the line.
+pub async fn enter(
     connection: &mut PgConnection,
     node: NodeId,
     change: &StateChange,
@@ -90,7 +96,7 @@ async fn enter(
         reason: &change.reason,
     };
     db::node_standing::change_state(connection, &new, now).await?;
-    if change.to == NodeState::Disqualified {
+    if !change.to.replicas_count() {
         db::audit_schedule::leave(connection, node).await?;
     }
     tracing::warn!(node_id = %node, state = %change.to, cause = cause.name(), reason = change.reason,
@@ -127,22 +133,26 @@ pub async fn disqualify_gone(app: &App, now: Timestamp) -> anyhow::Result<bool> 
     Ok(left as i64 == BATCH)
 }
 
-/// Demotes some replicas of nodes that are out. `true` when there may be more.
+/// Demotes some replicas of nodes that are out, or lets some of nodes that are back count again. `true`
+/// when there may be more.
 pub async fn demote_some(app: &App, now: Timestamp) -> anyhow::Result<bool> {
     const BATCH: i64 = 500;
     let mut transaction = app.db.begin().await?;
     let batch = db::node_standing::take_demotions(&mut transaction, BATCH).await?;
     let Some(batch) = batch else { return Ok(false) };
-    let demoted = db::audit_results::demote(
-        &mut transaction,
-        batch.node_id,
-        &batch.blobs,
-        &batch.reason,
-        now,
-    );
-    let demoted = demoted.await?.len();
-    transaction.commit().await?;
-    tracing::info!(node_id = %batch.node_id, replicas = demoted, "demoted replicas of a node that is out");
+    let (node, blobs, reason) = (batch.node_id, &batch.blobs, &batch.reason);
+    if batch.undo {
+        let back = db::audit_results::promote(&mut transaction, node, blobs, reason).await?;
+        db::repair::schedule_scans(&mut transaction, &[node]).await?; // there may be too many now
+        transaction.commit().await?;
+        tracing::info!(node_id = %node, replicas = back, "replicas of a restored node count again");
+    } else {
+        let out = db::audit_results::demote(&mut transaction, node, blobs, reason, now).await?;
+        transaction.commit().await?;
+        let replicas = out.len();
+        tracing::info!(node_id = %node, replicas, "demoted replicas of a node that is out");
+    }
+    app.repair.nudge.notify_one();
     Ok(true)
 }
 
@@ -188,7 +198,8 @@ pub async fn suspend(
     Ok(before.state)
 }
 
-/// Lets a node begin anew, on probation and with a clean score. Replicas that were demoted stay so.
+/// Lets a node begin anew, on probation and with a clean score. Its replicas count again by and by, but
+/// for those that failed by themselves.
 pub async fn restore(
     pool: &PgPool,
     node: NodeId,
@@ -199,13 +210,17 @@ pub async fn restore(
     let before = db::node_standing::lock_reputation(&mut transaction, node)
         .await?
         .ok_or(AdminError::NoSuchNode)?;
-    let out = matches!(before.state, NodeState::Suspended | NodeState::Disqualified);
-    if !out && !before.on_hold(now) {
+    let held_up = match before.state {
+        NodeState::Suspended | NodeState::Disqualified => true,
+        NodeState::Probation | NodeState::Active => before.on_hold(now),
+        NodeState::Draining | NodeState::Drained => false,
+    };
+    if !held_up {
         return Err(AdminError::NotRestorable(before.state));
     }
     let after: Reputation = before.anew(NodeState::Probation, now);
     db::node_standing::save_reputation(&mut transaction, node, &after).await?;
-    db::node_standing::stop_demotions(&mut transaction, node).await?;
+    db::node_standing::work_through(&mut transaction, node, true).await?;
     let change = StateChange {
         to: NodeState::Probation,
         reason: format!("restored by an administrator: {reason}"),

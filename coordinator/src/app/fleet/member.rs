@@ -1,6 +1,6 @@
 //! One connected node: what it last said, how the network sees it, what is on its way to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use crate::domain::placement::{Candidate, FailureDomains};
 
 /// Three heartbeats: a node that said nothing for this long is not given work.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
+
+/// Whoever is slow now and then answers one of so many reads in time.
+const OVERTAKEN_IN_A_ROW: u32 = 3;
 
 /// How long a node that left an exchange unanswered comes after all others.
 const LAGGING: Duration = Duration::from_secs(10);
@@ -29,10 +32,14 @@ pub struct Member {
     reads_in_flight: AtomicU64,
     /// Smoothed time of a read, in microseconds.
     read_micros: AtomicU64,
+    /// Reads in a row in which another node, asked later, has answered first.
+    overtaken_reads: AtomicU32,
     /// Of its connection, in microseconds; `u64::MAX` before the first.
     lowest_ping_micros: AtomicU64,
     /// One challenge at a time: whoever holds it may send.
     challenge_turn: tokio::sync::Mutex<()>,
+    /// One report of losses at a time: a node that floods us with them has no others worked on.
+    report_turn: tokio::sync::Mutex<()>,
 }
 
 /// What the node last said, and when.
@@ -81,8 +88,10 @@ impl Member {
             lagging_until: Mutex::new(None),
             reads_in_flight: AtomicU64::new(0),
             read_micros: AtomicU64::new(1000),
+            overtaken_reads: AtomicU32::new(0),
             lowest_ping_micros: AtomicU64::new(u64::MAX),
             challenge_turn: tokio::sync::Mutex::new(()),
+            report_turn: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -105,6 +114,12 @@ impl Member {
     pub fn set_standing(&self, new: Standing) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         *standing = new;
+    }
+
+    /// Gives it nothing new from now on, until its standing is read the next time.
+    pub fn hold(&self) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.on_hold = true;
     }
 
     pub fn is_online(&self) -> bool {
@@ -131,6 +146,11 @@ impl Member {
     /// Waits until no other challenge of this coordinator is under way to the node. Held while one is.
     pub async fn challenge_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.challenge_turn.lock().await
+    }
+
+    /// `None` while another report of the node's is worked on.
+    pub fn report_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.report_turn.try_lock().ok()
     }
 
     /// Bytes of blobs that are on their way to the node or being read from it; of a read the usual
@@ -207,6 +227,18 @@ impl Member {
         // A lost update between two readers costs one sample of a smoothed figure.
         self.read_micros
             .store((before * 7 + sample) / 8, Ordering::Relaxed);
+    }
+
+    /// A node, asked later, has answered a read first, and this one's answer is waited for no longer.
+    /// `true` when that has happened so often in a row that it may be no chance.
+    pub fn note_overtaken(&self) -> bool {
+        let before = self.overtaken_reads.fetch_add(1, Ordering::Relaxed);
+        (before + 1).is_multiple_of(OVERTAKEN_IN_A_ROW)
+    }
+
+    /// It answers reads, whatever it says.
+    pub(super) fn note_read_answered(&self) {
+        self.overtaken_reads.store(0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 pub use self::member::{Live, Member, NewMember, Slot, Standing};
 use self::member::{ReadGuard, Unanswered};
 use super::latency::LatencyWindow;
-use crate::domain::placement::{self, Candidate, PlacementError};
+use crate::domain::placement::{self, Candidate, PlacementError, Rules};
 use crate::domain::sealing::SealedBlob;
 
 pub struct Fleet {
@@ -132,7 +132,8 @@ impl Fleet {
         self.changed.notify_waiters();
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
+    /// Nodes that are given new blobs.
+    pub fn candidates(&self) -> Vec<Candidate> {
         let online = self.online();
         online
             .iter()
@@ -195,6 +196,7 @@ impl Fleet {
             replication: replication as usize,
             blob_bytes: 1,
             distinct_domains: false,
+            rules: Rules::Hard,
             excluded: &HashSet::new(),
             occupied: &[],
         };
@@ -281,6 +283,9 @@ impl Fleet {
         let unanswered = Unanswered::new(&member);
         let answer = self.network.call::<Retrieve>(member.peer_id, request).await;
         unanswered.answered(answer.is_ok());
+        if answer.is_ok() {
+            member.note_read_answered();
+        }
         match answer? {
             RetrieveAnswer::Found(data) => {
                 let elapsed = began.elapsed();

@@ -18,6 +18,16 @@ pub struct ChunkBody {
     len: usize,
 }
 
+impl From<Bytes> for ChunkBody {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            len: bytes.len(),
+            pieces: vec![bytes],
+            tail: BytesMut::new(),
+        }
+    }
+}
+
 impl ChunkBody {
     pub fn len(&self) -> usize {
         self.len

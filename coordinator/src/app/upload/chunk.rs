@@ -2,7 +2,8 @@
 //!
 //! A node that fails is replaced at once, one that is slower than the fleet's 95th percentile is
 //! raced against another; each replacement is sealed afresh. What may have been stored in vain is
-//! returned to be purged: a store whose outcome is unknown is not a store undone.
+//! returned to be purged: a store whose outcome is unknown is not a store undone. Repair stores its copies
+//! in the same way, beside those that are there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use crate::app::crypto_pool::TaskLost;
 use crate::app::fleet::{Slot, StoreFailure};
 use crate::clock;
 use crate::db::chunks::StoredReplica;
-use crate::domain::placement::{self, FailureDomains, PlacementError};
+use crate::domain::placement::{self, FailureDomains, PlacementError, Rules};
 use crate::domain::sealing::{ChunkRef, DataKey, OpenError, Place, SEALING_OVERHEAD, SealedBlob};
 
 /// What the chunks of one upload share.
 #[derive(Debug)]
 pub struct FileKey {
-    pub data_key: DataKey,
+    pub data_key: Arc<DataKey>,
     pub replication: u32,
 }
 
@@ -47,6 +48,17 @@ pub struct Receipts {
     pub in_vain: Vec<(NodeId, BlobId)>,
 }
 
+/// Copies that are to be made.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub copies: usize,
+    /// Nodes that have the chunk already, and where they stand.
+    pub beside: Vec<(NodeId, FailureDomains)>,
+    pub rules: Rules,
+    /// How long to wait for nodes that may come back.
+    pub patience: Duration,
+}
+
 /// Brings `replication` copies of a chunk onto different nodes, or fails without fewer.
 ///
 /// In case of an error the second value tells what has to be purged all the same.
@@ -56,14 +68,36 @@ pub async fn store_chunk(
     place: Place,
     body: ChunkBody,
 ) -> Result<Receipts, (StoreChunkError, Vec<(NodeId, BlobId)>)> {
+    let wanted = Wanted {
+        copies: key.replication as usize,
+        beside: Vec::new(),
+        rules: Rules::Hard,
+        patience: app.config.placement.patience,
+    };
+    store_copies(app, key, place, body, wanted).await
+}
+
+/// Brings as many copies onto other nodes as are wanted, or fails without fewer, as [`store_chunk`] does.
+pub async fn store_copies(
+    app: &App,
+    key: &Arc<FileKey>,
+    place: Place,
+    body: ChunkBody,
+    wanted: Wanted,
+) -> Result<Receipts, (StoreChunkError, Vec<(NodeId, BlobId)>)> {
+    let beside: HashSet<NodeId> = wanted.beside.iter().map(|(node, _)| *node).collect();
     let mut round = Round {
         app,
         key,
         place,
         body: Arc::new(body),
+        copies: wanted.copies,
+        rules: wanted.rules,
+        patience: wanted.patience,
         rng: clock::sendable_rng(),
-        tried: HashSet::new(),
-        occupied: Vec::new(),
+        tried: beside.clone(),
+        beside,
+        occupied: wanted.beside,
         sent: Vec::new(),
         replicas: Vec::new(),
     };
@@ -86,7 +120,12 @@ struct Round<'a> {
     key: &'a Arc<FileKey>,
     place: Place,
     body: Arc<ChunkBody>,
+    copies: usize,
+    rules: Rules,
+    patience: Duration,
     rng: StdRng,
+    /// Nodes that had the chunk before.
+    beside: HashSet<NodeId>,
     /// Nodes that have the chunk, are getting it, or failed to take it.
     tried: HashSet<NodeId>,
     /// The domains of those that have it or are getting it.
@@ -101,8 +140,8 @@ const SECOND_CHANCE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<'a> Round<'a> {
     async fn run(&mut self) -> Result<(), StoreChunkError> {
-        let wanted = self.key.replication as usize;
-        let deadline = Instant::now() + self.app.config.placement.patience;
+        let wanted = self.copies;
+        let deadline = Instant::now() + self.patience;
         let mut running = FuturesUnordered::new();
         let mut hedge_delay = self.app.fleet.store_hedge_delay();
         let mut hedge_at = Instant::now() + hedge_delay;
@@ -110,7 +149,7 @@ impl<'a> Round<'a> {
             let late = wanted - self.replicas.len();
             if running.is_empty() {
                 // Whether they failed first or last, and the others have taken it since.
-                if self.tried.len() > self.replicas.len() {
+                if self.tried.len() > self.beside.len() + self.replicas.len() {
                     self.give_second_chances(deadline).await;
                 }
                 let patience = deadline.saturating_duration_since(Instant::now());
@@ -141,7 +180,8 @@ impl<'a> Round<'a> {
     ) -> Result<Vec<impl Future<Output = Sent> + use<'a>>, StoreChunkError> {
         let (key, body) = (Arc::clone(self.key), Arc::clone(&self.body));
         let (chunk, count) = (self.place.chunk, slots.len());
-        let sealed = self.app.crypto.run(move || seal(&key, chunk, &body, count));
+        let sealing = move || seal(&key, chunk, &body, count);
+        let sealed = self.app.crypto.run_over(self.body.len() * count, sealing);
         let mut sends = Vec::with_capacity(count);
         for (slot, blob) in slots.into_iter().zip(sealed.await??) {
             let master = self.app.keys.master();
@@ -172,6 +212,7 @@ impl<'a> Round<'a> {
             replication: self.key.replication as usize,
             blob_bytes: (self.body.len() + SEALING_OVERHEAD) as u64,
             distinct_domains: self.app.config.placement.distinct_domains,
+            rules: self.rules,
             excluded: &self.tried,
             occupied: &occupied,
         };
@@ -227,11 +268,8 @@ impl<'a> Round<'a> {
     async fn give_second_chances(&mut self, deadline: Instant) {
         if Instant::now() + SECOND_CHANCE_PAUSE < deadline {
             tokio::time::sleep(SECOND_CHANCE_PAUSE).await;
-            self.tried = self
-                .replicas
-                .iter()
-                .map(|replica| replica.node_id)
-                .collect();
+            let stored = self.replicas.iter().map(|replica| replica.node_id);
+            self.tried = stored.chain(self.beside.iter().copied()).collect();
         }
     }
 }

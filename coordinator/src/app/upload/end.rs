@@ -52,17 +52,18 @@ async fn check_receipts(connection: &mut PgConnection, id: FileId) -> Result<(),
         .await?
         .ok_or(UploadError::NotFound)?;
     let layout = file.layout().ok_or(UploadError::InProgress)?;
-    let safe = db::chunks::with_receipts(connection, id, file.replication).await?;
-    if safe == layout.chunk_count() {
-        return Ok(());
+    let (count, first) = db::chunks::missing(
+        connection,
+        id,
+        layout.chunk_count() as u32,
+        file.replication,
+        MISSING_NAMED,
+    )
+    .await?;
+    match count {
+        0 => Ok(()),
+        _ => Err(UploadError::ChunksMissing { count, first }),
     }
-    let chunk_count = layout.chunk_count() as u32;
-    let (count, first) = db::chunks::missing(connection, id, chunk_count, MISSING_NAMED).await?;
-    if count > 0 {
-        return Err(UploadError::ChunksMissing { count, first });
-    }
-    let text = "a chunk has lost a replica since it was sent: send it again";
-    Err(UploadError::Internal(text.to_owned()))
 }
 
 async fn finish(

@@ -2,7 +2,7 @@
 //! walks through the same steps.
 
 pub mod body;
-mod chunk;
+pub mod chunk;
 pub mod commit;
 pub mod end;
 pub mod put;
@@ -56,6 +56,8 @@ pub enum UploadError {
     },
     #[error("{count} chunks are missing")]
     ChunksMissing { count: u64, first: Vec<u32> },
+    #[error("a node lost its copy of {chunks} chunks while the file was sent")]
+    CopiesLost { chunks: u64 },
     #[error(transparent)]
     Placement(#[from] PlacementError),
     #[error(transparent)]

@@ -159,13 +159,11 @@ async fn open_session(
     let (master_id, wrapped) = db::files::wrapped_key(&mut connection, upload.file_id)
         .await?
         .ok_or(UploadError::NotFound)?;
-    let master = app.keys.master_by_id(&master_id).ok_or_else(|| {
-        UploadError::Internal(format!(
-            "master key {master_id} is not loaded: restart to load it"
-        ))
-    })?;
+    drop(connection);
+    let master = app.keys.master_by_id(&master_id, &app.db).await;
+    let master = master.map_err(|error| UploadError::Internal(format!("{error:#}")))?;
     let key = FileKey {
-        data_key: master.unwrap(upload.file_id, &wrapped)?,
+        data_key: Arc::new(master.unwrap(upload.file_id, &wrapped)?),
         replication: file.replication,
     };
     Ok((upload, file, Arc::new(key)))

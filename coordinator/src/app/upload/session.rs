@@ -166,7 +166,7 @@ pub async fn begin(
         expires_at,
     };
     let key = FileKey {
-        data_key,
+        data_key: Arc::new(data_key),
         replication,
     };
     Ok(Begun::New(session, Arc::new(key)))
@@ -299,7 +299,8 @@ pub async fn status(
     let (missing_count, missing) = match layout {
         Some(layout) if upload.state == UploadState::Open => {
             let count = layout.chunk_count() as u32;
-            db::chunks::missing(&mut connection, file.id, count, MISSING_NAMED).await?
+            let replication = file.replication;
+            db::chunks::missing(&mut connection, file.id, count, replication, MISSING_NAMED).await?
         }
         _ => (0, Vec::new()),
     };

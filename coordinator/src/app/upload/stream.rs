@@ -88,7 +88,13 @@ where
         bytes: 0,
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => end::complete(&app, user, id).await,
+        Ok(()) => match end::complete(&app, user, id).await {
+            // All were sent: a node has lost its copy since.
+            Err(UploadError::ChunksMissing { count: chunks, .. }) => {
+                Err(UploadError::CopiesLost { chunks })
+            }
+            completed => completed,
+        },
         Err(error) => Err(error),
     };
     if outcome.is_err()

@@ -42,7 +42,7 @@ pub async fn upload(
     let data_key = DataKey::generate(&mut rng)?;
     let wrapped_key = master.wrap(file_id, &data_key, &mut rng)?;
     let key = Arc::new(FileKey {
-        data_key,
+        data_key: Arc::new(data_key),
         replication,
     });
     let (chunk, in_vain) = store(app, &key, file_id, body).await?;
@@ -70,11 +70,8 @@ async fn check_allowance(
 ) -> Result<(), UploadError> {
     let mut connection = app.db.acquire().await?;
     let limits = app.whole_files.limits();
-    let users = [request.user_id];
-    let found = db::whole_files::allowances(&mut connection, &users, &limits).await?;
-    let mut allowance = found
-        .get(&request.user_id)
-        .copied()
+    let mut allowance = db::whole_files::allowance(&mut connection, request.user_id, &limits)
+        .await?
         .ok_or(UploadError::NotFound)?;
     match allowance.spend(cost) {
         Ok(_) => Ok(()),

@@ -184,19 +184,21 @@ async fn write(
     let mut users: Vec<UserId> = files.iter().map(|file| file.request.user_id).collect();
     users.sort_unstable();
     users.dedup();
-    whole_files::lock(&mut transaction, &users).await?;
     let mut batch = Batch {
         rules,
         at,
-        allowances: whole_files::allowances(&mut transaction, &users, &rules.limits).await?,
+        allowances: whole_files::lock_allowances(&mut transaction, &users, &rules.limits).await?,
         accepted: Vec::new(),
         transfers: Vec::new(),
         trials: Vec::new(),
         unused: Vec::new(),
     };
-    let mut outcomes = Vec::with_capacity(files.len());
+    let mut outcomes: Outcomes = Vec::with_capacity(files.len());
     for file in files {
-        let known = known(&mut transaction, file, again).await?;
+        let known = match twin(file, files, &outcomes) {
+            Some(outcome) => Some(outcome),
+            None => known(&mut transaction, file, again).await?,
+        };
         outcomes.push(match known {
             Some(outcome) => {
                 batch.unused.extend(file.blobs()); // a row that stands keeps its blobs
@@ -211,6 +213,28 @@ async fn write(
     db::purges::enqueue(&mut transaction, &in_vain, UNKNOWN_OUTCOME_DELAY).await?;
     transaction.commit().await?;
     Ok(outcomes)
+}
+
+/// The outcome of a file whose `Idempotency-Key` came earlier in this batch: no row tells of it yet.
+fn twin(
+    file: &WholeFile,
+    batch: &[WholeFile],
+    outcomes: &Outcomes,
+) -> Option<Result<File, UploadError>> {
+    let request = &file.request;
+    let key = request.idempotency_key.as_ref()?;
+    let (twin, stored) = batch.iter().zip(outcomes).find_map(|(twin, outcome)| {
+        let earlier = &twin.request;
+        let same =
+            earlier.user_id == request.user_id && earlier.idempotency_key.as_ref() == Some(key);
+        let stored = outcome.as_ref().ok().filter(|_| same)?;
+        Some((twin, stored))
+    })?;
+    Some(if twin.request.digest() == request.digest() {
+        Ok(stored.clone())
+    } else {
+        Err(UploadError::KeyReused)
+    })
 }
 
 /// The outcome of a file that was written before: by this very batch, when the answer to its commit
@@ -312,7 +336,7 @@ impl<'a> Batch<'a> {
     }
 
     fn move_credits(&mut self, movement: Movement<'_>) -> sqlx::Result<()> {
-        self.transfers.extend(ledger::transfer(movement)?);
+        self.transfers.extend(ledger::transfer(movement, self.at)?);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::check::{Evidence, Finding, Report};
+pub use self::check::{Checker, Finding, Found};
 
 /// A node's signed "I hold this blob, durably".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

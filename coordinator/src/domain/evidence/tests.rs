@@ -144,6 +144,35 @@ fn honest() -> Proofs {
     proofs
 }
 
+struct Evidence {
+    receipts: Vec<Receipts>,
+    proofs: Vec<Proofs>,
+    seed: Option<ProofSeed>,
+    network_id: Option<NetworkId>,
+}
+
+struct Report {
+    checker: Checker,
+    bad_receipts: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+impl Evidence {
+    fn check(&self) -> Report {
+        let mut checker = Checker::new(self.seed, self.network_id);
+        let receipts = self.receipts.iter();
+        let bad_receipts = receipts.flat_map(|page| checker.receipts(page)).collect();
+        let proofs = self.proofs.iter();
+        let found = proofs.flat_map(|proofs| checker.proofs(proofs));
+        let findings = found.map(|found| found.finding).collect();
+        Report {
+            checker,
+            bad_receipts,
+            findings,
+        }
+    }
+}
+
 fn evidence(proofs: Proofs) -> Evidence {
     Evidence {
         receipts: vec![receipts()],
@@ -154,7 +183,7 @@ fn evidence(proofs: Proofs) -> Evidence {
 }
 
 fn copies(report: &Report) -> Vec<(usize, usize)> {
-    let chunks = report.chunks.values();
+    let chunks = report.checker.chunks();
     chunks
         .map(|copies| (copies.proven, copies.promised))
         .collect()
@@ -166,12 +195,12 @@ fn what_honest_nodes_hand_out_is_proven_after_a_trip_through_json() {
     let evidence = evidence(serde_json::from_str(&json).unwrap());
     let report = evidence.check();
     assert_eq!(copies(&report), [(2, 2), (2, 2)]);
-    assert!(report.is_complete());
+    assert!(report.checker.is_complete());
     assert!(
         report
             .findings
             .iter()
-            .all(|finding| finding.3 == Finding::Proven)
+            .all(|finding| *finding == Finding::Proven)
     );
 }
 
@@ -183,8 +212,8 @@ fn a_copy_that_a_node_has_lost_is_named_and_the_others_still_count() {
     exchange(&mut proofs, 3, &[blob(1, 3)], None);
     let report = evidence(proofs).check();
     assert_eq!(copies(&report), [(1, 2), (2, 2)]);
-    assert!(!report.is_complete());
-    let Finding::NotProven(reason) = &report.findings[2].3 else {
+    assert!(!report.checker.is_complete());
+    let Finding::NotProven(reason) = &report.findings[2] else {
         panic!("{:?}", report.findings[2]);
     };
     assert!(reason.contains("Missing"), "{reason}");
@@ -223,8 +252,8 @@ fn whatever_is_altered_in_the_evidence_is_found() {
         let mut proofs = honest();
         alter(&mut proofs);
         let report = evidence(proofs).check();
-        assert!(!report.is_complete(), "{name}");
-        assert_ne!(report.findings[0].3, Finding::Proven, "{name}");
+        assert!(!report.checker.is_complete(), "{name}");
+        assert_ne!(report.findings[0], Finding::Proven, "{name}");
     }
 }
 
@@ -236,8 +265,8 @@ fn a_coordinator_that_accuses_an_honest_node_is_refuted_by_its_own_evidence() {
     let held = [blob(0, 3), blob(1, 3)];
     exchange(&mut proofs, 3, &held, Some(Judgement::Failed));
     let report = evidence(proofs).check();
-    assert_eq!(report.refuted(), 2);
-    assert_eq!(report.findings[2].3, Finding::Refuted);
+    assert_eq!(report.checker.refuted(), 2);
+    assert_eq!(report.findings[2], Finding::Refuted);
 }
 
 #[test]
@@ -258,7 +287,7 @@ fn receipts_that_nobody_signed_or_that_share_a_blob_count_for_nothing() {
     let report = evidence.check();
     assert_eq!(report.bad_receipts.len(), 2, "{:?}", report.bad_receipts);
     assert_eq!(copies(&report), [(1, 1), (0, 1)]);
-    assert!(!report.is_complete());
+    assert!(!report.checker.is_complete());
 }
 
 #[test]
@@ -267,11 +296,11 @@ fn evidence_of_another_network_or_for_another_seed_is_refused() {
         network_id: Some(NetworkId::from_bytes([8; 32])),
         ..evidence(honest())
     };
-    assert!(!other_network.check().is_complete());
+    assert!(!other_network.check().checker.is_complete());
     let other_seed = Evidence {
         seed: Some(ProofSeed::from_bytes([1; 32])),
         ..evidence(honest())
     };
     assert_eq!(copies(&other_seed.check()), [(0, 2), (0, 2)]);
-    assert!(!Evidence::default().check().is_complete());
+    assert!(!Checker::default().is_complete());
 }

@@ -27,7 +27,8 @@ pub struct Coordinator {
     pub addrs: Vec<Multiaddr>,
     pub workers: TaskTracker,
     stop: CancellationToken,
-    _keys: TempDir,
+    /// Where its keys are.
+    pub keys_dir: TempDir,
 }
 
 impl Coordinator {
@@ -75,7 +76,7 @@ impl Coordinator {
             addrs,
             workers: TaskTracker::new(),
             stop: CancellationToken::new(),
-            _keys: keys_dir,
+            keys_dir,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the tests share: a coordinator, clients of its API, storage nodes, and looks into the
 //! database.
 
+pub mod audit;
 mod client;
 mod coordinator;
 mod database;
@@ -12,7 +13,7 @@ use std::time::Duration;
 pub use client::{Answer, Client};
 pub use coordinator::Coordinator;
 pub use database::{balance, count, post, purges_of, seal, total, user, waits_for_lock};
-pub use node::{Node, OnProve, OnRead, OnStore, registration};
+pub use node::{Node, OnInventory, OnProve, OnRead, OnStore, registration};
 
 /// One chunk, as the tests configure it.
 pub const CHUNK: usize = 4096;

@@ -1,0 +1,267 @@
+//! A node leaves in order: its operator asks, repair moves what it holds elsewhere, and when nothing is
+//! left the node has drained: what was held back from its pay comes back with the next settlement.
+//!
+//! All of it is state of the database, so that a restart of node or coordinator changes nothing. While
+//! it drains a node can be called back; once it has drained that is final, because its held credits are
+//! paid out.
+//!
+//! A node is empty when no row names it, but for those of replicas that failed and whose chunks have been
+//! mended. They are not moved, the audit goes on to count them for 30 days, and of a node that is almost
+//! empty it would see nothing else. Rejected: to count the end by what was moved.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proto::{MicroCredits, NodeId};
+use rand::RngExt;
+use sqlx::PgConnection;
+
+use super::App;
+use super::audit::enter_state;
+use crate::clock;
+use crate::db;
+use crate::db::drains::Drain;
+use crate::db::node_standing::Cause;
+use crate::db::nodes::Node;
+use crate::domain::audit::Sample;
+use crate::domain::drain::{Load, NoRoom, Pace, Room, SAMPLE};
+use crate::domain::ids::uuid_v7;
+use crate::domain::node::NodeState;
+use crate::domain::reputation::StateChange;
+
+/// Every coordinator has read the node's state by then, and what was on its way to it has arrived. An
+/// upload that takes longer still is noticed by [`REFILLED_WITHIN`].
+const SETTLES: SignedDuration = SignedDuration::from_secs(20);
+
+/// A node that has drained and is named by an upload that began before goes on draining.
+const REFILLED_WITHIN: SignedDuration = SignedDuration::from_hours(48);
+
+/// Nodes that one step looks at.
+const BATCH: i64 = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    #[error("no node has this id")]
+    NoSuchNode,
+    #[error("the node was disqualified: {0}")]
+    Disqualified(String),
+    #[error("the node is {0}, it is not draining")]
+    NotDraining(NodeState),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// What draining a node would mean now.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub load: Load,
+    /// The rest of the fleet.
+    pub room: Room,
+    pub no_room: Option<NoRoom>,
+    /// `None` while nothing is known of how fast this network moves data.
+    pub estimated: Option<Duration>,
+    /// Comes back at the end.
+    pub held: MicroCredits,
+}
+
+/// How far a node has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    pub drain: Drain,
+    pub left: Load,
+    pub estimated: Option<Duration>,
+    pub pay: Pay,
+}
+
+/// What the node has got, and has yet to get.
+#[derive(Debug, Clone, Copy)]
+pub struct Pay {
+    /// In all settled days.
+    pub earned: MicroCredits,
+    pub paid_out: MicroCredits,
+    pub held: MicroCredits,
+    pub available: MicroCredits,
+}
+
+pub async fn plan(app: &App, node: NodeId) -> sqlx::Result<Plan> {
+    let mut connection = app.db.acquire().await?;
+    let load = load_of(&mut connection, node).await?;
+    let mut others = app.fleet.candidates();
+    others.retain(|candidate| candidate.node_id != node);
+    let ids: Vec<NodeId> = others.iter().map(|other| other.node_id).collect();
+    let from = match load.blobs > u64::from(SAMPLE) {
+        true => clock::rng().random::<u64>() / 2, // enough of the ids lie behind it
+        false => 0,
+    };
+    let stuck = db::drains::stuck(&mut connection, node, from, &ids).await?;
+    let room = Room::of(&others);
+    let pace = db::drains::last_pace(&mut connection).await?;
+    Ok(Plan {
+        load,
+        room,
+        no_room: NoRoom::find(load, room, stuck),
+        estimated: pace.and_then(|pace| pace.time_for(load.bytes)),
+        held: pay_of(&mut connection, node).await?.held,
+    })
+}
+
+/// How far the last drain of a node has come; `None` when nobody has asked for one.
+pub async fn progress(app: &App, node: NodeId, now: Timestamp) -> sqlx::Result<Option<Progress>> {
+    let mut connection = app.db.acquire().await?;
+    let Some(drain) = db::drains::last(&mut connection, node).await? else {
+        return Ok(None);
+    };
+    let left = load_of(&mut connection, node).await?;
+    let pace = Pace {
+        bytes: left.moved_since(drain.load).bytes,
+        elapsed: Duration::try_from(now.duration_since(drain.started_at)).unwrap_or_default(),
+    };
+    let estimated = match drain.ended {
+        Some(_) => None,
+        None => pace.time_for(left.bytes),
+    };
+    Ok(Some(Progress {
+        drain,
+        left,
+        estimated,
+        pay: pay_of(&mut connection, node).await?,
+    }))
+}
+
+/// Of a large node a part is counted and the rest inferred.
+async fn load_of(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<Load> {
+    let replicas = db::drains::estimated_replicas(connection, node).await?;
+    let sample = Sample::of(replicas.unwrap_or(0), clock::rng().random());
+    let part = db::drains::load(connection, node, &sample.ids).await?;
+    Ok(Load {
+        blobs: part.blobs << sample.shift,
+        bytes: part.bytes << sample.shift,
+    })
+}
+
+async fn pay_of(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<Pay> {
+    let (earned, paid_out) = db::drains::lifetime_pay(connection, node).await?;
+    let balances = db::ledger::node_balances(connection, &[node]).await?;
+    let balance = balances.first();
+    Ok(Pay {
+        earned,
+        paid_out,
+        held: balance.map_or(MicroCredits::ZERO, |balance| balance.held),
+        available: balance.map_or(MicroCredits::ZERO, |balance| balance.available),
+    })
+}
+
+/// The operator asks. A node that drains or has drained already stays as it is.
+pub async fn begin(app: &App, node: &Node, now: Timestamp) -> Result<(), DrainError> {
+    if matches!(node.state, NodeState::Draining | NodeState::Drained) {
+        return Ok(());
+    }
+    let plan = plan(app, node.id).await?;
+    let mut transaction = app.db.begin().await?;
+    let before = db::node_standing::lock_reputation(&mut transaction, node.id)
+        .await?
+        .ok_or(DrainError::NoSuchNode)?;
+    match before.state {
+        NodeState::Draining | NodeState::Drained => return Ok(()), // asked twice at once
+        NodeState::Disqualified => {
+            return Err(DrainError::Disqualified(node.state_reason.clone()));
+        }
+        NodeState::Probation | NodeState::Active | NodeState::Suspended => {}
+    }
+    if let Some(no_room) = plan.no_room {
+        return Err(no_room.into());
+    }
+    let id = uuid_v7(now, &mut clock::rng());
+    db::drains::insert(&mut transaction, id, node.id, plan.load, now).await?;
+    let change = StateChange {
+        to: NodeState::Draining,
+        reason: "its operator asked to drain it".to_owned(),
+    };
+    enter_state(&mut transaction, node.id, &change, Cause::Operator, now).await?;
+    transaction.commit().await?;
+    tell_fleet(app, node.id, &change);
+    Ok(())
+}
+
+/// The operator has changed his mind: the node goes on as its score says.
+pub async fn cancel(app: &App, node: NodeId, now: Timestamp) -> Result<(), DrainError> {
+    let mut transaction = app.db.begin().await?;
+    let before = db::node_standing::lock_reputation(&mut transaction, node)
+        .await?
+        .ok_or(DrainError::NoSuchNode)?;
+    if before.state != NodeState::Draining {
+        return Err(DrainError::NotDraining(before.state));
+    }
+    let change = StateChange {
+        to: before.by_score(),
+        reason: "its operator called the drain off".to_owned(),
+    };
+    enter_state(&mut transaction, node, &change, Cause::Operator, now).await?;
+    transaction.commit().await?;
+    tell_fleet(app, node, &change);
+    Ok(())
+}
+
+/// Ends the drains of nodes that hold nothing any more that anybody needs. `true` when there may be more.
+pub async fn finish_some(app: &App, now: Timestamp) -> anyhow::Result<bool> {
+    let mut connection = app.db.acquire().await?;
+    let began_before = now.saturating_sub(SETTLES)?;
+    let emptied = db::drains::emptied(&mut connection, began_before, BATCH).await?;
+    let drained_since = now.saturating_sub(REFILLED_WITHIN)?;
+    let refilled = db::drains::refilled(&mut connection, drained_since, BATCH).await?;
+    drop(connection);
+    for node in &emptied {
+        let change = StateChange {
+            to: NodeState::Drained,
+            reason: "it holds nothing any more".to_owned(),
+        };
+        settle_state(app, *node, NodeState::Draining, &change, now).await?;
+    }
+    for node in &refilled {
+        let change = StateChange {
+            to: NodeState::Draining,
+            reason: "an upload that was under way when it drained has left a copy on it".to_owned(),
+        };
+        settle_state(app, *node, NodeState::Drained, &change, now).await?;
+    }
+    Ok(emptied.len().max(refilled.len()) as i64 == BATCH)
+}
+
+/// From `draining` to `drained` or back, if what was seen still holds under the lock of the node.
+async fn settle_state(
+    app: &App,
+    node: NodeId,
+    from: NodeState,
+    change: &StateChange,
+    now: Timestamp,
+) -> sqlx::Result<()> {
+    let mut transaction = app.db.begin().await?;
+    let before = db::node_standing::lock_reputation(&mut transaction, node).await?;
+    let is_needed = db::drains::is_needed(&mut transaction, node).await?;
+    let is_end = change.to == NodeState::Drained;
+    if before.is_none_or(|before| before.state != from) || is_needed == is_end {
+        return Ok(());
+    }
+    if !is_end {
+        let load = load_of(&mut transaction, node).await?;
+        let id = uuid_v7(now, &mut clock::rng());
+        db::drains::insert(&mut transaction, id, node, load, now).await?;
+        db::audit_schedule::enter(&mut transaction, node, now).await?;
+    }
+    enter_state(&mut transaction, node, change, Cause::Operator, now).await?;
+    transaction.commit().await?;
+    tell_fleet(app, node, change);
+    Ok(())
+}
+
+/// This coordinator knows at once; the others when they next look.
+fn tell_fleet(app: &App, node: NodeId, change: &StateChange) {
+    if let Some(member) = app.fleet.member(node) {
+        let mut standing = member.standing();
+        standing.state = change.to;
+        standing.state_reason.clone_from(&change.reason);
+        member.set_standing(standing);
+    }
+}

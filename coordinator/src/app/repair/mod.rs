@@ -1,0 +1,225 @@
+//! Repair: brings every chunk back to as many replicas as were promised, and takes away what is too much.
+//!
+//! 1. The liveness worker notes which nodes are there ([`db::presence`](crate::db::presence)). What changes
+//!    the worth of a node's replicas enters a *scan* of them.
+//! 2. Scans go through a node's replicas a page at a time and enter chunks that need something into the queue
+//!    (`chunks_to_repair`); demotions enter theirs by themselves.
+//! 3. Chunks are taken from the queue, those with the fewest healthy replicas first. Copies are made outside
+//!    of any transaction ([`rebuild`]); then a group of chunks is settled in one ([`settle`]): under their
+//!    locks everything is looked at anew, rows are added and taken away, and who earns is changed.
+//!
+//! Everything is in the database, so coordinators share the work and a crash loses none: a scan goes on where
+//! the last page ended, a chunk that was taken comes back when its lease is over, and a copy without a row is
+//! found by reconciling.
+
+mod rebuild;
+mod settle;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use self::rebuild::rebuild;
+use self::settle::{Settled, settle};
+use super::App;
+use super::memory::MemoryBudget;
+use super::persist::Leftovers;
+use crate::clock;
+use crate::config::Config;
+use crate::db;
+use crate::db::repair::ScannedPage;
+use crate::domain::placement::FailureDomains;
+use crate::domain::repair::Replica;
+use crate::metrics::QueueLabels;
+
+/// Replicas in one page of a scan.
+const PAGE: i64 = 500;
+
+/// A node in trouble is gone through again after this time, for what came to it behind the scan; any other
+/// once a day, for whatever was missed.
+const AGAIN_IN_TROUBLE: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Chunks that are worked on at one time, and that are settled together.
+const AT_ONE_TIME: usize = 32;
+const GROUP: usize = 64;
+
+/// Memory for the chunks that are worked on.
+const MEMORY: u64 = 48 * 1024 * 1024;
+
+/// Longer than work on a chunk takes: a store may take a minute, and so may a read.
+const LEASE: Duration = Duration::from_secs(300);
+
+/// A step takes no more chunks after this time.
+const STEP: Duration = Duration::from_secs(10);
+
+/// The budget is kept in units of this many bytes.
+const BUDGET_UNIT: u64 = 1024;
+
+/// What repair keeps in memory.
+pub struct Repair {
+    /// Scans are due.
+    pub scan_nudge: Notify,
+    /// Chunks wait.
+    pub nudge: Notify,
+    memory: MemoryBudget,
+    budget: Option<DefaultDirectRateLimiter>,
+    leftovers: Mutex<Leftovers>,
+}
+
+impl Repair {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            scan_nudge: Notify::new(),
+            nudge: Notify::new(),
+            memory: MemoryBudget::new(MEMORY),
+            budget: config.repair.bytes_per_second.and_then(|rate| {
+                let units = |bytes: u64| {
+                    NonZeroU32::new(u32::try_from(bytes / BUDGET_UNIT).unwrap_or(u32::MAX))
+                };
+                // One blob of the longest kind has to fit.
+                let burst = units(rate.as_u64().max(8 * 1024 * 1024))?;
+                let quota = Quota::per_second(units(rate.as_u64())?).allow_burst(burst);
+                Some(RateLimiter::direct(quota))
+            }),
+            leftovers: Mutex::default(),
+        }
+    }
+
+    /// Waits until `bytes` may be written.
+    async fn spend(&self, bytes: u64) {
+        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).ok();
+        if let (Some(budget), Some(units)) = (&self.budget, units.and_then(NonZeroU32::new)) {
+            let _ = budget.until_n_ready(units).await; // more than a burst does not exist
+        }
+    }
+
+    fn take_leftovers(&self) -> Leftovers {
+        std::mem::take(
+            &mut *self
+                .leftovers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn keep_leftovers(&self, leftovers: &Leftovers) {
+        let mut kept = self
+            .leftovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.add(leftovers.blobs().iter().copied());
+    }
+}
+
+/// Goes through one page of a node's replicas. `true` when more may be due.
+pub async fn scan(app: &App) -> anyhow::Result<bool> {
+    let mut transaction = app.db.begin().await?;
+    let Some(scan) = db::repair::lock_scan(&mut transaction).await? else {
+        return Ok(false);
+    };
+    let pause = if scan.in_trouble {
+        AGAIN_IN_TROUBLE
+    } else {
+        AGAIN
+    };
+    let page = db::repair::scan_page(&mut transaction, &scan, PAGE, pause).await?;
+    transaction.commit().await?;
+    let ScannedPage {
+        replicas,
+        found,
+        is_last,
+    } = page;
+    if found > 0 {
+        app.repair.nudge.notify_one();
+        tracing::info!(node_id = %scan.node_id, replicas, found, "chunks need repair or have too many replicas");
+    }
+    if is_last {
+        tracing::debug!(node_id = %scan.node_id, "went through a node's replicas");
+    }
+    Ok(true)
+}
+
+/// Works on chunks that wait, until none does or the step has taken long enough. `true` when there may be
+/// more.
+pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let (mut running, mut ready) = (JoinSet::new(), Vec::new());
+    let (mut sum, mut dry, mut failed) = (Settled::default(), false, None);
+    loop {
+        let room = AT_ONE_TIME.saturating_sub(running.len());
+        // Not one by one: a query brings many.
+        if !dry && began.elapsed() < STEP && room >= AT_ONE_TIME / 2 {
+            match take(app, room).await {
+                Ok(taken) => {
+                    dry = taken.len() < room;
+                    for work in taken {
+                        running.spawn(rebuild(Arc::clone(app), work));
+                    }
+                }
+                Err(error) => (dry, failed) = (true, Some(error)),
+            }
+        }
+        match running.join_next().await {
+            Some(rebuilt) => ready.push(rebuilt?),
+            None => break,
+        }
+        while ready.len() < GROUP
+            && let Some(rebuilt) = running.try_join_next()
+        {
+            ready.push(rebuilt?);
+        }
+        match settle(app, std::mem::take(&mut ready)).await {
+            Ok(settled) => sum.add(&settled),
+            // What is under way is waited for all the same, so that nothing is left on nodes unknown.
+            Err(error) => (dry, failed) = (true, Some(error)),
+        }
+    }
+    sum.log(began.elapsed());
+    match failed {
+        Some(error) => Err(error),
+        // A chunk that got some of its copies waits for the others.
+        None => Ok(!dry || sum.added > 0),
+    }
+}
+
+/// Shows what waits in the metrics.
+pub async fn show_queue(app: &App) -> anyhow::Result<()> {
+    let waiting = {
+        let mut connection = app.db.acquire().await?;
+        db::repair::waiting(&mut connection).await?
+    };
+    app.metrics.repair_queue.clear();
+    for level in &waiting {
+        let labels = QueueLabels {
+            healthy: level.healthy,
+        };
+        let gauge = app.metrics.repair_queue.get_or_create(&labels);
+        gauge.set(i64::try_from(level.chunks).unwrap_or(i64::MAX));
+    }
+    let oldest = waiting.iter().map(|level| level.oldest).min();
+    let age = oldest.map_or(0, |oldest| clock::now().duration_since(oldest).as_secs());
+    app.metrics.repair_oldest_seconds.set(age.max(0));
+    Ok(())
+}
+
+/// Takes chunks, fewest healthy replicas first. While much of the fleet fails at once, only those that
+/// have no more than one.
+async fn take(app: &App, limit: usize) -> anyhow::Result<Vec<rebuild::Work>> {
+    let mut connection = app.db.acquire().await?;
+    let alarm = db::node_standing::last_alarm(&mut connection).await?;
+    let alarm = alarm.is_some_and(|alarm| alarm.is_on(clock::now()));
+    let most_healthy = if alarm { 1 } else { u32::MAX };
+    let taken = db::repair::take(&mut connection, limit as i64, most_healthy, LEASE).await?;
+    rebuild::look_up(&mut connection, taken).await
+}
+
+/// Where a replica stands. Only whoever is connected to its node knows the network prefix.
+fn domains(app: &App, replica: &Replica) -> FailureDomains {
+    let member = app.fleet.member(replica.node_id);
+    member.map_or_else(|| replica.domains.clone(), |member| member.domains())
+}

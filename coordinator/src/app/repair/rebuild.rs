@@ -1,0 +1,197 @@
+//! The copies that a chunk lacks: a verified read, and for each a fresh seal, a store and a receipt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::{BlobId, NodeId};
+use sqlx::PgConnection;
+
+use crate::app::App;
+use crate::app::read_chunk::{Unreadable, read_chunk};
+use crate::app::upload::body::ChunkBody;
+use crate::app::upload::chunk::{FileKey, StoreChunkError, Wanted, store_copies};
+use crate::db;
+use crate::db::chunks::{ReplicaLocation, StoredReplica};
+use crate::db::repair::{Queued, SealedChunk};
+use crate::domain::placement::Rules;
+use crate::domain::repair::{Replica, health};
+use crate::domain::sealing::{ChunkRef, OpenError, Place, SEALING_OVERHEAD};
+
+/// How long a read waits for nodes that may come back; the queue waits longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A chunk that was taken from the queue, as it is before it is worked on.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub queued: Queued,
+    /// `None` when it is gone.
+    sealed: Option<SealedChunk>,
+    replicas: Vec<Replica>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Rebuilt {
+    pub queued: Queued,
+    /// Of the chunk that was copied.
+    pub version: u64,
+    pub stored: Vec<StoredReplica>,
+    /// Sent, and perhaps stored.
+    pub in_vain: Vec<(NodeId, BlobId)>,
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a chunk did not get all its copies.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("no replica can be read now")]
+    Unreadable,
+    #[error("{0}")]
+    NoMasterKey(String),
+    #[error("its key cannot be opened")]
+    BadKey,
+    #[error(transparent)]
+    Store(#[from] StoreChunkError),
+}
+
+/// Reads what is known of the chunks that were taken.
+pub(super) async fn look_up(
+    connection: &mut PgConnection,
+    taken: Vec<Queued>,
+) -> anyhow::Result<Vec<Work>> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let chunks: Vec<ChunkRef> = taken.iter().map(|queued| queued.chunk).collect();
+    let sealed = db::repair::with_keys(connection, &chunks).await?;
+    let mut sealed: HashMap<ChunkRef, SealedChunk> = sealed
+        .into_iter()
+        .map(|sealed| (sealed.kept.chunk, sealed))
+        .collect();
+    let mut replicas: HashMap<ChunkRef, Vec<Replica>> = HashMap::new();
+    for (chunk, replica) in db::repair::replicas(connection, &chunks).await? {
+        replicas.entry(chunk).or_default().push(replica);
+    }
+    let work = taken.into_iter().map(|queued| Work {
+        sealed: sealed.remove(&queued.chunk),
+        replicas: replicas.remove(&queued.chunk).unwrap_or_default(),
+        queued,
+    });
+    Ok(work.collect())
+}
+
+/// Makes the copies that are missing, as many as it can.
+pub(super) async fn rebuild(app: Arc<App>, work: Work) -> Rebuilt {
+    let mut rebuilt = Rebuilt {
+        queued: work.queued,
+        version: work.sealed.as_ref().map_or(0, |sealed| sealed.kept.version),
+        stored: Vec::new(),
+        in_vain: Vec::new(),
+        trouble: None,
+    };
+    if let Some(sealed) = &work.sealed
+        && let Err(trouble) = copy(&app, sealed, &work.replicas, &mut rebuilt).await
+    {
+        rebuilt.trouble = Some(trouble);
+    }
+    rebuilt
+}
+
+async fn copy(
+    app: &App,
+    sealed: &SealedChunk,
+    replicas: &[Replica],
+    rebuilt: &mut Rebuilt,
+) -> Result<(), Trouble> {
+    let kept = &sealed.kept;
+    let missing = health(replicas, kept.replication as usize).missing;
+    if missing == 0 {
+        return Ok(());
+    }
+    // What came from the socket, and a sealed copy.
+    let _share = app
+        .repair
+        .memory
+        .reserve(u64::from(kept.size_bytes) * 3)
+        .await;
+    let key = Arc::new(open_key(app, sealed).await?);
+    let locations = locations(replicas);
+    let text = read_chunk(app, &key.data_key, kept.chunk, &locations, PATIENCE)
+        .await
+        .map_err(|Unreadable| Trouble::Unreadable)?;
+    let place = Place {
+        chunk: kept.chunk,
+        version: kept.version,
+    };
+    let (demoted, held): (Vec<_>, Vec<_>) = replicas
+        .iter()
+        .partition(|replica| replica.demoted_at.is_some());
+    // Whatever stands where a replica is that leaves is no reason to go elsewhere.
+    let beside = |replica: &&Replica| {
+        let stays = replica.stays().then(|| super::domains(app, replica));
+        (replica.node_id, stays.unwrap_or_default())
+    };
+    let mut held: Vec<_> = held.iter().map(beside).collect();
+    let demoted: Vec<_> = demoted.iter().map(beside).collect();
+    for _ in 0..missing {
+        let bytes = u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64;
+        app.repair.spend(bytes).await;
+        let wanted = |beside: Vec<_>| Wanted {
+            copies: 1,
+            beside,
+            rules: Rules::Preferred,
+            patience: Duration::ZERO,
+        };
+        // A node that lost its copy gets another one only when nobody else takes it.
+        let others = [&held[..], &demoted[..]].concat();
+        let body = ChunkBody::from(text.clone());
+        let first = store_copies(app, &key, place, body.clone(), wanted(others)).await;
+        let receipts = match first {
+            Err((StoreChunkError::Placement(_), mut in_vain)) if !demoted.is_empty() => {
+                rebuilt.in_vain.append(&mut in_vain);
+                store_copies(app, &key, place, body, wanted(held.clone())).await
+            }
+            outcome => outcome,
+        };
+        match receipts {
+            Ok(mut receipts) => {
+                app.metrics
+                    .repaired_bytes
+                    .inc_by(bytes * receipts.replicas.len() as u64);
+                let domains = |node| app.fleet.member(node).map(|member| member.domains());
+                let stored = receipts.replicas.iter().map(|replica| replica.node_id);
+                held.extend(stored.map(|node| (node, domains(node).unwrap_or_default())));
+                rebuilt.stored.append(&mut receipts.replicas);
+                rebuilt.in_vain.append(&mut receipts.in_vain);
+            }
+            Err((error, mut in_vain)) => {
+                rebuilt.in_vain.append(&mut in_vain);
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_key(app: &App, sealed: &SealedChunk) -> Result<FileKey, Trouble> {
+    let master = app.keys.master_by_id(&sealed.master_key_id, &app.db).await;
+    let master = master.map_err(|error| Trouble::NoMasterKey(format!("{error:#}")))?;
+    let data_key = master
+        .unwrap(sealed.kept.chunk.file_id, &sealed.wrapped_key)
+        .map_err(|OpenError| Trouble::BadKey)?;
+    Ok(FileKey {
+        data_key: Arc::new(data_key),
+        replication: sealed.kept.replication,
+    })
+}
+
+fn locations(replicas: &[Replica]) -> Vec<ReplicaLocation> {
+    let locations = replicas.iter().map(|replica| ReplicaLocation {
+        node_id: replica.node_id,
+        blob_id: replica.blob_id,
+        suspect: replica.suspect,
+        demoted: replica.demoted_at.is_some(),
+    });
+    locations.collect()
+}

@@ -1,0 +1,111 @@
+//! `coordinator admin repair`: what waits for repair, and the end of a hold.
+
+use anyhow::Result;
+use clap::Subcommand;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::PgPool;
+
+use crate::app::audit;
+use crate::clock;
+use crate::db;
+use crate::db::repair::Waiting;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RepairCommand {
+    /// Show the chunks that wait, by the replicas of theirs that are healthy.
+    Status {
+        /// For programs: one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End the hold after a mass failure: from now on what fails is demoted and repaired again.
+    Resume {
+        /// Kept for those who look later.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+impl RepairCommand {
+    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+        match self {
+            Self::Status { json } => status(pool, json).await,
+            Self::Resume { reason } => {
+                let ended = audit::end_alarm(pool, &reason, clock::now()).await?;
+                println!(
+                    "{}",
+                    if ended {
+                        "The hold has ended."
+                    } else {
+                        "Nothing was on hold."
+                    }
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn status(pool: &PgPool, json: bool) -> Result<()> {
+    let now = clock::now();
+    let mut connection = pool.acquire().await?;
+    let waiting = db::repair::waiting(&mut connection).await?;
+    let unreachable = db::presence::unreachable(&mut connection).await?;
+    let alarm = db::node_standing::last_alarm(&mut connection).await?;
+    let hold = alarm
+        .filter(|alarm| alarm.is_on(now))
+        .map(|alarm| alarm.until);
+    if json {
+        let levels = waiting.iter().map(|level| {
+            serde_json::json!({
+                "healthy": level.healthy,
+                "chunks": level.chunks,
+                "put_off": level.put_off,
+                "oldest_since": level.oldest,
+            })
+        });
+        let document = serde_json::json!({
+            "waiting": levels.collect::<Vec<_>>(),
+            "nodes_offline": unreachable.offline,
+            "nodes_away": unreachable.away,
+            "on_hold_until": hold,
+        });
+        println!("{document:#}");
+        return Ok(());
+    }
+    if let Some(until) = hold {
+        println!(
+            "On hold until {until:.0} after a mass failure: only chunks with one healthy replica are repaired \
+             (coordinator admin repair resume).\n"
+        );
+    }
+    println!(
+        "{} nodes are offline, {} of them for longer than the grace.",
+        unreachable.offline, unreachable.away
+    );
+    if waiting.is_empty() {
+        println!("No chunk waits for repair.");
+    } else {
+        println!("{}", table(&waiting, now));
+    }
+    Ok(())
+}
+
+fn table(waiting: &[Waiting], now: Timestamp) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["healthy replicas", "chunks", "in work or put off", "oldest"]);
+    for level in waiting {
+        let age = now.duration_since(level.oldest).max(SignedDuration::ZERO);
+        let age = std::time::Duration::from_secs(age.as_secs().unsigned_abs());
+        table.add_row([
+            level.healthy.to_string(),
+            level.chunks.to_string(),
+            level.put_off.to_string(),
+            humantime::format_duration(age).to_string(),
+        ]);
+    }
+    table
+}

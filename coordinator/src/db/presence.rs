@@ -1,0 +1,113 @@
+//! `nodes.offline_since` and `nodes.away_since`: which nodes are there, as all coordinators agree.
+//!
+//! Each coordinator writes when it last heard of its nodes (`nodes.last_seen_at`); whoever comes by next draws
+//! the conclusions for all. A change of what a node's replicas count for starts a scan of them in the same
+//! transaction.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use proto::NodeId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::repair;
+
+/// How long after a node was last heard of it is offline: four heartbeats.
+const OFFLINE_AFTER: Duration = Duration::from_secs(20);
+
+/// The time by the clock that goes for all coordinators.
+pub async fn now(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
+    let now = sqlx::query_scalar!(r#"SELECT now() AS "now!: jiff_sqlx::Timestamp""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(now.to_jiff())
+}
+
+/// Nodes that have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub back: Vec<NodeId>,
+    pub offline: Vec<NodeId>,
+    /// Offline for longer than the grace.
+    pub away: Vec<NodeId>,
+}
+
+impl Changes {
+    pub const fn is_empty(&self) -> bool {
+        self.back.is_empty() && self.offline.is_empty() && self.away.is_empty()
+    }
+}
+
+/// Draws the conclusions. The coordinator has been looking without a break since `watching_since`: nodes
+/// that were not seen since then are given `settling` to come here.
+pub async fn update(
+    connection: &mut PgConnection,
+    watching_since: Timestamp,
+    settling: Duration,
+    grace: Duration,
+) -> sqlx::Result<Changes> {
+    let back = sqlx::query_scalar!(
+        "UPDATE nodes SET offline_since = NULL, away_since = NULL
+         WHERE offline_since IS NOT NULL AND last_seen_at > now() - make_interval(secs => $1)
+         RETURNING node_id",
+        OFFLINE_AFTER.as_secs_f64(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let offline = sqlx::query_scalar!(
+        "UPDATE nodes SET offline_since = now()
+         WHERE offline_since IS NULL AND last_seen_at <= now() - make_interval(secs => $1)
+           AND (last_seen_at >= $2 OR now() >= $2 + make_interval(secs => $3))
+           AND state NOT IN ('drained', 'disqualified')
+         RETURNING node_id",
+        OFFLINE_AFTER.as_secs_f64(),
+        watching_since.to_sqlx() as _,
+        settling.as_secs_f64(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let away = sqlx::query_scalar!(
+        "UPDATE nodes SET away_since = now()
+         WHERE away_since IS NULL AND offline_since <= now() - make_interval(secs => $1)
+           AND state NOT IN ('drained', 'disqualified')
+         RETURNING node_id",
+        grace.as_secs_f64(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let nodes = |ids: Vec<Uuid>| ids.into_iter().map(NodeId::from_uuid).collect();
+    let changes = Changes {
+        back: nodes(back),
+        offline: nodes(offline),
+        away: nodes(away),
+    };
+    let changed = [&changes.back, &changes.offline, &changes.away]
+        .into_iter()
+        .flatten();
+    let changed: Vec<NodeId> = changed.copied().collect();
+    repair::schedule_scans(connection, &changed).await?;
+    Ok(changes)
+}
+
+/// How many nodes that hold replicas which count are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreachable {
+    pub offline: u64,
+    /// Of these, for longer than the grace.
+    pub away: u64,
+}
+
+pub async fn unreachable(connection: &mut PgConnection) -> sqlx::Result<Unreachable> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) AS "offline!", count(away_since) AS "away!" FROM nodes
+           WHERE offline_since IS NOT NULL AND state NOT IN ('drained', 'disqualified')"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Unreachable {
+        offline: row.offline.unsigned_abs(),
+        away: row.away.unsigned_abs(),
+    })
+}

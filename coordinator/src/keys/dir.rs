@@ -1,0 +1,159 @@
+//! The directory of key files: `<id>.key`, 64 hex digits each, for its owner only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use libp2p_identity::Keypair;
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::{KeyPurpose, KeyState, NamedKey};
+
+#[derive(Debug, Clone)]
+pub(super) struct KeyDir {
+    path: PathBuf,
+}
+
+impl KeyDir {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("keys.dir: {} cannot be made", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    pub(super) fn file(&self, id: &str) -> PathBuf {
+        self.path.join(format!("{id}.key"))
+    }
+
+    /// This coordinator's own identity. The database does not name it: each coordinator has its own.
+    pub(super) fn identity(&self, rng: &mut impl CryptoRng) -> anyhow::Result<Keypair> {
+        let bytes = match self.read("coordinator")? {
+            Some(bytes) => bytes,
+            None => self.generate("coordinator", rng)?,
+        };
+        ed25519(bytes)
+    }
+
+    /// A key for a purpose of which the database names none: a file that an operator put there, or
+    /// a new one.
+    pub(super) fn first_key(
+        &self,
+        purpose: KeyPurpose,
+        rng: &mut impl CryptoRng,
+    ) -> anyhow::Result<NamedKey> {
+        let id = match purpose {
+            KeyPurpose::Network => "network".to_owned(),
+            _ => format!("{}-1", purpose.name()),
+        };
+        self.new_key(id, purpose, KeyState::InUse, rng)
+    }
+
+    /// A key that the database does not name yet. A file that is there already is taken: an operator
+    /// put it there, or a crash came between the file and its name.
+    pub(super) fn new_key(
+        &self,
+        id: String,
+        purpose: KeyPurpose,
+        state: KeyState,
+        rng: &mut impl CryptoRng,
+    ) -> anyhow::Result<NamedKey> {
+        let bytes = match self.read(&id)? {
+            Some(bytes) => {
+                let file = self.file(&id);
+                tracing::warn!(file = %file.display(), "taking a key file that the database does not name");
+                bytes
+            }
+            None => self.generate(&id, rng)?,
+        };
+        Ok(NamedKey {
+            id,
+            purpose,
+            check_value: check_value(&bytes),
+            state,
+        })
+    }
+
+    pub(super) fn read_named(&self, key: &NamedKey) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+        let (file, purpose) = (self.file(&key.id), key.purpose.name());
+        let Some(bytes) = self.read(&key.id)? else {
+            bail!(
+                "the {purpose} key {} is missing: this database was written with it, and {} does \
+                 not exist. Copy that file from another coordinator of this network or from your \
+                 backup of its keys directory",
+                key.id,
+                file.display()
+            );
+        };
+        ensure!(
+            check_value(&bytes) == key.check_value,
+            "{} is not the {purpose} key that this database was written with. Copy the right file \
+             from another coordinator of this network or from your backup, or point database.url \
+             to the database that this key belongs to",
+            file.display()
+        );
+        Ok(bytes)
+    }
+
+    fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+        let path = self.file(id);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+            }
+        };
+        let mode = fs::metadata(&path)?.permissions().mode();
+        ensure!(
+            mode & 0o077 == 0,
+            "{} can be read by others (mode {:o}): run `chmod 600` on it",
+            path.display(),
+            mode & 0o777
+        );
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim(), &mut bytes[..])
+            .map_err(|_| anyhow::anyhow!("{} does not hold 64 hex digits", path.display()))?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes a new key durably; never over an existing file.
+    pub(super) fn generate(
+        &self,
+        id: &str,
+        rng: &mut impl CryptoRng,
+    ) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut bytes[..]);
+        let path = self.file(id);
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            let text = Zeroizing::new(format!("{}\n", hex::encode(&bytes[..])));
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(bytes)
+    }
+}
+
+/// dk("fsn key check v1", key): tells keys apart and gives nothing away.
+fn check_value(key: &[u8; 32]) -> [u8; 32] {
+    blake3::derive_key("fsn key check v1", key)
+}
+
+pub(super) fn ed25519(mut seed: Zeroizing<[u8; 32]>) -> anyhow::Result<Keypair> {
+    Keypair::ed25519_from_bytes(&mut seed[..]).context("the key file holds no Ed25519 key")
+}

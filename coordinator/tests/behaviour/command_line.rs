@@ -1,0 +1,143 @@
+//! The program that administrators run: `coordinator admin …`, `coordinator ledger …`, with nothing but the
+//! database.
+
+use std::process::{Command, Output, Stdio};
+
+use coordinator::clock;
+use coordinator::db;
+use coordinator::domain::fleet_guard::{Alarm, FleetHealth};
+use jiff::SignedDuration;
+use serde_json::Value;
+use sqlx::{ConnectOptions, PgPool};
+
+use crate::support::economy::{
+    GB, RICH, days, first_midnight, idle_node, rich_user, settle_at, store, three_nodes,
+};
+use crate::support::{Coordinator, count, seal};
+
+async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
+    let url = pool.connect_options().to_url_lossy().to_string();
+    command
+        .env_clear()
+        .env("FSN_DATABASE_URL", url)
+        .stdin(Stdio::null())
+        .args(arguments);
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
+    let output = coordinator(pool, arguments).await;
+    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn fails(pool: &PgPool, arguments: &[&str]) -> String {
+    let output = coordinator(pool, arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    told(&output)
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn administrators_look_at_nodes_suspend_and_restore_them(pool: PgPool) {
+    let node = idle_node(&pool).await.to_string();
+    let shown = succeeds(&pool, &["admin", "node", "list"]).await;
+    assert!(
+        shown.contains(&node) && shown.contains("probation"),
+        "{shown}"
+    );
+    let none = succeeds(&pool, &["admin", "node", "list", "--state", "suspended"]).await;
+    assert!(none.contains("No node is suspended"), "{none}");
+
+    let suspend = ["admin", "node", "suspend", &node, "--reason"];
+    let refused = fails(&pool, &[&suspend[..], &[" "]].concat()).await;
+    assert!(refused.contains("--reason has 1 to 500 bytes"), "{refused}");
+    let done = succeeds(&pool, &[&suspend[..], &["it serves wrong bytes"]].concat()).await;
+    assert!(
+        done.contains("was probation and is now suspended"),
+        "{done}"
+    );
+    let again = fails(&pool, &[&suspend[..], &["again"]].concat()).await;
+    assert!(again.contains("the node is suspended already"), "{again}");
+    let listed = succeeds(&pool, &["admin", "node", "list", "--state", "suspended"]).await;
+    assert!(listed.contains(&node), "{listed}");
+
+    let restore = ["admin", "node", "restore", &node, "--reason", "a new disk"];
+    let done = succeeds(&pool, &restore).await;
+    assert!(done.contains("is now on probation"), "{done}");
+    let again = fails(&pool, &restore).await;
+    assert!(again.contains("can be restored"), "{again}");
+    let shown = succeeds(&pool, &["admin", "node", "show", &node]).await;
+    for part in [
+        "it serves wrong bytes",
+        "a new disk",
+        "admin",
+        "1000000 of 1000000",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let nobody = uuid::Uuid::from_u128(7).to_string();
+    let unknown = fails(&pool, &["admin", "node", "show", &nobody]).await;
+    assert!(unknown.contains("no node has the id"), "{unknown}");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn administrators_end_the_hold_after_a_mass_failure(pool: PgPool) {
+    let resume = ["admin", "repair", "resume", "--reason", "it was the switch"];
+    let nothing = succeeds(&pool, &resume).await;
+    assert!(nothing.contains("Nothing was on hold"), "{nothing}");
+    let (mut connection, now) = (pool.acquire().await.unwrap(), clock::now());
+    let alarm = Alarm {
+        raised_at: now,
+        until: now + SignedDuration::from_hours(2),
+    };
+    let health = FleetHealth {
+        nodes: 20,
+        troubled: 5,
+    };
+    db::node_standing::raise_alarm(&mut connection, &alarm, health)
+        .await
+        .unwrap();
+    let done = succeeds(&pool, &resume).await;
+    assert!(done.contains("The hold has ended"), "{done}");
+    let ended = "SELECT count(*) FROM fleet_alarms
+                 WHERE until <= clock_timestamp() AND ended_by = 'it was the switch'";
+    assert_eq!(count(&pool, ended).await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_ledger_is_verified_and_exported_and_a_forged_one_is_told(pool: PgPool) {
+    let keeper = Coordinator::start(pool.clone()).await;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    store(&keeper.app, user, &nodes, GB).await;
+    settle_at(&keeper.app, days(midnight, 1)).await;
+    while seal(&pool, 50).await.is_some() {}
+
+    let sound = succeeds(&pool, &["ledger", "verify"]).await;
+    assert!(sound.contains("Everything is as it has to be"), "{sound}");
+    let lines = succeeds(&pool, &["ledger", "export", "--format", "jsonl"]).await;
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let transfers = count(&pool, "SELECT count(*) FROM transfers").await;
+    assert_eq!(lines.count() as i64, transfers);
+    let csv = succeeds(&pool, &["ledger", "export"]).await;
+    let entries = count(&pool, "SELECT count(*) FROM entries").await;
+    assert_eq!(csv.lines().count() as i64, entries + 1);
+
+    sqlx::query("UPDATE accounts SET balance_microcredits = balance_microcredits + 1 WHERE account = 'held'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let forged = fails(&pool, &["ledger", "verify"]).await;
+    assert!(forged.contains("/held: its balance is"), "{forged}");
+    assert!(forged.contains("the ledger is not what it was"), "{forged}");
+}

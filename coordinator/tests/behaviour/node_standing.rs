@@ -1,0 +1,194 @@
+//! What the audit, absence and administrators make of a node, and who can see that.
+
+use coordinator::app::audit;
+use http::StatusCode;
+use jiff::SignedDuration;
+use sqlx::PgPool;
+
+use crate::support::audit::{
+    DEMOTED, HOUR, ROUND, audit_at, fleet, kinds, of_node, penalties, rounds, state,
+};
+use crate::support::{OnProve, count};
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPool) {
+    let (coordinator, nodes, _, _, begin) = fleet(&pool, 2, &[]).await;
+    let at = begin + ROUND;
+    let others = "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash,
+                                     last_seen_at, last_failure_at)
+                  SELECT gen_random_uuid(), n::text, 'another', 0, sha256(n::text::bytea), $1,
+                         CASE WHEN n <= 5 THEN $1 END
+                  FROM generate_series(1, 17) AS n";
+    use jiff_sqlx::ToSqlx;
+    sqlx::query(others)
+        .bind(at.to_sqlx())
+        .execute(&pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE nodes SET last_seen_at = $1")
+        .bind(at.to_sqlx())
+        .execute(&pool)
+        .await
+        .unwrap();
+    audit::watch_fleet(&coordinator.app, at).await.unwrap();
+    assert_eq!(count(&pool, "SELECT count(*) FROM fleet_alarms").await, 1);
+
+    nodes[0].on_prove(OnProve::Deny);
+    audit_at(&coordinator, at).await;
+    assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 0);
+    assert_eq!(penalties(&pool, nodes[0].node_id).await, []);
+    assert_eq!(
+        state(&coordinator, nodes[0].node_id).await["score_ppm"],
+        1_000_000
+    );
+
+    // An administrator has looked: what fails now has failed.
+    assert!(
+        audit::end_alarm(&pool, "it was the switch", at)
+            .await
+            .unwrap()
+    );
+    audit_at(&coordinator, at + HOUR).await;
+    assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 2);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_loss_that_a_node_reports_is_charged_once_and_less(pool: PgPool) {
+    let (coordinator, nodes, ..) = fleet(&pool, 2, &[]).await;
+    let (node, blobs) = (nodes[0].node_id, nodes[0].blobs());
+    for _ in 0..2 {
+        let noted = nodes[0].report_loss(&coordinator, &blobs).await;
+        assert_eq!(noted, Ok(2));
+    }
+    assert_eq!(penalties(&pool, node).await, kinds(&[("self_reported", 2)]));
+    assert_eq!(of_node(&pool, DEMOTED, node).await, 2);
+    assert_eq!(
+        count(
+            &pool,
+            "SELECT count(*) FROM chunks_to_repair WHERE healthy = 2"
+        )
+        .await,
+        2
+    );
+    // What other nodes hold is none of its business.
+    let foreign = nodes[1].blobs();
+    let noted = nodes[0].report_loss(&coordinator, &foreign).await;
+    assert_eq!(noted, Ok(2), "nothing to be told again");
+    assert_eq!(of_node(&pool, DEMOTED, nodes[1].node_id).await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_loss_is_acknowledged_only_when_it_is_noted(pool: PgPool) {
+    let (coordinator, nodes, ..) = fleet(&pool, 1, &[]).await;
+    let blobs = nodes[0].blobs();
+    let away = "ALTER TABLE audit_penalties RENAME TO away";
+    sqlx::query(away).execute(&pool).await.unwrap();
+    let noted = nodes[0].report_loss(&coordinator, &blobs).await;
+    assert!(noted.is_err(), "{noted:?}");
+    let back = "ALTER TABLE away RENAME TO audit_penalties";
+    sqlx::query(back).execute(&pool).await.unwrap();
+    assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 0);
+    assert_eq!(nodes[0].report_loss(&coordinator, &blobs).await, Ok(1));
+    assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_peer_that_is_no_member_reports_in_vain(pool: PgPool) {
+    let (coordinator, nodes, ..) = fleet(&pool, 1, &[]).await;
+    let blobs = nodes[0].blobs();
+    coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
+    assert!(nodes[0].report_loss(&coordinator, &blobs).await.is_err());
+    assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgPool) {
+    let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
+    let node = nodes[0].node_id;
+    audit::suspend(&pool, node, "complaints", begin)
+        .await
+        .unwrap();
+    assert!(audit::suspend(&pool, node, "again", begin).await.is_err());
+    let suspended = state(&coordinator, node).await;
+    assert_eq!(suspended["state"], "suspended");
+    assert!(
+        suspended["state_reason"]
+            .as_str()
+            .unwrap()
+            .contains("complaints")
+    );
+    audit::restore(&pool, node, "talked to them", begin)
+        .await
+        .unwrap();
+    assert!(audit::restore(&pool, node, "again", begin).await.is_err());
+    let restored = state(&coordinator, node).await;
+    assert_eq!(restored["state"], "probation");
+    let history = restored["state_history"].as_array().unwrap();
+    assert_eq!(history.len(), 2);
+    assert_eq!(history[0]["cause"], "admin");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
+    let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
+    let month = SignedDuration::from_hours(30 * 24);
+    audit::disqualify_gone(&coordinator.app, begin + month * 2)
+        .await
+        .unwrap();
+    assert_eq!(
+        state(&coordinator, nodes[0].node_id).await["state"],
+        "probation",
+        "it is here"
+    );
+    coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
+    audit::disqualify_gone(&coordinator.app, begin + month / 2)
+        .await
+        .unwrap();
+    assert_eq!(
+        state(&coordinator, nodes[0].node_id).await["state"],
+        "probation"
+    );
+    coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
+    audit::disqualify_gone(&coordinator.app, begin + month * 2)
+        .await
+        .unwrap();
+    let gone = state(&coordinator, nodes[0].node_id).await;
+    assert_eq!(gone["state"], "disqualified");
+    assert!(gone["state_reason"].as_str().unwrap().starts_with("gone"));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_node_and_its_operator_see_its_proofs_and_nobody_else_does(pool: PgPool) {
+    let (coordinator, nodes, stranger, _, begin) = fleet(&pool, 20, &[]).await;
+    rounds(&coordinator, begin, 1..=1).await;
+    let node = &nodes[0];
+    let path = format!("/api/v1/nodes/{}/proofs?limit=1", node.node_id);
+    let visitor = coordinator.visitor();
+    let mine = visitor
+        .call(http::Method::GET, &path)
+        .header("x-api-key", &node.api_key);
+    let page = mine.send().await.expect(StatusCode::OK);
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    let statement = page["items"][0]["statement"].as_str().unwrap();
+    let statement = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, statement).unwrap();
+    proto::ProofStatement::from_bytes(&statement)
+        .unwrap()
+        .verify()
+        .unwrap();
+    let next = page["next_cursor"].as_str().unwrap();
+    let rest = visitor
+        .call(http::Method::GET, &format!("{path}&cursor={next}"))
+        .header("x-api-key", &node.api_key);
+    let rest = rest.send().await.expect(StatusCode::OK);
+    assert_ne!(
+        rest["items"][0]["challenge_id"],
+        page["items"][0]["challenge_id"]
+    );
+
+    stranger.get(&path).await.problem(403, "forbidden");
+    let other = visitor
+        .call(http::Method::GET, &path)
+        .header("x-api-key", &nodes[1].api_key);
+    other.send().await.problem(403, "forbidden");
+    visitor.get(&path).await.problem(401, "unauthorized");
+}

@@ -1,0 +1,111 @@
+//! Which nodes are there, as coordinators agree through the database.
+
+use std::time::Duration;
+
+use coordinator::db;
+use coordinator::db::presence::Changes;
+use jiff::{SignedDuration, Timestamp};
+use proto::NodeId;
+use sqlx::PgPool;
+
+use crate::support::count;
+use crate::support::economy::idle_node;
+
+const GRACE: Duration = Duration::from_secs(900);
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// What a coordinator concludes that has been looking for so many seconds.
+async fn look(pool: &PgPool, watching_for: i64, grace: Duration) -> Changes {
+    let mut transaction = pool.begin().await.unwrap();
+    let now: Timestamp = db::presence::now(&mut transaction).await.unwrap();
+    let since = now - SignedDuration::from_secs(watching_for);
+    let changes = db::presence::update(&mut transaction, since, SETTLING, grace)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    changes
+}
+
+async fn seen(pool: &PgPool, node: NodeId, seconds_ago: f64) {
+    let update =
+        "UPDATE nodes SET last_seen_at = now() - make_interval(secs => $2) WHERE node_id = $1";
+    sqlx::query(update)
+        .bind(node.as_uuid())
+        .bind(seconds_ago)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+/// As if so many seconds had passed since it went offline.
+async fn pass(pool: &PgPool, seconds: f64) {
+    let update = "UPDATE nodes SET offline_since = offline_since - make_interval(secs => $1)";
+    sqlx::query(update)
+        .bind(seconds)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+const SCANS_DUE: &str = "SELECT count(*) FROM repair_scans WHERE due_at <= now()";
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_silent_node_is_offline_and_after_the_grace_away_and_both_start_a_scan(pool: PgPool) {
+    let node = idle_node(&pool).await;
+    assert!(
+        look(&pool, 1000, GRACE).await.is_empty(),
+        "it was never here"
+    );
+    seen(&pool, node, 19.0).await;
+    assert!(
+        look(&pool, 1000, GRACE).await.is_empty(),
+        "late, but not yet silent"
+    );
+    assert_eq!(count(&pool, SCANS_DUE).await, 0);
+    seen(&pool, node, 21.0).await;
+    assert_eq!(look(&pool, 1000, GRACE).await.offline, [node]);
+    assert_eq!(count(&pool, SCANS_DUE).await, 1);
+    sqlx::query("DELETE FROM repair_scans")
+        .execute(&pool)
+        .await
+        .unwrap();
+
+    pass(&pool, 890.0).await;
+    assert!(look(&pool, 1000, GRACE).await.is_empty());
+    pass(&pool, 20.0).await;
+    assert_eq!(look(&pool, 1000, GRACE).await.away, [node]);
+    assert!(look(&pool, 1000, GRACE).await.is_empty(), "told once");
+    assert_eq!(count(&pool, SCANS_DUE).await, 1);
+    sqlx::query("DELETE FROM repair_scans")
+        .execute(&pool)
+        .await
+        .unwrap();
+
+    seen(&pool, node, 1.0).await;
+    assert_eq!(look(&pool, 1000, GRACE).await.back, [node]);
+    assert_eq!(count(&pool, SCANS_DUE).await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn without_a_grace_a_silent_node_is_away_at_once(pool: PgPool) {
+    let node = idle_node(&pool).await;
+    seen(&pool, node, 25.0).await;
+    let changes = look(&pool, 1000, Duration::ZERO).await;
+    assert_eq!((changes.offline, changes.away), (vec![node], vec![node]));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_coordinator_that_has_just_begun_to_look_waits_for_nodes_it_has_not_seen(pool: PgPool) {
+    let node = idle_node(&pool).await;
+    // Away for an hour: or it was the coordinator that was.
+    seen(&pool, node, 3600.0).await;
+    assert!(look(&pool, 0, GRACE).await.is_empty());
+    assert!(look(&pool, 59, GRACE).await.is_empty());
+    assert_eq!(look(&pool, 61, GRACE).await.offline, [node]);
+    // The grace begins only now.
+    assert!(look(&pool, 61, GRACE).await.is_empty());
+    // One that was here since is known to have left.
+    let other = idle_node(&pool).await;
+    seen(&pool, other, 25.0).await;
+    assert_eq!(look(&pool, 30, GRACE).await.offline, [other]);
+}
