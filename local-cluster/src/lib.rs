@@ -7,6 +7,8 @@
 //! one and hides what separate processes would show.
 
 mod account;
+#[cfg(feature = "bench")]
+pub mod chaos;
 pub mod client;
 mod cluster;
 pub mod edge;
@@ -29,6 +31,7 @@ pub use cluster::{Cluster, DirLock, Member, Progress, Status, UpOptions};
 pub use files::create_dir;
 pub use guard::{Afterwards, Guard, TemporaryDir, run_guard, run_guard_until};
 pub use launch::run_launcher;
+pub use postgres::programs_dir as postgres_programs_dir;
 pub use programs::Programs;
 pub use settings::Overrides;
 pub use shared::shared_cluster;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rand::CryptoRng;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Table;
 
 use crate::edge;
 use crate::files;
@@ -25,7 +26,9 @@ pub struct ClusterRecord {
     pub programs: PathBuf,
     pub overrides: Overrides,
     pub postgres: PostgresRecord,
-    pub coordinator: CoordinatorRecord,
+    /// At least one. The first is the one that people and nodes are told of.
+    #[serde(alias = "coordinator", deserialize_with = "one_or_more")]
+    pub coordinators: Vec<CoordinatorRecord>,
     pub nodes: Vec<NodeRecord>,
     pub user: UserRecord,
 }
@@ -44,6 +47,9 @@ pub struct NodeRecord {
     pub name: String,
     /// What the node told when it was ready for the last time; `None` before it is registered.
     pub ready: Option<NodeReady>,
+    /// Settings of this node alone; they win over the cluster's.
+    #[serde(default)]
+    pub overrides: Table,
 }
 
 /// The ready file of `storage-node`.
@@ -76,11 +82,20 @@ impl NodeRecord {
         Self {
             name: format!("node-{number}"),
             ready: None,
+            overrides: Table::new(),
         }
     }
 }
 
 impl CoordinatorRecord {
+    pub fn new(http_port: u16) -> Self {
+        Self {
+            http_port,
+            metrics: None,
+            p2p: Vec::new(),
+        }
+    }
+
     pub fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.http_port)
     }
@@ -99,11 +114,7 @@ impl ClusterRecord {
             programs: programs.to_owned(),
             overrides: Overrides::default(),
             postgres: PostgresRecord::new(dir, edge::secret(random), fsync)?,
-            coordinator: CoordinatorRecord {
-                http_port,
-                metrics: None,
-                p2p: Vec::new(),
-            },
+            coordinators: vec![CoordinatorRecord::new(http_port)],
             nodes: Vec::new(),
             user: UserRecord {
                 email: EMAIL.to_owned(),
@@ -138,4 +149,18 @@ impl ClusterRecord {
     fn path(dir: &Path) -> PathBuf {
         dir.join("cluster.json")
     }
+}
+
+/// Clusters of a time with one coordinator wrote it without brackets.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<CoordinatorRecord>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(CoordinatorRecord),
+        More(Vec<CoordinatorRecord>),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::One(one) => vec![one],
+        Written::More(more) => more,
+    })
 }

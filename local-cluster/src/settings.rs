@@ -58,6 +58,10 @@ pub fn coordinator(
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false
+        [repair]
+        // Whoever takes a node away wants to see what comes of it.
+        grace = "30s"
+        interval = "2s"
     };
     set(
         &mut table,
@@ -97,6 +101,7 @@ pub fn node(
     set(&mut table, "node.data_dir", utf8(&dir.join("data"))?);
     set(&mut table, "node.coordinator_url", coordinator_url);
     merge(&mut table, &overrides.node);
+    merge(&mut table, &record.overrides);
     Ok(table)
 }
 
@@ -150,8 +155,13 @@ mod tests {
         let overrides: Overrides = "[node.node]\ncapacity = \"1MB\"\n[node.scrub]\nperiod = \"1d\""
             .parse()
             .unwrap();
-        let record = NodeRecord::new(1);
+        let mut record = NodeRecord::new(1);
+        record.overrides = toml::toml! {
+            [node]
+            region = "attic"
+        };
         let table = node(Path::new("/d"), &record, "http://c", &overrides).unwrap();
+        assert_eq!(table["node"]["region"].as_str(), Some("attic"));
         assert_eq!(table["node"]["capacity"].as_str(), Some("1MB"));
         assert_eq!(table["node"]["name"].as_str(), Some("node-1"));
         assert_eq!(table["scrub"]["period"].as_str(), Some("1d"));

@@ -8,10 +8,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::FutureExt;
 use local_cluster::proxy::{Conditions, TcpProxy};
 use network::{
     Keypair, Multiaddr, Network, NetworkConfig, NetworkHandle, PeerEvent, PeerManager, PeerPolicy,
-    PeerState, Peers, ReconnectPolicy, Target, multiaddr, start,
+    PeerState, PeerView, Peers, ReconnectPolicy, Target, multiaddr, start,
 };
 use proto::Side;
 use rand::SeedableRng;
@@ -216,4 +217,46 @@ async fn a_slow_network_is_no_silent_one_and_shows_in_the_round_trip() {
         }
     };
     soon(measured).await;
+}
+
+#[tokio::test]
+async fn a_stale_connection_is_replaced_by_the_new_one_and_the_node_never_counts_as_gone() {
+    let mut scene = Scene::new().await;
+    // The old way falls silent for good; the coordinator has no reason to give its end up.
+    scene.proxy.set(Conditions {
+        silent: true,
+        ..Conditions::default()
+    });
+    let [coordinator, node] = [0, 1].map(|at: usize| scene.handles[at].local_peer_id());
+    let addrs = scene.handles[0].listen_addrs().await;
+    scene.node.set_targets(vec![Target {
+        peer_id: coordinator,
+        addrs,
+        answers_only: true,
+    }]);
+    until(&mut scene.node, is_lost).await;
+    until(&mut scene.node, connects).await;
+    let observer = scene.coordinator.observer();
+    let view = async |wanted: fn(&PeerView) -> bool| {
+        let reached = async {
+            loop {
+                let views = observer.view().await;
+                let view = views.into_iter().find(|view| view.peer == node).unwrap();
+                assert_eq!(view.state, PeerState::Connected);
+                if wanted(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(reached).await
+    };
+    let stale = view(|view| view.connections == 2).await.connected_for;
+    let replaced = view(|view| view.connections == 1).await;
+    assert!(replaced.responsive && replaced.connected_for > stale);
+    let events = std::iter::from_fn(|| scene.coordinator.next_event().now_or_never().flatten());
+    let told: Vec<PeerEvent> = events
+        .filter(|event| is_lost(event) || connects(event))
+        .collect();
+    assert_eq!(told, []);
 }

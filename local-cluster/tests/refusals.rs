@@ -6,11 +6,11 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use local_cluster::wait::wait_blocking;
-use local_cluster::{Cluster, Member, Programs};
+use local_cluster::{Member, Programs};
 use support::{LONG, cluster};
 
 /// Runs a program that is expected to refuse, and returns what it said.
@@ -38,15 +38,11 @@ fn refusal(program: &Path, args: &[&str], expected: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-fn config_of(cluster: &Cluster, member: Member) -> PathBuf {
-    cluster.dir().join(member.to_string()).join("config.toml")
-}
-
 #[tokio::test]
 async fn the_coordinator_refuses_what_it_cannot_serve_with() {
     let cluster = cluster(3, "").await;
     let program = Programs::beside_this_one().unwrap().coordinator;
-    let config = config_of(&cluster, Member::Coordinator);
+    let config = cluster.config_file(Member::Coordinator(1));
     let config = config.to_str().unwrap();
     let base = cluster.base_url();
     let port = base.rsplit(':').next().unwrap();
@@ -61,7 +57,7 @@ async fn the_coordinator_refuses_what_it_cannot_serve_with() {
     fs::write(&bad, "[http\n").unwrap();
     refusal(&program, &args, &["bad.toml"]);
 
-    cluster.stop(Member::Coordinator).await.unwrap();
+    cluster.stop(Member::Coordinator(1)).await.unwrap();
     let keys = cluster.dir().join("coordinator/keys");
     let hidden = cluster.dir().join("coordinator/hidden");
     fs::rename(&keys, &hidden).unwrap();
@@ -77,7 +73,7 @@ async fn the_coordinator_refuses_what_it_cannot_serve_with() {
 async fn a_node_refuses_what_it_cannot_keep_blobs_with() {
     let cluster = cluster(3, "").await;
     let program = Programs::beside_this_one().unwrap().storage_node;
-    let config = config_of(&cluster, Member::Node(1));
+    let config = cluster.config_file(Member::Node(1));
     let config = config.to_str().unwrap();
     let start = ["start", "--config", config];
     refusal(&program, &start, &["in use by a running storage-node"]);

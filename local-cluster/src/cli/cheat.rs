@@ -181,7 +181,7 @@ fn overwrite(path: &Path, from: u64, length: u64) -> Result<()> {
 /// What an operator of the network would type.
 fn restore(cluster: &Cluster, node_id: &str) -> Result<()> {
     let programs = Programs::in_dir(cluster.launcher()?.parent().unwrap_or(Path::new("/")));
-    let config = cluster.dir().join("coordinator").join("config.toml");
+    let config = cluster.config_file(Member::Coordinator(1));
     let output = std::process::Command::new(programs.coordinator)
         .args([
             "admin",

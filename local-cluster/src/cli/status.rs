@@ -41,7 +41,7 @@ fn text(cluster: &Cluster) -> Result<String> {
     for member in cluster.members() {
         let address = match member {
             Member::Postgres => Some(status.postgres.url.clone()),
-            Member::Coordinator => Some(status.base_url.clone()),
+            Member::Coordinator(number) => Some(status.coordinators[number - 1].base_url.clone()),
             Member::Node(number) => status.nodes[number - 1].admin_url.clone(),
         };
         let process = cluster.process(member)?;

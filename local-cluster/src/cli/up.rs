@@ -22,7 +22,10 @@ pub struct Up {
     /// How many storage nodes [default: 5, or as many as there are]
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
-    /// The coordinator's HTTP port, 0 for any [default: 8080, or the one it had]
+    /// How many coordinators share the database [default: 1, or as many as there are]
+    #[arg(long, value_name = "N")]
+    coordinators: Option<usize>,
+    /// The (first) coordinator's HTTP port, 0 for any [default: 8080, or the one it had]
     #[arg(long, value_name = "P")]
     http_port: Option<u16>,
     /// A TOML file whose tables [coordinator] and [node] override those programs' settings
@@ -42,6 +45,7 @@ impl Up {
         };
         let options = UpOptions {
             nodes: self.nodes,
+            coordinators: self.coordinators,
             http_port: self.http_port,
             overrides,
             without_fsync: false,
@@ -70,11 +74,24 @@ fn summary(cluster: &Cluster, dir_flag: &str) -> Result<String> {
     } else {
         format!("{nodes} storage nodes")
     };
+    let coordinators = match status.coordinators.as_slice() {
+        [_] => "a coordinator".to_owned(),
+        several => format!("{} coordinators", several.len()),
+    };
+    let others = status.coordinators.iter().skip(1);
+    let others: String = others
+        .map(|other| {
+            format!(
+                "\n               {}/api/v1   ({})",
+                other.base_url, other.name
+            )
+        })
+        .collect();
     Ok(format!(
         r#"
-The network is up: a coordinator, Postgres and {nodes}.
+The network is up: {coordinators}, Postgres and {nodes}.
 
-  API          {base}/api/v1   (documentation: {base}/docs)
+  API          {base}/api/v1   (documentation: {base}/docs){others}
   metrics      {metrics}
   user         {email}   password {password}   (has credits)
   directory    {dir}   (logs in logs/)

@@ -1,5 +1,7 @@
 //! Files up, down, listed and deleted.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use reqwest::{Body, Method, Response, header};
@@ -89,6 +91,13 @@ impl Session {
         json_of(self.request(Method::POST, &path).await?).await
     }
 
+    /// Gives an upload up: its chunks go, its credits come back.
+    pub async fn abort(&self, upload_id: &str) -> Result<(), ApiError> {
+        let path = format!("/files/upload/{upload_id}");
+        send(self.request(Method::DELETE, &path).await?).await?;
+        Ok(())
+    }
+
     /// The three-step upload, chunk after chunk.
     pub async fn upload_in_steps(
         &self,
@@ -113,6 +122,19 @@ impl Session {
         Ok(self.open(file_id).await?.bytes().await?)
     }
 
+    /// A part of a file; `range` is not empty.
+    pub async fn download_range(
+        &self,
+        file_id: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes, ApiError> {
+        let path = format!("/files/{file_id}/download");
+        let wanted = format!("bytes={}-{}", range.start, range.end - 1);
+        let request = self.request(Method::GET, &path).await?;
+        let answer = send(request.header(header::RANGE, wanted)).await?;
+        Ok(answer.bytes().await?)
+    }
+
     /// Downloads without keeping: the number of bytes and their SHA-256 in hex.
     pub async fn download_digest(&self, file_id: &str) -> Result<(u64, String), ApiError> {
         let body = self.open(file_id).await?.bytes_stream();
@@ -126,8 +148,21 @@ impl Session {
         Ok((length, hex::encode(digest.finalize())))
     }
 
+    /// The newest hundred.
     pub async fn files(&self) -> Result<Page<FileInfo>, ApiError> {
         self.get("/files?limit=100").await
+    }
+
+    pub async fn all_files(&self) -> Result<Vec<FileInfo>, ApiError> {
+        let mut page = self.files().await?;
+        let mut files = page.items;
+        while let Some(cursor) = page.next_cursor {
+            page = self
+                .get(&format!("/files?limit=100&cursor={cursor}"))
+                .await?;
+            files.append(&mut page.items);
+        }
+        Ok(files)
     }
 
     pub async fn file(&self, file_id: &str) -> Result<FileInfo, ApiError> {

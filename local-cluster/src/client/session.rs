@@ -123,6 +123,14 @@ impl Client {
 }
 
 impl Session {
+    /// The same user with the same token, who asks another coordinator.
+    pub fn at(&self, client: Client) -> Self {
+        Self {
+            client,
+            ..self.clone()
+        }
+    }
+
     /// A request in this user's name, to a path under `/api/v1`.
     pub async fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
         let token = self.access_token().await?;

@@ -34,7 +34,7 @@ impl Cluster {
         let process = self.running(member)?;
         process.signal(match member {
             Member::Postgres => Signal::INT,
-            Member::Coordinator | Member::Node(_) => Signal::TERM,
+            Member::Coordinator(_) | Member::Node(_) => Signal::TERM,
         })?;
         self.signal_family(process, Signal::CONT)?;
         wait_for(format!("{member} to stop"), STOPPED_WITHIN, async || {

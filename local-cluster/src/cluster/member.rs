@@ -7,7 +7,8 @@ use crate::registry::{COORDINATOR, POSTGRES};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Member {
     Postgres,
-    Coordinator,
+    /// Numbered from 1. The first is just `coordinator`, for most clusters have no other.
+    Coordinator(usize),
     /// Numbered from 1.
     Node(usize),
 }
@@ -16,7 +17,8 @@ impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres => f.pad(POSTGRES),
-            Self::Coordinator => f.pad(COORDINATOR),
+            Self::Coordinator(1) => f.pad(COORDINATOR),
+            Self::Coordinator(number) => f.pad(&format!("{COORDINATOR}-{number}")),
             Self::Node(number) => f.pad(&format!("node-{number}")),
         }
     }

@@ -1,4 +1,4 @@
-//! A whole network in one directory: Postgres, a coordinator and storage nodes as real processes.
+//! A whole network in one directory: Postgres, coordinators and storage nodes as real processes.
 //!
 //! ```text
 //! DIR/cluster.json      what is remembered: settings, addresses, secrets (record.rs)
@@ -6,7 +6,7 @@
 //! DIR/logs/*.log        what each process says
 //! DIR/run/*.json        ready files: what each process listens on
 //! DIR/postgres/data     the database (elsewhere if Postgres' account cannot get here)
-//! DIR/coordinator/      config.toml, keys/
+//! DIR/coordinator/      config.toml, keys/ (of more coordinators: DIR/coordinator-N/)
 //! DIR/node-N/           config.toml, data/
 //! ```
 //!
@@ -31,7 +31,7 @@ pub use up::UpOptions;
 use crate::client::{ApiError, Client, Session};
 use crate::process::ProcessId;
 use crate::programs::Programs;
-use crate::record::ClusterRecord;
+use crate::record::{ClusterRecord, CoordinatorRecord};
 use crate::registry::Registry;
 
 /// Receives a line about each step, for people.
@@ -67,16 +67,23 @@ impl Cluster {
         &self.dir
     }
 
+    /// Of the first coordinator.
     pub fn base_url(&self) -> String {
-        self.record.coordinator.base_url()
+        self.coordinator(1).base_url()
     }
 
     pub fn record(&self) -> &ClusterRecord {
         &self.record
     }
 
+    /// Asks the first coordinator.
     pub fn client(&self) -> Result<Client, ApiError> {
-        Client::new(self.base_url())
+        self.client_of(1)
+    }
+
+    /// Asks the coordinator of this number.
+    pub fn client_of(&self, coordinator: usize) -> Result<Client, ApiError> {
+        Client::new(self.coordinator(coordinator).base_url())
     }
 
     /// The user that `up` has registered and given credits.
@@ -85,16 +92,27 @@ impl Cluster {
         self.client()?.login(&user.email, &user.password).await
     }
 
+    /// Coordinators by their number, from 1 to this.
+    pub fn coordinator_count(&self) -> usize {
+        self.record.coordinators.len()
+    }
+
+    fn coordinator(&self, number: usize) -> &CoordinatorRecord {
+        &self.record.coordinators[number - 1]
+    }
+
     /// Nodes by their number, from 1 to this.
     pub fn node_count(&self) -> usize {
         self.record.nodes.len()
     }
 
-    /// Postgres, the coordinator, every node.
+    /// Postgres, every coordinator, every node.
     pub fn members(&self) -> Vec<Member> {
-        let nodes = (1..=self.record.nodes.len()).map(Member::Node);
-        [Member::Postgres, Member::Coordinator]
+        let coordinators = (1..=self.coordinator_count()).map(Member::Coordinator);
+        let nodes = (1..=self.node_count()).map(Member::Node);
+        [Member::Postgres]
             .into_iter()
+            .chain(coordinators)
             .chain(nodes)
             .collect()
     }
@@ -103,9 +121,13 @@ impl Cluster {
     pub fn member(&self, name: &str) -> Result<Member> {
         let found = self.members().into_iter().find(|m| m.to_string() == name);
         found.with_context(|| {
+            let coordinators = match self.coordinator_count() {
+                1 => String::new(),
+                count => format!(" (to coordinator-{count})"),
+            };
             format!(
-                "there is no `{name}` in this cluster; the names are postgres, coordinator and \
-                 node-1 to node-{}",
+                "there is no `{name}` in this cluster; the names are postgres, \
+                 coordinator{coordinators} and node-1 to node-{}",
                 self.node_count()
             )
         })
@@ -124,10 +146,25 @@ impl Cluster {
         self.member_dir(Member::Node(node)).join("data")
     }
 
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Settings of one node alone; they hold from its next start on.
+    pub fn configure_node(&mut self, node: usize, settings: toml::Table) -> Result<()> {
+        self.record.nodes[node - 1].overrides = settings;
+        self.save()
+    }
+
     /// The executable that starts and guards processes.
     pub fn launcher(&self) -> Result<&Path> {
         self.programs.check()?;
         Ok(&self.programs.local_cluster)
+    }
+
+    /// The settings that a coordinator or node was last started with.
+    pub fn config_file(&self, member: Member) -> PathBuf {
+        self.member_dir(member).join("config.toml")
     }
 
     fn member_dir(&self, member: Member) -> PathBuf {

@@ -25,7 +25,7 @@ impl Cluster {
     pub async fn start(&mut self, member: Member) -> Result<()> {
         match member {
             Member::Postgres => self.start_postgres().await,
-            Member::Coordinator => self.start_coordinator().await,
+            Member::Coordinator(number) => self.start_coordinator(number).await,
             Member::Node(number) => {
                 let ready = self.start_node(number).await?;
                 self.record.nodes[number - 1].ready = Some(ready);
@@ -36,45 +36,72 @@ impl Cluster {
 
     pub(super) async fn start_postgres(&mut self) -> Result<()> {
         // Whoever is connected knows the address.
-        let keep_port = self.process(Member::Coordinator)?.is_some();
+        let mut keep_port = false;
+        for number in 1..=self.coordinator_count() {
+            keep_port |= self.process(Member::Coordinator(number))?.is_some();
+        }
         let record = &mut self.record.postgres;
         postgres::start(record, keep_port, &self.dir, &self.programs).await?;
         self.save()
     }
 
     /// Its addresses are kept, so that a restart has them again.
-    pub(super) async fn start_coordinator(&mut self) -> Result<()> {
-        self.choose_ports()?;
+    pub(super) async fn start_coordinator(&mut self, number: usize) -> Result<()> {
+        self.choose_ports(number)?;
         let record = &self.record;
-        let dir = self.member_dir(Member::Coordinator);
+        let member = Member::Coordinator(number);
+        let dir = self.member_dir(member);
         let table = settings::coordinator(
             &dir,
-            &record.coordinator,
+            self.coordinator(number),
             &record.postgres.url(),
             &record.overrides,
         )?;
         files::create_dir(&dir)?;
-        let config = dir.join("config.toml");
+        self.share_keys(number)?;
+        let config = self.config_file(member);
         settings::write(&config, &table)?;
         let program = &self.programs.coordinator;
         let ready: CoordinatorReady = self
-            .run_until_ready(Member::Coordinator, program, "serve", &config)
+            .run_until_ready(member, program, "serve", &config)
             .await?;
-        let coordinator = &mut self.record.coordinator;
+        let coordinator = &mut self.record.coordinators[number - 1];
         coordinator.http_port = ready.http.port();
         coordinator.metrics = Some(ready.metrics);
         coordinator.p2p = ready.p2p;
         self.save()
     }
 
-    /// Sees that every address of the coordinator is chosen and free. The HTTP port is known to people,
-    /// so it being taken is an error; the others are chosen anew.
-    pub(super) fn choose_ports(&mut self) -> Result<()> {
+    /// A coordinator gets the keys that the others have: all but their own identity.
+    fn share_keys(&self, number: usize) -> Result<()> {
+        let keys_of = |number| self.member_dir(Member::Coordinator(number)).join("keys");
+        let own = keys_of(number);
+        for other in (1..=self.coordinator_count()).filter(|other| *other != number) {
+            let Ok(keys) = fs::read_dir(keys_of(other)) else {
+                continue; // it was never started
+            };
+            files::create_dir(&own)?;
+            for key in keys {
+                let key = key?;
+                let copy = own.join(key.file_name());
+                if key.file_name() != "coordinator.key" && !copy.exists() {
+                    fs::copy(key.path(), &copy)
+                        .with_context(|| format!("cannot write {}", copy.display()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that every address of a coordinator is chosen and free. The first one's HTTP port is known
+    /// to people, so it being taken is an error; the others are chosen anew.
+    pub(super) fn choose_ports(&mut self, number: usize) -> Result<()> {
         let random = &mut edge::random_source();
-        let coordinator = &mut self.record.coordinator;
-        if coordinator.http_port == 0 {
+        let coordinator = &mut self.record.coordinators[number - 1];
+        let taken = !ports::is_free(coordinator.http_port);
+        if coordinator.http_port == 0 || (taken && number > 1) {
             coordinator.http_port = ports::free_port(random)?;
-        } else if !ports::is_free(coordinator.http_port) {
+        } else if taken {
             bail!(
                 "port {} on 127.0.0.1 is in use by another program; choose another one with \
                  `local-cluster up --http-port PORT` (0 takes any that is free)",
@@ -101,7 +128,7 @@ impl Cluster {
         let url = self.base_url();
         let table = settings::node(&dir, record, &url, &self.record.overrides)?;
         files::create_dir(&dir)?;
-        let config = dir.join("config.toml");
+        let config = self.config_file(member);
         settings::write(&config, &table)?;
         let program = &self.programs.storage_node;
         if record.ready.is_none() {

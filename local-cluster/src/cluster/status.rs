@@ -11,17 +11,28 @@ use crate::process::{ProcessId, ProcessState};
 /// A pid is null while the process does not run; the other fields then tell how it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
+    /// Of the first coordinator.
     pub base_url: String,
     pub metrics_url: Option<String>,
-    pub coordinator: CoordinatorStatus,
+    pub coordinator: ProcessStatus,
+    /// All of them, the first one first.
+    pub coordinators: Vec<CoordinatorStatus>,
     pub postgres: PostgresStatus,
     pub user: UserStatus,
     pub nodes: Vec<NodeStatus>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CoordinatorStatus {
+pub struct ProcessStatus {
     pub pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CoordinatorStatus {
+    pub name: String,
+    pub pid: Option<u32>,
+    pub base_url: String,
+    pub metrics_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,13 +74,23 @@ impl Cluster {
                 listen_addrs: ready.map(|ready| ready.p2p.clone()).unwrap_or_default(),
             })
         });
-        let metrics = record.coordinator.metrics;
+        let coordinators = record.coordinators.iter().enumerate();
+        let coordinators = coordinators.map(|(index, coordinator)| {
+            let member = Member::Coordinator(index + 1);
+            let metrics = coordinator.metrics;
+            Ok(CoordinatorStatus {
+                name: member.to_string(),
+                pid: self.pid(member)?,
+                base_url: coordinator.base_url(),
+                metrics_url: metrics.map(|address| format!("http://{address}/metrics")),
+            })
+        });
+        let coordinators: Vec<_> = coordinators.collect::<Result<_>>()?;
+        let first = &coordinators[0];
         Ok(Status {
-            base_url: self.base_url(),
-            metrics_url: metrics.map(|address| format!("http://{address}/metrics")),
-            coordinator: CoordinatorStatus {
-                pid: self.pid(Member::Coordinator)?,
-            },
+            base_url: first.base_url.clone(),
+            metrics_url: first.metrics_url.clone(),
+            coordinator: ProcessStatus { pid: first.pid },
             postgres: PostgresStatus {
                 url: record.postgres.url(),
                 pid: self.pid(Member::Postgres)?,
@@ -79,6 +100,7 @@ impl Cluster {
                 password: record.user.password.clone(),
             },
             nodes: nodes.collect::<Result<_>>()?,
+            coordinators,
         })
     }
 

@@ -13,7 +13,7 @@ use super::{Cluster, Member, Progress};
 use crate::files;
 use crate::process::ProcessState;
 use crate::programs::Programs;
-use crate::record::{ClusterRecord, NodeRecord};
+use crate::record::{ClusterRecord, CoordinatorRecord, NodeRecord};
 use crate::registry::Registry;
 use crate::settings::Overrides;
 use crate::wait::wait_for;
@@ -21,6 +21,7 @@ use crate::wait::wait_for;
 const DEFAULT_NODES: usize = 5;
 const DEFAULT_HTTP_PORT: u16 = 8080;
 const MOST_NODES: usize = 99;
+const MOST_COORDINATORS: usize = 9;
 const FIRST_PURCHASE_USD: u32 = 10;
 const ONLINE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -28,6 +29,7 @@ const ONLINE_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub nodes: Option<usize>,
+    pub coordinators: Option<usize>,
     pub http_port: Option<u16>,
     pub overrides: Option<Overrides>,
     /// Only for tests: whether a new cluster's database may lose its data in a power cut.
@@ -88,9 +90,24 @@ impl Cluster {
             .nodes
             .extend((present + 1..=wanted).map(NodeRecord::new));
 
+        let present = record.coordinators.len();
+        let wanted = options.coordinators.unwrap_or(present);
+        if !(1..=MOST_COORDINATORS).contains(&wanted) {
+            bail!("--coordinators may be 1 to {MOST_COORDINATORS}");
+        }
+        if wanted < present {
+            progress(&format!(
+                "There are {present} coordinators already, and `up` takes none away; \
+                 `local-cluster stop coordinator-{present}` stops one."
+            ));
+        }
+        let more = (present..wanted).map(|_| CoordinatorRecord::new(0));
+        record.coordinators.extend(more);
+
         if let Some(port) = options.http_port {
-            let old = record.coordinator.http_port;
-            let running = self.registry.find(&Member::Coordinator.to_string())?;
+            let first = &mut record.coordinators[0];
+            let old = first.http_port;
+            let running = self.registry.find(&Member::Coordinator(1).to_string())?;
             if port != 0 && port != old && running.is_some() {
                 bail!(
                     "the coordinator is running on port {old}; to move it to {port}, first run \
@@ -98,7 +115,7 @@ impl Cluster {
                 );
             }
             if running.is_none() {
-                self.record.coordinator.http_port = port;
+                first.http_port = port;
             }
         }
         if let Some(overrides) = options.overrides {
@@ -120,17 +137,22 @@ impl Cluster {
 
     /// Starts everything that is not running; returns when files can be stored.
     pub async fn bring_up(&mut self, progress: Progress<'_>) -> Result<()> {
-        if self.process(Member::Coordinator)?.is_none() {
+        if self.process(Member::Coordinator(1))?.is_none() {
             // Before anything is started in vain.
-            self.choose_ports()?;
+            self.choose_ports(1)?;
         }
         if self.missing(Member::Postgres, progress)? {
             self.start_postgres().await?;
             progress("postgres is ready.");
         }
-        if self.missing(Member::Coordinator, progress)? {
-            self.start_coordinator().await?;
-            progress(&format!("coordinator is ready on {}.", self.base_url()));
+        // One after the other: the first of a new cluster makes the keys that the others share.
+        for number in 1..=self.coordinator_count() {
+            let member = Member::Coordinator(number);
+            if self.missing(member, progress)? {
+                self.start_coordinator(number).await?;
+                let url = self.coordinator(number).base_url();
+                progress(&format!("{member} is ready on {url}."));
+            }
         }
         self.bring_up_nodes(progress).await?;
         self.until_online().await?;
@@ -173,9 +195,18 @@ impl Cluster {
         Ok(false)
     }
 
-    /// Waits until the coordinator is ready and sees every node.
+    /// Waits until every coordinator that runs is ready and sees every node.
     pub async fn until_online(&self) -> Result<()> {
-        let client = self.client()?;
+        for number in 1..=self.coordinator_count() {
+            if self.process(Member::Coordinator(number))?.is_some() {
+                self.until_online_at(number).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_online_at(&self, coordinator: usize) -> Result<()> {
+        let client = self.client_of(coordinator)?;
         let ids: Vec<&str> = self
             .record
             .nodes
@@ -183,7 +214,7 @@ impl Cluster {
             .filter_map(|node| Some(node.ready.as_ref()?.node_id.as_str()))
             .collect();
         wait_for(
-            "the coordinator to see all nodes",
+            format!("{} to see all nodes", Member::Coordinator(coordinator)),
             ONLINE_WITHIN,
             async || {
                 let nodes = client.nodes().await.ok()?;

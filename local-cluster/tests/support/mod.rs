@@ -27,6 +27,16 @@ pub async fn cluster(nodes: usize, overrides: &str) -> TemporaryCluster {
     TemporaryCluster::start(options).await.expect("a cluster")
 }
 
+/// Two coordinators that share a database, and nodes that are connected to both.
+pub async fn pair(nodes: usize, overrides: &str) -> TemporaryCluster {
+    let options = options(nodes, overrides).expect("settings");
+    let options = UpOptions {
+        coordinators: Some(2),
+        ..options
+    };
+    TemporaryCluster::start(options).await.expect("a cluster")
+}
+
 /// The cluster of all tests that do not hurt it: three healthy nodes, every user a new one.
 pub async fn shared() -> Cluster {
     let options = options(3, "").expect("settings");

@@ -263,7 +263,8 @@ async fn schedule(replicas: u64, nodes: usize) -> Result<Schedule> {
     })
 }
 
-/// One file of as many chunks as it takes; its replicas lie on the nodes in turn.
+/// One file of as many chunks as it takes; its replicas lie on the nodes in turn. Foreign keys are not
+/// checked and indexes are built at the end, or tens of millions of rows would take hours.
 async fn generate(pool: &PgPool, replicas: u64, nodes: usize) -> Result<Vec<NodeId>> {
     let statements = [
         "INSERT INTO users (user_id, email, password_hash) SELECT gen_random_uuid(), 'a@b.example', ''",
@@ -272,6 +273,9 @@ async fn generate(pool: &PgPool, replicas: u64, nodes: usize) -> Result<Vec<Node
         "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash)
          SELECT gen_random_uuid(), n::text, 'n', 0, sha256(n::text::bytea)
          FROM generate_series(1, $1) AS n",
+        "SET session_replication_role = replica",
+        "ALTER TABLE replicas DROP CONSTRAINT replicas_pkey",
+        "DROP INDEX replicas_by_chunk",
         "INSERT INTO chunks (file_id, chunk_index, version, size_bytes)
          SELECT file_id, c, 1, 262144 FROM files, generate_series(0, $1 - 1) AS c",
         "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
@@ -281,10 +285,13 @@ async fn generate(pool: &PgPool, replicas: u64, nodes: usize) -> Result<Vec<Node
               (SELECT node_id, row_number() OVER () - 1 AS number, count(*) OVER () AS nodes
                FROM nodes) AS n
          WHERE (c + n.number) % n.nodes < 3",
+        "ALTER TABLE replicas ADD PRIMARY KEY (node_id, blob_id)",
+        "CREATE INDEX replicas_by_chunk ON replicas (file_id, chunk_index)",
         "INSERT INTO audit_schedule (node_id, window_ends_at, due_at)
          SELECT node_id, now(), now() - interval '1 s' FROM nodes",
     ];
     let chunks = i64::try_from(replicas.div_ceil(3))?;
+    let mut connection = pool.acquire().await?;
     for statement in statements {
         let query = sqlx::query(statement);
         let query = match statement.contains("$1") {
@@ -292,8 +299,9 @@ async fn generate(pool: &PgPool, replicas: u64, nodes: usize) -> Result<Vec<Node
             true => query.bind(chunks),
             false => query,
         };
-        query.execute(pool).await?;
+        query.execute(&mut *connection).await?;
     }
+    connection.close().await?; // its settings end with it
     sqlx::query("VACUUM ANALYZE").execute(pool).await?;
     let ids: Vec<Vec<u8>> = sqlx::query_scalar("SELECT uuid_send(node_id) FROM nodes")
         .fetch_all(pool)

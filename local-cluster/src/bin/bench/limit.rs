@@ -62,14 +62,11 @@ pub async fn run(options: &Options) -> Result<Report> {
 pub struct Pipeline {
     sender: Sender,
     meter: Meter,
-    _nodes: Vec<Node>,
-    /// Dropped after the nodes.
-    _dir: TemporaryDir,
+    _nodes: Nodes,
 }
 
 impl Pipeline {
     pub async fn start(nodes: usize) -> Result<Self> {
-        let dir = TemporaryDir::new(&Programs::beside_this_one()?.local_cluster)?;
         let keypair = Keypair::generate_ed25519();
         let mut config = NetworkConfig::new(keypair, Side::Coordinator);
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse()?];
@@ -78,18 +75,7 @@ impl Pipeline {
         let addr = addr.first().context("no address to listen on")?;
         let here = format!("{addr}/p2p/{}", network.handle.local_peer_id());
 
-        let program = std::env::current_exe()?;
-        let mut children = Vec::new();
-        for number in 1..=nodes {
-            let data = dir.path().join(format!("node-{number}"));
-            let mut command = Command::new(&program);
-            command.arg("limit-node").arg("--dir").arg(data);
-            command
-                .arg("--coordinator")
-                .arg(&here)
-                .stdin(Stdio::piped());
-            children.push(Node(command.spawn().context("cannot start a node")?));
-        }
+        let children = Nodes::start(nodes, &here, &[])?;
         let mut peers = Vec::new();
         while peers.len() < nodes {
             let event = timeout(CONNECTED_WITHIN, network.events.recv()).await;
@@ -102,21 +88,21 @@ impl Pipeline {
         // Somebody has to read the events as long as the network runs.
         tokio::spawn(async move { while network.events.recv().await.is_some() {} });
 
-        let processes: std::io::Result<_> = children
-            .iter()
-            .map(|node| ProcessId::of(node.0.id()))
-            .collect();
+        Self::over(network.handle, peers, children).await
+    }
+
+    /// Over connections that somebody else has made.
+    pub async fn over(network: NetworkHandle, peers: Vec<PeerId>, nodes: Nodes) -> Result<Self> {
         let pipeline = Self {
             sender: Sender {
-                network: network.handle,
+                network,
                 peers,
                 crypto: CryptoPool::new()?,
                 key: Arc::new(DataKey::generate(&mut edge::random_source())?),
                 next: AtomicUsize::new(0),
             },
-            meter: Meter::new([("nodes", processes?)])?,
-            _nodes: children,
-            _dir: dir,
+            meter: Meter::new([("nodes", nodes.processes()?)])?,
+            _nodes: nodes,
         };
         pipeline.sender.send(&Content::random(), WARM_UP).await?;
         Ok(pipeline)
@@ -128,6 +114,37 @@ impl Pipeline {
 
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+}
+
+pub struct Nodes {
+    children: Vec<Node>,
+    /// Dropped after the nodes.
+    _dir: TemporaryDir,
+}
+
+impl Nodes {
+    /// They connect to the coordinator at this place by themselves.
+    pub fn start(count: usize, coordinator: &str, options: &[&str]) -> Result<Self> {
+        let dir = TemporaryDir::new(&Programs::beside_this_one()?.local_cluster)?;
+        let program = std::env::current_exe()?;
+        let node = |number: usize| -> Result<Node> {
+            let mut command = Command::new(&program);
+            let data = dir.path().join(format!("node-{number}"));
+            command.arg("limit-node").arg("--dir").arg(data);
+            command.args(["--coordinator", coordinator]).args(options);
+            let child = command.stdin(Stdio::piped()).spawn();
+            Ok(Node(child.context("cannot start a node")?))
+        };
+        Ok(Self {
+            children: (1..=count).map(node).collect::<Result<_>>()?,
+            _dir: dir,
+        })
+    }
+
+    fn processes(&self) -> std::io::Result<Vec<ProcessId>> {
+        let pids = self.children.iter().map(|node| node.0.id());
+        pids.map(ProcessId::of).collect()
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use network::{InboundRequest, Keypair, NetworkConfig, NetworkEvent, Target};
+use network::{
+    InboundRequest, Keypair, Network, NetworkConfig, NetworkEvent, NetworkHandle, Target,
+};
 use proto::{
     BlobId, NetworkContext, Protocol, Receipt, Side, SignedReceipt, Store, StoreAnswer,
     StoreRequest,
@@ -17,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::limit::NETWORK_ID;
+use crate::network::stay_with;
 
 const REQUESTS_UNDER_WAY: usize = 16;
 const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
@@ -29,6 +32,9 @@ pub struct LimitNode {
     /// A multiaddr that ends in /p2p/…
     #[arg(long)]
     coordinator: String,
+    /// Watch, be watched and beat as a real node does
+    #[arg(long)]
+    policy: bool,
 }
 
 impl LimitNode {
@@ -41,32 +47,23 @@ impl LimitNode {
         });
         let coordinator: Target = self.coordinator.parse()?;
         let config = NetworkConfig::new(keeper.keypair.clone(), Side::Node);
-        let mut network = network::start(config).await?;
-        network
-            .handle
-            .dial(coordinator.peer_id, coordinator.addrs)
-            .await;
-        let connected = async {
-            while let Some(event) = network.events.recv().await {
-                match event {
-                    NetworkEvent::Connected { .. } => return Ok(()),
-                    NetworkEvent::DialFailed { error, .. } => bail!("{error}"),
-                    _ => {}
-                }
-            }
-            bail!("the peer network has ended")
-        };
-        tokio::time::timeout(CONNECTED_WITHIN, connected)
-            .await
-            .unwrap_or_else(|_| Err(anyhow!("it does not answer")))
-            .context("cannot connect to the benchmark")?;
-        tokio::spawn(async move { while network.events.recv().await.is_some() {} });
+        let Network {
+            handle,
+            events,
+            mut requests,
+            ..
+        } = network::start(config).await?;
+        if self.policy {
+            stay_with(coordinator, handle, events);
+        } else {
+            connect(coordinator, &handle, events).await?;
+        }
 
         let mut end = spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new()));
         let room = Arc::new(Semaphore::new(REQUESTS_UNDER_WAY));
         loop {
             let request = tokio::select! {
-                request = network.requests.recv() => request,
+                request = requests.recv() => request,
                 _ = &mut end => return Ok(()),
             };
             let request = request.context("the peer network has stopped")?;
@@ -80,6 +77,30 @@ impl LimitNode {
             });
         }
     }
+}
+
+async fn connect(
+    coordinator: Target,
+    handle: &NetworkHandle,
+    mut events: mpsc::Receiver<NetworkEvent>,
+) -> Result<()> {
+    handle.dial(coordinator.peer_id, coordinator.addrs).await;
+    let connected = async {
+        while let Some(event) = events.recv().await {
+            match event {
+                NetworkEvent::Connected { .. } => return Ok(()),
+                NetworkEvent::DialFailed { error, .. } => bail!("{error}"),
+                _ => {}
+            }
+        }
+        bail!("the peer network has ended")
+    };
+    tokio::time::timeout(CONNECTED_WITHIN, connected)
+        .await
+        .unwrap_or_else(|_| Err(anyhow!("it does not answer")))
+        .context("cannot connect to the benchmark")?;
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    Ok(())
 }
 
 type Append = (NewBlob, oneshot::Sender<io::Result<()>>);

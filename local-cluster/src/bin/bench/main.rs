@@ -2,15 +2,19 @@
 //!
 //! `transfer` measures the whole network; `limit` the same work with nothing around it. Machines
 //! differ and have their moods, so the number that counts is the ratio of the two, measured in turn
-//! (`transfer --pair`). `store` looks at the store of one node alone.
+//! (`transfer --pair`). `store` looks at the store of one node alone; `chaos` and `crash` look at what
+//! is left when things go wrong.
 
 mod audits;
+mod chaos;
 mod content;
+mod crash;
 mod limit;
 mod limit_node;
 mod measure;
 mod network;
 mod proofs;
+mod repair;
 mod report;
 mod small;
 mod store;
@@ -79,8 +83,31 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// A node that dies for good: how soon every chunk has all its replicas again
+    Repair {
+        #[command(flatten)]
+        repair: repair::RepairBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// A node's store that is killed in the middle of its work, again and again
+    Crash {
+        #[command(flatten)]
+        crash: crash::CrashBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    #[command(hide = true)]
+    CrashNode(crash::CrashNode),
     #[command(hide = true)]
     StoreNode(store_node::StoreNode),
+    /// Faults of all kinds under load, and a check that nothing acknowledged was lost
+    Chaos {
+        #[command(flatten)]
+        chaos: chaos::ChaosBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// The peer layer: set-up, failures noticed, the fleet's return, what idle peers cost
     Network(network::NetworkBench),
     #[command(hide = true)]
@@ -128,6 +155,8 @@ fn run(cli: Cli) -> Result<()> {
             Command::LimitNode(node) => node.run().await,
             Command::Store(bench) => bench.run().await,
             Command::StoreNode(node) => node.run().await,
+            Command::CrashNode(node) => node.run().await,
+            Command::Crash { crash, output } => output.print(&Box::pin(crash.run()).await?),
             Command::NetworkPeers(peers) => peers.run().await,
             Command::Network(bench) => Box::pin(bench.run()).await,
             Command::Transfer {
@@ -150,6 +179,16 @@ fn run(cli: Cli) -> Result<()> {
                 options.output.print(&report)
             }
             Command::Audits { audits, output } => output.print(&audits.run().await?),
+            Command::Chaos { chaos, output } => {
+                let report = Box::pin(chaos.run()).await?;
+                output.print(&report)?;
+                ensure!(
+                    report.passed(),
+                    "what must never happen has happened: see above"
+                );
+                Ok(())
+            }
+            Command::Repair { repair, output } => output.print(&Box::pin(repair.run()).await?),
             Command::Proofs { count, output } => {
                 ensure!(count > 0, "--count must be at least 1");
                 output.print(&proofs::run(count)?)

@@ -99,7 +99,7 @@ pub fn meter(cluster: &Cluster) -> Result<Meter> {
     ];
     for member in cluster.members() {
         let group = match member {
-            Member::Coordinator => 0,
+            Member::Coordinator(_) => 0,
             Member::Node(_) => 1,
             Member::Postgres => 2,
         };

@@ -1,0 +1,235 @@
+//! Carries out what was planned, and makes it good again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::rngs::StdRng;
+use tokio::process::Command;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::availability::{AFTERMATH, Window};
+use super::damage;
+use super::database::{Database, Placed};
+use super::plan::{Kind, Round, Strike};
+use super::scene::Scene;
+use crate::cluster::Member;
+use crate::proxy::Conditions;
+use crate::wait::wait_for;
+
+/// Whole again within this after a heal, on a machine that has other things to do as well.
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
+const SLOW: Duration = Duration::from_millis(80);
+/// Room that a full node has left.
+const LITTLE_ROOM: u64 = 400 * 1024;
+const LEAST_CAPACITY: u64 = 1_000_000;
+
+pub struct Nemesis {
+    pub scene: Scene,
+    pub database: Database,
+    rng: StdRng,
+    pub faults: BTreeMap<Kind, u64>,
+    /// Every copy that was ever spoilt.
+    pub spoilt: BTreeSet<Placed>,
+    /// When Postgres or the only coordinator was down, and a moment longer.
+    pub windows: Vec<Window>,
+    /// How long each heal took until everything was whole.
+    pub healed: Vec<Duration>,
+}
+
+enum Event {
+    Begin,
+    End,
+}
+
+impl Nemesis {
+    pub fn new(scene: Scene, rng: StdRng) -> Result<Self> {
+        let database = Database::at(&scene.cluster.record().postgres.url())?;
+        Ok(Self {
+            scene,
+            database,
+            rng,
+            faults: BTreeMap::new(),
+            spoilt: BTreeSet::new(),
+            windows: Vec::new(),
+            healed: Vec::new(),
+        })
+    }
+
+    /// Strikes as planned. What still holds when the round is over, or is stopped, is left to `heal`.
+    pub async fn strike(&mut self, round: &Round, stop: &CancellationToken) -> Result<Vec<Strike>> {
+        let mut agenda = Vec::new();
+        for strike in &round.strikes {
+            agenda.push((strike.at, Event::Begin, strike));
+            if !strike.lasts.is_zero() {
+                agenda.push((strike.at + strike.lasts, Event::End, strike));
+            }
+        }
+        agenda.sort_by_key(|(at, ..)| *at);
+        let began = Instant::now();
+        let mut held: Vec<Strike> = Vec::new();
+        for (at, event, strike) in agenda {
+            let due = sleep(at.saturating_sub(began.elapsed()));
+            if stop.run_until_cancelled(due).await.is_none() {
+                break;
+            }
+            match event {
+                Event::Begin => {
+                    self.begin(strike).await.with_context(|| told(strike))?;
+                    held.push(strike.clone());
+                }
+                Event::End => {
+                    held.retain(|held| held != strike);
+                    let ended = self.end(strike).await;
+                    ended.with_context(|| format!("the end of: {}", told(strike)))?;
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Ends what still holds and waits until every chunk has all its replicas again.
+    pub async fn heal(&mut self, held: Vec<Strike>, stop: &CancellationToken) -> Result<()> {
+        let began = Instant::now();
+        for strike in held {
+            let ended = self.end(&strike).await;
+            ended.with_context(|| format!("the end of: {}", told(&strike)))?;
+        }
+        self.scene.cluster.until_online().await?;
+        let spoilt: Vec<Placed> = self.spoilt.iter().cloned().collect();
+        let mut last = String::new();
+        let whole = wait_for("every chunk to be whole", WHOLE_WITHIN, async || {
+            match self.missing(&spoilt).await {
+                _ if stop.is_cancelled() => return Some(()),
+                Ok(None) => return Some(()),
+                Ok(Some(missing)) => last = missing,
+                Err(error) => last = format!("{error:#}"),
+            }
+            None
+        });
+        whole.await.with_context(|| last)?;
+        self.healed.push(began.elapsed());
+        Ok(())
+    }
+
+    async fn missing(&self, spoilt: &[Placed]) -> Result<Option<String>> {
+        self.pardon().await?;
+        let counted = self.database.counted(spoilt).await?.len();
+        let lacking = self.database.lacking().await?;
+        Ok((counted + lacking as usize > 0).then(|| {
+            format!("{lacking} chunks lack replicas, {counted} spoilt blobs are not found out")
+        }))
+    }
+
+    /// What an operator does for nodes that were struck and failed their proofs: else a fleet of five
+    /// would have none left that may take blobs.
+    async fn pardon(&self) -> Result<()> {
+        let cluster = &self.scene.cluster;
+        for node in cluster.client()?.nodes().await? {
+            let state = node["state"].as_str().unwrap_or_default();
+            if node["on_hold"] == true || state == "suspended" || state == "disqualified" {
+                let id = node["node_id"].as_str().context("a node without an id")?;
+                let args = ["admin", "node", "restore", id, "--reason", "chaos"];
+                self.coordinator_says(&args).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a command of the coordinator's program.
+    pub async fn coordinator_says(&self, args: &[&str]) -> Result<String> {
+        let cluster = &self.scene.cluster;
+        let output = Command::new(&cluster.programs().coordinator)
+            .args(args)
+            .arg("--config")
+            .arg(cluster.config_file(Member::Coordinator(1)))
+            .output()
+            .await
+            .context("the coordinator's program cannot be run")?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "coordinator {}: {said}{complained}",
+            args.join(" ")
+        );
+        Ok(said)
+    }
+
+    async fn begin(&mut self, strike: &Strike) -> Result<()> {
+        *self.faults.entry(strike.kind).or_default() += 1;
+        let Some(node) = strike.node else {
+            return self.crash(strike).await;
+        };
+        let (scene, member) = (&mut self.scene, Member::Node(node));
+        match strike.kind {
+            Kind::Kill => scene.cluster.kill(member).await?,
+            Kind::Pause => scene.cluster.pause(member)?,
+            Kind::Cut => scene.link(node).set(Conditions {
+                cut: true,
+                ..Conditions::default()
+            }),
+            Kind::Silence => scene.link(node).set(Conditions {
+                silent: true,
+                ..Conditions::default()
+            }),
+            Kind::Delay => scene.link(node).set(Conditions {
+                delay: SLOW,
+                ..Conditions::default()
+            }),
+            Kind::Full => {
+                let rows = damage::rows(&scene.cluster.data_dir(node))?;
+                let used: u64 = rows.iter().map(|row| row.disk_bytes).sum();
+                let capacity = (used + LITTLE_ROOM).max(LEAST_CAPACITY);
+                scene.resize(node, Some(capacity)).await?;
+            }
+            Kind::FlippedBits | Kind::WipedBlobs => {
+                let node_id = scene.node_id(node)?;
+                let data_dir = scene.cluster.data_dir(node);
+                let blobs = damage::damage(&data_dir, strike.kind, &mut self.rng)?;
+                let copies = blobs.into_iter().map(|blob| (node_id.clone(), blob));
+                self.spoilt.extend(copies);
+            }
+            Kind::Postgres | Kind::Coordinator => bail!("these are no nodes"),
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, strike: &Strike) -> Result<()> {
+        let Some(node) = strike.node else {
+            return Ok(());
+        };
+        let (scene, member) = (&mut self.scene, Member::Node(node));
+        match strike.kind {
+            Kind::Kill => scene.cluster.start(member).await?,
+            Kind::Pause => scene.cluster.resume(member)?,
+            Kind::Cut | Kind::Silence | Kind::Delay => scene.link(node).heal(),
+            Kind::Full => scene.resize(node, None).await?,
+            Kind::FlippedBits | Kind::WipedBlobs | Kind::Postgres | Kind::Coordinator => {}
+        }
+        Ok(())
+    }
+
+    /// Kills what stands in the middle, leaves it dead for a while and starts it again.
+    async fn crash(&mut self, strike: &Strike) -> Result<()> {
+        let cluster = &mut self.scene.cluster;
+        let member = match strike.kind {
+            Kind::Postgres => Member::Postgres,
+            _ => Member::Coordinator(1),
+        };
+        let from = Instant::now();
+        cluster.kill(member).await?;
+        sleep(strike.lasts).await;
+        cluster.start(member).await?;
+        self.windows.push((from, Instant::now() + AFTERMATH));
+        Ok(())
+    }
+}
+
+fn told(strike: &Strike) -> String {
+    match strike.node {
+        Some(node) => format!("{} (node-{node})", strike.kind.name()),
+        None => strike.kind.name().to_owned(),
+    }
+}

@@ -1,0 +1,288 @@
+//! People at work: each worker writes, reads and deletes files, one request after the other.
+//!
+//! A read is checked at once, byte for byte. Whoever is refused comes again a moment later.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use reqwest::{Body, StatusCode};
+use tokio::task::JoinSet;
+
+use super::content::{Contents, name_of};
+use super::journal::{Journal, Op, State, Stored, Work};
+use crate::client::{ApiError, Session};
+
+const WORKERS: u64 = 6;
+/// With so many files, deletions outweigh uploads.
+const MANY_FILES: usize = 250;
+/// A request that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// An upload in steps that was begun is given up after this.
+const SESSION_PATIENCE: Duration = Duration::from_secs(40);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+const KIB: u64 = 1024;
+const CHUNK: u64 = 64 * KIB;
+
+#[derive(Clone)]
+pub struct Workload {
+    pub session: Session,
+    pub journal: Arc<Journal>,
+    pub contents: Contents,
+    next_number: Arc<AtomicU64>,
+}
+
+enum Failure {
+    Refused(ApiError),
+    TimedOut,
+}
+
+impl Failure {
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(error) => error.status(),
+            Self::TimedOut => None,
+        }
+    }
+}
+
+impl Workload {
+    pub fn new(session: Session, journal: Arc<Journal>, contents: Contents) -> Self {
+        Self {
+            session,
+            journal,
+            contents,
+            next_number: Arc::default(),
+        }
+    }
+
+    /// Until the journal says stop.
+    pub fn start(&self, seed: u64) -> JoinSet<()> {
+        let mut workers = JoinSet::new();
+        for worker in 0..WORKERS {
+            let work = self.clone();
+            let rng = StdRng::seed_from_u64(seed.wrapping_mul(WORKERS).wrapping_add(worker));
+            workers.spawn(async move { work.run(rng).await });
+        }
+        workers
+    }
+
+    async fn run(self, mut rng: StdRng) {
+        while !self.journal.stop.is_cancelled() {
+            let (writes, reads) = match self.journal.live() {
+                live if live < MANY_FILES => (35, 55),
+                _ => (20, 55),
+            };
+            let dice = rng.random_range(0..100);
+            let went_well = if dice < writes {
+                self.write(&mut rng).await
+            } else if dice < writes + reads {
+                self.read(&mut rng).await
+            } else {
+                self.delete(&mut rng).await
+            };
+            let pause = match went_well {
+                true => Duration::from_millis(rng.random_range(0..20)),
+                false => PAUSE_AFTER_FAILURE,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn write(&self, rng: &mut StdRng) -> bool {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let (size, in_steps) = match rng.random_range(0..100) {
+            0..3 => (0, false),
+            3..55 => (rng.random_range(1..16 * KIB), false),
+            55..80 => (rng.random_range(16 * KIB..8 * CHUNK), false),
+            _ => (rng.random_range(1..5 * CHUNK), true),
+        };
+        let content = self.contents.of(number, size);
+        let hash = blake3::hash(&content);
+        self.journal.begin_upload(number, size);
+        let file_id = match in_steps {
+            true => self.write_in_steps(number, &content, rng).await,
+            false => {
+                // Now and then without saying how long it is.
+                let length = rng.random_bool(0.9).then_some(size);
+                let name = name_of(number);
+                let body = match length {
+                    Some(_) => Body::from(content),
+                    None => Body::wrap_stream(stream::iter([io::Result::Ok(content)])),
+                };
+                let upload = self.session.upload(&name, length, body);
+                let file = self.request(Work::Write, upload).await;
+                file.ok().map(|file| file.file_id)
+            }
+        };
+        let Some(file_id) = file_id else {
+            return false;
+        };
+        self.journal.acknowledge(Stored {
+            number,
+            file_id,
+            size,
+            hash,
+        });
+        true
+    }
+
+    /// Goes on after failures as a patient client does; `None` when it has given up.
+    async fn write_in_steps(
+        &self,
+        number: u64,
+        content: &Bytes,
+        rng: &mut StdRng,
+    ) -> Option<String> {
+        let (name, size) = (name_of(number), content.len() as u64);
+        // A second `initiate` would begin another upload of the same name.
+        let plan = self.request(Work::Write, self.session.initiate(&name, size));
+        let plan = plan.await.ok()?;
+        let deadline = Instant::now() + SESSION_PATIENCE;
+        let mut missing: Vec<u64> = (0..plan.chunk_count).collect();
+        if let Some(first) = missing.first().copied()
+            && rng.random_bool(0.2)
+        {
+            missing.push(first); // sent again
+        }
+        while Instant::now() < deadline {
+            let Some(index) = missing.last().copied() else {
+                let complete = self.session.complete(&plan.upload_id);
+                match self.request(Work::Write, complete).await {
+                    Ok(file) => return Some(file.file_id),
+                    Err(_) => {
+                        tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                        continue;
+                    }
+                }
+            };
+            let chunk = plan.chunk_of(content, index);
+            let send = self.session.send_chunk(&plan.upload_id, index, chunk);
+            match self.request(Work::Write, send).await {
+                Ok(_) => drop(missing.pop()),
+                Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
+            }
+        }
+        let _ = self.session.abort(&plan.upload_id).await; // else it expires
+        None
+    }
+
+    async fn read(&self, rng: &mut StdRng) -> bool {
+        let Some(stored) = self.journal.pick(rng) else {
+            return true;
+        };
+        let part = (stored.size > 1 && rng.random_bool(0.4)).then(|| {
+            let start = rng.random_range(0..stored.size);
+            start..rng.random_range(start..stored.size) + 1
+        });
+        let began = Instant::now();
+        let outcome = within(PATIENCE, self.fetch(&stored, part.clone())).await;
+        // A file that is being deleted may go in the middle of a read.
+        if outcome.is_err() && self.journal.state(&stored.file_id) != Some(State::Live) {
+            return true;
+        }
+        self.note(Work::Read, began, outcome.is_ok());
+        match outcome {
+            Ok(bytes) => {
+                self.check(&stored, part, &bytes);
+                true
+            }
+            Err(failure) => {
+                if failure.status() == Some(StatusCode::NOT_FOUND) {
+                    let Stored {
+                        number, file_id, ..
+                    } = &stored;
+                    self.journal.violate(format!(
+                        "file {number} ({file_id}) was acknowledged, and is said not to exist"
+                    ));
+                }
+                false
+            }
+        }
+    }
+
+    async fn fetch(&self, stored: &Stored, part: Option<Range<u64>>) -> Result<Bytes, ApiError> {
+        match part {
+            Some(part) => self.session.download_range(&stored.file_id, part).await,
+            None => self.session.download(&stored.file_id).await,
+        }
+    }
+
+    fn check(&self, stored: &Stored, part: Option<Range<u64>>, bytes: &Bytes) {
+        let right = match &part {
+            None => bytes.len() as u64 == stored.size && blake3::hash(bytes) == stored.hash,
+            Some(part) => {
+                let whole = self.contents.of(stored.number, stored.size);
+                *bytes == whole[part.start as usize..part.end as usize]
+            }
+        };
+        if !right {
+            let Stored {
+                number,
+                file_id,
+                size,
+                ..
+            } = stored;
+            let length = bytes.len();
+            self.journal.violate(format!(
+                "file {number} ({file_id}, {size} bytes), read {part:?}: {length} bytes came back, \
+                 and not those that were stored"
+            ));
+        }
+    }
+
+    async fn delete(&self, rng: &mut StdRng) -> bool {
+        let Some(stored) = self.journal.pick_to_delete(rng) else {
+            return true;
+        };
+        let delete = self.session.delete(&stored.file_id);
+        if self.request(Work::Write, delete).await.is_err() {
+            return false;
+        }
+        self.journal.acknowledge_deletion(&stored.file_id);
+        let read = within(PATIENCE, self.session.download(&stored.file_id)).await;
+        if read.is_ok() {
+            self.journal.violate(format!(
+                "file {} ({}) was read after its deletion was acknowledged",
+                stored.number, stored.file_id
+            ));
+        }
+        true
+    }
+
+    async fn request<T>(
+        &self,
+        work: Work,
+        request: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, Failure> {
+        let began = Instant::now();
+        let outcome = within(PATIENCE, request).await;
+        self.note(work, began, outcome.is_ok());
+        outcome
+    }
+
+    fn note(&self, work: Work, began: Instant, succeeded: bool) {
+        self.journal.note(Op {
+            work,
+            began,
+            ended: Instant::now(),
+            succeeded,
+        });
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(outcome) => outcome.map_err(Failure::Refused),
+        Err(_) => Err(Failure::TimedOut),
+    }
+}

@@ -1,0 +1,79 @@
+//! What a node finds out about its own disk reaches the network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::os::unix::fs::FileExt;
+
+use local_cluster::Cluster;
+use local_cluster::wait::wait_for;
+use reqwest::Method;
+use serde_json::Value;
+use support::{CHUNK, LONG, blob_files, cluster, random_bytes};
+
+/// No proof finds it before the scrub does, and a day ends soon enough to see what it costs.
+const SETTINGS: &str = r#"
+[coordinator.proofs]
+interval = "1h"
+[coordinator.money]
+settlement_interval = "10s"
+[node.store]
+layout = "files"
+[node.scrub]
+period = "2s"
+"#;
+
+#[tokio::test]
+async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported() {
+    let cluster = cluster(3, SETTINGS).await;
+    let session = cluster.session().await.unwrap();
+    let content = random_bytes(2 * CHUNK);
+    let file = session.upload("f", None, content.clone()).await.unwrap();
+    let path = blob_files(&cluster, 1).swap_remove(0);
+    let rotten = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let blob = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    blob.write_all_at(b"rot", 1000).unwrap();
+
+    let durability = format!("/files/{}/durability", file.file_id);
+    let demoted = wait_for("the coordinator to know", LONG, async || {
+        let durability: Value = session.get(&durability).await.ok()?;
+        let chunks = durability["chunks"].as_array()?.clone();
+        let replicas = chunks
+            .iter()
+            .flat_map(|c| c["replicas"].as_array().unwrap());
+        let mut demoted = replicas.filter(|replica| replica["state"] == "demoted");
+        demoted.next().cloned()
+    });
+    let demoted = demoted.await.unwrap();
+    assert_eq!(demoted["blob_id"], rotten);
+    assert_eq!(demoted["demoted_reason"], "its node reported it lost");
+    assert!(session.download(&file.file_id).await.unwrap() == content);
+
+    let earnings = wait_for("the day of the loss to be settled", LONG, async || {
+        let earnings = own_earnings(&cluster, 1).await.ok()?;
+        let mut days = earnings["days"].as_array()?.iter();
+        let charged = |day: &&Value| !day["penalties"].as_array().unwrap().is_empty();
+        days.find(charged).cloned()
+    });
+    let penalties = earnings.await.unwrap()["penalties"].clone();
+    assert_eq!(penalties.as_array().unwrap().len(), 1, "{penalties}");
+    assert_eq!(penalties[0]["kind"], "self_reported");
+    assert_eq!(penalties[0]["cause"]["blob_id"], rotten);
+}
+
+/// What a node is told with its own key.
+async fn own_earnings(cluster: &Cluster, node: usize) -> reqwest::Result<Value> {
+    let credentials = std::fs::read(cluster.data_dir(node).join("credentials.json")).unwrap();
+    let credentials: Value = serde_json::from_slice(&credentials).unwrap();
+    let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/nodes/{}/earnings", text("node_id"));
+    let request = cluster.client().unwrap().request(Method::GET, &path);
+    request
+        .header("x-api-key", text("api_key"))
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await
+}
