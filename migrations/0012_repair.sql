@@ -1,12 +1,15 @@
 -- Repair: which replicas count now, which nodes have to be looked through, and what is to be done.
 
--- What every coordinator goes by. `offline_since`: none of them has heard of the node since shortly before;
+-- What every coordinator goes by. `lost_at`: one of them has lost its connection to the node then, and none has
+-- said since that it has one; `offline_since`: none of them has heard of the node since shortly before;
 -- `away_since`: that has lasted for repair.grace, and what the node holds does not count until it is back.
 ALTER TABLE nodes
+    ADD COLUMN lost_at       timestamptz,
     ADD COLUMN offline_since timestamptz,
     ADD COLUMN away_since    timestamptz,
     ADD CHECK (away_since IS NULL OR offline_since IS NOT NULL);
 CREATE INDEX nodes_offline ON nodes (offline_since) WHERE offline_since IS NOT NULL;
+CREATE INDEX nodes_lost ON nodes (lost_at) WHERE lost_at IS NOT NULL;
 
 -- A replica counts while it is not demoted and its node neither out nor away. With offline_since in the
 -- place of away_since: it counts and can be read now.

@@ -101,6 +101,8 @@ pub struct App {
     pub purge_nudge: Notify,
     /// A file was deleted or an upload given up: its chunks can be taken away.
     pub forget_nudge: Notify,
+    /// The connection to a node was lost.
+    pub connections_nudge: Notify,
 }
 
 impl App {
@@ -133,6 +135,7 @@ impl App {
             started_at: clock::now(),
             purge_nudge: Notify::new(),
             forget_nudge: Notify::new(),
+            connections_nudge: Notify::new(),
             config,
             db,
             keys,

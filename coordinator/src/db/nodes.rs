@@ -252,7 +252,8 @@ pub async fn record_reports(
              SELECT node_id FROM nodes WHERE node_id = ANY($1) ORDER BY node_id FOR NO KEY UPDATE)
          UPDATE nodes SET capacity_bytes = r.capacity, used_bytes = r.used, free_bytes = r.free,
                 blob_count = r.blobs,
-                last_seen_at = greatest(last_seen_at, now() - make_interval(secs => r.heard_ago))
+                last_seen_at = greatest(last_seen_at, now() - make_interval(secs => r.heard_ago)),
+                lost_at = CASE WHEN lost_at > now() - make_interval(secs => r.heard_ago) THEN lost_at END
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::float8[])
               AS r (node_id, capacity, used, free, blobs, heard_ago)
          JOIN locked USING (node_id)

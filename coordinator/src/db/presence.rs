@@ -1,7 +1,8 @@
 //! `nodes.offline_since` and `nodes.away_since`: which nodes are there, as all coordinators agree.
 //!
-//! Each coordinator writes when it last heard of its nodes (`nodes.last_seen_at`); whoever comes by next draws
-//! the conclusions for all. A change of what a node's replicas count for starts a scan of them in the same
+//! Each coordinator writes when it last heard of its nodes (`nodes.last_seen_at`), and at once when it has lost
+//! the connection to one (`nodes.lost_at`), which any other that still has one takes back. Whoever comes by next
+//! draws the conclusions for all. A change of what a node's replicas count for starts a scan of them in the same
 //! transaction.
 
 use std::time::Duration;
@@ -16,6 +17,10 @@ use super::repair;
 
 /// How long after a node was last heard of it is offline: four heartbeats.
 const OFFLINE_AFTER: Duration = Duration::from_secs(20);
+
+/// How long after a coordinator has lost its connection to a node the others, and the node itself, have time to
+/// say that it is there. A node that starts again takes longer, and is offline for a moment.
+const LOST_FOR: Duration = Duration::from_secs(2);
 
 /// The time by the clock that goes for all coordinators.
 pub async fn now(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
@@ -40,7 +45,7 @@ impl Changes {
     }
 }
 
-/// Draws the conclusions. The coordinator has been looking without a break since `watching_since`: nodes
+/// Concludes from silence. The coordinator has been looking without a break since `watching_since`: nodes
 /// that were not seen since then are given `settling` to come here.
 pub async fn update(
     connection: &mut PgConnection,
@@ -50,7 +55,8 @@ pub async fn update(
 ) -> sqlx::Result<Changes> {
     let back = sqlx::query_scalar!(
         "UPDATE nodes SET offline_since = NULL, away_since = NULL
-         WHERE offline_since IS NOT NULL AND last_seen_at > now() - make_interval(secs => $1)
+         WHERE offline_since IS NOT NULL AND lost_at IS NULL
+           AND last_seen_at > now() - make_interval(secs => $1)
          RETURNING node_id",
         OFFLINE_AFTER.as_secs_f64(),
     )
@@ -68,6 +74,69 @@ pub async fn update(
     )
     .fetch_all(&mut *connection)
     .await?;
+    conclude(connection, back, offline, grace).await
+}
+
+/// Concludes from connections. This coordinator has just lost those to `lost`, and has those to `connected`:
+/// a node is offline when one coordinator has lost it and none has told for [`LOST_FOR`] that it is there.
+pub async fn update_connections(
+    connection: &mut PgConnection,
+    lost: &[NodeId],
+    connected: &[NodeId],
+    grace: Duration,
+) -> sqlx::Result<Changes> {
+    let ids = |nodes: &[NodeId]| -> Vec<Uuid> { nodes.iter().map(NodeId::as_uuid).collect() };
+    let (lost, connected) = (ids(lost), ids(connected));
+    // In one order, as those who report do.
+    sqlx::query!(
+        "SELECT node_id FROM nodes WHERE node_id = ANY($1) OR lost_at IS NOT NULL
+         ORDER BY node_id FOR NO KEY UPDATE",
+        &lost,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE nodes SET lost_at = now() WHERE node_id = ANY($1) AND lost_at IS NULL
+           AND state NOT IN ('drained', 'disqualified')",
+        &lost,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE nodes SET lost_at = NULL WHERE lost_at IS NOT NULL AND node_id = ANY($1)",
+        &connected,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let offline = sqlx::query_scalar!(
+        "UPDATE nodes SET offline_since = now()
+         WHERE offline_since IS NULL AND lost_at <= now() - make_interval(secs => $1)
+           AND state NOT IN ('drained', 'disqualified')
+         RETURNING node_id",
+        LOST_FOR.as_secs_f64(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    conclude(connection, Vec::new(), offline, grace).await
+}
+
+/// Whether there is anything in the database for [`update_connections`] to conclude from.
+pub async fn any_lost(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM nodes WHERE lost_at IS NOT NULL AND offline_since IS NULL
+             AND state NOT IN ('drained', 'disqualified')) AS "any!""#
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Who has been offline for too long is away; whoever has changed is gone through.
+async fn conclude(
+    connection: &mut PgConnection,
+    back: Vec<Uuid>,
+    offline: Vec<Uuid>,
+    grace: Duration,
+) -> sqlx::Result<Changes> {
     let away = sqlx::query_scalar!(
         "UPDATE nodes SET away_since = now()
          WHERE away_since IS NULL AND offline_since <= now() - make_interval(secs => $1)

@@ -13,6 +13,7 @@ use crate::app::fleet::Standing;
 use crate::clock;
 use crate::db;
 use crate::db::nodes::NodeReport;
+use crate::db::presence::Changes;
 use crate::domain::reputation::on_hold;
 use crate::domain::uptime::SETTLING;
 
@@ -70,9 +71,36 @@ async fn presence(app: &App, connection: &mut PgConnection) -> anyhow::Result<()
     let grace = app.config.repair.grace;
     let changes = db::presence::update(&mut transaction, since, SETTLING, grace).await?;
     transaction.commit().await?;
-    if changes.is_empty() {
-        return Ok(());
+    tell(app, &changes);
+    Ok(())
+}
+
+/// Writes which connections were lost, so that nobody waits for the heartbeats that will not come.
+pub(super) async fn connections(app: &App) -> anyhow::Result<Step> {
+    let online: Vec<NodeId> = app.fleet.online().iter().map(|m| m.node_id).collect();
+    // With nobody left, it is rather this coordinator that has lost the network.
+    if online.is_empty() {
+        return Ok(Step::Idle);
     }
+    let lost = app.fleet.lost();
+    let mut connection = app.db.acquire().await?;
+    if lost.is_empty() && !db::presence::any_lost(&mut connection).await? {
+        return Ok(Step::Idle);
+    }
+    let mut transaction = connection.begin().await?;
+    let grace = app.config.repair.grace;
+    let changes = db::presence::update_connections(&mut transaction, &lost, &online, grace).await?;
+    transaction.commit().await?;
+    app.fleet.lost_is_known(&lost);
+    tell(app, &changes);
+    Ok(Step::Idle)
+}
+
+fn tell(app: &App, changes: &Changes) {
+    if changes.is_empty() {
+        return;
+    }
+    let grace = app.config.repair.grace;
     for node in &changes.back {
         tracing::info!(node_id = %node, "a node is back: its replicas count again");
     }
@@ -83,5 +111,4 @@ async fn presence(app: &App, connection: &mut PgConnection) -> anyhow::Result<()
         tracing::warn!(node_id = %node, "a node is away: its replicas do not count, and are replaced");
     }
     app.repair.scan_nudge.notify_one();
-    Ok(())
 }

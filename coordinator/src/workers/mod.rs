@@ -43,6 +43,7 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
     for (name, every, step) in [
         ("ledger-sealer", seconds(1), Kind::SealLedger),
         ("liveness", seconds(5), Kind::RecordLiveness),
+        ("connections", seconds(1), Kind::RecordConnections),
         ("purge", seconds(2), Kind::Purge),
         ("forget", seconds(10), Kind::Forget),
         ("expiry", seconds(15), Kind::ExpireUploads),
@@ -73,6 +74,7 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
 enum Kind {
     SealLedger,
     RecordLiveness,
+    RecordConnections,
     Purge,
     Forget,
     ExpireUploads,
@@ -104,6 +106,7 @@ impl Worker {
         let mut pause = self.every;
         loop {
             let nudge = match self.kind {
+                Kind::RecordConnections => app.connections_nudge.notified(),
                 Kind::Purge => app.purge_nudge.notified(),
                 Kind::Forget => app.forget_nudge.notified(),
                 Kind::RepairScan => app.repair.scan_nudge.notified(),
@@ -143,6 +146,7 @@ impl Worker {
         match self.kind {
             Kind::SealLedger => seal_ledger(app).await,
             Kind::RecordLiveness => liveness::step(app).await,
+            Kind::RecordConnections => liveness::connections(app).await,
             Kind::Purge => purge::step(app).await,
             Kind::Forget => forget(app).await,
             Kind::ExpireUploads => expire_uploads(app).await,

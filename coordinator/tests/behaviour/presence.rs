@@ -109,3 +109,85 @@ async fn a_coordinator_that_has_just_begun_to_look_waits_for_nodes_it_has_not_se
     seen(&pool, other, 25.0).await;
     assert_eq!(look(&pool, 30, GRACE).await.offline, [other]);
 }
+
+/// What a coordinator concludes from the connections that it has lost and has.
+async fn connections(pool: &PgPool, lost: &[NodeId], connected: &[NodeId]) -> Changes {
+    let mut transaction = pool.begin().await.unwrap();
+    let changes =
+        db::presence::update_connections(&mut transaction, lost, connected, Duration::ZERO)
+            .await
+            .unwrap();
+    transaction.commit().await.unwrap();
+    changes
+}
+
+/// As if so many seconds had passed since its connection was lost.
+async fn pass_since_loss(pool: &PgPool, seconds: f64) {
+    let update = "UPDATE nodes SET lost_at = lost_at - make_interval(secs => $1)";
+    sqlx::query(update)
+        .bind(seconds)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn any_lost(pool: &PgPool) -> bool {
+    let mut connection = pool.acquire().await.unwrap();
+    db::presence::any_lost(&mut connection).await.unwrap()
+}
+
+/// The node's coordinator writes that it heard of it just now.
+async fn reports(pool: &PgPool, node: NodeId) {
+    let report = db::nodes::NodeReport {
+        id: node,
+        capacity_bytes: 1,
+        used_bytes: 0,
+        free_bytes: 1,
+        blob_count: 0,
+        heard_ago: Duration::ZERO,
+    };
+    let mut connection = pool.acquire().await.unwrap();
+    db::nodes::record_reports(&mut connection, &[report])
+        .await
+        .unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_lost_connection_is_enough_when_no_coordinator_has_another(pool: PgPool) {
+    let node = idle_node(&pool).await;
+    seen(&pool, node, 1.0).await;
+    assert!(connections(&pool, &[node], &[]).await.is_empty());
+    assert!(any_lost(&pool).await);
+    pass_since_loss(&pool, 1.5).await;
+    assert!(
+        connections(&pool, &[], &[]).await.is_empty(),
+        "it may be on its way back"
+    );
+    pass_since_loss(&pool, 1.0).await;
+    let changes = connections(&pool, &[], &[]).await;
+    assert_eq!((changes.offline, changes.away), (vec![node], vec![node]));
+    assert_eq!(count(&pool, SCANS_DUE).await, 1);
+    assert!(!any_lost(&pool).await, "told once");
+    // It was heard of a moment ago, but before it was lost.
+    assert!(look(&pool, 1000, GRACE).await.is_empty());
+
+    reports(&pool, node).await;
+    assert_eq!(look(&pool, 1000, GRACE).await.back, [node]);
+    assert!(connections(&pool, &[], &[]).await.is_empty());
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn who_still_has_a_connection_takes_the_loss_of_another_back(pool: PgPool) {
+    let node = idle_node(&pool).await;
+    seen(&pool, node, 1.0).await;
+    connections(&pool, &[node], &[]).await;
+    pass_since_loss(&pool, 5.0).await;
+    assert!(connections(&pool, &[], &[node]).await.is_empty());
+    assert!(!any_lost(&pool).await);
+    // A heartbeat that came since does as well.
+    connections(&pool, &[node], &[]).await;
+    pass_since_loss(&pool, 5.0).await;
+    reports(&pool, node).await;
+    assert!(connections(&pool, &[], &[]).await.is_empty());
+    assert!(!any_lost(&pool).await);
+}

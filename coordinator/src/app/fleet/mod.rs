@@ -4,7 +4,7 @@
 mod member;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use network::{CallError, Handshakes, NetworkHandle};
@@ -26,6 +26,8 @@ pub struct Fleet {
     network_id: NetworkId,
     members: RwLock<HashMap<NodeId, Arc<Member>>>,
     peers: RwLock<HashMap<PeerId, NodeId>>,
+    /// Whose connection was lost, until somebody asks.
+    lost: Mutex<HashSet<NodeId>>,
     changed: Notify,
     store_latency: LatencyWindow,
     read_latency: LatencyWindow,
@@ -75,6 +77,7 @@ impl Fleet {
             network_id,
             members: RwLock::default(),
             peers: RwLock::default(),
+            lost: Mutex::default(),
             changed: Notify::new(),
             store_latency: LatencyWindow::new(Duration::from_millis(500), Duration::from_secs(3)),
             read_latency: LatencyWindow::new(Duration::from_millis(200), Duration::from_secs(2)),
@@ -95,6 +98,7 @@ impl Fleet {
         let member = Arc::new(Member::new(new));
         write(&self.peers).insert(member.peer_id, member.node_id);
         write(&self.members).insert(member.node_id, Arc::clone(&member));
+        self.lock_lost().remove(&member.node_id);
         self.changed.notify_waiters();
         member
     }
@@ -104,6 +108,31 @@ impl Fleet {
             write(&self.members).remove(&node_id);
             self.changed.notify_waiters();
         }
+    }
+
+    /// The connection to a peer is gone, and the node with it.
+    pub fn lose_peer(&self, peer: &PeerId) {
+        if let Some(node) = read(&self.peers).get(peer) {
+            self.lock_lost().insert(*node);
+        }
+        self.remove_peer(peer);
+    }
+
+    /// Nodes that were lost and have not come back, until [`Self::lost_is_known`].
+    pub fn lost(&self) -> Vec<NodeId> {
+        self.lock_lost().iter().copied().collect()
+    }
+
+    /// What [`Self::lost`] told has been written down.
+    pub fn lost_is_known(&self, nodes: &[NodeId]) {
+        let mut lost = self.lock_lost();
+        for node in nodes {
+            lost.remove(node);
+        }
+    }
+
+    fn lock_lost(&self) -> MutexGuard<'_, HashSet<NodeId>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn member(&self, node: NodeId) -> Option<Arc<Member>> {
