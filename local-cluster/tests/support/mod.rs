@@ -8,6 +8,7 @@
     reason = "each test file uses a part of this, and a failure here is a failed test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use local_cluster::client::{ApiError, Session};
 use local_cluster::{Cluster, TemporaryCluster, UpOptions, edge, shared_cluster};
 use rand::Rng;
+use serde_json::Value;
 
 pub const LONG: Duration = Duration::from_secs(60);
 pub const KIB: usize = 1024;
@@ -86,6 +88,44 @@ pub fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
         .unwrap_or_else(|| panic!("an answer was expected: {error}"))
         .as_u16()
 }
+
+/// A replica that the coordinator names to its owner.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    pub chunk: u64,
+    pub node_id: String,
+    pub blob_id: String,
+    pub healthy: bool,
+}
+
+/// Every replica of a file of up to 1000 chunks.
+pub async fn replicas(user: &Session, file_id: &str) -> Result<Vec<Replica>, ApiError> {
+    let path = format!("/files/{file_id}/durability?limit=1000");
+    let durability: Value = user.get(&path).await?;
+    let chunks = durability["chunks"].as_array().unwrap();
+    let of_chunk = |chunk: &Value| -> Vec<Replica> {
+        let replicas = chunk["replicas"].as_array().unwrap().iter();
+        let replicas = replicas.map(|replica| Replica {
+            chunk: chunk["index"].as_u64().unwrap(),
+            node_id: replica["node_id"].as_str().unwrap().to_owned(),
+            blob_id: replica["blob_id"].as_str().unwrap().to_owned(),
+            healthy: replica["healthy"].as_bool().unwrap(),
+        });
+        replicas.collect()
+    };
+    Ok(chunks.iter().flat_map(of_chunk).collect())
+}
+
+/// What a node's disk holds has the names of its blobs.
+pub fn blob_names(cluster: &Cluster, node: usize) -> BTreeSet<String> {
+    let files = blob_files(cluster, node);
+    let names = files.iter().filter_map(|path| path.file_name()?.to_str());
+    names.map(ToOwned::to_owned).collect()
+}
+
+/// A copy that a slower node was asked for as well is purged by the coordinator once that can no longer arrive,
+/// two minutes later.
+pub const UNTIL_PURGED: Duration = Duration::from_secs(180);
 
 /// Settings with which every blob is a file, so that a test can count and damage them.
 pub const FILES: &str = "[node.store]\nlayout = \"files\"";
