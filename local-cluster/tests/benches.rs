@@ -95,3 +95,11 @@ fn a_store_that_is_killed_keeps_what_it_acknowledged() {
         assert!(report["held"].as_u64().unwrap() >= 200, "{report}");
     }
 }
+
+#[test]
+fn a_node_is_compared_with_the_database() {
+    let args = "reconcile --blobs 3000 --differences 2 --output json";
+    let report = json(&args.split(' ').collect::<Vec<_>>());
+    assert_measured(&report);
+    assert_eq!(report["held"], 3000);
+}

@@ -10,9 +10,6 @@ use local_cluster::chaos::{Chaos, Report};
 
 /// A seed that once failed stays here, with what it found.
 const SEEDS: [u64; 1] = [1];
-/// Blobs that were spoilt wait for repair, which makes a run longer by a minute; `scripts/bench chaos` does
-/// it.
-const ROT: bool = false;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_whatever_befalls_two_of_five_nodes() {
@@ -28,7 +25,7 @@ async fn what_was_acknowledged_outlives_whatever_befalls_two_of_five_nodes() {
             nodes: report.nodes,
             length: Duration::from_secs(report.seconds),
             round: Duration::from_secs(8),
-            rot: ROT,
+            rot: true,
             fsync: false,
             logs: Some(logs),
         };

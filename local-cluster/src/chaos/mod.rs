@@ -35,7 +35,7 @@ use self::content::Contents;
 use self::journal::{Journal, Work};
 use self::nemesis::Nemesis;
 use self::plan::Round;
-use self::scene::Scene;
+pub use self::scene::Scene;
 use self::workload::Workload;
 use crate::wait::wait_for;
 
@@ -43,6 +43,37 @@ use crate::wait::wait_for;
 const CREDITS_USD: u32 = 1000;
 /// Within this the nodes have heard of what the last moments changed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything that takes hours or days in a real network takes seconds here.
+const SETTINGS: &str = r#"
+[coordinator.uploads]
+chunk_size = "64KiB"
+[coordinator.p2p]
+kademlia = false
+autonat = false
+[coordinator.ping]
+interval = "1s"
+timeout = "1s"
+failures = 4
+[coordinator.proofs]
+interval = "10s"
+retry_after = "4s"
+per_node_limit = 1000000
+[coordinator.repair]
+grace = "3s"
+[coordinator.money]
+settlement_interval = "10s"
+
+[node.p2p]
+kademlia = "off"
+autonat = false
+[node.ping]
+interval = "1s"
+timeout = "1s"
+failures = 4
+[node.scrub]
+period = "1m"
+"#;
 
 #[derive(Debug, Clone)]
 pub struct Chaos {
@@ -62,7 +93,7 @@ pub struct Chaos {
 
 impl Chaos {
     pub async fn run(&self, narrate: &(dyn Fn(&str) + Sync)) -> Result<RunReport> {
-        let scene = Scene::start(self.nodes, self.fsync).await?;
+        let scene = Scene::start(self.nodes, SETTINGS.parse()?, self.fsync).await?;
         let session = scene.cluster.session().await?;
         session.purchase(CREDITS_USD).await?;
         let journal = Arc::new(Journal::default());

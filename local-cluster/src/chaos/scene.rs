@@ -1,4 +1,4 @@
-//! The cluster that is struck: each node reaches the coordinator through a relay of its own, so that
+//! A cluster whose network can be struck: each node reaches the coordinator through a relay of its own, so that
 //! the network can fail for one node and not for the others.
 
 use std::net::SocketAddr;
@@ -12,37 +12,7 @@ use crate::proxy::{Conditions, TcpProxy};
 use crate::settings::Overrides;
 use crate::temporary::TemporaryCluster;
 
-/// Everything that takes hours or days in a real network takes seconds here.
-const SETTINGS: &str = r#"
-[coordinator.uploads]
-chunk_size = "64KiB"
-[coordinator.p2p]
-kademlia = false
-autonat = false
-[coordinator.ping]
-interval = "1s"
-timeout = "1s"
-failures = 4
-[coordinator.proofs]
-interval = "10s"
-retry_after = "4s"
-per_node_limit = 1000000
-[coordinator.repair]
-grace = "3s"
-[coordinator.money]
-settlement_interval = "10s"
-
-[node.p2p]
-kademlia = "off"
-autonat = false
-[node.ping]
-interval = "1s"
-timeout = "1s"
-failures = 4
-[node.scrub]
-period = "1m"
-"#;
-
+/// A cluster whose nodes' links can be hurt, and looked at.
 pub struct Scene {
     pub cluster: TemporaryCluster,
     /// In the order of the nodes.
@@ -52,16 +22,15 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Returns when files can be stored. `fsync`: whether the database keeps its promises in a power
-    /// cut, which no fault here is.
-    pub async fn start(nodes: usize, fsync: bool) -> Result<Self> {
+    /// Returns when files can be stored. `settings` have a table `coordinator.p2p`. `fsync`: whether the
+    /// database keeps its promises in a power cut, which no fault here is.
+    pub async fn start(nodes: usize, mut settings: Overrides, fsync: bool) -> Result<Self> {
         let nowhere = TcpProxy::start(([127, 0, 0, 1], 1).into()).await?;
         nowhere.set(Conditions {
             cut: true,
             ..Conditions::default()
         });
-        let mut overrides: Overrides = SETTINGS.parse()?;
-        let p2p = overrides.coordinator.get_mut("p2p");
+        let p2p = settings.coordinator.get_mut("p2p");
         let p2p = p2p.and_then(toml::Value::as_table_mut);
         p2p.context("no table for p2p")?.insert(
             "external_addrs".to_owned(),
@@ -69,7 +38,7 @@ impl Scene {
         );
         let mut cluster = TemporaryCluster::prepare(UpOptions {
             nodes: Some(nodes),
-            overrides: Some(overrides),
+            overrides: Some(settings),
             without_fsync: !fsync,
             ..UpOptions::default()
         })?;

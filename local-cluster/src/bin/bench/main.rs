@@ -14,6 +14,7 @@ mod limit_node;
 mod measure;
 mod network;
 mod proofs;
+mod reconcile;
 mod repair;
 mod report;
 mod small;
@@ -87,6 +88,13 @@ enum Command {
     Repair {
         #[command(flatten)]
         repair: repair::RepairBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// A node and the database that differ a little: what it costs to find that out
+    Reconcile {
+        #[command(flatten)]
+        reconcile: reconcile::ReconcileBench,
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
@@ -189,6 +197,9 @@ fn run(cli: Cli) -> Result<()> {
                 Ok(())
             }
             Command::Repair { repair, output } => output.print(&Box::pin(repair.run()).await?),
+            Command::Reconcile { reconcile, output } => {
+                output.print(&Box::pin(reconcile.run()).await?)
+            }
             Command::Proofs { count, output } => {
                 ensure!(count > 0, "--count must be at least 1");
                 output.print(&proofs::run(count)?)
