@@ -22,16 +22,32 @@ in_both_layouts!(
     a_write_that_the_system_refuses_leaves_nothing_behind,
 );
 
-fn again(layout: LayoutKind, test: &str, script: &str) -> Output {
+/// Runs one of the ignored tests below in a process of its own: `command` is followed by the test program and
+/// its arguments.
+fn again(layout: LayoutKind, test: &str, command: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+    Command::new(command[0])
+        .args(&command[1..])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
         .env(DIR, dir.path())
         .env(LAYOUT, layout.to_string())
         .output()
         .unwrap()
+}
+
+/// The beginning of a command that may mount.
+const MOUNTING: [&str; 6] = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-ec",
+];
+
+fn again_mounting(layout: LayoutKind, test: &str, script: &str) -> Output {
+    again(layout, test, &[&MOUNTING[..], &[script]].concat())
 }
 
 fn surroundings() -> Option<(LayoutKind, PathBuf)> {
@@ -81,7 +97,7 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_takes_again_once_there_is_roo
     layout: LayoutKind,
 ) {
     let script = r#"mount -t tmpfs -o size=12m none "$FSN_TEST_FULL_DIR"; exec "$0" "$@""#;
-    let output = again(layout, "full_disk::on_a_small_disk", script);
+    let output = again_mounting(layout, "full_disk::on_a_small_disk", script);
     if !not_tested(&output) {
         succeeded(&output);
     }
@@ -165,7 +181,7 @@ async fn refuses_and_recovers(
 }
 
 async fn a_disk_that_is_read_only_refuses_and_is_used_again_without_a_restart(layout: LayoutKind) {
-    let output = again(
+    let output = again_mounting(
         layout,
         "full_disk::on_a_read_only_disk",
         r#"exec "$0" "$@""#,
@@ -194,24 +210,11 @@ async fn on_a_read_only_disk() {
 }
 
 async fn missing_rights_refuse_and_are_got_over_without_a_restart(layout: LayoutKind) {
-    let dir = tempfile::tempdir().unwrap();
     // Root has all rights whatever a directory says.
     let script = r#"if [ "$(id -u)" != 0 ]; then exec "$0" "$@"; fi
         chmod 777 "$FSN_TEST_FULL_DIR"
         exec setpriv --reuid 65534 --clear-groups "$0" "$@""#;
-    let output = Command::new("sh")
-        .args(["-ec", script])
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "full_disk::without_rights",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIR, dir.path())
-        .env(LAYOUT, layout.to_string())
-        .output()
-        .unwrap();
+    let output = again(layout, "full_disk::without_rights", &["sh", "-ec", script]);
     if !not_tested(&output) {
         succeeded(&output);
     }
@@ -232,22 +235,13 @@ async fn without_rights() {
 async fn io_errors_of_disk_and_catalogue_refuse_and_are_got_over_without_a_restart(
     layout: LayoutKind,
 ) {
-    let dir = tempfile::tempdir().unwrap();
     // The signal that comes with such an error is ignored.
     let script = r#"trap '' XFSZ; exec "$0" "$@""#;
-    let output = Command::new("sh")
-        .args(["-ec", script])
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "full_disk::with_writes_that_fail",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIR, dir.path())
-        .env(LAYOUT, layout.to_string())
-        .output()
-        .unwrap();
+    let output = again(
+        layout,
+        "full_disk::with_writes_that_fail",
+        &["sh", "-ec", script],
+    );
     succeeded(&output);
 }
 
