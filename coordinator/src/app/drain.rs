@@ -24,7 +24,7 @@ use crate::db::drains::Drain;
 use crate::db::node_standing::Cause;
 use crate::db::nodes::Node;
 use crate::domain::audit::Sample;
-use crate::domain::drain::{Load, NoRoom, Pace, Room, SAMPLE};
+use crate::domain::drain::{Load, NoRoom, Pace, Room, SAMPLE, estimate};
 use crate::domain::ids::uuid_v7;
 use crate::domain::node::NodeState;
 use crate::domain::reputation::StateChange;
@@ -102,9 +102,14 @@ pub async fn plan(app: &App, node: NodeId) -> sqlx::Result<Plan> {
         load,
         room,
         no_room: NoRoom::find(load, room, stuck),
-        estimated: pace.and_then(|pace| pace.time_for(load.bytes)),
+        estimated: estimate(load.bytes, pace, budget(app)),
         held: pay_of(&mut connection, node).await?.held,
     })
+}
+
+fn budget(app: &App) -> Option<u64> {
+    let budget = app.config.repair.bytes_per_second;
+    budget.map(|bytes| bytes.as_u64())
 }
 
 /// How far the last drain of a node has come; `None` when nobody has asked for one.

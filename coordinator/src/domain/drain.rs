@@ -104,6 +104,21 @@ pub struct Pace {
     pub elapsed: Duration,
 }
 
+/// How long `bytes` will take: as long as the last ones did, and no less than the budget of repair allows
+/// (bytes in a second). `None` where nothing tells.
+pub fn estimate(bytes: u64, pace: Option<Pace>, budget: Option<u64>) -> Option<Duration> {
+    let by_pace = pace.and_then(|pace| pace.time_for(bytes));
+    let by_budget = budget.and_then(|bytes_per_second| {
+        let elapsed = Duration::from_secs(1);
+        let budget = Pace {
+            bytes: bytes_per_second,
+            elapsed,
+        };
+        budget.time_for(bytes)
+    });
+    by_pace.max(by_budget)
+}
+
 impl Pace {
     /// How long `bytes` take at this pace; `None` when nothing has been moved.
     pub fn time_for(self, bytes: u64) -> Option<Duration> {
@@ -119,6 +134,20 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn a_drain_takes_as_long_as_the_last_one_and_no_less_than_the_budget_allows() {
+        let seconds = Duration::from_secs;
+        let pace = Pace {
+            bytes: 100,
+            elapsed: seconds(10),
+        };
+        assert_eq!(estimate(1000, None, None), None);
+        assert_eq!(estimate(1000, Some(pace), None), Some(seconds(100)));
+        assert_eq!(estimate(1000, Some(pace), Some(5)), Some(seconds(200)));
+        assert_eq!(estimate(1000, Some(pace), Some(50)), Some(seconds(100)));
+        assert_eq!(estimate(1000, None, Some(50)), Some(seconds(20)));
+    }
     use crate::domain::placement::FailureDomains;
 
     fn node(free_bytes: u64, in_flight_bytes: u64) -> Candidate {

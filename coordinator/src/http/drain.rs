@@ -35,7 +35,8 @@ pub struct DrainPlan {
     obstacle: Option<String>,
     /// Room that is missing.
     missing_bytes: u64,
-    /// As fast as the last drain of this network went; `null` before the first.
+    /// As fast as the last drain of this network went, and no faster than `repair.bytes_per_second`; `null` where
+    /// neither is known.
     estimated_seconds: Option<u64>,
     /// Held back from the node's pay so far: comes back when it has drained.
     returned_microcredits: i64,
