@@ -61,9 +61,10 @@ pub async fn lock_scan(connection: &mut PgConnection) -> sqlx::Result<Option<Sca
 }
 
 /// One page of a scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScannedPage {
-    pub replicas: usize,
+    /// Of which the replicas are; locked against removal.
+    pub chunks: Vec<ChunkRef>,
     /// Chunks that need something.
     pub found: u64,
     pub is_last: bool,
@@ -90,7 +91,8 @@ pub async fn scan_page(
         file_id: FileId::from_uuid(row.file_id),
         index: row.chunk_index.unsigned_abs(),
     });
-    let found = enqueue_needy(connection, &chunks.collect::<Vec<_>>()).await?;
+    let chunks: Vec<ChunkRef> = chunks.collect();
+    let found = enqueue_needy(connection, &chunks).await?;
     let is_last = (rows.len() as i64) < limit;
     let upto = rows.last().filter(|_| !is_last).map(|row| &row.blob_id[..]);
     sqlx::query!(
@@ -105,7 +107,7 @@ pub async fn scan_page(
     .execute(connection)
     .await?;
     Ok(ScannedPage {
-        replicas: rows.len(),
+        chunks,
         found,
         is_last,
     })
@@ -139,6 +141,61 @@ pub async fn enqueue_needy(
          ON CONFLICT (file_id, chunk_index) DO UPDATE SET healthy = EXCLUDED.healthy",
         &files,
         &indices,
+    )
+    .execute(connection)
+    .await?;
+    Ok(entered.rows_affected())
+}
+
+/// Those of these chunks whose files are stored completely.
+pub async fn ready_chunks(
+    connection: &mut PgConnection,
+    chunks: &[ChunkRef],
+) -> sqlx::Result<Vec<KeptChunk>> {
+    let (files, indices) = columns(chunks);
+    let rows = sqlx::query!(
+        "SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication
+         FROM chunks c JOIN files f USING (file_id)
+         WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
+           AND f.state = 'ready'",
+        &files,
+        &indices,
+    )
+    .fetch_all(connection)
+    .await?;
+    let kept = rows.into_iter().map(|row| KeptChunk {
+        chunk: ChunkRef {
+            file_id: FileId::from_uuid(row.file_id),
+            index: row.chunk_index.unsigned_abs(),
+        },
+        version: row.version.unsigned_abs(),
+        size_bytes: row.size_bytes.unsigned_abs(),
+        replication: row.replication.unsigned_abs(),
+        ready: true,
+    });
+    Ok(kept.collect())
+}
+
+/// Enters chunks that have all their replicas; how many were not waiting yet. The caller has locked them.
+pub async fn enqueue_whole(
+    connection: &mut PgConnection,
+    chunks: &[KeptChunk],
+) -> sqlx::Result<u64> {
+    if chunks.is_empty() {
+        return Ok(0);
+    }
+    let named: Vec<ChunkRef> = chunks.iter().map(|kept| kept.chunk).collect();
+    let (files, indices) = columns(&named);
+    let healthy: Vec<i32> = chunks.iter().map(|kept| kept.replication as i32).collect();
+    let entered = sqlx::query!(
+        "INSERT INTO chunks_to_repair (file_id, chunk_index, healthy, since)
+         SELECT file_id, chunk_index, healthy, now()
+         FROM unnest($1::uuid[], $2::int[], $3::int[]) AS c (file_id, chunk_index, healthy)
+         ORDER BY file_id, chunk_index
+         ON CONFLICT (file_id, chunk_index) DO NOTHING",
+        &files,
+        &indices,
+        &healthy,
     )
     .execute(connection)
     .await?;

@@ -162,6 +162,19 @@ pub fn plan(replicas: &[Replica], target: usize, now: Timestamp) -> Plan {
     }
 }
 
+/// The worst placed of the replicas of a chunk that lacks none, when it stands in one failure domain with another:
+/// a repair took the place that there was. While one of them is in doubt, that comes first.
+pub fn misplaced(replicas: &[Replica], target: usize) -> Option<usize> {
+    let safe = |at: &usize| replicas[*at].stays() && replicas[*at].is_readable();
+    let staying: Vec<usize> = (0..replicas.len()).filter(safe).collect();
+    if staying.len() != target || staying.iter().any(|at| replicas[*at].suspect) {
+        return None;
+    }
+    let badness = |at: &usize| badness(replicas, &staying, *at);
+    let worst = staying.iter().copied().max_by_key(badness)?;
+    (badness(&worst).shared_domains > 0).then_some(worst)
+}
+
 /// How long a chunk waits after so many attempts in vain.
 pub fn retry_pause(attempts: u32) -> Duration {
     let doubled = 1_u32 << attempts.saturating_sub(1).min(6);

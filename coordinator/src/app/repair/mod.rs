@@ -3,7 +3,9 @@
 //! 1. The liveness worker notes which nodes are there ([`db::presence`](crate::db::presence)). What changes
 //!    the worth of a node's replicas enters a *scan* of them.
 //! 2. Scans go through a node's replicas a page at a time and enter chunks that need something into the queue
-//!    (`chunks_to_repair`); demotions enter theirs by themselves.
+//!    (`chunks_to_repair`); demotions enter theirs by themselves. A chunk that has all its replicas, two of them
+//!    in one failure domain, is entered when there is a better place: it gets one copy more, and the worst placed
+//!    is then too much.
 //! 3. Chunks are taken from the queue, those with the fewest healthy replicas first. Copies are made outside
 //!    of any transaction ([`rebuild`]); then a group of chunks is settled in one ([`settle`]): under their
 //!    locks everything is looked at anew, rows are added and taken away, and who earns is changed.
@@ -15,11 +17,13 @@
 mod rebuild;
 mod settle;
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -31,9 +35,10 @@ use super::persist::Leftovers;
 use crate::clock;
 use crate::config::Config;
 use crate::db;
-use crate::db::repair::ScannedPage;
-use crate::domain::placement::FailureDomains;
-use crate::domain::repair::Replica;
+use crate::db::repair::{KeptChunk, ScannedPage};
+use crate::domain::placement::{self, FailureDomains, Rules};
+use crate::domain::repair::{Replica, misplaced};
+use crate::domain::sealing::{ChunkRef, SEALING_OVERHEAD};
 use crate::metrics::QueueLabels;
 
 /// Replicas in one page of a scan.
@@ -128,15 +133,18 @@ pub async fn scan(app: &App) -> anyhow::Result<bool> {
         AGAIN
     };
     let page = db::repair::scan_page(&mut transaction, &scan, PAGE, pause).await?;
-    transaction.commit().await?;
     let ScannedPage {
-        replicas,
+        chunks,
         found,
         is_last,
     } = page;
+    let misplaced = enter_misplaced(app, &mut transaction, &chunks).await?;
+    transaction.commit().await?;
+    let (replicas, found) = (chunks.len(), found + misplaced);
     if found > 0 {
         app.repair.nudge.notify_one();
-        tracing::info!(node_id = %scan.node_id, replicas, found, "chunks need repair or have too many replicas");
+        tracing::info!(node_id = %scan.node_id, replicas, found, misplaced,
+            "chunks need repair, have too many replicas or badly placed ones");
     }
     if is_last {
         tracing::debug!(node_id = %scan.node_id, "went through a node's replicas");
@@ -216,6 +224,63 @@ async fn take(app: &App, limit: usize) -> anyhow::Result<Vec<rebuild::Work>> {
     let most_healthy = if alarm { 1 } else { u32::MAX };
     let taken = db::repair::take(&mut connection, limit as i64, most_healthy, LEASE).await?;
     rebuild::look_up(&mut connection, taken).await
+}
+
+/// Enters those of these chunks into the queue, under whose locks this is, that lack nothing but a better place
+/// for one of their replicas, where there is one; how many.
+async fn enter_misplaced(
+    app: &App,
+    connection: &mut PgConnection,
+    chunks: &[ChunkRef],
+) -> sqlx::Result<u64> {
+    if !app.config.placement.distinct_domains || chunks.is_empty() {
+        return Ok(0);
+    }
+    let mut replicas: HashMap<ChunkRef, Vec<Replica>> = HashMap::new();
+    for (chunk, replica) in db::repair::replicas(connection, chunks).await? {
+        replicas.entry(chunk).or_default().push(replica);
+    }
+    let kept = db::repair::ready_chunks(connection, chunks).await?;
+    let misplaced = kept.into_iter().filter(|kept| {
+        let replicas = replicas.get(&kept.chunk).map_or(&[][..], |held| held);
+        better_placed(app, &with_domains(app, replicas), kept).is_some()
+    });
+    let misplaced: Vec<_> = misplaced.collect();
+    db::repair::enqueue_whole(connection, &misplaced).await
+}
+
+/// The replica of a chunk that would stand better elsewhere, when there is a node now on which it would.
+fn better_placed(app: &App, replicas: &[Replica], kept: &KeptChunk) -> Option<usize> {
+    if !app.config.placement.distinct_domains {
+        return None;
+    }
+    let target = kept.replication as usize;
+    let worst = misplaced(replicas, target)?;
+    let others = replicas.iter().enumerate().filter(|(at, _)| *at != worst);
+    let occupied: Vec<FailureDomains> = others
+        .filter(|(_, other)| other.stays())
+        .map(|(_, other)| other.domains.clone())
+        .collect();
+    let request = placement::Request {
+        count: 1,
+        replication: target,
+        blob_bytes: u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64,
+        distinct_domains: true,
+        rules: Rules::Hard,
+        excluded: &replicas.iter().map(|replica| replica.node_id).collect(),
+        occupied: &occupied,
+    };
+    let candidates = app.fleet.candidates();
+    let found = placement::place(&candidates, &request, &mut clock::rng());
+    found.is_ok().then_some(worst)
+}
+
+fn with_domains(app: &App, replicas: &[Replica]) -> Vec<Replica> {
+    let with_domains = replicas.iter().map(|replica| Replica {
+        domains: domains(app, replica),
+        ..replica.clone()
+    });
+    with_domains.collect()
 }
 
 /// Where a replica stands. Only whoever is connected to its node knows the network prefix.

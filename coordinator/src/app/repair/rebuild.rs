@@ -105,8 +105,15 @@ async fn copy(
     rebuilt: &mut Rebuilt,
 ) -> Result<(), Trouble> {
     let kept = &sealed.kept;
-    let missing = health(replicas, kept.replication as usize).missing;
-    if missing == 0 {
+    let target = kept.replication as usize;
+    let replicas = super::with_domains(app, replicas);
+    let missing = health(&replicas, target).missing;
+    let moved = super::better_placed(app, &replicas, kept).filter(|_| missing == 0);
+    let (copies, rules) = match moved {
+        Some(_) => (1, Rules::Hard),
+        None => (missing, Rules::Preferred),
+    };
+    if copies == 0 {
         return Ok(());
     }
     // What came from the socket, and a sealed copy.
@@ -116,7 +123,7 @@ async fn copy(
         .reserve(u64::from(kept.size_bytes) * 3)
         .await;
     let key = Arc::new(open_key(app, sealed).await?);
-    let locations = locations(replicas);
+    let locations = locations(&replicas);
     let text = read_chunk(app, &key.data_key, kept.chunk, &locations, PATIENCE)
         .await
         .map_err(|Unreadable| Trouble::Unreadable)?;
@@ -128,19 +135,21 @@ async fn copy(
         .iter()
         .partition(|replica| replica.demoted_at.is_some());
     // Whatever stands where a replica is that leaves is no reason to go elsewhere.
+    let leaving = moved.map(|at| replicas[at].blob_id);
     let beside = |replica: &&Replica| {
-        let stays = replica.stays().then(|| super::domains(app, replica));
-        (replica.node_id, stays.unwrap_or_default())
+        let stays = replica.stays() && leaving != Some(replica.blob_id);
+        let domains = stays.then(|| replica.domains.clone());
+        (replica.node_id, domains.unwrap_or_default())
     };
     let mut held: Vec<_> = held.iter().map(beside).collect();
     let demoted: Vec<_> = demoted.iter().map(beside).collect();
-    for _ in 0..missing {
+    for _ in 0..copies {
         let bytes = u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64;
         app.repair.spend(bytes).await;
         let wanted = |beside: Vec<_>| Wanted {
             copies: 1,
             beside,
-            rules: Rules::Preferred,
+            rules,
             patience: Duration::ZERO,
         };
         // A node that lost its copy gets another one only when nobody else takes it.
@@ -167,7 +176,12 @@ async fn copy(
             }
             Err((error, mut in_vain)) => {
                 rebuilt.in_vain.append(&mut in_vain);
-                return Err(error.into());
+                let no_better_place =
+                    moved.is_some() && matches!(error, StoreChunkError::Placement(_));
+                return match no_better_place {
+                    true => Ok(()),
+                    false => Err(error.into()),
+                };
             }
         }
     }

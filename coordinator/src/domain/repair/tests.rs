@@ -231,3 +231,39 @@ proptest! {
         prop_assert_eq!(super::plan(&settled, target, NOW), Plan::default());
     }
 }
+
+#[test]
+fn of_a_whole_chunk_the_replica_that_shares_most_domains_is_misplaced() {
+    let region = |name: &str| FailureDomains {
+        region: Some(name.to_owned()),
+        ..FailureDomains::default()
+    };
+    let mut replicas = three();
+    assert_eq!(
+        misplaced(&replicas, 3),
+        None,
+        "of nothing is known where it is"
+    );
+    for (replica, name) in replicas.iter_mut().zip(["a", "b", "c"]) {
+        replica.domains = region(name);
+    }
+    assert_eq!(misplaced(&replicas, 3), None);
+    replicas[2].domains = region("a");
+    replicas[2].used_bytes = 1600;
+    assert_eq!(
+        misplaced(&replicas, 3),
+        Some(2),
+        "the fuller one of the two"
+    );
+    replicas[1].suspect = true;
+    assert_eq!(misplaced(&replicas, 3), None, "first it has to be safe");
+    replicas[1].suspect = false;
+    replicas[1].presence = Presence::Offline;
+    assert_eq!(misplaced(&replicas, 3), None);
+    replicas[1].presence = Presence::Online;
+    assert_eq!(
+        misplaced(&replicas, 4),
+        None,
+        "a copy more will be made anyway"
+    );
+}
