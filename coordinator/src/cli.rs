@@ -3,6 +3,7 @@
 mod admin_node;
 mod admin_reconcile;
 mod admin_repair;
+mod adopt;
 mod keys;
 mod ledger;
 mod verify_evidence;
@@ -13,6 +14,7 @@ use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sqlx::PgPool;
 
+use self::adopt::AdoptCommand;
 use self::keys::KeysCommand;
 use self::ledger::LedgerCommand;
 use self::verify_evidence::VerifyEvidence;
@@ -89,6 +91,13 @@ enum Command {
         settings: Settings,
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// After a restore of the database, find again what was moved since the backup.
+    Adopt {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: AdoptCommand,
     },
     /// Check the ledger, or write it out.
     Ledger {
@@ -211,6 +220,12 @@ impl Cli {
             } => {
                 print!("{}", settings.show()?);
                 Ok(())
+            }
+            Command::Adopt { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                db::check_schema(&pool).await?;
+                command.run(&pool).await
             }
             Command::Ledger { settings, command } => {
                 let config = settings.load()?;

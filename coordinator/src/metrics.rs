@@ -77,6 +77,8 @@ pub struct Metrics {
     pub unknown_blobs: Counter,
     pub missing_blobs: Counter,
     pub unreadable_locators: Counter,
+    pub adopt_mode: Gauge,
+    pub adopted_replicas: Counter,
 }
 
 impl Metrics {
@@ -119,6 +121,8 @@ impl Metrics {
             unknown_blobs: Counter::default(),
             missing_blobs: Counter::default(),
             unreadable_locators: Counter::default(),
+            adopt_mode: Gauge::default(),
+            adopted_replicas: Counter::default(),
         };
         metrics.registered()
     }
@@ -308,6 +312,16 @@ impl Metrics {
             ),
         ] {
             r.register(name, help, counter.clone());
+            r.register(
+                "adopt_mode",
+                "1 while the database was restored and its replicas are rebuilt from the nodes",
+                self.adopt_mode.clone(),
+            );
+            r.register(
+                "adopted_replicas",
+                "Replicas that were found on nodes after a restore of the database",
+                self.adopted_replicas.clone(),
+            );
         }
         self
     }

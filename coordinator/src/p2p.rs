@@ -218,7 +218,9 @@ async fn answer(app: &App, prefix: Option<NetworkPrefix>, mut request: InboundRe
         Protocol::ReportLoss => match request.decode::<ReportLoss>() {
             Ok(report) => match audit::take_loss_report(app, peer, &report, clock::now()).await {
                 Ok(Some(noted)) => return request.respond::<ReportLoss>(noted).await,
-                Ok(None) => "the node is no member, or has a report under way".to_owned(),
+                Ok(None) => {
+                    "the node is no member, has a report under way, or adopt mode stands".to_owned()
+                }
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::peers::PeerNetwork;
 use crate::app::registered::RegisteredPeers;
-use crate::app::{App, network_document};
+use crate::app::{App, adopt, network_document};
 use crate::config::Config;
 use crate::http::{self, server};
 use crate::metrics::Metrics;
@@ -65,6 +65,12 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     let app = App::new(config, pool.clone(), keys, document, peer_network, metrics).await?;
 
     app.say_running().await?;
+    if adopt::stands(&pool).await? {
+        tracing::warn!(
+            "adopt mode is on: nothing is trashed, repaired, audited, charged or paid until every node \
+             has been gone through. `coordinator adopt status` shows how far that is"
+        );
+    }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let serving_peers = tokio::spawn(p2p::serve(Arc::clone(&app), peers, network.requests));
     workers::spawn_all(&app, &tasks, &stop);

@@ -2,6 +2,7 @@
 //! `db` and the nodes of the fleet.
 
 pub mod access_tokens;
+pub mod adopt;
 pub mod audit;
 pub mod auth;
 pub mod challenge;

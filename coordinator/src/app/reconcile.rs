@@ -92,6 +92,8 @@ async fn reconcile(app: &App, due: Due, lease: Uuid) -> anyhow::Result<()> {
     let mut differences = compare(sides).await?;
 
     let mut transaction = app.db.begin().await?;
+    let is_restored = db::adoption::stands(&mut transaction).await?;
+    anyhow::ensure!(!is_restored, "adopt mode has begun meanwhile");
     let unknown = db::purges::not_on_their_way_out(&mut transaction, node, &differences.unknown);
     differences.unknown = unknown.await?;
     let findings = differences.findings();

@@ -6,7 +6,7 @@ use proto::{BlobId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{corrupt, hash32};
+use super::{adoption, corrupt, hash32};
 use crate::domain::audit::{Cell, MAX_BLOBS_PER_CELL, RoundPlan};
 use crate::domain::reputation::Tally;
 
@@ -256,8 +256,8 @@ pub struct AuditedReplica {
     pub demoted: bool,
 }
 
-/// Replicas in a cell. Left out: those that are followed up already, and those that were demoted
-/// before `demoted_since`.
+/// Replicas in a cell. Left out: those that are followed up already, those that were demoted before
+/// `demoted_since`, and those of which a restored database only thought that they are there.
 pub async fn cell(
     connection: &mut PgConnection,
     node: NodeId,
@@ -269,7 +269,7 @@ pub async fn cell(
         r#"SELECT r.blob_id, c.size_bytes, r.demoted_at IS NOT NULL AS "demoted!"
            FROM replicas r JOIN chunks c USING (file_id, chunk_index)
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
-             AND (r.demoted_at IS NULL OR r.demoted_at >= $4)
+             AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> $6))
              AND NOT EXISTS (SELECT 1 FROM audit_follow_ups f
                              WHERE f.node_id = r.node_id AND f.blob_id = r.blob_id)
            ORDER BY r.blob_id LIMIT $5"#,
@@ -278,6 +278,7 @@ pub async fn cell(
         &last[..],
         demoted_since.to_sqlx() as _,
         MAX_BLOBS_PER_CELL as i64,
+        adoption::NOT_FOUND,
     )
     .fetch_all(connection)
     .await?;

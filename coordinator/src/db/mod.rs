@@ -1,6 +1,7 @@
 //! SQL stands here and nowhere else: plain functions on a connection, one file for each family of
 //! tables. Rows become domain types here; absence is `None`. Transactions belong to the callers.
 
+pub mod adoption;
 pub mod audit_results;
 pub mod audit_schedule;
 pub mod chunks;

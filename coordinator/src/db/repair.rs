@@ -296,6 +296,8 @@ pub async fn lock_chunks(
 #[derive(Debug, Clone)]
 pub struct SealedChunk {
     pub kept: KeptChunk,
+    /// Of the plaintext; `None` in files that came in one request.
+    pub sha256: Option<[u8; 32]>,
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
 }
@@ -308,7 +310,7 @@ pub async fn with_keys(
     let (files, indices) = columns(chunks);
     let rows = sqlx::query!(
         r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication,
-                  f.state = 'ready' AS "ready!", k.master_key_id, k.wrapped
+                  f.state = 'ready' AS "ready!", c.sha256, k.master_key_id, k.wrapped
            FROM chunks c JOIN files f USING (file_id) JOIN data_keys k USING (file_id)
            WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
              AND f.state <> 'deleted'"#,
@@ -317,21 +319,26 @@ pub async fn with_keys(
     )
     .fetch_all(connection)
     .await?;
-    let sealed = rows.into_iter().map(|row| SealedChunk {
-        kept: KeptChunk {
-            chunk: ChunkRef {
-                file_id: FileId::from_uuid(row.file_id),
-                index: row.chunk_index.unsigned_abs(),
-            },
-            version: row.version.unsigned_abs(),
-            size_bytes: row.size_bytes.unsigned_abs(),
-            replication: row.replication.unsigned_abs(),
-            ready: row.ready,
-        },
-        master_key_id: row.master_key_id,
-        wrapped_key: row.wrapped,
-    });
-    Ok(sealed.collect())
+    rows.into_iter()
+        .map(|row| {
+            let sha256 = row.sha256.map(|sha256| hash32("chunks.sha256", &sha256));
+            Ok(SealedChunk {
+                kept: KeptChunk {
+                    chunk: ChunkRef {
+                        file_id: FileId::from_uuid(row.file_id),
+                        index: row.chunk_index.unsigned_abs(),
+                    },
+                    version: row.version.unsigned_abs(),
+                    size_bytes: row.size_bytes.unsigned_abs(),
+                    replication: row.replication.unsigned_abs(),
+                    ready: row.ready,
+                },
+                sha256: sha256.transpose()?,
+                master_key_id: row.master_key_id,
+                wrapped_key: row.wrapped,
+            })
+        })
+        .collect()
 }
 
 /// Replicas of these chunks with what is known of their nodes, in order of chunk, node and blob.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::upload::end;
-use crate::app::{App, audit, drain, files, reconcile, repair};
+use crate::app::{App, adopt, audit, drain, files, reconcile, repair};
 use crate::clock;
 use crate::db;
 
@@ -57,6 +57,7 @@ pub fn spawn_all(app: &Arc<App>, tasks: &TaskTracker, stop: &CancellationToken) 
         ("repair-scan", app.config.repair.interval, Kind::RepairScan),
         ("repair", app.config.repair.interval, Kind::Repair),
         ("reconcile", reconciling, Kind::Reconcile),
+        ("adopt", seconds(2), Kind::Adopt),
         ("clean-up", seconds(60), Kind::CleanUp),
         ("network-document", seconds(10), Kind::RefreshDocument),
         ("keys", seconds(5), Kind::KeepKeys),
@@ -88,9 +89,38 @@ enum Kind {
     RepairScan,
     Repair,
     Reconcile,
+    Adopt,
     CleanUp,
     RefreshDocument,
     KeepKeys,
+}
+
+impl Kind {
+    /// Takes blobs, replicas, standing or money away from somebody, and does so by what the database says
+    /// of the nodes: not while that is being found out.
+    const fn waits_for_adoption(self) -> bool {
+        match self {
+            Self::Purge
+            | Self::ChargeFiles
+            | Self::SettleDays
+            | Self::PayOut
+            | Self::Audit
+            | Self::Demote
+            | Self::FinishDrains
+            | Self::RepairScan
+            | Self::Repair
+            | Self::Reconcile => true,
+            Self::SealLedger
+            | Self::RecordLiveness
+            | Self::Forget
+            | Self::ExpireUploads
+            | Self::WatchFleet
+            | Self::Adopt
+            | Self::CleanUp
+            | Self::RefreshDocument
+            | Self::KeepKeys => false,
+        }
+    }
 }
 
 struct Worker {
@@ -119,11 +149,13 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
             let outcome = match self.kind {
-                // It takes long, and all it writes is one transaction at its end.
-                Kind::Reconcile => match stop.run_until_cancelled(self.step(&app)).await {
-                    Some(outcome) => outcome,
-                    None => return,
-                },
+                // They take long, and what they leave unfinished costs nothing.
+                Kind::Reconcile | Kind::Adopt => {
+                    match stop.run_until_cancelled(self.step(&app)).await {
+                        Some(outcome) => outcome,
+                        None => return,
+                    }
+                }
                 _ => self.step(&app).await,
             };
             pause = match outcome {
@@ -143,6 +175,9 @@ impl Worker {
     }
 
     async fn step(&self, app: &Arc<App>) -> anyhow::Result<Step> {
+        if self.kind.waits_for_adoption() && adopt::stands(&app.db).await? {
+            return Ok(Step::Idle);
+        }
         match self.kind {
             Kind::SealLedger => seal_ledger(app).await,
             Kind::RecordLiveness => liveness::step(app).await,
@@ -167,6 +202,7 @@ impl Worker {
                 worked
             }
             Kind::Reconcile => more(reconcile::step(app).await),
+            Kind::Adopt => more(adopt::step(app).await),
             Kind::CleanUp => clean_up(app).await,
             Kind::RefreshDocument => {
                 app.document.refresh(&app.db).await?;

@@ -10,6 +10,8 @@
 )]
 
 mod accounts;
+mod adoption;
+mod adoption_cheats;
 mod api_description;
 mod api_errors;
 mod audit_cheats;

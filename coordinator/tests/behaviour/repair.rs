@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 /// Five nodes, and a file of `chunks` chunks on three of them each.
-async fn fleet(
+pub async fn fleet(
     pool: &PgPool,
     chunks: usize,
     settings: &[&str],
@@ -38,13 +38,13 @@ async fn fleet(
 }
 
 /// Everything that is due: scans, then whatever they and demotions have found.
-async fn repair_all(coordinator: &Coordinator) {
+pub async fn repair_all(coordinator: &Coordinator) {
     while repair::scan(&coordinator.app).await.unwrap() {}
     while repair::step(&coordinator.app).await.unwrap() {}
 }
 
 /// What the liveness worker writes down when a node has been offline for longer than the grace.
-async fn goes_away(pool: &PgPool, node: NodeId) {
+pub async fn goes_away(pool: &PgPool, node: NodeId) {
     set_presence(
         pool,
         node,
@@ -53,7 +53,7 @@ async fn goes_away(pool: &PgPool, node: NodeId) {
     .await;
 }
 
-async fn comes_back(pool: &PgPool, node: NodeId) {
+pub async fn comes_back(pool: &PgPool, node: NodeId) {
     set_presence(
         pool,
         node,
@@ -75,7 +75,7 @@ async fn set_presence(pool: &PgPool, node: NodeId, update: &'static str) {
     transaction.commit().await.unwrap();
 }
 
-async fn enters(pool: &PgPool, node: NodeId, to: NodeState) {
+pub async fn enters(pool: &PgPool, node: NodeId, to: NodeState) {
     let now = clock::now();
     let new = NewState {
         id: uuid_v7(now, &mut clock::rng()),
@@ -92,7 +92,7 @@ async fn enters(pool: &PgPool, node: NodeId, to: NodeState) {
 }
 
 /// Chunks by how many replicas they have that are neither demoted nor on a node that is away.
-async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
+pub async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
     let query = sqlx::query_scalar(
         "SELECT count(*) FROM (
              SELECT 1 FROM chunks JOIN replicas USING (file_id, chunk_index) JOIN nodes USING (node_id)
@@ -102,7 +102,7 @@ async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
     query.bind(replicas).fetch_one(pool).await.unwrap()
 }
 
-async fn held_by(pool: &PgPool, node: NodeId) -> i64 {
+pub async fn held_by(pool: &PgPool, node: NodeId) -> i64 {
     let query = sqlx::query_scalar("SELECT count(*) FROM replicas WHERE node_id = $1");
     query.bind(node.as_uuid()).fetch_one(pool).await.unwrap()
 }
@@ -115,7 +115,7 @@ async fn queue(pool: &PgPool) -> Vec<(i32, i32, bool)> {
 }
 
 /// The events say of every node what its replicas say, and of no chunk do more earn than were paid for.
-async fn earnings_are_right(coordinator: &Coordinator) {
+pub async fn earnings_are_right(coordinator: &Coordinator) {
     let pool = &coordinator.app.db;
     let differing = "SELECT count(*) FROM (
              SELECT file_id, node_id, sum(change) AS bytes

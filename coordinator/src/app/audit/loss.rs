@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::{BlobId, LossNoted, LossReport, NodeId, PeerId};
 
-use crate::app::App;
+use crate::app::{App, adopt};
 use crate::clock;
 use crate::db;
 use crate::db::audit_results::{Penalty, PenaltyKind};
@@ -14,7 +14,7 @@ use crate::domain::ids::uuid_v7;
 const AT_ONE_TIME: usize = 100;
 
 /// `report-loss`: notes what the node reports, and acknowledges what has been committed. `None` when
-/// the peer is no member, or another report of its is being worked on.
+/// the peer is no member, another report of its is being worked on, or adopt mode stands: it reports again.
 pub async fn take_report(
     app: &App,
     peer: PeerId,
@@ -27,6 +27,9 @@ pub async fn take_report(
     let Some(_turn) = member.report_turn() else {
         return Ok(None);
     };
+    if adopt::stands(&app.db).await? {
+        return Ok(None);
+    }
     let mut acknowledged = 0;
     for blobs in report.blob_ids.chunks(AT_ONE_TIME) {
         match reported(app, member.node_id, blobs, &report.reason, now).await {

@@ -268,14 +268,37 @@ impl Fleet {
         blob: SealedBlob,
         locator: Locator,
     ) -> Result<SignedReceipt, StoreFailure> {
-        let member = &slot.member;
+        let length = blob.data.len() as u64;
+        let began = Instant::now();
+        let receipt = self.send(&slot.member, blob, locator).await?;
+        self.store_latency.record(began.elapsed());
+        slot.member.note_stored(length);
+        Ok(receipt)
+    }
+
+    /// Has a node sign for a blob that it holds already, by sending it once more.
+    pub async fn confirm(
+        &self,
+        node: NodeId,
+        blob: SealedBlob,
+        locator: Locator,
+    ) -> Result<SignedReceipt, StoreFailure> {
+        let member = self.member(node).ok_or(CallError::NotConnected)?;
+        self.send(&member, blob, locator).await
+    }
+
+    async fn send(
+        &self,
+        member: &Member,
+        blob: SealedBlob,
+        locator: Locator,
+    ) -> Result<SignedReceipt, StoreFailure> {
         let (blob_id, length) = (blob.blob_id, blob.data.len() as u64);
         let request = StoreRequest {
             blob_id,
             locator,
             data: blob.data,
         };
-        let began = Instant::now();
         let unanswered = Unanswered::new(member);
         let answer = self.network.call::<Store>(member.peer_id, request).await;
         unanswered.answered(answer.is_ok());
@@ -288,8 +311,6 @@ impl Fleet {
                 receipt
                     .verify(context, blob_id, length)
                     .map_err(|_| StoreFailure::ForgedReceipt)?;
-                self.store_latency.record(began.elapsed());
-                member.note_stored(length);
                 Ok(receipt)
             }
             StoreAnswer::Refused(refusal) => {

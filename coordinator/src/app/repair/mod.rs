@@ -96,7 +96,7 @@ impl Repair {
     }
 
     /// Waits until `bytes` may be written.
-    async fn spend(&self, bytes: u64) {
+    pub(super) async fn spend(&self, bytes: u64) {
         let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).ok();
         if let (Some(budget), Some(units)) = (&self.budget, units.and_then(NonZeroU32::new)) {
             let _ = budget.until_n_ready(units).await; // more than a burst does not exist

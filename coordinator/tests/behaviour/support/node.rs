@@ -497,6 +497,14 @@ impl Shelf {
             let mut blobs = self.blobs.lock().unwrap();
             let mut trash = self.trash.lock().unwrap();
             let forget = |deletion: &proto::Deletion| {
+                if deletion.mode == DeletionMode::Restore {
+                    let back = trash.remove(&deletion.blob_id);
+                    blobs.extend(back.map(|blob| (deletion.blob_id, blob)));
+                    return match blobs.contains_key(&deletion.blob_id) {
+                        true => DeletionOutcome::Done,
+                        false => DeletionOutcome::NotHeld,
+                    };
+                }
                 let held = blobs.remove(&deletion.blob_id);
                 match (deletion.mode, held) {
                     (DeletionMode::Trash, Some(blob)) => drop(trash.insert(deletion.blob_id, blob)),

@@ -1,0 +1,156 @@
+//! Adopt mode: after a restore of the database, what repair, drains and trims have moved since the backup
+//! is found again on the nodes.
+//!
+//! An administrator begins it, for all coordinators of the database. While it stands nothing is taken away
+//! from anybody: nodes are not told to forget, nobody is audited, demoted, charged or paid, nothing is
+//! repaired or compared. Files go up and down meanwhile.
+//!
+//! 1. Each node that is there is gone through, blob by blob, trash included ([`scan`]). A blob that a row
+//!    names comes back from the trash. A blob whose locator names a stored chunk in the content that it has
+//!    is read, opened, signed for by its node, and gets its row ([`candidate`]). What the database does not
+//!    know is left where it is. Rows without a blob are remembered.
+//! 2. When every node has been gone through, or an administrator does not wait for the others, what was
+//!    found is settled chunk by chunk ([`finish`]): rows without a blob go, and nobody is to blame.
+//! 3. Then everything goes on; repair looks through all nodes at once, and makes up for what is missing and
+//!    takes away what is too much.
+//!
+//! All of it is state of the database: coordinators share the nodes, and a crash costs a page. Rejected: to
+//! have reconciling put the rows back all the time. It would let any node add rows whenever it likes, and a
+//! deleted file's blobs are best told from a lost row's by a person who knows that there was a restore.
+
+mod candidate;
+pub mod finish;
+mod scan;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use futures::future::join_all;
+use proto::NodeId;
+use sqlx::{PgConnection, PgPool};
+
+use self::finish::Settled;
+use super::App;
+use super::key_rotation;
+use super::memory::MemoryBudget;
+use crate::clock;
+use crate::db;
+use crate::db::adoption::Adoption;
+use crate::db::adoption::nodes::Lease;
+use crate::domain::ids::uuid_v7;
+
+/// Nodes that are gone through at one time.
+const AT_ONE_TIME: usize = 4;
+
+/// Memory for the blobs that are looked at.
+const MEMORY: u64 = 48 * 1024 * 1024;
+
+/// A node that a dead coordinator was at waits for so long.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// What coordinators that run had begun before they noticed: a node that is told to forget answers, or has
+/// timed out.
+const SETTLES: Duration = Duration::from_secs(15);
+
+/// Whether adopt mode stands: nothing may be taken away from anybody then.
+pub async fn stands(pool: &PgPool) -> sqlx::Result<bool> {
+    let mut connection = pool.acquire().await?;
+    db::adoption::stands(&mut connection).await
+}
+
+/// Begins it. `false` when it stands already.
+pub async fn begin(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let running = key_rotation::running(connection).await?;
+    let settles = if running.is_empty() {
+        Duration::ZERO
+    } else {
+        SETTLES
+    };
+    let id = uuid_v7(clock::now(), &mut clock::rng());
+    db::adoption::begin(connection, id, settles).await
+}
+
+/// The next piece of work. `true` when more may be due already.
+pub async fn step(app: &App) -> anyhow::Result<bool> {
+    let adoption = {
+        let mut connection = app.db.acquire().await?;
+        db::adoption::standing(&mut connection).await?
+    };
+    app.metrics.adopt_mode.set(i64::from(adoption.is_some()));
+    let Some(adoption) = adoption.filter(|adoption| !adoption.is_settling) else {
+        return Ok(false);
+    };
+    if adoption.is_finishing {
+        return finish_some(app).await;
+    }
+    let taken = scan_nodes(app, adoption).await?;
+    if taken == AT_ONE_TIME {
+        return Ok(true);
+    }
+    finish::begin_when_complete(&app.db).await
+}
+
+async fn finish_some(app: &App) -> anyhow::Result<bool> {
+    let settled = finish::settle_some(&app.db).await?;
+    if settled == Settled::Ended {
+        app.metrics.adopt_mode.set(0);
+        app.repair.scan_nudge.notify_one();
+        app.purge_nudge.notify_one();
+    }
+    Ok(settled == Settled::Some)
+}
+
+/// Goes through nodes that are here; how many.
+async fn scan_nodes(app: &App, adoption: Adoption) -> anyhow::Result<usize> {
+    let online: Vec<NodeId> = app.fleet.online().iter().map(|m| m.node_id).collect();
+    if online.is_empty() {
+        return Ok(0);
+    }
+    let lease = uuid_v7(clock::now(), &mut clock::rng());
+    let due = {
+        let mut connection = app.db.acquire().await?;
+        let (connection, id) = (&mut *connection, adoption.id);
+        db::adoption::nodes::enter(connection, id, &online).await?;
+        db::adoption::nodes::take_due(connection, id, &online, lease, LEASE, AT_ONE_TIME).await?
+    };
+    let memory = MemoryBudget::new(MEMORY);
+    let runs = due.iter().map(|due| {
+        let lease = Lease {
+            adoption: adoption.id,
+            node: due.node_id,
+            id: lease,
+        };
+        scan::run(app, &memory, *due, lease)
+    });
+    for written in join_all(runs).await {
+        written?;
+    }
+    Ok(due.len())
+}
+
+/// Ends it now, from the command line: coordinators may run or not.
+pub async fn finish(pool: &PgPool, without_missing_nodes: bool) -> anyhow::Result<()> {
+    {
+        let mut transaction = pool.begin().await?;
+        let adoption = db::adoption::lock(&mut transaction).await?;
+        let Some(adoption) = adoption else {
+            return Ok(());
+        };
+        if !adoption.is_finishing {
+            let awaited = db::adoption::nodes::awaited(&mut transaction, adoption.id).await?;
+            let names: Vec<&str> = awaited.iter().take(10).map(|(_, name)| &name[..]).collect();
+            ensure!(
+                awaited.is_empty() || without_missing_nodes,
+                "{} nodes have not been gone through, among them {}. Bring them back and start a \
+                 coordinator, which finishes by itself; or, when they will not come back, give \
+                 --without-missing-nodes: what they hold is then replaced from the other nodes",
+                awaited.len(),
+                names.join(", "),
+            );
+            db::adoption::begin_finishing(&mut transaction, adoption.id).await?;
+        }
+        transaction.commit().await?;
+    }
+    while finish::settle_some(pool).await? == Settled::Some {}
+    Ok(())
+}

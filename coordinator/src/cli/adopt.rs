@@ -1,0 +1,157 @@
+//! `coordinator adopt`: after a restore of the database, find again what was moved since the backup.
+
+use anyhow::Result;
+use clap::Subcommand;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use sqlx::PgPool;
+
+use crate::app::adopt;
+use crate::db;
+use crate::db::adoption::nodes::NodeStatus;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdoptCommand {
+    /// Begin adopt mode, best before the first coordinator is started again: the rows of replicas are rebuilt
+    /// from what nodes hold. Until it ends nothing is trashed, repaired, audited, charged or paid.
+    Begin,
+    /// Show how far each node is, and what has been found on it.
+    Status,
+    /// End adopt mode. Coordinators do so by themselves when every node has been gone through.
+    Finish {
+        /// Do not wait for nodes that have not been gone through, because they will not come back: what the
+        /// database names on them is replaced from the other nodes.
+        #[arg(long)]
+        without_missing_nodes: bool,
+    },
+}
+
+impl AdoptCommand {
+    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+        match self {
+            Self::Begin => begin(pool).await,
+            Self::Status => status(pool).await,
+            Self::Finish {
+                without_missing_nodes,
+            } => {
+                if !adopt::stands(pool).await? {
+                    println!("Adopt mode is off: there is nothing to finish.");
+                    return Ok(());
+                }
+                adopt::finish(pool, without_missing_nodes).await?;
+                status(pool).await
+            }
+        }
+    }
+}
+
+async fn begin(pool: &PgPool) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    let begun = adopt::begin(&mut connection).await?;
+    println!(
+        "{}",
+        if begun {
+            "Adopt mode is on. Coordinators of this database go through every node that is there, and finish \
+             by themselves when that is done. `coordinator adopt status` shows how far they are."
+        } else {
+            "Adopt mode is on already: see `coordinator adopt status`."
+        }
+    );
+    Ok(())
+}
+
+async fn status(pool: &PgPool) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    let Some(adoption) = db::adoption::last(&mut connection).await? else {
+        println!(
+            "Adopt mode has never been on. `coordinator adopt begin` begins it after a restore."
+        );
+        return Ok(());
+    };
+    let nodes = db::adoption::nodes::list(&mut connection, adoption.id).await?;
+    let done = nodes
+        .iter()
+        .filter(|node| node.adopted_at.is_some())
+        .count();
+    let (began_at, all) = (adoption.began_at, nodes.len());
+    match adoption.ended_at {
+        Some(at) => {
+            println!("Adopt mode was on from {began_at:.0} to {at:.0}: {done} of {all} nodes.")
+        }
+        None if adoption.is_finishing => println!(
+            "Adopt mode is on since {began_at:.0}, and finishing: {} replicas are left to settle.",
+            adoption.findings
+        ),
+        None => println!(
+            "Adopt mode is on since {began_at:.0}: {done} of {all} nodes have been gone through."
+        ),
+    }
+    if adoption.lost_chunks > 0 {
+        println!(
+            "{} chunks have no copy on any node that was gone through. They belong to files that were \
+             deleted after the backup, or their nodes are missing.",
+            adoption.lost_chunks
+        );
+    }
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "name",
+        "node id",
+        "gone through",
+        "blobs",
+        "known",
+        "adopted",
+        "from trash",
+        "unknown file",
+        "unreadable",
+        "refused",
+        "rows without blob",
+    ]);
+    for node in &nodes {
+        table.add_row(row(node, adoption.ended_at.is_some()));
+    }
+    println!("{table}");
+    for node in nodes.iter().filter(|node| !node.detail.is_empty()) {
+        println!("{}: {}", node.name, node.detail);
+    }
+    Ok(())
+}
+
+fn row(node: &NodeStatus, has_ended: bool) -> [String; 11] {
+    let when = match (node.adopted_at, node.last_seen_at) {
+        (Some(at), _) => format!("{at:.0}"),
+        _ if has_ended => "never".to_owned(),
+        _ if node.is_running => "under way".to_owned(),
+        (None, Some(seen)) => format!("waits; last seen {seen:.0}"),
+        (None, None) => "waits; never seen".to_owned(),
+    };
+    let found = &node.found;
+    let counts = [
+        found.held,
+        found.known,
+        found.adopted,
+        found.restored,
+        found.unknown,
+        found.unreadable,
+        found.refused,
+        found.missing,
+    ];
+    let [
+        held,
+        known,
+        adopted,
+        restored,
+        unknown,
+        unreadable,
+        refused,
+        missing,
+    ] = counts.map(|count| count.to_string());
+    let (name, id) = (node.name.clone(), node.node_id.to_string());
+    [
+        name, id, when, held, known, adopted, restored, unknown, unreadable, refused, missing,
+    ]
+}
