@@ -63,6 +63,21 @@ impl KeyRing {
         masters.find_map(|master| master.open_locator(locator).ok())
     }
 
+    /// Master keys whose files lie in the directory and that the database does not name: those that were
+    /// forgotten, and after a restore those that were put to use since the backup. They open locators.
+    pub fn unnamed_masters(&self) -> anyhow::Result<Vec<MasterKey>> {
+        let held = self.rotating.load();
+        let mut unnamed = Vec::new();
+        for id in self.dir.ids(KeyPurpose::Master)? {
+            if !held.masters.contains_key(&id)
+                && let Some(bytes) = self.dir.read(&id)?
+            {
+                unnamed.push(MasterKey::new(id, bytes)?);
+            }
+        }
+        Ok(unnamed)
+    }
+
     /// A key that something was wrapped with. One that is not in the ring was rotated in a moment ago:
     /// it is looked for once more.
     pub async fn master_by_id(&self, id: &str, pool: &PgPool) -> anyhow::Result<Arc<MasterKey>> {

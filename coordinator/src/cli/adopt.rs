@@ -76,7 +76,7 @@ async fn status(pool: &PgPool) -> Result<()> {
     let (began_at, all) = (adoption.began_at, nodes.len());
     match adoption.ended_at {
         Some(at) => {
-            println!("Adopt mode was on from {began_at:.0} to {at:.0}: {done} of {all} nodes.")
+            println!("Adopt mode was on from {began_at:.0} to {at:.0}: {done} of {all} nodes.");
         }
         None if adoption.is_finishing => println!(
             "Adopt mode is on since {began_at:.0}, and finishing: {} replicas are left to settle.",

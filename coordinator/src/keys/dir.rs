@@ -102,7 +102,20 @@ impl KeyDir {
         Ok(bytes)
     }
 
-    fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+    /// Ids of all keys of a purpose that have a file, whether the database names them or not.
+    pub(super) fn ids(&self, purpose: KeyPurpose) -> anyhow::Result<Vec<String>> {
+        let prefix = format!("{}-", purpose.name());
+        let mut ids = Vec::new();
+        let entries = fs::read_dir(&self.path);
+        for entry in entries.with_context(|| format!("{} cannot be read", self.path.display()))? {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".key"));
+            ids.extend(id.filter(|id| id.starts_with(&prefix)).map(str::to_owned));
+        }
+        Ok(ids)
+    }
+
+    pub(super) fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
         let path = self.file(id);
         let text = match fs::read_to_string(&path) {
             Ok(text) => Zeroizing::new(text),

@@ -2,6 +2,8 @@
 //! what the database has forgotten, and nothing is taken away meanwhile. The steps of the worker are taken
 //! one by one, where the test is not about what the others do.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +13,13 @@ use coordinator::db;
 use coordinator::db::adoption::nodes::{Found, Lease};
 use coordinator::domain::ids::FileId;
 use coordinator::domain::node::NodeState;
-use coordinator::domain::sealing::{ChunkRef, Place};
+use coordinator::domain::sealing::{ChunkRef, MasterKey, Place};
 use http::StatusCode;
 use proto::{BlobId, Locator, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::repair::{
     chunks_with, comes_back, earnings_are_right, enters, fleet, goes_away, held_by, repair_all,
@@ -297,7 +300,7 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     let before: Vec<_> = nodes.iter().map(Node::blobs).collect();
     let purges = count(&pool, "SELECT count(*) FROM purges").await;
     assert_eq!(purges, 3);
-    let due = "UPDATE audit_schedule SET due_at = now(), window_ends_at = now()";
+    let due = "UPDATE audit_schedule SET due_at = now() - interval '5 h', window_ends_at = now() - interval '5 h'";
     sqlx::query(due).execute(&pool).await.unwrap();
     // One node is away, so it does not end by itself.
     nodes[4].leave(&coordinator).await;
@@ -502,6 +505,28 @@ async fn chunks_of_an_upload_that_was_open_at_the_backup_are_found_too(pool: PgP
     sqlx::query(put_off).execute(&pool).await.unwrap();
     repair_all(&coordinator).await;
     earnings_are_right(&coordinator).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_master_key_that_was_put_to_use_after_the_backup_still_opens_locators(pool: PgPool) {
+    let (coordinator, nodes, _, _, _) = fleet(&pool, 20, &[]).await;
+    let (blob, data) = nodes[0].contents()[0].clone();
+    let place = coordinator
+        .app
+        .keys
+        .open_locator(&nodes[0].locator_of(blob));
+    let file = coordinator.keys_dir.path().join("master-2.key");
+    std::fs::write(&file, hex::encode([7; 32])).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let master = MasterKey::new("master-2".to_owned(), Zeroizing::new([7; 32])).unwrap();
+    let locator = master.seal_locator(&place.unwrap(), &mut clock::rng());
+    nodes[0].hold(locator.unwrap(), data);
+    let row = "DELETE FROM replicas WHERE blob_id = $1";
+    let row = sqlx::query(row).bind(blob.as_bytes().to_vec());
+    row.execute(&pool).await.unwrap();
+    adopt_all(&coordinator).await;
+    let found = found_on(&pool, nodes[0].node_id).await;
+    assert_eq!((found.adopted, found.unreadable), (1, 0));
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]

@@ -141,3 +141,32 @@ async fn a_ledger_is_verified_and_exported_and_a_forged_one_is_told(pool: PgPool
     assert!(forged.contains("/held: its balance is"), "{forged}");
     assert!(forged.contains("the ledger is not what it was"), "{forged}");
 }
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn administrators_begin_adopt_mode_look_at_it_and_end_it_without_a_node_that_is_gone(
+    pool: PgPool,
+) {
+    let node = idle_node(&pool).await.to_string();
+    let never = succeeds(&pool, &["adopt", "status"]).await;
+    assert!(never.contains("never been on"), "{never}");
+    let nothing = succeeds(&pool, &["adopt", "finish"]).await;
+    assert!(nothing.contains("nothing to finish"), "{nothing}");
+
+    let begun = succeeds(&pool, &["adopt", "begin"]).await;
+    assert!(begun.contains("Adopt mode is on."), "{begun}");
+    let again = succeeds(&pool, &["adopt", "begin"]).await;
+    assert!(again.contains("on already"), "{again}");
+    let status = succeeds(&pool, &["adopt", "status"]).await;
+    assert!(status.contains("0 of 1 nodes"), "{status}");
+    assert!(
+        status.contains(&node) && status.contains("waits"),
+        "{status}"
+    );
+
+    let refused = fails(&pool, &["adopt", "finish"]).await;
+    assert!(refused.contains("--without-missing-nodes"), "{refused}");
+    let finish = ["adopt", "finish", "--without-missing-nodes"];
+    let ended = succeeds(&pool, &finish).await;
+    assert!(ended.contains("Adopt mode was on from"), "{ended}");
+    assert!(ended.contains("never"), "{ended}");
+}

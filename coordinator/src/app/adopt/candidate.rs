@@ -21,10 +21,9 @@ use network::CallError;
 use proto::{BlobId, InventoryItem, RefusalCode};
 use sha2::{Digest, Sha256};
 
-use super::LEASE;
+use super::{LEASE, Means};
 use crate::app::App;
 use crate::app::fleet::{ReadFailure, StoreFailure};
-use crate::app::memory::MemoryBudget;
 use crate::db;
 use crate::db::adoption::nodes::{Lease, Page};
 use crate::db::chunks::StoredReplica;
@@ -51,18 +50,18 @@ enum Verdict {
 
 /// Gives rows to those that are copies of stored chunks.
 pub(super) async fn adopt(
-    app: &App,
-    memory: &MemoryBudget,
+    means: &Means<'_>,
     lease: &Lease,
     candidates: Vec<Candidate>,
     page: &mut Page,
 ) -> anyhow::Result<()> {
+    let app = means.app;
     for group in candidates.chunks(GROUP) {
         let wanted = look_up(app, group).await?;
         page.unknown += (group.len() - wanted.len()) as u64;
         let verdicts = wanted
             .into_iter()
-            .map(|(candidate, chunk)| judge(app, memory, lease, candidate, chunk));
+            .map(|(candidate, chunk)| judge(means, lease, candidate, chunk));
         let verdicts: Vec<Verdict> = stream::iter(verdicts)
             .buffer_unordered(AT_ONE_TIME)
             .try_collect()
@@ -103,14 +102,13 @@ async fn look_up(
 
 /// Reads a blob, opens it, and has its node sign for it. An error is for now: the node is asked again.
 async fn judge(
-    app: &App,
-    memory: &MemoryBudget,
+    means: &Means<'_>,
     lease: &Lease,
     candidate: Candidate,
     chunk: Arc<SealedChunk>,
 ) -> anyhow::Result<Verdict> {
     let Candidate { item, place } = candidate;
-    let node_id = lease.node;
+    let (app, node_id) = (means.app, lease.node);
     let bad = |reason: &str| {
         tracing::warn!(%node_id, blob_id = %item.blob_id, reason, "a blob is not adopted");
         Ok(Verdict::Bad)
@@ -119,7 +117,7 @@ async fn judge(
     if item.length != length {
         return bad("it is not as long as its chunk");
     }
-    let _share = memory.reserve(length * 3).await;
+    let _share = means.memory.reserve(length * 3).await;
     app.repair.spend(length * 2).await; // it comes, and goes back
     let data = match read(app, lease, item.blob_id).await? {
         Ok(data) => data,

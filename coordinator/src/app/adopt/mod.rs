@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures::future::join_all;
-use proto::NodeId;
+use proto::{Locator, NodeId};
 use sqlx::{PgConnection, PgPool};
 
 use self::finish::Settled;
@@ -38,6 +38,7 @@ use crate::db;
 use crate::db::adoption::Adoption;
 use crate::db::adoption::nodes::Lease;
 use crate::domain::ids::uuid_v7;
+use crate::domain::sealing::{MasterKey, Place};
 
 /// Nodes that are gone through at one time.
 const AT_ONE_TIME: usize = 4;
@@ -51,6 +52,23 @@ const LEASE: Duration = Duration::from_secs(60);
 /// What coordinators that run had begun before they noticed: a node that is told to forget answers, or has
 /// timed out.
 const SETTLES: Duration = Duration::from_secs(15);
+
+/// What nodes are gone through with.
+struct Means<'a> {
+    app: &'a App,
+    /// A rotation since the backup is forgotten, too; the blobs that were stored after it are not.
+    unnamed_masters: Vec<MasterKey>,
+    memory: MemoryBudget,
+}
+
+impl Means<'_> {
+    /// Where a blob belongs, whichever key its locator was sealed under.
+    fn open_locator(&self, locator: &Locator) -> Option<Place> {
+        let mut unnamed = self.unnamed_masters.iter();
+        let named = self.app.keys.open_locator(locator);
+        named.or_else(|| unnamed.find_map(|master| master.open_locator(locator).ok()))
+    }
+}
 
 /// Whether adopt mode stands: nothing may be taken away from anybody then.
 pub async fn stands(pool: &PgPool) -> sqlx::Result<bool> {
@@ -113,14 +131,18 @@ async fn scan_nodes(app: &App, adoption: Adoption) -> anyhow::Result<usize> {
         db::adoption::nodes::enter(connection, id, &online).await?;
         db::adoption::nodes::take_due(connection, id, &online, lease, LEASE, AT_ONE_TIME).await?
     };
-    let memory = MemoryBudget::new(MEMORY);
+    let means = Means {
+        app,
+        unnamed_masters: app.keys.unnamed_masters()?,
+        memory: MemoryBudget::new(MEMORY),
+    };
     let runs = due.iter().map(|due| {
         let lease = Lease {
             adoption: adoption.id,
             node: due.node_id,
             id: lease,
         };
-        scan::run(app, &memory, *due, lease)
+        scan::run(&means, *due, lease)
     });
     for written in join_all(runs).await {
         written?;

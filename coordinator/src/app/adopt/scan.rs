@@ -12,11 +12,10 @@ use proto::{
     InventoryItem, InventoryRequest, MAX_DELETIONS_PER_MESSAGE, MAX_INVENTORY_ITEMS, PeerId,
 };
 
-use super::LEASE;
 use super::candidate::{Candidate, adopt};
+use super::{LEASE, Means};
 use crate::app::App;
 use crate::app::inventory::ask;
-use crate::app::memory::MemoryBudget;
 use crate::db;
 use crate::db::adoption::nodes::{Due, Lease, Page};
 
@@ -30,15 +29,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Goes through a node from where it was left, and writes down how that ended.
-pub(super) async fn run(
-    app: &App,
-    memory: &MemoryBudget,
-    due: Due,
-    lease: Lease,
-) -> anyhow::Result<()> {
-    let node = lease.node;
+pub(super) async fn run(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result<()> {
+    let (app, node) = (means.app, lease.node);
     let ended = tokio::select! {
-        ended = go_through(app, memory, due, lease) => ended,
+        ended = go_through(means, due, lease) => ended,
         lost = keep_lease(app, lease) => lost,
     };
     let Err(error) = ended else {
@@ -67,17 +61,13 @@ async fn keep_lease(app: &App, lease: Lease) -> anyhow::Result<()> {
     }
 }
 
-async fn go_through(
-    app: &App,
-    memory: &MemoryBudget,
-    due: Due,
-    lease: Lease,
-) -> anyhow::Result<()> {
+async fn go_through(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result<()> {
+    let app = means.app;
     let member = app.fleet.member(due.node_id);
     let member = member.context("the node has gone; it is taken up again when it is back")?;
     let scan = Scan {
         app,
-        memory,
+        means,
         lease,
         peer: member.peer_id,
     };
@@ -101,7 +91,7 @@ async fn go_through(
 
 struct Scan<'a> {
     app: &'a App,
-    memory: &'a MemoryBudget,
+    means: &'a Means<'a>,
     lease: Lease,
     peer: PeerId,
 }
@@ -120,7 +110,7 @@ impl Scan<'_> {
             if let Some(row) = rows.remove(&item.blob_id) {
                 page.known += u64::from(!row.adopted); // what was adopted a moment ago has been counted
                 in_trash.extend(item.trashed.then_some(item.blob_id));
-            } else if let Some(place) = self.app.keys.open_locator(&item.locator) {
+            } else if let Some(place) = self.means.open_locator(&item.locator) {
                 candidates.push(Candidate { item, place });
             } else {
                 page.unreadable += 1;
@@ -130,7 +120,7 @@ impl Scan<'_> {
         let gone = rows.into_values().filter(|row| !row.demoted);
         page.missing = gone.map(|row| row.blob_id).collect();
         self.bring_back(&in_trash, &mut page).await?;
-        adopt(self.app, self.memory, &self.lease, candidates, &mut page).await?;
+        adopt(self.means, &self.lease, candidates, &mut page).await?;
 
         let rest = range.behind(&upto);
         let mut transaction = self.app.db.begin().await?;

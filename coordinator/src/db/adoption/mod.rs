@@ -88,7 +88,8 @@ pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption
     }))
 }
 
-/// From now on what was found is settled. Nodes that have not been gone through count as away at once, as if
+/// From now on what was found is settled, and nothing is added to it: whoever goes through a node has lost
+/// its lease. Nodes that have not been gone through count as away at once, as if
 /// their grace were over; one that comes back all the same brings back what it has.
 pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
@@ -98,6 +99,13 @@ pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> s
            AND NOT EXISTS (SELECT FROM adoption_nodes a
                            WHERE a.adoption_id = $1 AND a.node_id = n.node_id
                              AND a.adopted_at IS NOT NULL)",
+        adoption,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE adoption_nodes SET lease_id = NULL, leased_until = NULL, due_at = 'infinity'
+         WHERE adoption_id = $1 AND adopted_at IS NULL",
         adoption,
     )
     .execute(&mut *connection)

@@ -66,6 +66,8 @@ pub async fn take_due(
          FROM (SELECT node_id FROM adoption_nodes
                WHERE adoption_id = $1 AND node_id = ANY($2) AND adopted_at IS NULL AND due_at <= now()
                  AND (leased_until IS NULL OR leased_until <= now())
+                 AND EXISTS (SELECT FROM adoptions a
+                             WHERE a.adoption_id = $1 AND a.finishing_since IS NULL)
                ORDER BY due_at, node_id LIMIT $5 FOR UPDATE SKIP LOCKED) AS due
          WHERE a.adoption_id = $1 AND a.node_id = due.node_id
          RETURNING a.node_id, scanned_upto, pages, attempts",
