@@ -88,8 +88,8 @@ async fn status(pool: &PgPool) -> Result<()> {
     }
     if adoption.lost_chunks > 0 {
         println!(
-            "{} chunks have no copy on any node that was gone through. They belong to files that were \
-             deleted after the backup, or their nodes are missing.",
+            "Chunks without a copy on any node that was gone through: {}. They belong to files that \
+             were deleted after the backup, or their nodes are missing.",
             adoption.lost_chunks
         );
     }

@@ -112,6 +112,7 @@ impl Kind {
             | Self::Reconcile => true,
             Self::SealLedger
             | Self::RecordLiveness
+            | Self::RecordConnections
             | Self::Forget
             | Self::ExpireUploads
             | Self::WatchFleet

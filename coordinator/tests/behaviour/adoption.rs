@@ -4,13 +4,12 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use bytes::Bytes;
-use coordinator::app::{adopt, audit, reconcile};
+use coordinator::app::{adopt, audit};
 use coordinator::clock;
 use coordinator::db;
-use coordinator::db::adoption::nodes::{Found, Lease};
+use coordinator::db::adoption::nodes::Found;
 use coordinator::domain::ids::FileId;
 use coordinator::domain::node::NodeState;
 use coordinator::domain::sealing::{ChunkRef, MasterKey, Place};
@@ -24,14 +23,10 @@ use zeroize::Zeroizing;
 use crate::repair::{
     chunks_with, comes_back, earnings_are_right, enters, fleet, goes_away, held_by, repair_all,
 };
-use crate::support::{
-    CHUNK, Coordinator, Node, OnInventory, OnRead, OnStore, content, count, eventually, purges_of,
-};
-
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::support::{CHUNK, Coordinator, Node, OnInventory, content, count, purges_of};
 
 /// What a backup remembers of where replicas are.
-async fn back_up(pool: &PgPool) {
+pub async fn back_up(pool: &PgPool) {
     let copies = "CREATE TABLE old_replicas AS TABLE replicas;
          CREATE TABLE old_events AS TABLE earning_events;
          CREATE TABLE old_purges AS TABLE purges;
@@ -40,7 +35,7 @@ async fn back_up(pool: &PgPool) {
     sqlx::raw_sql(copies).execute(pool).await.unwrap();
 }
 
-async fn restore(coordinator: &Coordinator) {
+pub async fn restore(coordinator: &Coordinator) {
     let back = "DELETE FROM replicas; INSERT INTO replicas SELECT * FROM old_replicas;
          DELETE FROM purges; INSERT INTO purges SELECT * FROM old_purges;
          DELETE FROM chunks_to_repair; INSERT INTO chunks_to_repair SELECT * FROM old_queue;
@@ -71,7 +66,7 @@ pub async fn go_on(coordinator: &Coordinator) {
 }
 
 /// From the beginning to the end.
-async fn adopt_all(coordinator: &Coordinator) {
+pub async fn adopt_all(coordinator: &Coordinator) {
     begin(&coordinator.app.db).await;
     go_on(coordinator).await;
     assert!(!adopt::stands(&coordinator.app.db).await.unwrap());
@@ -85,7 +80,7 @@ pub async fn found_on(pool: &PgPool, node: NodeId) -> Found {
     status.unwrap().found
 }
 
-async fn adopted(pool: &PgPool) -> i64 {
+pub async fn adopted(pool: &PgPool) -> i64 {
     count(
         pool,
         "SELECT coalesce(sum(adopted), 0)::bigint FROM adoption_nodes",
@@ -101,13 +96,13 @@ async fn nobody_is_blamed(pool: &PgPool) {
     assert_eq!(count(pool, scores).await, 0);
 }
 
-async fn demoted(pool: &PgPool) -> i64 {
+pub async fn demoted(pool: &PgPool) -> i64 {
     let demoted = "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL";
     count(pool, demoted).await
 }
 
 /// A blob of a file that the database does not know.
-fn hold_unknown(coordinator: &Coordinator, node: &Node, n: u32) -> BlobId {
+pub fn hold_unknown(coordinator: &Coordinator, node: &Node, n: u32) -> BlobId {
     let place = Place {
         chunk: ChunkRef {
             file_id: FileId::from_uuid(Uuid::from_u128(7)),
@@ -278,203 +273,6 @@ async fn blobs_of_files_that_the_database_does_not_know_are_left_alone_and_count
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool: PgPool) {
-    let (coordinator, nodes, client, file, text) = fleet(
-        &pool,
-        5,
-        &[
-            "repair.interval=1s",
-            "reconcile.interval=2s",
-            "repair.grace=0s",
-        ],
-    )
-    .await;
-    let doomed = client.upload("doomed", &content(CHUNK)).await;
-    let path = format!("/api/v1/files/{}", doomed["file_id"].as_str().unwrap());
-    assert!(client.delete(&path).await.status.is_success());
-    coordinator.forget().await;
-    let unknown = hold_unknown(&coordinator, &nodes[0], 1);
-    let lost = nodes[0].blobs().into_iter().find(|blob| *blob != unknown);
-    nodes[0].lose(lost.unwrap());
-    nodes[0].ages(Duration::from_secs(25 * 3600));
-    let before: Vec<_> = nodes.iter().map(Node::blobs).collect();
-    let purges = count(&pool, "SELECT count(*) FROM purges").await;
-    assert_eq!(purges, 3);
-    let due = "UPDATE audit_schedule SET due_at = now() - interval '5 h', window_ends_at = now() - interval '5 h'";
-    sqlx::query(due).execute(&pool).await.unwrap();
-    // One node is away, so it does not end by itself.
-    nodes[4].leave(&coordinator).await;
-    begin(&pool).await;
-    coordinator.start_workers();
-
-    // Each worker has had its turn when the slowest of them has, twice.
-    let seen = async || {
-        let seen = "SELECT coalesce(extract(epoch FROM max(last_seen_at)), 0)::bigint FROM nodes";
-        count(&pool, seen).await
-    };
-    for _ in 0..2 {
-        let last = eventually(|| async { Some(seen().await) }).await;
-        eventually(|| async { (seen().await > last + 4).then_some(()) }).await;
-    }
-    let gone_through = "SELECT count(*) FROM adoption_nodes WHERE adopted_at IS NOT NULL";
-    assert_eq!(count(&pool, gone_through).await, 4);
-    let after: Vec<_> = nodes.iter().map(Node::blobs).collect();
-    assert_eq!(before, after);
-    assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, purges);
-    for untouched in [
-        "SELECT count(*) FROM audit_statements",
-        "SELECT count(*) FROM reconcile_schedule",
-        "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL",
-        "SELECT count(*) FROM repair_scans WHERE due_at > now()",
-    ] {
-        assert_eq!(count(&pool, untouched).await, 0, "{untouched}");
-    }
-    let noted = nodes[1].report_loss(&coordinator, &nodes[1].blobs()).await;
-    assert!(noted.is_err(), "it is to report again later");
-    assert_eq!(coordinator.app.metrics.adopt_mode.get(), 1);
-    // Files go up and down meanwhile.
-    assert!(client.content(&file).await == text);
-    let new = client.upload("new", &content(CHUNK)).await;
-    assert_eq!(client.content(&new).await, content(CHUNK));
-
-    nodes[4].come_back(&coordinator).await;
-    eventually(|| async { (!adopt::stands(&pool).await.unwrap()).then_some(()) }).await;
-    // Everything goes on.
-    eventually(|| async {
-        (count(&pool, "SELECT count(*) FROM audit_statements").await > 0).then_some(())
-    })
-    .await;
-    eventually(|| async { (chunks_with(&pool, 3).await == 6).then_some(()) }).await;
-    let told = "SELECT count(*) FROM purges WHERE mode = 'purge'";
-    eventually(|| async { (count(&pool, told).await == 0).then_some(()) }).await;
-    assert_eq!(demoted(&pool).await, 0);
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool: PgPool) {
-    let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
-    back_up(&pool).await;
-    enters(&pool, nodes[0].node_id, NodeState::Draining).await;
-    repair_all(&coordinator).await;
-    restore(&coordinator).await; // nobody has told the node yet: it still holds everything
-    let node = &nodes[1];
-    node.on_inventory(OnInventory::TellSlowly(3));
-    node.on_read(OnRead::Refuse);
-    begin(&pool).await;
-    go_on(&coordinator).await;
-    let broken = "SELECT count(*) FROM adoption_nodes
-         WHERE adopted_at IS NULL AND attempts > 0 AND detail LIKE '%cannot read it now%'";
-    assert_eq!(count(&pool, broken).await, 1);
-    assert!(adopt::stands(&pool).await.unwrap());
-
-    // The second coordinator waits while the first one, which is dead, holds its lease.
-    node.on_read(OnRead::Give);
-    let dead = "UPDATE adoption_nodes SET lease_id = gen_random_uuid(),
-                leased_until = now() + interval '1 min' WHERE adopted_at IS NULL";
-    sqlx::query(dead).execute(&pool).await.unwrap();
-    go_on(&coordinator).await;
-    assert!(adopt::stands(&pool).await.unwrap());
-    let over = "UPDATE adoption_nodes SET leased_until = now() WHERE adopted_at IS NULL";
-    sqlx::query(over).execute(&pool).await.unwrap();
-    go_on(&coordinator).await;
-    assert!(!adopt::stands(&pool).await.unwrap());
-
-    let found = found_on(&pool, node.node_id).await;
-    assert_eq!(found.held, node.blobs().len() as u64);
-    assert_eq!(found.known + found.adopted, found.held);
-    assert!(found.adopted > 0);
-    repair_all(&coordinator).await;
-    assert_eq!(chunks_with(&pool, 3).await, 20);
-    assert!(client.content(&file).await == text);
-    earnings_are_right(&coordinator).await;
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing(pool: PgPool) {
-    let (_coordinator, nodes, _, _, _) = fleet(&pool, 1, &[]).await;
-    begin(&pool).await;
-    let mut connection = pool.acquire().await.unwrap();
-    let adoption = db::adoption::standing(&mut connection).await.unwrap();
-    let adoption = adoption.unwrap().id;
-    let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-    db::adoption::nodes::enter(&mut connection, adoption, &ids)
-        .await
-        .unwrap();
-    let (mine, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let take = async |lease, limit| {
-        let mut connection = pool.acquire().await.unwrap();
-        let (connection, ids) = (&mut *connection, &ids);
-        let taken =
-            db::adoption::nodes::take_due(connection, adoption, ids, lease, MINUTE, limit).await;
-        taken.unwrap()
-    };
-    let (first, second) = (take(mine, 2).await, take(theirs, 10).await);
-    assert_eq!((first.len(), second.len()), (2, 3));
-    assert_eq!(take(theirs, 10).await, []);
-    sqlx::query("UPDATE adoption_nodes SET leased_until = now()")
-        .execute(&pool)
-        .await
-        .unwrap();
-    assert_eq!(take(theirs, 10).await.len(), 5);
-    let mut keep = async |id| {
-        let lease = Lease {
-            adoption,
-            node: first[0].node_id,
-            id,
-        };
-        let kept = db::adoption::nodes::renew(&mut connection, &lease, MINUTE).await;
-        kept.unwrap()
-    };
-    assert!(!keep(mine).await);
-    assert!(keep(theirs).await);
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_otherwise(
-    pool: PgPool,
-) {
-    let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
-    back_up(&pool).await;
-    goes_away(&pool, nodes[0].node_id).await;
-    repair_all(&coordinator).await;
-    let copies = "SELECT count(*) FROM replicas r WHERE NOT EXISTS
-         (SELECT FROM old_replicas o WHERE o.node_id = r.node_id AND o.blob_id = r.blob_id)";
-    let copies = count(&pool, copies).await;
-    restore(&coordinator).await;
-    nodes[0].leave(&coordinator).await;
-    begin(&pool).await;
-    go_on(&coordinator).await;
-    assert!(adopt::stands(&pool).await.unwrap());
-    let waits = adopt::finish(&pool, false).await.unwrap_err().to_string();
-    assert!(
-        waits.contains("1 nodes") && waits.contains("a node"),
-        "{waits}"
-    );
-    assert!(waits.contains("--without-missing-nodes"), "{waits}");
-
-    adopt::finish(&pool, true).await.unwrap();
-    assert!(!adopt::stands(&pool).await.unwrap());
-    assert_eq!(adopted(&pool).await, copies);
-    assert_eq!(
-        chunks_with(&pool, 3).await,
-        20,
-        "without those of the missing node"
-    );
-    earnings_of_absent(&pool, nodes[0].node_id).await;
-    assert!(client.content(&file).await == text);
-    repair_all(&coordinator).await;
-    earnings_are_right(&coordinator).await;
-}
-
-/// Others have taken the place of what it held.
-async fn earnings_of_absent(pool: &PgPool, node: NodeId) {
-    let earns =
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM replicas WHERE node_id = $1 AND earns");
-    let earns = earns.bind(node.as_uuid()).fetch_one(pool).await.unwrap();
-    assert_eq!(earns, 0);
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn chunks_of_an_upload_that_was_open_at_the_backup_are_found_too(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let mut nodes = Vec::new();
@@ -527,38 +325,4 @@ async fn a_master_key_that_was_put_to_use_after_the_backup_still_opens_locators(
     adopt_all(&coordinator).await;
     let found = found_on(&pool, nodes[0].node_id).await;
     assert_eq!((found.adopted, found.unreadable), (1, 0));
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn a_comparison_that_was_under_way_when_it_began_writes_nothing(pool: PgPool) {
-    let (coordinator, nodes, _, _, _) = fleet(&pool, 2, &[]).await;
-    hold_unknown(&coordinator, &nodes[0], 1);
-    nodes[0].ages(Duration::from_secs(25 * 3600));
-    let mut connection = pool.acquire().await.unwrap();
-    let ids = [nodes[0].node_id];
-    db::reconcile::enter(&mut connection, &ids, MINUTE)
-        .await
-        .unwrap();
-    db::reconcile::make_due(&mut connection, ids[0], true)
-        .await
-        .unwrap();
-    begin(&pool).await;
-    reconcile::step(&coordinator.app).await.unwrap();
-    assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
-    let failed = "SELECT count(*) FROM reconcile_schedule WHERE outcome = 'failed'";
-    assert_eq!(count(&pool, failed).await, 1);
-}
-
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
-async fn it_is_begun_once_and_can_be_begun_again_when_it_has_ended(pool: PgPool) {
-    let (coordinator, nodes, _, _, _) = fleet(&pool, 2, &[]).await;
-    nodes[0].on_store(OnStore::Keep);
-    begin(&pool).await;
-    let mut connection = pool.acquire().await.unwrap();
-    assert!(!adopt::begin(&mut connection).await.unwrap());
-    go_on(&coordinator).await;
-    assert!(!adopt::stands(&pool).await.unwrap());
-    adopt_all(&coordinator).await;
-    assert_eq!(count(&pool, "SELECT count(*) FROM adoptions").await, 2);
-    assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 6);
 }

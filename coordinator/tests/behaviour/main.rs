@@ -12,6 +12,7 @@
 mod accounts;
 mod adoption;
 mod adoption_cheats;
+mod adoption_course;
 mod api_description;
 mod api_errors;
 mod audit_cheats;

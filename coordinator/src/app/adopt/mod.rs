@@ -163,7 +163,7 @@ pub async fn finish(pool: &PgPool, without_missing_nodes: bool) -> anyhow::Resul
             let names: Vec<&str> = awaited.iter().take(10).map(|(_, name)| &name[..]).collect();
             ensure!(
                 awaited.is_empty() || without_missing_nodes,
-                "{} nodes have not been gone through, among them {}. Bring them back and start a \
+                "not every node has been gone through: {} left, among them {}. Bring them back and start a \
                  coordinator, which finishes by itself; or, when they will not come back, give \
                  --without-missing-nodes: what they hold is then replaced from the other nodes",
                 awaited.len(),
