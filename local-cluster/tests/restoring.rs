@@ -14,7 +14,7 @@ use local_cluster::client::Session;
 use local_cluster::wait::wait_for;
 use local_cluster::{Cluster, Member, Programs, postgres_programs_dir};
 use serde_json::Value;
-use support::{CHUNK, LONG, cluster, random_bytes, refused};
+use support::{CHUNK, LONG, UNTIL_PURGED, all_blob_files, cluster, random_bytes, refused};
 use tokio::process::Command;
 
 /// No grace: a node that is offline is replaced at once. Proofs come round soon.
@@ -24,6 +24,8 @@ const SETTINGS: &str = r#"
     interval = "1s"
     [coordinator.proofs]
     interval = "15s"
+    [node.store]
+    layout = "files"
 "#;
 
 /// A node that is killed is offline after a while, and then much is copied, by debug builds on a busy machine.
@@ -133,6 +135,15 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
     let args = [&options[..], &[dump.as_ref(), url.as_ref()]].concat();
     run("pg_dump", &args).await;
 
+    // A file is deleted, and nodes are told to forget it for good.
+    let before = all_blob_files(&cluster).len();
+    user.delete(&doomed.file_id).await.unwrap();
+    wait_for("a deleted file's blobs to go", UNTIL_PURGED, async || {
+        (all_blob_files(&cluster).len() == before - 3).then_some(())
+    })
+    .await
+    .unwrap();
+
     // A node dies, and what it held is copied; it returns, and what is too much goes to the trash.
     let lost = node_id(&cluster, "node-1").await;
     cluster.kill(Member::Node(1)).await.unwrap();
@@ -143,7 +154,6 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
     // Another one leaves, and holds nothing any more.
     storage_node(&cluster, 2, &["drain", "--yes", "--wait"]).await;
     until_three(&user, &kept, "what is too much to go", |_| true).await;
-    user.delete(&doomed.file_id).await.unwrap();
     let later = user
         .upload_in_steps("later", &random_bytes(CHUNK))
         .await
@@ -173,6 +183,7 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
         );
     }
     assert_eq!(refused(user.download(&later.file_id).await), 404);
+    assert!(user.download(&doomed.file_id).await.is_err());
     until_three(&user, &kept, "full replication", |_| true).await;
     // Every replica has proved anew that it is there, and nobody has lost score for what is not.
     let proved = |replica: &Value| {
