@@ -32,7 +32,9 @@ RUN mkdir /skeleton \
         if [ -e "$file" ]; then \
             mkdir -p "/skeleton/${file%/*}" && echo 'fn main() {}' >"/skeleton/$file" || exit 1; \
         fi; \
-    done
+    done \
+    # What libp2p is compiled against is no skeleton.
+    && cp -r futures-timer /skeleton
 
 FROM rust AS dependencies
 COPY --from=skeleton /skeleton ./
