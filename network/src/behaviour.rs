@@ -5,29 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::kad::store::MemoryStore;
-use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     PeerId, StreamProtocol, autonat, connection_limits, identify, kad, mdns,
     memory_connection_limits, upnp,
 };
-use proto::{Lane, Protocol, Side};
+use proto::Side;
 use rand::rngs::StdRng;
 
-use crate::codec::FrameCodec;
 use crate::config::{Kademlia, KademliaMode, Limits, NetworkConfig};
+use crate::exchange::{self, Shared};
 use crate::gate::Gate;
 use crate::ping;
 
 /// What identify tells about the family of protocols.
 const PROTOCOL_FAMILY: &str = "/federated-storage/1.0.0";
-
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
-const DATA_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Requests that one connection may have open with us at one time, per protocol.
-pub(crate) const INBOUND_STREAMS: usize = 64;
 
 /// Of the machine's memory, where no other limit is set.
 const MEMORY_SHARE: f64 = 0.9;
@@ -40,8 +33,8 @@ pub(crate) struct Behaviour {
     gate: Gate,
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
-    pub(crate) rpc: RpcBehaviour,
-    pub(crate) ping: ping::Behaviour,
+    pub(crate) exchange: exchange::Behaviour,
+    ping: ping::Behaviour,
     identify: identify::Behaviour,
     pub(crate) kademlia: Toggle<kad::Behaviour<MemoryStore>>,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -50,25 +43,8 @@ pub(crate) struct Behaviour {
     upnp: Toggle<upnp::tokio::Behaviour>,
 }
 
-pub(crate) type RequestResponse = request_response::Behaviour<FrameCodec>;
-pub(crate) type RequestResponseEvent = request_response::Event<proto::Frame, proto::Frame>;
-
-/// One request-response behaviour for each protocol: a single one for all would offer the whole
-/// list on every stream and let the other side pick.
-#[derive(NetworkBehaviour)]
-pub(crate) struct RpcBehaviour {
-    hello: RequestResponse,
-    heartbeat: RequestResponse,
-    report_loss: RequestResponse,
-    store_chunk: RequestResponse,
-    retrieve_chunk: RequestResponse,
-    delete_chunk: RequestResponse,
-    proof_challenge: RequestResponse,
-    inventory: RequestResponse,
-}
-
 impl Behaviour {
-    pub(crate) fn new(config: &NetworkConfig, random: StdRng) -> Self {
+    pub(crate) fn new(config: &NetworkConfig, shared: Shared, random: StdRng) -> Self {
         let local = config.keypair.public().to_peer_id();
         let limits = &config.limits;
         let identify = identify::Config::new(PROTOCOL_FAMILY.to_owned(), config.keypair.public())
@@ -90,8 +66,8 @@ impl Behaviour {
                 Some(bytes) => memory_connection_limits::Behaviour::with_max_bytes(bytes),
                 None => memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
             },
-            rpc: RpcBehaviour::new(config.side),
-            ping: ping::Behaviour::new(config.ping, random),
+            ping: ping::Behaviour::new(config.ping, Arc::clone(&shared.signs), random),
+            exchange: exchange::Behaviour::new(shared),
             identify: identify::Behaviour::new(identify),
             kademlia: discovery
                 .kademlia
@@ -147,65 +123,4 @@ fn multicast(local: PeerId) -> Option<mdns::tokio::Behaviour> {
             tracing::warn!(%error, "mDNS is off: this machine does not let us listen for multicast");
         })
         .ok()
-}
-
-impl RpcBehaviour {
-    fn new(side: Side) -> Self {
-        let behaviour = |protocol: Protocol| {
-            let support = if protocol.initiator() == side {
-                ProtocolSupport::Outbound
-            } else {
-                ProtocolSupport::Inbound
-            };
-            let timeout = match protocol.lane() {
-                Lane::Control => CONTROL_TIMEOUT,
-                Lane::Data => DATA_TIMEOUT,
-            };
-            request_response::Behaviour::with_codec(
-                FrameCodec::new(protocol),
-                [(StreamProtocol::new(protocol.name()), support)],
-                request_response::Config::default()
-                    .with_request_timeout(timeout)
-                    .with_max_concurrent_streams(INBOUND_STREAMS),
-            )
-        };
-        Self {
-            hello: behaviour(Protocol::Hello),
-            heartbeat: behaviour(Protocol::Heartbeat),
-            report_loss: behaviour(Protocol::ReportLoss),
-            store_chunk: behaviour(Protocol::StoreChunk),
-            retrieve_chunk: behaviour(Protocol::RetrieveChunk),
-            delete_chunk: behaviour(Protocol::DeleteChunk),
-            proof_challenge: behaviour(Protocol::ProofChallenge),
-            inventory: behaviour(Protocol::Inventory),
-        }
-    }
-
-    pub(crate) fn of(&mut self, protocol: Protocol) -> &mut RequestResponse {
-        match protocol {
-            Protocol::Hello => &mut self.hello,
-            Protocol::Heartbeat => &mut self.heartbeat,
-            Protocol::ReportLoss => &mut self.report_loss,
-            Protocol::StoreChunk => &mut self.store_chunk,
-            Protocol::RetrieveChunk => &mut self.retrieve_chunk,
-            Protocol::DeleteChunk => &mut self.delete_chunk,
-            Protocol::ProofChallenge => &mut self.proof_challenge,
-            Protocol::Inventory => &mut self.inventory,
-        }
-    }
-}
-
-impl RpcBehaviourEvent {
-    pub(crate) fn split(self) -> (Protocol, RequestResponseEvent) {
-        match self {
-            Self::Hello(event) => (Protocol::Hello, event),
-            Self::Heartbeat(event) => (Protocol::Heartbeat, event),
-            Self::ReportLoss(event) => (Protocol::ReportLoss, event),
-            Self::StoreChunk(event) => (Protocol::StoreChunk, event),
-            Self::RetrieveChunk(event) => (Protocol::RetrieveChunk, event),
-            Self::DeleteChunk(event) => (Protocol::DeleteChunk, event),
-            Self::ProofChallenge(event) => (Protocol::ProofChallenge, event),
-            Self::Inventory(event) => (Protocol::Inventory, event),
-        }
-    }
 }

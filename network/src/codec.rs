@@ -8,8 +8,6 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::StreamProtocol;
-use libp2p::request_response;
 use proto::{Frame, Protocol};
 
 /// The most memory that is set aside for bytes that have not arrived yet.
@@ -30,7 +28,7 @@ impl FrameCodec {
         }
     }
 
-    async fn read(&self, io: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<Frame> {
+    pub(crate) async fn read(&self, io: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<Frame> {
         let length =
             unsigned_varint::aio::read_u64(&mut *io)
                 .await
@@ -59,7 +57,7 @@ impl FrameCodec {
         })
     }
 
-    async fn write(
+    pub(crate) async fn write(
         &self,
         io: &mut (impl AsyncWrite + Unpin + Send),
         frame: Frame,
@@ -78,50 +76,6 @@ impl FrameCodec {
         }
         io.write_all(&[prefix, &frame.head].concat()).await?;
         io.write_all(&frame.body).await
-    }
-}
-
-impl request_response::Codec for FrameCodec {
-    type Protocol = StreamProtocol;
-    type Request = Frame;
-    type Response = Frame;
-
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Frame>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        self.read(io).await
-    }
-
-    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Frame>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        self.read(io).await
-    }
-
-    async fn write_request<T>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        frame: Frame,
-    ) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        self.write(io, frame).await
-    }
-
-    async fn write_response<T>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        frame: Frame,
-    ) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        self.write(io, frame).await
     }
 }
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use proto::{Frame, Malformed, Message, Protocol, Rpc};
-use tokio::sync::mpsc;
-
-use crate::handle::Command;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// News about peers. A reader must not await a call inside its loop over these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +37,6 @@ pub enum NetworkEvent {
     DialFailed { peer: PeerId, error: String },
     /// A ping came back.
     Ping { peer: PeerId, rtt: Duration },
-    /// The peer gave any sign of life; told at most once a second.
-    Heard { peer: PeerId },
     /// Somebody, perhaps the peer itself, says that it can be reached there.
     Discovered {
         peer: PeerId,
@@ -74,28 +71,28 @@ pub enum DisconnectReason {
 pub struct InboundRequest {
     pub peer: PeerId,
     pub protocol: Protocol,
-    id: InboundRequestId,
     payload: Bytes,
-    channel: ResponseChannel<Frame>,
-    commands: mpsc::Sender<Command>,
+    channel: oneshot::Sender<Answer>,
+    answers: TaskTracker,
 }
+
+/// An answer, which has left when the token is dropped.
+pub(crate) type Answer = (Frame, TaskTrackerToken);
 
 impl InboundRequest {
     pub(crate) fn new(
         peer: PeerId,
         protocol: Protocol,
-        id: InboundRequestId,
         request: Frame,
-        channel: ResponseChannel<Frame>,
-        commands: mpsc::Sender<Command>,
+        channel: oneshot::Sender<Answer>,
+        answers: TaskTracker,
     ) -> Self {
         Self {
             peer,
             protocol,
-            id,
             payload: request.head,
             channel,
-            commands,
+            answers,
         }
     }
 
@@ -110,16 +107,12 @@ impl InboundRequest {
         self.payload.len()
     }
 
-    /// Hands the answer to the event loop. A peer that is gone by now does not hear it.
+    /// Hands the answer to the connection. A peer that is gone by now does not hear it.
     pub async fn respond<R: Rpc>(self, response: R::Response) {
         debug_assert_eq!(R::PROTOCOL, self.protocol);
-        let command = Command::Respond {
-            protocol: self.protocol,
-            id: self.id,
-            channel: self.channel,
-            frame: response.into_frame(),
-        };
-        // An event loop that has stopped has closed the stream already.
-        let _ = self.commands.send(command).await;
+        let answer = (response.into_frame(), self.answers.token());
+        if self.channel.send(answer).is_err() {
+            tracing::debug!(protocol = ?self.protocol, "an answer came too late: its stream is gone");
+        }
     }
 }

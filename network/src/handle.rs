@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
-use proto::{Frame, Lane, Malformed, Message, Protocol, Rpc};
+use proto::{Lane, Malformed, Message, Rpc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::exchange::{Call, Signs};
 use crate::gate::Refusals;
 use crate::status::NetworkStatus;
 use crate::transport::Handshakes;
@@ -18,17 +17,7 @@ use crate::transport::Handshakes;
 pub(crate) enum Command {
     Call {
         peer: PeerId,
-        protocol: Protocol,
-        frame: Frame,
-        reply: oneshot::Sender<Result<Bytes, CallError>>,
-        /// Given back when the exchange has ended, whether or not anyone waits for its answer.
-        slot: OwnedSemaphorePermit,
-    },
-    Respond {
-        protocol: Protocol,
-        id: InboundRequestId,
-        channel: ResponseChannel<Frame>,
-        frame: Frame,
+        call: Call,
     },
     Dial {
         peer: PeerId,
@@ -88,6 +77,7 @@ pub struct NetworkHandle {
     refusals: Arc<Refusals>,
     slots: Arc<CallSlots>,
     handshakes: Arc<Handshakes>,
+    signs: Arc<Signs>,
 }
 
 impl NetworkHandle {
@@ -106,6 +96,7 @@ impl NetworkHandle {
                 lanes: Mutex::default(),
             }),
             handshakes,
+            signs: Arc::default(),
         }
     }
 
@@ -123,19 +114,24 @@ impl NetworkHandle {
     ) -> Result<R::Response, CallError> {
         let slot = self.slots.admit(peer, R::PROTOCOL.lane()).await?;
         let (reply, answer) = oneshot::channel();
-        let command = Command::Call {
-            peer,
+        let call = Call {
             protocol: R::PROTOCOL,
             frame: request.into_frame(),
             reply,
             slot,
         };
-        let stopped = |_| CallError::Stopped;
+        let command = Command::Call { peer, call };
         self.commands
             .send(command)
             .await
             .map_err(|_| CallError::Stopped)?;
-        Ok(R::Response::from_bytes(answer.await.map_err(stopped)??)?)
+        let outcome = answer.await.unwrap_or(Err(CallError::ConnectionLost));
+        // What ends with the service is not the peer's failure.
+        let frame = outcome.map_err(|error| match self.commands.is_closed() {
+            true => CallError::Stopped,
+            false => error,
+        })?;
+        Ok(R::Response::from_bytes(frame)?)
     }
 
     /// Tries the addresses in turn; the outcome comes as an event.
@@ -190,13 +186,17 @@ impl NetworkHandle {
         let _ = self.commands.send(Command::Shutdown).await;
     }
 
+    pub(crate) fn signs(&self) -> &Arc<Signs> {
+        &self.signs
+    }
+
     pub(crate) fn forget_peer(&self, peer: &PeerId) {
         self.slots.forget(peer);
     }
 }
 
 /// Exchanges under way at one time with one peer in the control lane. A connection takes
-/// [`INBOUND_STREAMS`](crate::behaviour::INBOUND_STREAMS) of one protocol; what comes beyond fails.
+/// [`INBOUND_STREAMS`](crate::exchange::INBOUND_STREAMS) of one protocol; what comes beyond fails.
 const CONTROL_CALLS_PER_PEER: usize = 32;
 
 /// Lets a set number of exchanges per peer and lane run at a time. Entries live while a peer is

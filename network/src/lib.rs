@@ -11,6 +11,7 @@ mod behaviour;
 mod codec;
 mod config;
 mod event;
+mod exchange;
 mod gate;
 mod handle;
 mod peers;

@@ -13,6 +13,8 @@ pub(super) enum Due {
     Dial,
     /// Perhaps silent for too long.
     Silence,
+    /// Perhaps heard again.
+    Recovery,
     /// Perhaps silent for so long that its connections are given up.
     GiveUp,
     /// Perhaps replaced by another connection.

@@ -35,6 +35,9 @@ use crate::handle::NetworkHandle;
 const EVENT_QUEUE: usize = 256;
 const QUESTION_QUEUE: usize = 16;
 
+/// How soon a request of an unresponsive peer is noticed; a pong is at once.
+const RECOVERY_EVERY: Duration = Duration::from_secs(1);
+
 /// Peers that are remembered though they are gone and nobody wants them.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -242,6 +245,10 @@ impl PeerManager {
     async fn answer(&mut self, question: Question) {
         match question {
             Question::View(reply) => {
+                let peers: Vec<PeerId> = self.records.keys().copied().collect();
+                for peer in peers {
+                    self.listen(peer).await;
+                }
                 let _ = reply.send(self.view());
             }
             Question::Remember(known) => {
@@ -314,6 +321,8 @@ impl PeerManager {
                 Some(PeerEvent::Connected { peer, addr })
             }
             NetworkEvent::Disconnected { peer, reason } => {
+                self.listen(peer).await;
+                self.network.signs().forget(&peer);
                 self.note_lost(peer, &reason, now);
                 Some(PeerEvent::Disconnected { peer, reason })
             }
@@ -328,7 +337,6 @@ impl PeerManager {
                 let _ = self.events.try_send(PeerEvent::Ping { peer, rtt });
                 self.note_life(peer, now)
             }
-            NetworkEvent::Heard { peer } => self.note_life(peer, now),
             NetworkEvent::Discovered {
                 peer,
                 addrs,
@@ -338,7 +346,7 @@ impl PeerManager {
                 if let Some(record) = self.records.get_mut(&peer) {
                     record.agent = Some(agent);
                 }
-                return;
+                self.note_life(peer, now)
             }
         };
         if let Some(told) = told {
@@ -394,22 +402,31 @@ impl PeerManager {
         }
     }
 
-    fn note_life(&mut self, peer: PeerId, now: Instant) -> Option<PeerEvent> {
+    /// Looks for signs of life that nobody was told of: requests and responses.
+    async fn listen(&mut self, peer: PeerId) {
+        if let Some(at) = self.network.signs().last(&peer)
+            && let Some(recovered) = self.note_life(peer, at)
+        {
+            let _ = self.events.send(recovered).await;
+        }
+    }
+
+    fn note_life(&mut self, peer: PeerId, at: Instant) -> Option<PeerEvent> {
         let record = self.records.get_mut(&peer)?;
-        if record.state != PeerState::Connected {
+        if record.state != PeerState::Connected || record.heard.is_some_and(|heard| heard >= at) {
             return None;
         }
         let silent_for = record
             .heard
-            .map_or(Duration::ZERO, |at| now.duration_since(at));
-        record.heard = Some(now);
+            .map_or(Duration::ZERO, |heard| at.duration_since(heard));
+        record.heard = Some(at);
         if record.responsive {
             return None;
         }
         record.responsive = true;
-        record.changed = now;
+        record.changed = Instant::now();
         let patience = self.policy.patience();
-        self.agenda.add(now + patience, peer, Due::Silence);
+        self.agenda.add(at + patience, peer, Due::Silence);
         tracing::info!(%peer, ?silent_for, "an unresponsive peer has recovered");
         Some(PeerEvent::Recovered { peer, silent_for })
     }
@@ -424,11 +441,19 @@ impl PeerManager {
                         // It was us who stood still, and nobody could have been heard meanwhile.
                         self.excuse_everybody(now);
                     }
+                    self.listen(peer).await;
                     if let Some(event) = self.judge_silence(peer, now) {
                         let _ = self.events.send(event).await;
                     }
                 }
-                Due::GiveUp => self.give_up_if_silent(peer, now).await,
+                Due::Recovery => {
+                    self.listen(peer).await;
+                    self.look_for_recovery(peer, now);
+                }
+                Due::GiveUp => {
+                    self.listen(peer).await;
+                    self.give_up_if_silent(peer, now).await;
+                }
                 Due::Drain(connection) => {
                     let local = self.network.local_peer_id();
                     let replaced = self.records.get(&peer).is_some_and(|record| {
@@ -441,6 +466,14 @@ impl PeerManager {
                 }
                 Due::EndVisit(connection) => self.end_visit(peer, connection).await,
             }
+        }
+    }
+
+    fn look_for_recovery(&mut self, peer: PeerId, now: Instant) {
+        let record = self.records.get(&peer);
+        if record.is_some_and(|r| r.state == PeerState::Connected && !r.responsive) {
+            let next = now + self.policy.ping_interval.min(RECOVERY_EVERY);
+            self.agenda.add(next, peer, Due::Recovery);
         }
     }
 
@@ -468,6 +501,7 @@ impl PeerManager {
         record.responsive = false;
         record.changed = now;
         tracing::warn!(%peer, ?silent_for, "a peer has become unresponsive");
+        self.look_for_recovery(peer, now);
         if self.target(&peer).is_some() {
             self.agenda.add(now + patience, peer, Due::GiveUp);
         }

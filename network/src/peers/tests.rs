@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::event::AddrSource;
+use crate::exchange::Signs;
 use crate::handle::Command;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,6 +18,7 @@ struct Policy {
     peers: Peers,
     network: mpsc::Sender<NetworkEvent>,
     commands: mpsc::Receiver<Command>,
+    signs: Arc<Signs>,
 }
 
 fn policy() -> PeerPolicy {
@@ -45,13 +47,14 @@ fn start_with(policy: PeerPolicy) -> Policy {
     let (command_sender, commands) = mpsc::channel(16);
     let (network, events) = mpsc::channel(EVENT_QUEUE);
     let handle = NetworkHandle::new(PeerId::random(), command_sender, 8, Arc::default());
-    let local = handle.local_peer_id();
+    let (local, signs) = (handle.local_peer_id(), Arc::clone(handle.signs()));
     let peers = PeerManager::spawn(handle, events, policy, StdRng::seed_from_u64(1));
     Policy {
         local,
         peers,
         network,
         commands,
+        signs,
     }
 }
 
@@ -85,6 +88,12 @@ impl Policy {
 
     async fn tell(&self, event: NetworkEvent) {
         self.network.send(event).await.unwrap();
+    }
+
+    /// A request or a response, which is not told.
+    fn heard(&self, target: &Target) {
+        let connection = ConnectionId::new_unchecked(1);
+        self.signs.note(target.peer_id, connection);
     }
 
     async fn next_event(&mut self) -> PeerEvent {
@@ -336,8 +345,7 @@ async fn a_peer_that_falls_silent_is_unresponsive_after_the_configured_time_and_
     // Any sign of life puts it off.
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_secs(14)).await;
-        let peer = visitor.peer_id;
-        policy.tell(NetworkEvent::Heard { peer }).await;
+        policy.heard(&visitor);
     }
     let silent_since = Instant::now();
     let told = policy.next_event().await;
@@ -369,6 +377,46 @@ async fn a_peer_that_falls_silent_is_unresponsive_after_the_configured_time_and_
     // And it is watched as before.
     let told = policy.next_event().await;
     assert!(matches!(told, PeerEvent::Unresponsive { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unresponsive_peer_that_sends_a_request_recovers_within_a_second() {
+    let mut policy = start_with(policy());
+    let visitor = target(1);
+    policy.connected(&visitor).await;
+    let told = policy.next_event().await;
+    assert!(matches!(told, PeerEvent::Unresponsive { .. }), "{told:?}");
+    tokio::time::sleep(Duration::from_millis(12_345)).await;
+    policy.heard(&visitor);
+    let heard = Instant::now();
+    let told = policy.next_event().await;
+    assert!(heard.elapsed() <= Duration::from_secs(1));
+    let silent_for = Duration::from_millis(27_345);
+    assert_eq!(
+        told,
+        PeerEvent::Recovered {
+            peer: visitor.peer_id,
+            silent_for
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_and_the_end_of_a_connection_know_what_was_heard_last() {
+    let mut policy = start_with(policy());
+    let visitor = target(1);
+    policy.connected(&visitor).await;
+    for gone in [false, true] {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        policy.heard(&visitor);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if gone {
+            policy.disconnected(&visitor).await;
+        }
+        let view = policy.view_of(&visitor).await;
+        assert_eq!(view.silent_for, Some(Duration::from_secs(1)));
+    }
+    assert_eq!(policy.signs.last(&visitor.peer_id), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod schedule;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::handler::{Handler, Payload};
 use self::schedule::Schedule;
 use crate::config::PingConfig;
+use crate::exchange::Signs;
 
 /// Turns that lie this close together, in parts of the interval, are taken in one wake-up.
 const TOGETHER: u32 = 64;
@@ -42,23 +44,21 @@ pub(crate) struct Behaviour {
     schedule: Schedule,
     timer: Pin<Box<Sleep>>,
     measured: VecDeque<Event>,
+    signs: Arc<Signs>,
     random: StdRng,
 }
 
 impl Behaviour {
-    pub(crate) fn new(config: PingConfig, random: StdRng) -> Self {
+    /// `signs` are those other than pongs.
+    pub(crate) fn new(config: PingConfig, signs: Arc<Signs>, random: StdRng) -> Self {
         Self {
             config,
             schedule: Schedule::new(config.interval),
             timer: Box::pin(sleep_until(Instant::now())),
             measured: VecDeque::new(),
+            signs,
             random,
         }
-    }
-
-    /// Something other than a pong came over this connection.
-    pub(crate) fn heard(&mut self, connection: ConnectionId) {
-        self.schedule.heard(connection, Instant::now());
     }
 
     fn watch(&mut self, peer: PeerId, connection: ConnectionId) -> Handler {
@@ -120,7 +120,10 @@ impl NetworkBehaviour for Behaviour {
         }
         loop {
             let now = Instant::now();
-            if let Some((peer_id, connection)) = self.schedule.take_due(now) {
+            let due = self.schedule.take_due(now, |peer, connection| {
+                self.signs.last_over(peer, connection)
+            });
+            if let Some((peer_id, connection)) = due {
                 return Poll::Ready(ToSwarm::NotifyHandler {
                     peer_id,
                     handler: NotifyHandler::One(connection),

@@ -29,7 +29,6 @@ struct Watched {
     turn: Instant,
     pings: u32,
     pinged: Instant,
-    heard: Option<Instant>,
 }
 
 impl Schedule {
@@ -50,7 +49,6 @@ impl Schedule {
             turn: now,
             pings: 0,
             pinged: now,
-            heard: None,
         };
         self.watched.insert(connection, watched);
     }
@@ -61,25 +59,25 @@ impl Schedule {
         }
     }
 
-    pub(super) fn heard(&mut self, connection: ConnectionId, now: Instant) {
-        if let Some(watched) = self.watched.get_mut(&connection) {
-            watched.heard = Some(now);
-        }
-    }
-
     pub(super) fn next(&self) -> Option<Instant> {
         self.turns.first().map(|(turn, _)| *turn)
     }
 
-    /// A connection that is to be pinged now. Those that were heard get another turn instead.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(PeerId, ConnectionId)> {
+    /// A connection that is to be pinged now. Those that were `heard` get another turn instead.
+    pub(super) fn take_due(
+        &mut self,
+        now: Instant,
+        heard: impl Fn(&PeerId, ConnectionId) -> Option<Instant>,
+    ) -> Option<(PeerId, ConnectionId)> {
         loop {
             let (turn, connection) = *self.turns.first().filter(|(turn, _)| *turn <= now)?;
             self.turns.remove(&(turn, connection));
             let Some(watched) = self.watched.get_mut(&connection) else {
                 continue;
             };
-            let spared_until = watched.spared_until(self.interval).filter(|at| *at > now);
+            let heard = heard(&watched.peer, connection);
+            let spared_until = watched.spared_until(self.interval, heard);
+            let spared_until = spared_until.filter(|at| *at > now);
             watched.turn = spared_until.unwrap_or(now + self.interval);
             self.turns.insert((watched.turn, connection));
             if spared_until.is_none() {
@@ -93,8 +91,8 @@ impl Schedule {
 
 impl Watched {
     /// A quarter longer than the interval, so that what is sent once in an interval does not lose a race.
-    fn spared_until(&self, interval: Duration) -> Option<Instant> {
-        let heard = self.heard.filter(|_| self.pings >= FIRST_PINGS)?;
+    fn spared_until(&self, interval: Duration, heard: Option<Instant>) -> Option<Instant> {
+        let heard = heard.filter(|_| self.pings >= FIRST_PINGS)?;
         Some((heard + interval + interval / 4).min(self.pinged + interval * MEASURED_EVERY))
     }
 }
@@ -110,13 +108,13 @@ mod tests {
         let (mut schedule, start) = (Schedule::new(INTERVAL), Instant::now());
         let connection = ConnectionId::new_unchecked(1);
         schedule.add(PeerId::random(), connection, start);
-        let mut pings = Vec::new();
+        let (mut pings, mut last) = (Vec::new(), None);
         for second in 0..until {
             let now = start + Duration::from_secs(second);
             if heard(second) {
-                schedule.heard(connection, now);
+                last = Some(now);
             }
-            if schedule.take_due(now).is_some() {
+            if schedule.take_due(now, |_, _| last).is_some() {
                 pings.push(second);
             }
         }
@@ -152,9 +150,9 @@ mod tests {
             schedule.add(PeerId::random(), id, now);
         }
         schedule.remove(ids[0]);
-        schedule.heard(ids[0], now);
-        assert_eq!(schedule.take_due(now).map(|(_, id)| id), Some(ids[1]));
-        assert!(schedule.take_due(now).is_none());
+        let mut due = || schedule.take_due(now, |_, _| None).map(|(_, id)| id);
+        assert_eq!(due(), Some(ids[1]));
+        assert_eq!(due(), None);
         assert_eq!(schedule.next(), Some(now + INTERVAL));
         schedule.remove(ids[1]);
         assert!(schedule.turns.is_empty() && schedule.watched.is_empty());

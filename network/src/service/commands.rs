@@ -6,39 +6,14 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::{NetworkService, root_cause, same_place};
 use crate::event::NetworkEvent;
-use crate::handle::{CallError, Command};
+use crate::handle::Command;
 
 impl NetworkService {
     pub(super) fn execute(&mut self, command: Command) {
         match command {
-            Command::Call {
-                peer,
-                protocol,
-                frame,
-                reply,
-                slot,
-            } => {
-                // Without this, request-response would dial; whom to dial is the policy's business.
-                if !self.swarm.is_connected(&peer) {
+            Command::Call { peer, call } => {
+                if !self.swarm.behaviour_mut().exchange.call(peer, call) {
                     self.handle.forget_peer(&peer);
-                    let _ = reply.send(Err(CallError::NotConnected));
-                    return;
-                }
-                let behaviour = self.swarm.behaviour_mut().rpc.of(protocol);
-                let id = behaviour.send_request(&peer, frame);
-                self.calls.insert((protocol, id), (reply, slot));
-            }
-            Command::Respond {
-                protocol,
-                id,
-                channel,
-                frame,
-            } => {
-                let behaviour = self.swarm.behaviour_mut().rpc.of(protocol);
-                if behaviour.send_response(channel, frame).is_ok() {
-                    self.answers_leaving.insert((protocol, id));
-                } else {
-                    tracing::debug!(?protocol, "an answer came too late: its stream is gone");
                 }
             }
             Command::Dial { peer, addrs } => self.dial(peer, addrs),

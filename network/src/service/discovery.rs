@@ -40,7 +40,6 @@ impl NetworkService {
         else {
             return;
         };
-        self.note_life(peer);
         let printable = info.agent_version.chars().filter(|c| !c.is_control());
         let agent = printable.take(MAX_AGENT_CHARS).collect();
         self.tell(NetworkEvent::Identified { peer, agent });

@@ -12,9 +12,6 @@ use crate::event::{DisconnectReason, NetworkEvent};
 use crate::gate::RefusalReason;
 use crate::ping;
 
-/// Signs of life are told this often for each peer, however busy it is.
-const LIFE_EVERY: Duration = Duration::from_secs(1);
-
 type Event = SwarmEvent<<Behaviour as libp2p::swarm::NetworkBehaviour>::ToSwarm>;
 
 impl NetworkService {
@@ -87,12 +84,7 @@ impl NetworkService {
 
     fn handle_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Rpc(event) => {
-                let (protocol, event) = event.split();
-                self.handle_rpc_event(protocol, event);
-            }
             BehaviourEvent::Ping(ping::Event { peer, rtt }) => {
-                self.note_life(peer);
                 // A measurement nobody has room for is not worth keeping.
                 if self.backlog.is_empty() {
                     let _ = self.events.try_send(NetworkEvent::Ping { peer, rtt });
@@ -106,31 +98,15 @@ impl NetworkService {
                 tracing::debug!(client = %event.client, addr = %event.tested_addr, result = ?event.result, "tried to reach a peer");
             }
             BehaviourEvent::Upnp(event) => self.note_upnp(event),
+            BehaviourEvent::Exchange(never) => match never {},
             BehaviourEvent::Gate(never) => match never {},
             BehaviourEvent::Limits(never) => match never {},
             BehaviourEvent::Memory(never) => match never {},
         }
     }
 
-    /// Only of connected peers: what arrives after the end is no sign of life.
-    pub(super) fn note_life(&mut self, peer: PeerId) {
-        if !self.swarm.is_connected(&peer) {
-            return;
-        }
-        let now = Instant::now();
-        let told = self.heard.get(&peer);
-        if told.is_some_and(|told| now.duration_since(*told) < LIFE_EVERY) {
-            return;
-        }
-        // The next sign does as well, if nobody has room for this one.
-        if self.backlog.is_empty() && self.events.try_send(NetworkEvent::Heard { peer }).is_ok() {
-            self.heard.insert(peer, now);
-        }
-    }
-
     fn note_loss(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         self.handle.forget_peer(&peer);
-        self.heard.remove(&peer);
         let reason = cause.map_or(DisconnectReason::Closed, |error| {
             DisconnectReason::Error(root_cause(error))
         });

@@ -3,36 +3,35 @@
 //!
 //! Connection events are never lost: while their reader is behind they queue here, and when that
 //! queue is full the swarm rests until there is room again; commands are still taken meanwhile.
-//! Inbound requests, which their senders repeat, are dropped when nobody takes them.
+//! Inbound requests, which their senders repeat, are dropped when nobody takes them; neither they nor their
+//! answers pass through here.
 
 mod commands;
 mod discovery;
 mod events;
-mod exchanges;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol as AddrPart;
-use libp2p::request_response::{InboundRequestId, OutboundRequestId};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
-use proto::Protocol;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::behaviour::Behaviour;
 use crate::config::NetworkConfig;
 use crate::event::{InboundRequest, NetworkEvent};
-use crate::handle::{CallError, Command, NetworkHandle};
+use crate::exchange::Shared;
+use crate::handle::{Command, NetworkHandle};
 use crate::status::{Probe, Upnp};
 use crate::{gate, transport};
 
@@ -74,35 +73,37 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         .map_err(|error| StartError::Transport(error.to_string()))?;
     let transport = gate::guard(transport, Arc::clone(&config.gatekeeper));
     let local_peer_id = config.keypair.public().to_peer_id();
-    let swarm = Swarm::new(
-        transport,
-        Behaviour::new(&config, random_source()),
-        local_peer_id,
-        // Lazy: a request follows its protocol's name at once. The bytes are those of V1.
-        libp2p::swarm::Config::with_tokio_executor()
-            .with_substream_upgrade_protocol_override(Version::V1Lazy),
-    );
-
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
     let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
     let handle = NetworkHandle::new(
         local_peer_id,
-        command_sender.clone(),
+        command_sender,
         config.data_calls_per_peer,
         handshakes,
+    );
+    let answers = TaskTracker::new();
+    let shared = Shared {
+        side: config.side,
+        requests: request_sender,
+        answers: answers.clone(),
+        signs: Arc::clone(handle.signs()),
+    };
+    let swarm = Swarm::new(
+        transport,
+        Behaviour::new(&config, shared, random_source()),
+        local_peer_id,
+        // Lazy: a request follows its protocol's name at once. The bytes are those of V1.
+        libp2p::swarm::Config::with_tokio_executor()
+            .with_substream_upgrade_protocol_override(Version::V1Lazy),
     );
     let mut service = NetworkService {
         swarm,
         commands,
         events: event_sender.clone(),
         backlog: VecDeque::new(),
-        requests: request_sender,
-        calls: HashMap::new(),
         dials: HashMap::new(),
-        answer_commands: command_sender,
-        answers_leaving: HashSet::new(),
-        heard: HashMap::new(),
+        answers,
         probes: Vec::new(),
         upnp: Upnp::default(),
         refusal_log: RefusalLog::default(),
@@ -133,24 +134,16 @@ fn random_source() -> StdRng {
     StdRng::from_rng(&mut rand::rng())
 }
 
-type Reply = oneshot::Sender<Result<Bytes, CallError>>;
-
 struct NetworkService {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     /// For measurements that may be lost; everything else goes through the backlog.
     events: mpsc::Sender<NetworkEvent>,
     backlog: VecDeque<NetworkEvent>,
-    requests: mpsc::Sender<InboundRequest>,
-    calls: HashMap<(Protocol, OutboundRequestId), (Reply, OwnedSemaphorePermit)>,
     /// Addresses of the dials under way at which nobody else has answered yet.
     dials: HashMap<PeerId, (ConnectionId, Vec<Multiaddr>)>,
-    /// For answers to inbound requests, which come back as commands.
-    answer_commands: mpsc::Sender<Command>,
-    /// Answers that were handed to the swarm and have not left yet.
-    answers_leaving: HashSet<(Protocol, InboundRequestId)>,
-    /// When a sign of life of each connected peer was last told.
-    heard: HashMap<PeerId, Instant>,
+    /// Answers that were given and have not left yet.
+    answers: TaskTracker,
     probes: Vec<Probe>,
     upnp: Upnp,
     refusal_log: RefusalLog,
@@ -224,11 +217,14 @@ impl NetworkService {
     }
 
     async fn close(mut self) {
+        self.commands.close();
         // Answers that were given are to arrive: what they acknowledge has been done.
+        self.answers.close();
+        let answers = self.answers.clone();
         let left = async {
-            while !self.answers_leaving.is_empty() {
-                let event = self.swarm.select_next_some().await;
-                self.handle_swarm_event(event);
+            tokio::select! {
+                () = answers.wait() => {}
+                () = self.carry_on() => {}
             }
         };
         let _ = timeout(FAREWELL, left).await;
@@ -243,6 +239,13 @@ impl NetworkService {
             }
         };
         let _ = timeout(FAREWELL, drained).await;
+    }
+
+    async fn carry_on(&mut self) {
+        loop {
+            let event = self.swarm.select_next_some().await;
+            self.handle_swarm_event(event);
+        }
     }
 
     fn tell(&mut self, event: NetworkEvent) {

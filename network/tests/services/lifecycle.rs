@@ -3,15 +3,16 @@
 use std::net::{TcpListener, UdpSocket};
 
 use network::{CallError, Multiaddr, NetworkConfig, StartError, multiaddr, start};
-use proto::{Heartbeat, Side};
+use proto::{Heartbeat, Side, Store};
 
 use crate::support::{
     Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening, listening_as,
-    once_free, over_tcp_and_quic, report, soon,
+    once_free, over_tcp_and_quic, report, soon, store,
 };
 
 over_tcp_and_quic! {
     a_stopped_service_has_freed_its_port_and_says_so_to_callers,
+    a_call_that_is_under_way_when_its_service_stops_is_not_blamed_on_the_peer,
     a_port_that_another_service_has_is_refused_by_name,
 }
 
@@ -60,6 +61,15 @@ async fn a_stopped_service_has_freed_its_port_and_says_so_to_callers(wire: Wire)
     assert_eq!(soon(call).await, Err(CallError::Stopped));
     assert!(soon(pair.coordinator.requests.recv()).await.is_none());
     while soon(pair.coordinator.events.recv()).await.is_some() {}
+}
+
+async fn a_call_that_is_under_way_when_its_service_stops_is_not_blamed_on_the_peer(wire: Wire) {
+    let mut pair = Pair::over(wire).await;
+    let (node, handle) = (pair.node_id(), pair.coordinator.handle.clone());
+    let call = tokio::spawn(async move { handle.call::<Store>(node, store(1, 100)).await });
+    let _unanswered = soon(pair.node.requests.recv()).await.unwrap();
+    pair.coordinator.handle.shutdown().await;
+    assert_eq!(soon(call).await.unwrap(), Err(CallError::Stopped));
 }
 
 async fn a_port_that_another_service_has_is_refused_by_name(wire: Wire) {
