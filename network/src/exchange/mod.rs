@@ -71,10 +71,19 @@ pub(crate) struct Shared {
     pub(crate) signs: Arc<Signs>,
 }
 
+/// A connection, as far as calls are concerned.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    id: ConnectionId,
+    /// Opened by the node and not by the coordinator, which dials back to find out whether a node can be reached
+    /// and hangs up again.
+    lasting: bool,
+}
+
 pub(crate) struct Behaviour {
     shared: Shared,
     /// In the order in which they were opened.
-    connections: HashMap<PeerId, Vec<ConnectionId>>,
+    connections: HashMap<PeerId, Vec<Open>>,
     /// As many as there are slots for calls.
     calls: VecDeque<(PeerId, ConnectionId, Call)>,
 }
@@ -88,15 +97,21 @@ impl Behaviour {
         }
     }
 
-    /// Over the newest connection: an older one is about to be closed, or dead and not known to be. Whether there is
-    /// one.
+    /// Whether there is a connection to call over.
     pub(crate) fn call(&mut self, peer: PeerId, call: Call) -> bool {
-        let newest = self.connections.get(&peer).and_then(|open| open.last());
-        match newest {
-            Some(connection) => self.calls.push_back((peer, *connection, call)),
+        let chosen = self.connection(&peer);
+        match chosen {
+            Some(connection) => self.calls.push_back((peer, connection, call)),
             None => drop(call.reply.send(Err(CallError::NotConnected))),
         }
-        newest.is_some()
+        chosen.is_some()
+    }
+
+    /// The newest that lasts: an older one is about to be closed, or dead and not known to be.
+    fn connection(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let open = self.connections.get(peer)?;
+        let lasting = open.iter().rfind(|connection| connection.lasting);
+        lasting.or(open.last()).map(|connection| connection.id)
     }
 
     fn handler(&self, peer: PeerId, connection: ConnectionId) -> Handler {
@@ -132,12 +147,19 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(opened) => {
+                let by_node = match self.shared.side {
+                    Side::Coordinator => opened.endpoint.is_listener(),
+                    Side::Node => opened.endpoint.is_dialer(),
+                };
                 let open = self.connections.entry(opened.peer_id).or_default();
-                open.push(opened.connection_id);
+                open.push(Open {
+                    id: opened.connection_id,
+                    lasting: by_node,
+                });
             }
             FromSwarm::ConnectionClosed(closed) => {
                 if let Some(open) = self.connections.get_mut(&closed.peer_id) {
-                    open.retain(|connection| *connection != closed.connection_id);
+                    open.retain(|connection| connection.id != closed.connection_id);
                     if open.is_empty() {
                         self.connections.remove(&closed.peer_id);
                     }
@@ -165,6 +187,77 @@ impl NetworkBehaviour for Behaviour {
                 event,
             }),
             None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::ConnectedPoint;
+    use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
+
+    use super::*;
+
+    fn behaviour(side: Side) -> Behaviour {
+        Behaviour::new(Shared {
+            side,
+            requests: mpsc::channel(1).0,
+            answers: TaskTracker::new(),
+            signs: Arc::default(),
+        })
+    }
+
+    fn endpoint(dialled: bool) -> ConnectedPoint {
+        let address = Multiaddr::empty();
+        match dialled {
+            true => ConnectedPoint::Dialer {
+                address,
+                role_override: Endpoint::Dialer,
+                port_use: PortUse::Reuse,
+            },
+            false => ConnectedPoint::Listener {
+                local_addr: address.clone(),
+                send_back_addr: address,
+            },
+        }
+    }
+
+    #[test]
+    fn calls_go_over_the_newest_connection_of_the_node_and_not_over_a_visit() {
+        for side in [Side::Coordinator, Side::Node] {
+            let (mut behaviour, peer) = (behaviour(side), PeerId::random());
+            let by_node = side == Side::Node;
+            for (number, dialled) in [(1, !by_node), (2, by_node), (3, by_node), (4, !by_node)] {
+                behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                    peer_id: peer,
+                    connection_id: ConnectionId::new_unchecked(number),
+                    endpoint: &endpoint(dialled),
+                    failed_addresses: &[],
+                    other_established: number - 1,
+                }));
+            }
+            let mut close = |number, dialled| {
+                let chosen = behaviour.connection(&peer);
+                behaviour.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+                    peer_id: peer,
+                    connection_id: ConnectionId::new_unchecked(number),
+                    endpoint: &endpoint(dialled),
+                    cause: None,
+                    remaining_established: 0,
+                }));
+                chosen
+            };
+            let chosen = [
+                close(3, by_node),
+                close(2, by_node),
+                close(4, !by_node),
+                close(1, !by_node),
+            ];
+            assert_eq!(
+                chosen,
+                [3, 2, 4, 1].map(|n| Some(ConnectionId::new_unchecked(n)))
+            );
+            assert_eq!(behaviour.connection(&peer), None);
         }
     }
 }
