@@ -140,17 +140,20 @@ async fn store(state: &State, request: StoreRequest) -> StoreAnswer {
     if state.is_stopping() {
         return refuse(RefusalCode::Stopping, "the node is shutting down");
     }
-    if state.is_draining() {
-        return refuse(RefusalCode::Draining, "the node is leaving the network");
-    }
     let StoreRequest {
         blob_id,
         locator,
         data,
     } = request;
     let length = data.len() as u64;
-    let stored_at_ms = match state.store.put(blob_id, locator, data).await {
-        Ok(stored_at_ms) => stored_at_ms,
+    // Whoever leaves takes nothing new, and still signs for what it has.
+    let stored = match state.is_draining() {
+        true => state.store.confirm(blob_id, data).await,
+        false => state.store.put(blob_id, locator, data).await.map(Some),
+    };
+    let stored_at_ms = match stored {
+        Ok(Some(stored_at_ms)) => stored_at_ms,
+        Ok(None) => return refuse(RefusalCode::Draining, "the node is leaving the network"),
         Err(error) => {
             tracing::warn!(id = %blob_id, %error, "refused a blob");
             return refuse(refusal_code(&error), &error);

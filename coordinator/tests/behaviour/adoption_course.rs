@@ -132,6 +132,30 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn blobs_that_a_node_cannot_read_hold_the_others_up_for_minutes_and_not_for_ever(
+    pool: PgPool,
+) {
+    let (coordinator, nodes, ..) = fleet(&pool, 20, &[]).await;
+    back_up(&pool).await;
+    enters(&pool, nodes[0].node_id, NodeState::Draining).await;
+    repair_all(&coordinator).await;
+    restore(&coordinator).await;
+    nodes[1].on_read(OnRead::Refuse);
+    begin(&pool).await;
+    let mut tries = 0;
+    while adopt::stands(&pool).await.unwrap() {
+        tries += 1;
+        assert!(tries < 10);
+        let waited = "UPDATE adoption_nodes SET due_at = now() WHERE adopted_at IS NULL";
+        sqlx::query(waited).execute(&pool).await.unwrap();
+        go_on(&coordinator).await;
+    }
+    assert!(tries > 5, "{tries}");
+    let found = found_on(&pool, nodes[1].node_id).await;
+    assert!(found.refused > 0 && found.adopted == 0, "{found:?}");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing(pool: PgPool) {
     let (_coordinator, nodes, _, _, _) = fleet(&pool, 1, &[]).await;
     begin(&pool).await;

@@ -251,6 +251,21 @@ impl Store {
         }
     }
 
+    /// As [`Self::put`] of a blob that is held; `None` when it is not. Writes nothing.
+    pub async fn confirm(&self, id: BlobId, data: Bytes) -> Result<Option<u64>, PutError> {
+        let core = Arc::clone(&self.core);
+        let confirm = move || {
+            if BlobId::of(&data) != id {
+                return Err(PutError::HashMismatch);
+            }
+            let held = core.held(core.readers.row(&id))?;
+            Ok(held.map(|row| row.stored_at_ms))
+        };
+        spawn_blocking(confirm)
+            .await
+            .map_err(|_| PutError::Closed)?
+    }
+
     /// One outcome for each deletion, in order.
     pub async fn delete(&self, deletions: Vec<Deletion>) -> Vec<DeletionOutcome> {
         let failed = vec![DeletionOutcome::Failed; deletions.len()];

@@ -107,6 +107,11 @@ async fn draining_needs_the_token_is_the_networks_to_decide_and_outlives_a_resta
     assert!(
         matches!(refused, StoreAnswer::Refused(refusal) if refusal.code == RefusalCode::Draining)
     );
+    let signed = coordinator.store(peer, &held).await;
+    assert!(
+        matches!(signed, StoreAnswer::Stored(_)),
+        "it signs for what it has"
+    );
     let draining = |beat: &proto::HeartbeatReport| beat.activity == NodeActivity::Draining;
     coordinator.heartbeat(draining).await;
     node.stop().await;

@@ -28,7 +28,6 @@ use crate::db;
 use crate::db::adoption::nodes::{Lease, Page};
 use crate::db::chunks::StoredReplica;
 use crate::db::repair::{KeptChunk, SealedChunk};
-use crate::domain::node::NodeState;
 use crate::domain::sealing::{ChunkRef, DataKey, Place, SEALING_OVERHEAD, SealedBlob};
 
 /// Blobs that are looked at at one time, and that get their rows together.
@@ -48,11 +47,13 @@ enum Verdict {
     Bad,
 }
 
-/// Gives rows to those that are copies of stored chunks.
+/// Gives rows to those that are copies of stored chunks. On the last try, what the node cannot do with a blob is no
+/// reason to come back.
 pub(super) async fn adopt(
     means: &Means<'_>,
     lease: &Lease,
     candidates: Vec<Candidate>,
+    last_try: bool,
     page: &mut Page,
 ) -> anyhow::Result<()> {
     let app = means.app;
@@ -61,7 +62,7 @@ pub(super) async fn adopt(
         page.unknown += (group.len() - wanted.len()) as u64;
         let verdicts = wanted
             .into_iter()
-            .map(|(candidate, chunk)| judge(means, lease, candidate, chunk));
+            .map(|(candidate, chunk)| judge(means, lease, candidate, chunk, last_try));
         let verdicts: Vec<Verdict> = stream::iter(verdicts)
             .buffer_unordered(AT_ONE_TIME)
             .try_collect()
@@ -100,12 +101,14 @@ async fn look_up(
     Ok(wanted.collect())
 }
 
-/// Reads a blob, opens it, and has its node sign for it. An error is for now: the node is asked again.
+/// Reads a blob, opens it, and has its node sign for it. An error is for now: the node is asked again, and only on
+/// the last try is what it cannot do with one blob that blob's matter.
 async fn judge(
     means: &Means<'_>,
     lease: &Lease,
     candidate: Candidate,
     chunk: Arc<SealedChunk>,
+    last_try: bool,
 ) -> anyhow::Result<Verdict> {
     let Candidate { item, place } = candidate;
     let (app, node_id) = (means.app, lease.node);
@@ -118,10 +121,20 @@ async fn judge(
         return bad("it is not as long as its chunk");
     }
     let _share = means.memory.reserve(length * 3).await;
-    app.repair.spend(length * 2).await; // it comes, and goes back
-    let data = match read(app, lease, item.blob_id).await? {
+    for _comes_and_goes_back in 0..2 {
+        app.repair.spend(length).await;
+    }
+    let data = match read(app, lease, item.blob_id).await {
         Ok(data) => data,
-        Err(failure) => return bad(&failure.to_string()),
+        Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
+            return bad(&failure.to_string());
+        }
+        Err(failure @ ReadFailure::Later(_)) if last_try => {
+            return bad(&failure.to_string());
+        }
+        Err(failure) => {
+            return Err(failure).with_context(|| format!("blob {}", item.blob_id));
+        }
     };
     let master = app.keys.master_by_id(&chunk.master_key_id, &app.db).await?;
     let key = master.unwrap(place.chunk.file_id, &chunk.wrapped_key);
@@ -150,45 +163,26 @@ async fn judge(
         Err(failure @ StoreFailure::ForgedReceipt) => bad(&failure.to_string()),
         Err(StoreFailure::Refused(refusal)) => match refusal.code {
             RefusalCode::HashMismatch | RefusalCode::Malformed => bad(&refusal.to_string()),
-            RefusalCode::Draining if is_draining(app, lease) => {
-                bad("its node is draining and signs for nothing; its replicas are moved anyway")
-            }
+            _ if last_try => bad(&refusal.to_string()),
             _ => bail!("the node does not sign for a blob that it holds: {refusal}"),
         },
         Err(failure @ StoreFailure::Call(_)) => Err(failure.into()),
     }
 }
 
-/// A blob's bytes; the inner error says that the node does not have them. Whatever may pass is tried a few
-/// times, and then the whole node later.
-async fn read(
-    app: &App,
-    lease: &Lease,
-    blob: BlobId,
-) -> anyhow::Result<Result<Bytes, ReadFailure>> {
+/// A blob's bytes. Whatever may pass is tried a few times, and then the whole page later.
+async fn read(app: &App, lease: &Lease, blob: BlobId) -> Result<Bytes, ReadFailure> {
     let pauses = ConstantBuilder::default()
         .with_delay(Duration::from_millis(500))
         .with_max_times(2);
     let read = || app.fleet.retrieve(lease.node, blob);
-    let outcome = read
-        .retry(pauses)
-        .when(|failure| {
-            matches!(
-                failure,
-                ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout)
-            )
-        })
-        .await;
-    match outcome {
-        Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => Ok(Err(failure)),
-        outcome => Ok(Ok(outcome.with_context(|| format!("blob {blob}"))?)),
-    }
-}
-
-/// As the database says, and not only the node.
-fn is_draining(app: &App, lease: &Lease) -> bool {
-    let member = app.fleet.member(lease.node);
-    member.is_some_and(|member| member.standing().state == NodeState::Draining)
+    let passes = |failure: &ReadFailure| {
+        matches!(
+            failure,
+            ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout)
+        )
+    };
+    read.retry(pauses).when(passes).await
 }
 
 /// Whether these bytes are the chunk.

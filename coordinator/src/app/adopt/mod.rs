@@ -49,9 +49,9 @@ const MEMORY: u64 = 48 * 1024 * 1024;
 /// A node that a dead coordinator was at waits for so long.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// What coordinators that run had begun before they noticed: a node that is told to forget answers, or has
-/// timed out.
-const SETTLES: Duration = Duration::from_secs(15);
+/// What coordinators that run had begun before they noticed: a node that is told to forget has waited for its turn,
+/// and answers or has timed out.
+const SETTLES: Duration = Duration::from_secs(60);
 
 /// What nodes are gone through with.
 struct Means<'a> {

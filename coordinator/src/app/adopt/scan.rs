@@ -28,6 +28,10 @@ const BLOBS_PER_PAGE: u64 = 100;
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// A page that has failed so often, for some minutes, is gone through without the blobs that the node cannot read or
+/// sign for: a bad sector, or bad will, holds the whole network up no longer.
+const LAST_TRY: u32 = 5;
+
 /// Goes through a node from where it was left, and writes down how that ended.
 pub(super) async fn run(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result<()> {
     let (app, node) = (means.app, lease.node);
@@ -65,11 +69,12 @@ async fn go_through(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result
     let app = means.app;
     let member = app.fleet.member(due.node_id);
     let member = member.context("the node has gone; it is taken up again when it is back")?;
-    let scan = Scan {
+    let mut scan = Scan {
         app,
         means,
         lease,
         peer: member.peer_id,
+        last_try: due.attempts >= LAST_TRY,
     };
     let limit = PAGES + member.live().blob_count / BLOBS_PER_PAGE;
     let mut rest = match due.scanned_upto {
@@ -85,6 +90,7 @@ async fn go_through(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result
         );
         pages += 1;
         rest = scan.page(range).await?;
+        scan.last_try = false;
     }
     Ok(())
 }
@@ -94,6 +100,8 @@ struct Scan<'a> {
     means: &'a Means<'a>,
     lease: Lease,
     peer: PeerId,
+    /// Of the page that was left the last time.
+    last_try: bool,
 }
 
 impl Scan<'_> {
@@ -120,7 +128,14 @@ impl Scan<'_> {
         let gone = rows.into_values().filter(|row| !row.demoted);
         page.missing = gone.map(|row| row.blob_id).collect();
         self.bring_back(&in_trash, &mut page).await?;
-        adopt(self.means, &self.lease, candidates, &mut page).await?;
+        adopt(
+            self.means,
+            &self.lease,
+            candidates,
+            self.last_try,
+            &mut page,
+        )
+        .await?;
 
         let rest = range.behind(&upto);
         let mut transaction = self.app.db.begin().await?;
@@ -178,6 +193,8 @@ impl Scan<'_> {
                 match outcome {
                     DeletionOutcome::Done => page.restored += 1,
                     DeletionOutcome::NotHeld => page.missing.push(*blob),
+                    // A read brings it back, should it ever work.
+                    DeletionOutcome::Failed if self.last_try => {}
                     DeletionOutcome::Failed => {
                         bail!("the node cannot bring blob {blob} back from its trash now")
                     }

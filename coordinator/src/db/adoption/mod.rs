@@ -92,6 +92,10 @@ pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption
 /// its lease. Nodes that have not been gone through count as away at once, as if
 /// their grace were over; one that comes back all the same brings back what it has.
 pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<()> {
+    // In one order, as those who report do.
+    sqlx::query!("SELECT node_id FROM nodes ORDER BY node_id FOR NO KEY UPDATE")
+        .fetch_all(&mut *connection)
+        .await?;
     sqlx::query!(
         "UPDATE nodes n SET offline_since = coalesce(offline_since, now()),
                             away_since = coalesce(away_since, now())
