@@ -3,17 +3,20 @@
 
 pub mod audit;
 mod client;
+mod conduct;
 mod coordinator;
 mod database;
 pub mod economy;
 mod node;
+mod shelf;
 
 use std::time::Duration;
 
 pub use client::{Answer, Client};
+pub use conduct::{OnInventory, OnProve, OnRead, OnStore};
 pub use coordinator::Coordinator;
 pub use database::{balance, count, post, purges_of, seal, total, user, waits_for_lock};
-pub use node::{Node, OnInventory, OnProve, OnRead, OnStore, registration};
+pub use node::{Node, registration};
 
 /// One chunk, as the tests configure it.
 pub const CHUNK: usize = 4096;
