@@ -312,17 +312,17 @@ impl Metrics {
             ),
         ] {
             r.register(name, help, counter.clone());
-            r.register(
-                "adopt_mode",
-                "1 while the database was restored and its replicas are rebuilt from the nodes",
-                self.adopt_mode.clone(),
-            );
-            r.register(
-                "adopted_replicas",
-                "Replicas that were found on nodes after a restore of the database",
-                self.adopted_replicas.clone(),
-            );
         }
+        r.register(
+            "adopt_mode",
+            "1 while the database was restored and its replicas are rebuilt from the nodes",
+            self.adopt_mode.clone(),
+        );
+        r.register(
+            "adopted_replicas",
+            "Replicas that were found on nodes after a restore of the database",
+            self.adopted_replicas.clone(),
+        );
         self
     }
 

@@ -210,7 +210,7 @@ pub async fn hello(
         None => Some("this node is not registered here: run `storage-node init` again".to_owned()),
     };
     if let (None, Some(node)) = (&rejection, node) {
-        db::nodes::record_software(&mut connection, node.id, &report.software).await?;
+        db::nodes::record_hello(&mut connection, node.id, &report.software).await?;
         drop(connection);
         let activity = if report.draining {
             NodeActivity::Draining

@@ -285,13 +285,16 @@ pub async fn record_reports(
         .collect()
 }
 
-pub async fn record_software(
+/// The node is here for the first time, or with another software than the last.
+pub async fn record_hello(
     connection: &mut PgConnection,
     id: NodeId,
     software: &str,
 ) -> sqlx::Result<()> {
+    // Whoever may get a blob has been seen, or his absence would be noticed by nobody.
     sqlx::query!(
-        "UPDATE nodes SET software = $2 WHERE node_id = $1 AND software <> $2",
+        "UPDATE nodes SET software = $2, last_seen_at = coalesce(last_seen_at, now())
+         WHERE node_id = $1 AND (software <> $2 OR last_seen_at IS NULL)",
         id.as_uuid(),
         software
     )

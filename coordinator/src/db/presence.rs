@@ -53,6 +53,15 @@ pub async fn update(
     settling: Duration,
     grace: Duration,
 ) -> sqlx::Result<Changes> {
+    // In one order, as those who report do.
+    sqlx::query!(
+        "SELECT node_id FROM nodes
+         WHERE offline_since IS NOT NULL OR last_seen_at <= now() - make_interval(secs => $1)
+         ORDER BY node_id FOR NO KEY UPDATE",
+        OFFLINE_AFTER.as_secs_f64(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let back = sqlx::query_scalar!(
         "UPDATE nodes SET offline_since = NULL, away_since = NULL
          WHERE offline_since IS NOT NULL AND lost_at IS NULL
@@ -89,7 +98,8 @@ pub async fn update_connections(
     let (lost, connected) = (ids(lost), ids(connected));
     // In one order, as those who report do.
     sqlx::query!(
-        "SELECT node_id FROM nodes WHERE node_id = ANY($1) OR lost_at IS NOT NULL
+        "SELECT node_id FROM nodes
+         WHERE node_id = ANY($1) OR lost_at IS NOT NULL OR offline_since IS NOT NULL
          ORDER BY node_id FOR NO KEY UPDATE",
         &lost,
     )

@@ -77,19 +77,21 @@ async fn presence(app: &App, connection: &mut PgConnection) -> anyhow::Result<()
 
 /// Writes which connections were lost, so that nobody waits for the heartbeats that will not come.
 pub(super) async fn connections(app: &App) -> anyhow::Result<Step> {
+    // In this order: who is lost meanwhile is lost, and not here.
+    let lost = app.fleet.lost();
     let online: Vec<NodeId> = app.fleet.online().iter().map(|m| m.node_id).collect();
     // With nobody left, it is rather this coordinator that has lost the network.
     if online.is_empty() {
         return Ok(Step::Idle);
     }
-    let lost = app.fleet.lost();
+    let gone: Vec<NodeId> = lost.keys().copied().collect();
     let mut connection = app.db.acquire().await?;
     if lost.is_empty() && !db::presence::any_lost(&mut connection).await? {
         return Ok(Step::Idle);
     }
     let mut transaction = connection.begin().await?;
     let grace = app.config.repair.grace;
-    let changes = db::presence::update_connections(&mut transaction, &lost, &online, grace).await?;
+    let changes = db::presence::update_connections(&mut transaction, &gone, &online, grace).await?;
     transaction.commit().await?;
     app.fleet.lost_is_known(&lost);
     tell(app, &changes);

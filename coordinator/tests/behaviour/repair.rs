@@ -584,3 +584,28 @@ async fn a_chunk_in_a_bad_place_stays_where_there_is_no_better_one(pool: PgPool)
     assert_eq!(queue(&pool).await, []);
     assert_eq!(on_both(&pool, &nodes).await, before);
 }
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_scan_passes_over_a_chunk_that_another_transaction_works_on(pool: PgPool) {
+    let (coordinator, mut nodes, ..) = fleet(&pool, 20, &[]).await;
+    let lost = nodes.remove(0).node_id;
+    goes_away(&pool, lost).await;
+    let held = held_by(&pool, lost).await;
+    let mut other = pool.begin().await.unwrap();
+    let lock = "SELECT FROM chunks JOIN replicas r USING (file_id, chunk_index)
+         WHERE r.node_id = $1 LIMIT 1 FOR UPDATE OF chunks";
+    sqlx::query(lock)
+        .bind(lost.as_uuid())
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    while repair::scan(&coordinator.app).await.unwrap() {}
+    assert_eq!(queue(&pool).await.len() as i64, held - 1);
+    // The other may have the node scanned, which waits for no scan that waits for it.
+    db::repair::schedule_scans(&mut other, &[lost])
+        .await
+        .unwrap();
+    other.commit().await.unwrap();
+    while repair::scan(&coordinator.app).await.unwrap() {}
+    assert_eq!(queue(&pool).await.len() as i64, held);
+}

@@ -26,8 +26,8 @@ pub struct Fleet {
     network_id: NetworkId,
     members: RwLock<HashMap<NodeId, Arc<Member>>>,
     peers: RwLock<HashMap<PeerId, NodeId>>,
-    /// Whose connection was lost, until somebody asks.
-    lost: Mutex<HashSet<NodeId>>,
+    /// Whose connection was lost, and when, until that is written down.
+    lost: Mutex<HashMap<NodeId, Instant>>,
     changed: Notify,
     store_latency: LatencyWindow,
     read_latency: LatencyWindow,
@@ -112,26 +112,25 @@ impl Fleet {
 
     /// The connection to a peer is gone, and the node with it.
     pub fn lose_peer(&self, peer: &PeerId) {
-        if let Some(node) = read(&self.peers).get(peer) {
-            self.lock_lost().insert(*node);
-        }
+        let node = read(&self.peers).get(peer).copied();
         self.remove_peer(peer);
+        if let Some(node) = node {
+            self.lock_lost().insert(node, Instant::now());
+        }
     }
 
     /// Nodes that were lost and have not come back, until [`Self::lost_is_known`].
-    pub fn lost(&self) -> Vec<NodeId> {
-        self.lock_lost().iter().copied().collect()
+    pub fn lost(&self) -> HashMap<NodeId, Instant> {
+        self.lock_lost().clone()
     }
 
-    /// What [`Self::lost`] told has been written down.
-    pub fn lost_is_known(&self, nodes: &[NodeId]) {
+    /// What [`Self::lost`] told has been written down; what was lost again since has not.
+    pub fn lost_is_known(&self, known: &HashMap<NodeId, Instant>) {
         let mut lost = self.lock_lost();
-        for node in nodes {
-            lost.remove(node);
-        }
+        lost.retain(|node, at| known.get(node) != Some(at));
     }
 
-    fn lock_lost(&self) -> MutexGuard<'_, HashSet<NodeId>> {
+    fn lock_lost(&self) -> MutexGuard<'_, HashMap<NodeId, Instant>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,7 +17,7 @@
 mod rebuild;
 mod settle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::db;
 use crate::db::repair::{KeptChunk, ScannedPage};
-use crate::domain::placement::{self, FailureDomains, Rules};
+use crate::domain::placement::{self, Candidate, FailureDomains, Rules};
 use crate::domain::repair::{Replica, misplaced};
 use crate::domain::sealing::{ChunkRef, SEALING_OVERHEAD};
 use crate::metrics::QueueLabels;
@@ -56,8 +56,9 @@ const GROUP: usize = 64;
 /// Memory for the chunks that are worked on.
 const MEMORY: u64 = 48 * 1024 * 1024;
 
-/// Longer than work on a chunk takes: a store may take a minute, and so may a read.
-const LEASE: Duration = Duration::from_secs(300);
+/// A chunk that a dead coordinator was at waits for so long. Work on one may take longer, for a store may take a
+/// minute and so may a read: leases are renewed meanwhile.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// A step takes no more chunks after this time.
 const STEP: Duration = Duration::from_secs(10);
@@ -158,6 +159,8 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
     let began = Instant::now();
     let (mut running, mut ready) = (JoinSet::new(), Vec::new());
     let (mut sum, mut dry, mut failed) = (Settled::default(), false, None);
+    let mut in_work = HashSet::new();
+    let mut renewal = tokio::time::interval_at((began + LEASE / 3).into(), LEASE / 3);
     loop {
         let room = AT_ONE_TIME.saturating_sub(running.len());
         // Not one by one: a query brings many.
@@ -166,13 +169,24 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
                 Ok(taken) => {
                     dry = taken.len() < room;
                     for work in taken {
+                        in_work.insert(work.queued.chunk);
                         running.spawn(rebuild(Arc::clone(app), work));
                     }
                 }
                 Err(error) => (dry, failed) = (true, Some(error)),
             }
         }
-        match running.join_next().await {
+        let rebuilt = tokio::select! {
+            rebuilt = running.join_next() => rebuilt,
+            _ = renewal.tick() => {
+                // Without it others take the chunks too, and what is too much goes again.
+                if let Err(error) = renew(app, &in_work).await {
+                    tracing::warn!(error = format!("{error:#}"), "leases of chunks were not renewed");
+                }
+                continue;
+            }
+        };
+        match rebuilt {
             Some(rebuilt) => ready.push(rebuilt?),
             None => break,
         }
@@ -180,6 +194,9 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
             && let Some(rebuilt) = running.try_join_next()
         {
             ready.push(rebuilt?);
+        }
+        for rebuilt in &ready {
+            in_work.remove(&rebuilt.queued.chunk);
         }
         match settle(app, std::mem::take(&mut ready)).await {
             Ok(settled) => sum.add(&settled),
@@ -193,6 +210,13 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
         // A chunk that got some of its copies waits for the others.
         None => Ok(!dry || sum.added > 0),
     }
+}
+
+async fn renew(app: &App, chunks: &HashSet<ChunkRef>) -> anyhow::Result<()> {
+    let chunks: Vec<ChunkRef> = chunks.iter().copied().collect();
+    let mut connection = app.db.acquire().await?;
+    db::repair::renew(&mut connection, &chunks, LEASE).await?;
+    Ok(())
 }
 
 /// Shows what waits in the metrics.
@@ -241,19 +265,21 @@ async fn enter_misplaced(
         replicas.entry(chunk).or_default().push(replica);
     }
     let kept = db::repair::ready_chunks(connection, chunks).await?;
+    let candidates = app.fleet.candidates();
     let misplaced = kept.into_iter().filter(|kept| {
         let replicas = replicas.get(&kept.chunk).map_or(&[][..], |held| held);
-        better_placed(app, &with_domains(app, replicas), kept).is_some()
+        better_placed(&candidates, &with_domains(app, replicas), kept).is_some()
     });
     let misplaced: Vec<_> = misplaced.collect();
     db::repair::enqueue_whole(connection, &misplaced).await
 }
 
 /// The replica of a chunk that would stand better elsewhere, when there is a node now on which it would.
-fn better_placed(app: &App, replicas: &[Replica], kept: &KeptChunk) -> Option<usize> {
-    if !app.config.placement.distinct_domains {
-        return None;
-    }
+fn better_placed(
+    candidates: &[Candidate],
+    replicas: &[Replica],
+    kept: &KeptChunk,
+) -> Option<usize> {
     let target = kept.replication as usize;
     let worst = misplaced(replicas, target)?;
     let others = replicas.iter().enumerate().filter(|(at, _)| *at != worst);
@@ -270,8 +296,7 @@ fn better_placed(app: &App, replicas: &[Replica], kept: &KeptChunk) -> Option<us
         excluded: &replicas.iter().map(|replica| replica.node_id).collect(),
         occupied: &occupied,
     };
-    let candidates = app.fleet.candidates();
-    let found = placement::place(&candidates, &request, &mut clock::rng());
+    let found = placement::place(candidates, &request, &mut clock::rng());
     found.is_ok().then_some(worst)
 }
 

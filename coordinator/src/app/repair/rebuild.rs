@@ -108,7 +108,11 @@ async fn copy(
     let target = kept.replication as usize;
     let replicas = super::with_domains(app, replicas);
     let missing = health(&replicas, target).missing;
-    let moved = super::better_placed(app, &replicas, kept).filter(|_| missing == 0);
+    let moved = if missing == 0 && app.config.placement.distinct_domains {
+        super::better_placed(&app.fleet.candidates(), &replicas, kept)
+    } else {
+        None
+    };
     let (copies, rules) = match moved {
         Some(_) => (1, Rules::Hard),
         None => (missing, Rules::Preferred),

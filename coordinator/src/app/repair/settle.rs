@@ -146,6 +146,9 @@ async fn write(app: &App, rebuilt: &[Rebuilt], leftovers: &Leftovers) -> sqlx::R
             None => changes.whole.push(chunk), // gone, and its row with it
         }
     }
+    if db::adoption::stands(&mut transaction).await? {
+        changes.take_nothing_away(); // it was begun before
+    }
     let mut touched: Vec<_> = [&changes.remove[..], &changes.stop, &changes.start].concat();
     touched.sort_unstable();
     touched.dedup();
@@ -178,6 +181,13 @@ struct Changes {
 }
 
 impl Changes {
+    /// What the rows say of other replicas is not to be relied on.
+    fn take_nothing_away(&mut self) {
+        self.remove.clear();
+        self.stop.clear();
+        self.start.clear();
+    }
+
     fn decide(&mut self, kept: &KeptChunk, rebuilt: &Rebuilt, replicas: &[Replica]) {
         let target = kept.replication as usize;
         let health = health(replicas, target);
