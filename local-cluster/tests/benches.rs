@@ -103,3 +103,11 @@ fn a_node_is_compared_with_the_database() {
     assert_measured(&report);
     assert_eq!(report["held"], 3000);
 }
+
+#[test]
+fn a_full_node_is_compared_with_an_empty_one() {
+    let args = "node --blobs 500 --runs 1 --output json";
+    let report = json(&args.split(' ').collect::<Vec<_>>());
+    assert_measured(&report);
+    assert_eq!(report["figures"].as_array().unwrap().len(), 6);
+}

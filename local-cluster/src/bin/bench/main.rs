@@ -9,6 +9,7 @@ mod audits;
 mod chaos;
 mod content;
 mod crash;
+mod full_node;
 mod limit;
 mod limit_node;
 mod measure;
@@ -77,6 +78,13 @@ enum Command {
     },
     /// A node's store with a million small blobs beside an empty one
     Store(store::StoreBench),
+    /// A node with a million small blobs beside an empty one, as their coordinator sees them
+    Node {
+        #[command(flatten)]
+        node: full_node::NodeBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// The audit: challenges a second through a fresh local cluster, and the cost of its schedule
     Audits {
         #[command(flatten)]
@@ -197,6 +205,7 @@ fn run(cli: Cli) -> Result<()> {
                 Ok(())
             }
             Command::Repair { repair, output } => output.print(&Box::pin(repair.run()).await?),
+            Command::Node { node, output } => output.print(&Box::pin(node.run()).await?),
             Command::Reconcile { reconcile, output } => {
                 output.print(&Box::pin(reconcile.run()).await?)
             }

@@ -84,7 +84,7 @@ impl ReconcileBench {
         let node_id = scene.node_id(1)?;
         scene.cluster.stop(node).await?;
         narrate(&format!("Storing {blobs} blobs."));
-        fill(&scene.cluster.data_dir(1), blobs).await?;
+        fill(&scene.cluster.data_dir(1), blobs, BLOB_BYTES).await?;
         narrate("Naming them in the database.");
         let database = PgPoolOptions::new().max_connections(2);
         let database = database
@@ -139,7 +139,7 @@ impl ReconcileBench {
 }
 
 /// As if they had been stored two days ago.
-async fn fill(dir: &Path, blobs: u64) -> Result<()> {
+pub async fn fill(dir: &Path, blobs: u64, size: usize) -> Result<()> {
     fn long_ago() -> Timestamp {
         let now = storage_node::clock::now();
         now.saturating_sub(SignedDuration::from_hours(48))
@@ -149,7 +149,7 @@ async fn fill(dir: &Path, blobs: u64) -> Result<()> {
     let store = Store::open(dir, options, long_ago)?;
     let mut stores = futures::stream::iter(0..blobs)
         .map(|seed| {
-            let (id, data) = blob(seed, BLOB_BYTES);
+            let (id, data) = blob(seed, size);
             store.put(id, Locator::from_bytes([0; Locator::LEN]), data)
         })
         .buffer_unordered(UNDER_WAY);

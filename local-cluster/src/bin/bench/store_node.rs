@@ -132,7 +132,7 @@ impl StoreNode {
 }
 
 impl Latency {
-    fn of(mut milliseconds: Vec<f64>) -> Result<Self> {
+    pub fn of(mut milliseconds: Vec<f64>) -> Result<Self> {
         ensure!(!milliseconds.is_empty(), "nothing was measured");
         milliseconds.sort_by(f64::total_cmp);
         let at = |share: usize| milliseconds[(milliseconds.len() - 1) * share / 100];
