@@ -43,6 +43,7 @@ mod presence;
 mod purges;
 mod reconciling;
 mod repair;
+mod repair_places;
 mod schema;
 mod settlement;
 mod settlement_history;

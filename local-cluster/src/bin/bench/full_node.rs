@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use coordinator::clock;
 use coordinator::keys;
 use futures::{StreamExt, TryStreamExt};
@@ -25,7 +24,7 @@ use sqlx::PgPool;
 
 use crate::narrate;
 use crate::reconcile::fill;
-use crate::report::Spread;
+use crate::report::{Figure, Spread, beside};
 use crate::store_node::{Latency, blob};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -57,14 +56,6 @@ pub struct NodeReport {
     size: usize,
     runs: u64,
     figures: Vec<Figure>,
-}
-
-#[derive(Debug, Serialize)]
-struct Figure {
-    what: &'static str,
-    unit: &'static str,
-    empty: Spread,
-    full: Spread,
 }
 
 /// Of one node in one run.
@@ -288,22 +279,6 @@ impl fmt::Display for NodeReport {
             f,
             "A node that holds {blobs} blobs of {size} bytes beside an empty one, medians of {runs} runs\n"
         )?;
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(["what", "empty", "full", "least–most", "full / empty"]);
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        for figure in &self.figures {
-            let (empty, full) = (figure.empty, figure.full);
-            table.add_row([
-                format!("{}, {}", figure.what, figure.unit),
-                format!("{:.3}", empty.median),
-                format!("{:.3}", full.median),
-                format!("{:.3}–{:.3}", full.least, full.most),
-                format!("{:.2}", full.median / empty.median),
-            ]);
-        }
-        writeln!(f, "{table}")
+        writeln!(f, "{}", beside(&self.figures))
     }
 }

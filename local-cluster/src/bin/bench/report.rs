@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytesize::ByteSize;
-use comfy_table::{Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::measure::{Group, Meter, Sample};
@@ -154,4 +154,33 @@ mod tests {
         assert_eq!((spread.least, spread.median, spread.most), (1.0, 2.5, 4.0));
         assert_eq!(Spread::of([7.0].into_iter()).median, 7.0);
     }
+}
+
+/// What is full beside what is empty.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    pub what: &'static str,
+    pub unit: &'static str,
+    pub empty: Spread,
+    pub full: Spread,
+}
+
+pub fn beside(figures: &[Figure]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["what", "empty", "full", "least–most", "full / empty"]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for figure in figures {
+        let (empty, full) = (figure.empty, figure.full);
+        table.add_row([
+            format!("{}, {}", figure.what, figure.unit),
+            format!("{:.3}", empty.median),
+            format!("{:.3}", full.median),
+            format!("{:.3}–{:.3}", full.least, full.most),
+            format!("{:.2}", full.median / empty.median),
+        ]);
+    }
+    table
 }

@@ -11,16 +11,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
 use futures::StreamExt;
 use local_cluster::{Programs, TemporaryDir};
 use proto::Locator;
-use serde::Serialize;
 use storage_node::config::LayoutKind;
 use storage_node::store::{Store, StoreOptions};
 
 use crate::narrate;
-use crate::report::Spread;
+use crate::report::{Figure, Spread, beside};
 use crate::store_node::{Observed, blob};
 
 const UNDER_WAY: usize = 1024;
@@ -59,14 +57,6 @@ impl From<Kind> for LayoutKind {
             Kind::Files => Self::Files,
         }
     }
-}
-
-#[derive(Debug, Serialize)]
-struct Figure {
-    what: &'static str,
-    unit: &'static str,
-    empty: Spread,
-    full: Spread,
 }
 
 impl StoreBench {
@@ -161,20 +151,7 @@ impl StoreBench {
         } = self;
         let layout: LayoutKind = self.layout.into();
         println!("{blobs} blobs of {size} in {layout}, medians of {runs} runs\n");
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(["what", "empty", "full", "least–most", "full / empty"]);
-        for figure in figures {
-            let (empty, full) = (figure.empty, figure.full);
-            table.add_row([
-                format!("{}, {}", figure.what, figure.unit),
-                format!("{:.3}", empty.median),
-                format!("{:.3}", full.median),
-                format!("{:.3}–{:.3}", full.least, full.most),
-                format!("{:.2}", full.median / empty.median),
-            ]);
-        }
-        println!("{table}");
+        println!("{}", beside(figures));
     }
 }
 
