@@ -3,7 +3,7 @@
 //! Whom to dial and when is the peer policy's business; here is what to say once a connection
 //! stands. One task for each connected coordinator, ended when the connection is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,36 +36,88 @@ pub struct Link {
     pub ledger_days: LedgerDays,
 }
 
+/// One for each coordinator that is connected.
+struct Sessions {
+    link: Link,
+    /// Whoever is, coordinators or not.
+    connected: HashSet<PeerId>,
+    running: HashMap<PeerId, CancellationToken>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Sessions {
+    fn handle(&mut self, event: PeerEvent) {
+        let state = &self.link.state;
+        match event {
+            PeerEvent::Connected { peer, addr } => {
+                if state.is_coordinator(&peer) {
+                    tracing::info!(%peer, %addr, "connected to a coordinator");
+                }
+                self.connected.insert(peer);
+                self.begin(peer);
+            }
+            PeerEvent::Disconnected { peer, .. } => {
+                state.note(&peer, |status| {
+                    status.connected = false;
+                    status.accepted = false;
+                });
+                self.connected.remove(&peer);
+                if let Some(session) = self.running.remove(&peer) {
+                    session.cancel();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_with_those_connected(&mut self) {
+        let without = |peer: &&PeerId| !self.running.contains_key(peer);
+        let without: Vec<PeerId> = self.connected.iter().filter(without).copied().collect();
+        for peer in without {
+            self.begin(peer);
+        }
+    }
+
+    /// In place of an earlier one; only with a coordinator.
+    fn begin(&mut self, peer: PeerId) {
+        if !self.link.state.is_coordinator(&peer) {
+            return;
+        }
+        self.link
+            .state
+            .note(&peer, |status| status.connected = true);
+        let session = self.cancel.child_token();
+        let (link, ended) = (self.link.clone(), session.clone());
+        self.tasks.spawn(async move {
+            ended.run_until_cancelled(link.session(peer)).await;
+        });
+        if let Some(earlier) = self.running.insert(peer, session) {
+            earlier.cancel();
+        }
+    }
+}
+
 impl Link {
     /// Until it is cancelled or the network has stopped.
     pub async fn run(self, mut peers: Peers, cancel: CancellationToken) {
-        let tasks = TaskTracker::new();
-        let mut sessions: HashMap<PeerId, CancellationToken> = HashMap::new();
-        while let Some(Some(event)) = cancel.run_until_cancelled(peers.next_event()).await {
-            match event {
-                PeerEvent::Connected { peer, addr } if self.state.is_coordinator(&peer) => {
-                    tracing::info!(%peer, %addr, "connected to a coordinator");
-                    self.state.note(&peer, |status| status.connected = true);
-                    let session = cancel.child_token();
-                    let link = self.clone();
-                    let ended = session.clone();
-                    tasks.spawn(async move {
-                        ended.run_until_cancelled(link.session(peer)).await;
-                    });
-                    if let Some(earlier) = sessions.insert(peer, session) {
-                        earlier.cancel();
-                    }
-                }
-                PeerEvent::Disconnected { peer, .. } => {
-                    self.state.note(&peer, |status| {
-                        status.connected = false;
-                        status.accepted = false;
-                    });
-                    if let Some(session) = sessions.remove(&peer) {
-                        session.cancel();
-                    }
-                }
-                _ => {}
+        let mut targets = peers.targets().subscribe();
+        let mut sessions = Sessions {
+            link: self,
+            connected: HashSet::new(),
+            running: HashMap::new(),
+            tasks: TaskTracker::new(),
+            cancel: cancel.clone(),
+        };
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                event = peers.next_event() => match event {
+                    Some(event) => sessions.handle(event),
+                    None => return,
+                },
+                // The operator may have named a coordinator before the network document did.
+                _ = targets.changed() => sessions.begin_with_those_connected(),
             }
         }
     }

@@ -78,6 +78,33 @@ async fn peers_are_shown_with_their_state_and_remembered_over_a_restart() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_connected_already_is_greeted_once_the_document_makes_it_a_coordinator() {
+    let first = Coordinator::start().await;
+    let mut second = Coordinator::start().await;
+    let mut operator = Operator::registered(&first).await;
+    let entry = second.document().coordinators[0].clone();
+    let (id, addr) = (&entry.peer_id, &entry.addrs[0]);
+    let setting = format!("p2p.bootstrap_peers=[\"{id}@{addr}\"]");
+    operator.settings.push(setting);
+    let node = operator.start().await;
+    let connected = async {
+        loop {
+            let shown = json(&operator.run(&["peers", "--output", "json"]).await);
+            let mut shown = shown["peers"].as_array().unwrap().iter();
+            if shown.any(|peer| peer["peer_id"] == *id && peer["state"] == "connected") {
+                return;
+            }
+        }
+    };
+    in_time(connected).await;
+    first.add_to_document(entry.clone());
+    let (peer, _) = second.hello().await;
+    assert_eq!(peer, node.peer_id());
+    second.heartbeat(|_| true).await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let mut coordinator = Coordinator::start().await;
     let operator = Operator::registered(&coordinator).await;
