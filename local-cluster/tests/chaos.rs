@@ -8,30 +8,40 @@ use std::time::Duration;
 
 use local_cluster::chaos::{Chaos, Report};
 
-/// A seed that once failed stays here, with what it found.
-const SEEDS: [u64; 1] = [1];
+const SECONDS: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_whatever_befalls_two_of_five_nodes() {
-    let mut report = Report {
-        nodes: 5,
-        seconds: 16,
-        ..Report::default()
-    };
-    for seed in SEEDS {
-        let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-seed-{seed}"));
-        let chaos = Chaos {
-            seed,
-            nodes: report.nodes,
-            length: Duration::from_secs(report.seconds),
-            round: Duration::from_secs(8),
-            rot: true,
-            fsync: false,
-            logs: Some(logs),
-        };
-        let run = Box::pin(chaos.run(&|line| eprintln!("{line}"))).await;
-        report.runs.push(run.expect("a run of chaos"));
+    // A seed that once failed stays here, with what it found.
+    for seed in [1] {
+        run(seed, 1).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_lose_nothing_while_either_is_killed_paused_or_cut_off_from_a_node() {
+    run(2, 2).await;
+}
+
+async fn run(seed: u64, coordinators: usize) {
+    let logs = format!("chaos-seed-{seed}");
+    let chaos = Chaos {
+        seed,
+        nodes: 5,
+        coordinators,
+        length: Duration::from_secs(SECONDS),
+        round: Duration::from_secs(8),
+        rot: true,
+        fsync: false,
+        logs: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join(logs)),
+    };
+    let run = Box::pin(chaos.run(&|line| eprintln!("{line}"))).await;
+    let report = Report {
+        nodes: chaos.nodes,
+        coordinators,
+        seconds: SECONDS,
+        runs: vec![run.expect("a run of chaos")],
+    };
     eprintln!("{report}");
     assert!(
         report.passed(),

@@ -6,11 +6,25 @@ use serde::Serialize;
 
 use super::journal::{Op, Work};
 
-/// For so long after a database or the only coordinator is back, failures are still its own.
+/// For so long after a database or a coordinator is back, failures are still its own.
 pub const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// From when to when the middle was down, its aftermath included.
-pub type Window = (Instant, Instant);
+/// From when to when the database or a coordinator was down, its aftermath included.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    pub from: Instant,
+    pub to: Instant,
+    /// The coordinator that was down, `None` for the database of all.
+    pub coordinator: Option<usize>,
+}
+
+impl Window {
+    /// Whether a request went to what was down while it was.
+    fn touches(&self, op: &Op) -> bool {
+        let concerned = self.coordinator.is_none_or(|down| down == op.coordinator);
+        concerned && op.began <= self.to && op.ended >= self.from
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Availability {
@@ -30,10 +44,7 @@ impl Availability {
     pub fn of(work: Work, ops: &[Op], windows: &[Window]) -> Self {
         let mut ops: Vec<Op> = ops.iter().copied().filter(|op| op.work == work).collect();
         ops.sort_by_key(|op| op.ended);
-        let is_apart = |op: &Op| {
-            let touches = |(from, to): &Window| op.began <= *to && op.ended >= *from;
-            windows.iter().any(touches)
-        };
+        let is_apart = |op: &Op| windows.iter().any(|window| window.touches(op));
         let (apart, counted): (Vec<Op>, Vec<Op>) = ops.iter().copied().partition(is_apart);
         let failed = |ops: &[Op]| ops.iter().filter(|op| !op.succeeded).count() as u64;
         Self {
@@ -92,6 +103,7 @@ mod tests {
     fn read(start: Instant, from: u64, to: u64, succeeded: bool) -> Op {
         Op {
             work: Work::Read,
+            coordinator: 1,
             began: start + Duration::from_secs(from),
             ended: start + Duration::from_secs(to),
             succeeded,
@@ -110,12 +122,23 @@ mod tests {
             read(start, 18, 19, false),
             read(start, 20, 21, true),
         ];
-        let found = Availability::of(Work::Read, &ops, &[(at(10), at(15))]);
+        let window = |coordinator| Window {
+            from: at(10),
+            to: at(15),
+            coordinator,
+        };
+        let found = Availability::of(Work::Read, &ops, &[window(None)]);
         assert_eq!((found.requests, found.failed), (4, 1));
         assert_eq!((found.apart, found.apart_failed), (2, 2));
         assert_eq!(found.share(), 0.75);
         assert_eq!(found.longest_outage_s, 3.0);
         assert_eq!(found.longest_outage_in_all_s, 15.0);
+        assert_eq!(
+            Availability::of(Work::Read, &ops, &[window(Some(1))]),
+            found
+        );
+        let of_another = Availability::of(Work::Read, &ops, &[window(Some(2))]);
+        assert_eq!((of_another.requests, of_another.apart), (6, 0));
         let writes = Availability::of(Work::Write, &ops, &[]);
         assert_eq!((writes.requests, writes.share()), (0, 1.0));
     }

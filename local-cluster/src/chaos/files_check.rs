@@ -31,7 +31,7 @@ pub struct Kept {
 }
 
 pub async fn check(work: &Workload) -> Result<Kept> {
-    let listed = work.session.all_files().await?;
+    let listed = work.session().all_files().await?;
     let listed: HashMap<String, FileInfo> = listed
         .into_iter()
         .map(|file| (file.file_id.clone(), file))
@@ -66,7 +66,7 @@ pub async fn check(work: &Workload) -> Result<Kept> {
     }
 
     for (stored, _) in files.iter().filter(|(_, state)| *state == State::Deleted) {
-        let answer = work.session.open(&stored.file_id).await;
+        let answer = work.session().open(&stored.file_id).await;
         let gone = answer.is_err_and(|error| error.status() == Some(StatusCode::NOT_FOUND));
         if !gone || listed.contains_key(&stored.file_id) {
             let what = format!("file {} was deleted and is still there", stored.number);
@@ -90,7 +90,7 @@ pub async fn check(work: &Workload) -> Result<Kept> {
 async fn readable(work: &Workload, stored: &Stored) -> Result<()> {
     let mut last = None;
     let read = wait_for("an acknowledged file", READABLE_WITHIN, async || match work
-        .session
+        .session()
         .download(&stored.file_id)
         .await
     {
@@ -117,7 +117,7 @@ async fn unanswered(work: &Workload, file: &FileInfo) -> Result<()> {
     let number = number_of(&file.filename).context("nobody stored a file of this name")?;
     let size = work.journal.unanswered(number);
     let size = size.context("its upload was answered with another file, or never sent")?;
-    let bytes = work.session.download(&file.file_id).await?;
+    let bytes = work.session().download(&file.file_id).await?;
     ensure!(
         bytes == work.contents.of(number, size),
         "it is visible, and not what was sent"
@@ -127,11 +127,11 @@ async fn unanswered(work: &Workload, file: &FileInfo) -> Result<()> {
 
 /// Files that the API does not say to be at full replication, of all that are there.
 pub async fn not_durable(work: &Workload) -> Result<Vec<String>> {
-    let files = work.session.all_files().await?;
+    let files = work.session().all_files().await?;
     let asked = files.iter().filter(|file| file.chunk_count > 0);
     let asked = stream::iter(asked).map(|file| async move {
         let path = format!("/files/{}/durability?limit=1", file.file_id);
-        let found: Value = work.session.get(&path).await?;
+        let found: Value = work.session().get(&path).await?;
         let (healthy, target) = (&found["min_healthy"], &found["replication_target"]);
         let whole = healthy.as_u64().is_some() && healthy.as_u64() >= target.as_u64();
         anyhow::Ok((!whole).then(|| format!("{}: {healthy} of {target}", file.filename)))

@@ -40,6 +40,8 @@ pub enum Work {
 #[derive(Debug, Clone, Copy)]
 pub struct Op {
     pub work: Work,
+    /// The number of the one that was asked.
+    pub coordinator: usize,
     pub began: Instant,
     pub ended: Instant,
     pub succeeded: bool,

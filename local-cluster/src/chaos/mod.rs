@@ -34,9 +34,10 @@ pub use self::report::{Report, RunReport};
 use self::content::Contents;
 use self::journal::{Journal, Work};
 use self::nemesis::Nemesis;
-use self::plan::Round;
+use self::plan::{Round, Targets};
 pub use self::scene::Scene;
 use self::workload::Workload;
+use crate::client::Session;
 use crate::wait::wait_for;
 
 /// Each of the user's purchases is limited.
@@ -79,6 +80,8 @@ period = "1m"
 pub struct Chaos {
     pub seed: u64,
     pub nodes: usize,
+    /// With one there are times when nobody is served; with more each is asked in turn.
+    pub coordinators: usize,
     /// How long faults are injected, in all; heals come on top.
     pub length: Duration,
     /// How long they are injected between two heals.
@@ -93,11 +96,15 @@ pub struct Chaos {
 
 impl Chaos {
     pub async fn run(&self, narrate: &(dyn Fn(&str) + Sync)) -> Result<RunReport> {
-        let scene = Scene::start(self.nodes, SETTINGS.parse()?, self.fsync).await?;
-        let session = scene.cluster.session().await?;
-        session.purchase(CREDITS_USD).await?;
+        let (nodes, coordinators) = (self.nodes, self.coordinators);
+        let scene = Scene::start(nodes, coordinators, SETTINGS.parse()?, self.fsync).await?;
+        let first = scene.cluster.session().await?;
+        first.purchase(CREDITS_USD).await?;
+        let clients = (1..=coordinators).map(|number| scene.cluster.client_of(number));
+        let sessions = clients.map(|client| Ok(first.at(client?)));
+        let sessions = sessions.collect::<Result<Vec<Session>>>()?;
         let journal = Arc::new(Journal::default());
-        let work = Workload::new(session, Arc::clone(&journal), Contents::new(self.seed));
+        let work = Workload::new(sessions, Arc::clone(&journal), Contents::new(self.seed));
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut nemesis = Nemesis::new(scene, StdRng::from_rng(&mut rng))?;
         let storm = Box::pin(self.storm(&mut nemesis, &work, &mut rng, narrate));
@@ -124,6 +131,11 @@ impl Chaos {
         rng: &mut StdRng,
         narrate: &(dyn Fn(&str) + Sync),
     ) -> Result<()> {
+        let targets = Targets {
+            nodes: self.nodes,
+            coordinators: self.coordinators,
+            rot: self.rot,
+        };
         let stop = work.journal.stop.clone();
         let mut workers = work.start(self.seed);
         let mut left = self.length;
@@ -131,7 +143,7 @@ impl Chaos {
         while !left.is_zero() && !stop.is_cancelled() && stormed.is_ok() {
             let length = self.round.min(left);
             left -= length;
-            let round = Round::new(self.nodes, length, self.rot, rng);
+            let round = Round::new(&targets, length, rng);
             let began = Instant::now();
             stormed = match nemesis.strike(&round, &stop).await {
                 Ok(held) => nemesis.heal(held, &stop).await,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -15,12 +16,29 @@ use super::database::{Database, Placed};
 use super::plan::{Kind, Round, Strike};
 use super::scene::Scene;
 use crate::cluster::Member;
-use crate::proxy::Conditions;
+use crate::proxy::{Conditions, TcpProxy};
 use crate::wait::wait_for;
 
 /// Whole again within this after a heal, on a machine that has other things to do as well.
 const WHOLE_WITHIN: Duration = Duration::from_secs(180);
-const SLOW: Duration = Duration::from_millis(80);
+const HEALTHY: Conditions = Conditions {
+    delay: Duration::ZERO,
+    bytes_per_second: None,
+    silent: false,
+    cut: false,
+};
+const CUT: Conditions = Conditions {
+    cut: true,
+    ..HEALTHY
+};
+const SILENT: Conditions = Conditions {
+    silent: true,
+    ..HEALTHY
+};
+const SLOW: Conditions = Conditions {
+    delay: Duration::from_millis(80),
+    ..HEALTHY
+};
 /// Room that a full node has left.
 const LITTLE_ROOM: u64 = 400 * 1024;
 const LEAST_CAPACITY: u64 = 1_000_000;
@@ -32,8 +50,10 @@ pub struct Nemesis {
     pub faults: BTreeMap<Kind, u64>,
     /// Every copy that was ever spoilt.
     pub spoilt: BTreeSet<Placed>,
-    /// When Postgres or the only coordinator was down, and a moment longer.
+    /// When Postgres or a coordinator was down, and a moment longer.
     pub windows: Vec<Window>,
+    /// Since when the one that is down now is.
+    down_since: Instant,
     /// How long each heal took until everything was whole.
     pub healed: Vec<Duration>,
 }
@@ -53,6 +73,7 @@ impl Nemesis {
             faults: BTreeMap::new(),
             spoilt: BTreeSet::new(),
             windows: Vec::new(),
+            down_since: Instant::now(),
             healed: Vec::new(),
         })
     }
@@ -159,25 +180,30 @@ impl Nemesis {
 
     async fn begin(&mut self, strike: &Strike) -> Result<()> {
         *self.faults.entry(strike.kind).or_default() += 1;
-        let Some(node) = strike.node else {
-            return self.crash(strike).await;
-        };
+        match strike.member {
+            Member::Node(node) => self.strike_node(node, strike.kind).await,
+            member => {
+                self.down_since = Instant::now();
+                match strike.kind {
+                    Kind::CoordinatorPaused => self.scene.cluster.pause(member),
+                    _ => self.scene.cluster.kill(member).await,
+                }
+            }
+        }
+    }
+
+    async fn strike_node(&mut self, node: usize, kind: Kind) -> Result<()> {
         let (scene, member) = (&mut self.scene, Member::Node(node));
-        match strike.kind {
+        match kind {
             Kind::Kill => scene.cluster.kill(member).await?,
             Kind::Pause => scene.cluster.pause(member)?,
-            Kind::Cut => scene.link(node).set(Conditions {
-                cut: true,
-                ..Conditions::default()
-            }),
-            Kind::Silence => scene.link(node).set(Conditions {
-                silent: true,
-                ..Conditions::default()
-            }),
-            Kind::Delay => scene.link(node).set(Conditions {
-                delay: SLOW,
-                ..Conditions::default()
-            }),
+            Kind::Cut => scene.links(node).iter().for_each(|link| link.set(CUT)),
+            Kind::CutFromOne => {
+                let links = scene.links(node);
+                links[self.rng.random_range(0..links.len())].set(CUT);
+            }
+            Kind::Silence => scene.links(node).iter().for_each(|link| link.set(SILENT)),
+            Kind::Delay => scene.links(node).iter().for_each(|link| link.set(SLOW)),
             Kind::Full => {
                 let rows = damage::rows(&scene.cluster.data_dir(node))?;
                 let used: u64 = rows.iter().map(|row| row.disk_bytes).sum();
@@ -187,49 +213,42 @@ impl Nemesis {
             Kind::FlippedBits | Kind::WipedBlobs => {
                 let node_id = scene.node_id(node)?;
                 let data_dir = scene.cluster.data_dir(node);
-                let blobs = damage::damage(&data_dir, strike.kind, &mut self.rng)?;
+                let blobs = damage::damage(&data_dir, kind, &mut self.rng)?;
                 let copies = blobs.into_iter().map(|blob| (node_id.clone(), blob));
                 self.spoilt.extend(copies);
             }
-            Kind::Postgres | Kind::Coordinator => bail!("these are no nodes"),
+            Kind::Postgres | Kind::Coordinator | Kind::CoordinatorPaused => {
+                bail!("these are no nodes")
+            }
         }
         Ok(())
     }
 
     async fn end(&mut self, strike: &Strike) -> Result<()> {
-        let Some(node) = strike.node else {
-            return Ok(());
-        };
-        let (scene, member) = (&mut self.scene, Member::Node(node));
-        match strike.kind {
-            Kind::Kill => scene.cluster.start(member).await?,
-            Kind::Pause => scene.cluster.resume(member)?,
-            Kind::Cut | Kind::Silence | Kind::Delay => scene.link(node).heal(),
-            Kind::Full => scene.resize(node, None).await?,
-            Kind::FlippedBits | Kind::WipedBlobs | Kind::Postgres | Kind::Coordinator => {}
+        let (scene, member) = (&mut self.scene, strike.member);
+        match (strike.kind, member) {
+            (Kind::Kill | Kind::Postgres | Kind::Coordinator, _) => {
+                scene.cluster.start(member).await?;
+            }
+            (Kind::Pause | Kind::CoordinatorPaused, _) => scene.cluster.resume(member)?,
+            (Kind::Full, Member::Node(node)) => scene.resize(node, None).await?,
+            (_, Member::Node(node)) => scene.links(node).iter().for_each(TcpProxy::heal),
+            _ => {}
         }
-        Ok(())
-    }
-
-    /// Kills what stands in the middle, leaves it dead for a while and starts it again.
-    async fn crash(&mut self, strike: &Strike) -> Result<()> {
-        let cluster = &mut self.scene.cluster;
-        let member = match strike.kind {
-            Kind::Postgres => Member::Postgres,
-            _ => Member::Coordinator(1),
+        let coordinator = match member {
+            Member::Node(_) => return Ok(()),
+            Member::Coordinator(number) => Some(number),
+            Member::Postgres => None,
         };
-        let from = Instant::now();
-        cluster.kill(member).await?;
-        sleep(strike.lasts).await;
-        cluster.start(member).await?;
-        self.windows.push((from, Instant::now() + AFTERMATH));
+        self.windows.push(Window {
+            from: self.down_since,
+            to: Instant::now() + AFTERMATH,
+            coordinator,
+        });
         Ok(())
     }
 }
 
 fn told(strike: &Strike) -> String {
-    match strike.node {
-        Some(node) => format!("{} (node-{node})", strike.kind.name()),
-        None => strike.kind.name().to_owned(),
-    }
+    format!("{} ({})", strike.kind.name(), strike.member)
 }

@@ -5,10 +5,13 @@
 //! victims of the round. A chunk has its replicas on three nodes, so one is always out of reach.
 //! Rejected: choosing replicas of each chunk to strike, which repair would make untrue a second later.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, RngExt};
+
+use crate::cluster::Member;
 
 /// Nodes that are struck between two heals: fewer than a chunk has replicas.
 pub const VICTIMS: usize = 2;
@@ -19,8 +22,10 @@ pub enum Kind {
     Kill,
     /// SIGSTOP, SIGCONT.
     Pause,
-    /// The connection to the coordinator is reset, and so is each new one.
+    /// The connections to all coordinators are reset, and so is each new one.
     Cut,
+    /// The same with one of several coordinators; the others are still reached.
+    CutFromOne,
     /// Packets vanish without a word.
     Silence,
     /// Packets take long.
@@ -35,6 +40,8 @@ pub enum Kind {
     Postgres,
     /// SIGKILL, and started again.
     Coordinator,
+    /// SIGSTOP, SIGCONT: one of several coordinators goes on, and does not know that others took its work over.
+    CoordinatorPaused,
 }
 
 /// What can befall a node.
@@ -49,6 +56,10 @@ const OF_NODES: [Kind; 8] = [
     Kind::WipedBlobs,
 ];
 const OF_THE_MIDDLE: [Kind; 2] = [Kind::Postgres, Kind::Coordinator];
+/// How long a node is away, or one of several coordinators.
+const NODE_AWAY_MS: Range<u64> = 500..6000;
+/// The same of what nobody is served without.
+const MIDDLE_AWAY_MS: Range<u64> = 200..1500;
 
 impl Kind {
     pub const fn name(self) -> &'static str {
@@ -56,6 +67,7 @@ impl Kind {
             Self::Kill => "node killed",
             Self::Pause => "node paused",
             Self::Cut => "link cut",
+            Self::CutFromOne => "cut from one coordinator",
             Self::Silence => "link silent",
             Self::Delay => "link slow",
             Self::Full => "node full",
@@ -63,6 +75,7 @@ impl Kind {
             Self::WipedBlobs => "blobs wiped",
             Self::Postgres => "postgres crashed",
             Self::Coordinator => "coordinator killed",
+            Self::CoordinatorPaused => "coordinator paused",
         }
     }
 
@@ -78,8 +91,35 @@ pub struct Strike {
     pub at: Duration,
     pub lasts: Duration,
     pub kind: Kind,
-    /// Numbered from 1; `None` for what stands in the middle.
-    pub node: Option<usize>,
+    pub member: Member,
+}
+
+/// Who can be struck, and by what.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets {
+    pub nodes: usize,
+    pub coordinators: usize,
+    /// Whether blobs are spoilt too, which only repair makes good.
+    pub rot: bool,
+}
+
+impl Targets {
+    fn kinds_for_nodes(&self) -> Vec<Kind> {
+        let mut kinds = OF_NODES.to_vec();
+        kinds.retain(|kind| self.rot || !kind.damages_blobs());
+        if self.coordinators > 1 {
+            kinds.push(Kind::CutFromOne);
+        }
+        kinds
+    }
+
+    fn kinds_for_the_middle(&self) -> Vec<Kind> {
+        let mut kinds = OF_THE_MIDDLE.to_vec();
+        if self.coordinators > 1 {
+            kinds.push(Kind::CoordinatorPaused);
+        }
+        kinds
+    }
 }
 
 /// What happens between two heals.
@@ -92,53 +132,63 @@ pub struct Round {
 impl Round {
     /// Strikes begin within `length`; the faults of one node follow each other, those of both victims
     /// and of what stands in the middle come as they come.
-    /// `rot`: whether blobs are spoilt too, which only repair makes good.
-    pub fn new(nodes: usize, length: Duration, rot: bool, rng: &mut impl Rng) -> Self {
-        let kinds: Vec<Kind> = OF_NODES
-            .into_iter()
-            .filter(|kind| rot || !kind.damages_blobs())
-            .collect();
-        let victims = (1..=nodes).sample(rng, VICTIMS);
+    pub fn new(targets: &Targets, length: Duration, rng: &mut impl Rng) -> Self {
+        let kinds = targets.kinds_for_nodes();
         let mut strikes = Vec::new();
-        for node in victims {
-            strikes.extend(lane(Some(node), &kinds, 500..6000, length, rng));
+        for node in (1..=targets.nodes).sample(rng, VICTIMS) {
+            strikes.extend(lane(Member::Node(node), &kinds, length, rng));
         }
-        // A coordinator without its database does not start, so these two take turns.
+        // One at most: a coordinator without its database does not start.
         if rng.random_bool(0.7) {
-            let middle = lane(None, &OF_THE_MIDDLE, 200..1500, length, rng);
-            strikes.extend(middle.into_iter().take(1));
+            strikes.push(of_the_middle(targets, length, rng));
         }
         strikes.sort_by_key(|strike| strike.at);
         Self { strikes }
     }
 }
 
-/// Faults one after the other, with pauses between them.
-fn lane(
-    node: Option<usize>,
-    kinds: &[Kind],
-    lasts_ms: std::ops::Range<u64>,
-    length: Duration,
-    rng: &mut impl Rng,
-) -> Vec<Strike> {
+/// Faults of one node, one after the other, with pauses between them.
+fn lane(node: Member, kinds: &[Kind], length: Duration, rng: &mut impl Rng) -> Vec<Strike> {
     let mut strikes = Vec::new();
-    let millis = Duration::from_millis;
-    let mut at = millis(rng.random_range(0..2000));
+    let mut at = millis(0..2000, rng);
     while at < length {
         let kind = kinds.choose(rng).copied().unwrap_or(Kind::Kill);
         let lasts = match kind.damages_blobs() {
             true => Duration::ZERO,
-            false => millis(rng.random_range(lasts_ms.clone())),
+            false => millis(NODE_AWAY_MS, rng),
         };
         strikes.push(Strike {
             at,
             lasts,
             kind,
-            node,
+            member: node,
         });
-        at += lasts + millis(rng.random_range(300..2500));
+        at += lasts + millis(300..2500, rng);
     }
     strikes
+}
+
+fn of_the_middle(targets: &Targets, length: Duration, rng: &mut impl Rng) -> Strike {
+    let kinds = targets.kinds_for_the_middle();
+    let kind = kinds.choose(rng).copied().unwrap_or(Kind::Postgres);
+    let member = match kind {
+        Kind::Postgres => Member::Postgres,
+        _ => Member::Coordinator(rng.random_range(1..=targets.coordinators)),
+    };
+    let away = match member {
+        Member::Coordinator(_) if targets.coordinators > 1 => NODE_AWAY_MS,
+        _ => MIDDLE_AWAY_MS,
+    };
+    Strike {
+        at: length.mul_f64(rng.random_range(0.0..1.0)),
+        lasts: millis(away, rng),
+        kind,
+        member,
+    }
+}
+
+fn millis(range: Range<u64>, rng: &mut impl Rng) -> Duration {
+    Duration::from_millis(rng.random_range(range))
 }
 
 #[cfg(test)]
@@ -153,25 +203,37 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(10);
 
-    fn round(seed: u64, nodes: usize) -> Round {
-        Round::new(nodes, LENGTH, true, &mut StdRng::seed_from_u64(seed))
+    fn round(seed: u64, targets: Targets) -> Round {
+        Round::new(&targets, LENGTH, &mut StdRng::seed_from_u64(seed))
+    }
+
+    fn targets(nodes: usize, coordinators: usize) -> Targets {
+        Targets {
+            nodes,
+            coordinators,
+            rot: true,
+        }
     }
 
     proptest! {
         #[test]
         fn between_two_heals_fewer_nodes_are_struck_than_a_chunk_has_replicas(seed: u64, nodes in 3..9_usize) {
-            let round = round(seed, nodes);
-            let struck: BTreeSet<usize> = round.strikes.iter().filter_map(|s| s.node).collect();
+            let mut struck = Vec::new();
+            for strike in round(seed, targets(nodes, 2)).strikes {
+                if let Member::Node(node) = strike.member && !struck.contains(&node) {
+                    struck.push(node);
+                }
+            }
             prop_assert!(struck.len() <= VICTIMS);
             prop_assert!(struck.iter().all(|node| (1..=nodes).contains(node)));
         }
 
         #[test]
-        fn what_befalls_one_member_never_overlaps(seed: u64) {
-            let round = round(seed, 5);
+        fn what_befalls_one_member_never_overlaps(seed: u64, coordinators in 1..4_usize) {
+            let round = round(seed, targets(5, coordinators));
             for one in &round.strikes {
                 let followers = round.strikes.iter().filter(|other| {
-                    other.node == one.node && other.at > one.at
+                    other.member == one.member && other.at > one.at
                 });
                 for next in followers {
                     prop_assert!(one.at + one.lasts < next.at);
@@ -182,27 +244,44 @@ mod tests {
         }
 
         #[test]
-        fn a_seed_tells_everything(seed: u64) {
-            prop_assert_eq!(round(seed, 5), round(seed, 5));
+        fn only_what_is_there_is_struck_and_one_thing_in_the_middle(seed: u64, coordinators in 1..4_usize) {
+            let mut middle = 0;
+            for strike in round(seed, targets(5, coordinators)).strikes {
+                match strike.member {
+                    Member::Node(_) => continue,
+                    Member::Coordinator(number) => prop_assert!((1..=coordinators).contains(&number)),
+                    Member::Postgres => prop_assert_eq!(strike.kind, Kind::Postgres),
+                }
+                middle += 1;
+            }
+            prop_assert!(middle <= 1);
         }
+
+        #[test]
+        fn a_seed_tells_everything(seed: u64) {
+            prop_assert_eq!(round(seed, targets(5, 2)), round(seed, targets(5, 2)));
+        }
+    }
+
+    fn met(targets: Targets) -> BTreeSet<Kind> {
+        let strikes = (0..40).flat_map(|seed| round(seed, targets).strikes);
+        strikes.map(|strike| strike.kind).collect()
     }
 
     #[test]
     fn without_rot_no_blob_is_spoilt() {
-        for seed in 0..30 {
-            let mut rng = StdRng::seed_from_u64(seed);
-            let round = Round::new(5, LENGTH, false, &mut rng);
-            assert!(round.strikes.iter().all(|s| !s.kind.damages_blobs()));
-        }
+        let targets = Targets {
+            rot: false,
+            ..targets(5, 1)
+        };
+        assert!(!met(targets).iter().any(|kind| kind.damages_blobs()));
     }
 
     #[test]
     fn every_kind_of_fault_is_met_within_a_few_seeds() {
-        let met: BTreeSet<Kind> = (0..30)
-            .flat_map(|seed| round(seed, 5).strikes)
-            .map(|strike| strike.kind)
-            .collect();
-        let all: BTreeSet<Kind> = OF_NODES.into_iter().chain(OF_THE_MIDDLE).collect();
-        assert_eq!(met, all);
+        let mut all: BTreeSet<Kind> = OF_NODES.into_iter().chain(OF_THE_MIDDLE).collect();
+        assert_eq!(met(targets(5, 1)), all);
+        all.extend([Kind::CutFromOne, Kind::CoordinatorPaused]);
+        assert_eq!(met(targets(5, 2)), all);
     }
 }

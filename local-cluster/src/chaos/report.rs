@@ -11,6 +11,7 @@ use super::availability::Availability;
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub nodes: usize,
+    pub coordinators: usize,
     /// How long faults were injected, each.
     pub seconds: u64,
     pub runs: Vec<RunReport>,
@@ -109,7 +110,7 @@ fn rows() -> [(&'static str, Cell); 22] {
         ("longest outage of writes, s", |r| {
             format!("{:.2}", r.writes.longest_outage_s)
         }),
-        ("apart: requests while the middle was down", |r| {
+        ("apart: requests while what they asked was down", |r| {
             (r.reads.apart + r.writes.apart).to_string()
         }),
         ("of them failed", |r| {
@@ -142,8 +143,16 @@ fn rows() -> [(&'static str, Cell); 22] {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (nodes, seconds) = (self.nodes, self.seconds);
-        writeln!(f, "{nodes} nodes, {seconds} s of faults for each seed\n")?;
+        let seconds = self.seconds;
+        let of = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        let (nodes, coordinators) = (of(self.nodes, "node"), of(self.coordinators, "coordinator"));
+        writeln!(
+            f,
+            "{nodes}, {coordinators}, {seconds} s of faults for each seed\n"
+        )?;
         let total = self.total();
         let mut columns: Vec<(String, &RunReport)> = self
             .runs

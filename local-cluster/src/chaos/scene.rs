@@ -1,5 +1,5 @@
-//! A cluster whose network can be struck: each node reaches the coordinator through a relay of its own, so that
-//! the network can fail for one node and not for the others.
+//! A cluster whose network can be struck: each node reaches each coordinator through a relay of its own, so
+//! that the network can fail for one node and not for the others, and towards one coordinator alone.
 
 use std::net::SocketAddr;
 
@@ -15,8 +15,8 @@ use crate::temporary::TemporaryCluster;
 /// A cluster whose nodes' links can be hurt, and looked at.
 pub struct Scene {
     pub cluster: TemporaryCluster,
-    /// In the order of the nodes.
-    links: Vec<TcpProxy>,
+    /// For each node, in the order of the coordinators.
+    links: Vec<Vec<TcpProxy>>,
     /// The address that the network document tells. Nobody is answered there.
     _nowhere: TcpProxy,
 }
@@ -24,7 +24,12 @@ pub struct Scene {
 impl Scene {
     /// Returns when files can be stored. `settings` have a table `coordinator.p2p`. `fsync`: whether the
     /// database keeps its promises in a power cut, which no fault here is.
-    pub async fn start(nodes: usize, mut settings: Overrides, fsync: bool) -> Result<Self> {
+    pub async fn start(
+        nodes: usize,
+        coordinators: usize,
+        mut settings: Overrides,
+        fsync: bool,
+    ) -> Result<Self> {
         let nowhere = TcpProxy::start(([127, 0, 0, 1], 1).into()).await?;
         nowhere.set(Conditions {
             cut: true,
@@ -38,25 +43,34 @@ impl Scene {
         );
         let mut cluster = TemporaryCluster::prepare(UpOptions {
             nodes: Some(nodes),
+            coordinators: Some(coordinators),
             overrides: Some(settings),
             without_fsync: !fsync,
             ..UpOptions::default()
         })?;
         cluster.start(Member::Postgres).await?;
-        cluster.start(Member::Coordinator(1)).await?;
-        let target = coordinator_addr(&cluster)?;
-        let network: Value = cluster.client()?.get("/api/v1/network").await?;
-        let peer_id = network["coordinators"][0]["peer_id"].as_str();
-        let peer_id = peer_id.context("the coordinator names no peer id")?;
+        let mut known = Vec::new();
+        for number in 1..=coordinators {
+            cluster.start(Member::Coordinator(number)).await?;
+            known.push((
+                new_peer_id(&cluster, number, &known).await?,
+                p2p_addr(&cluster, number)?,
+            ));
+        }
         let mut links = Vec::new();
         for node in 1..=nodes {
-            let link = TcpProxy::start(target).await?;
-            let mut settings = link_settings(peer_id, link.addr());
+            let (mut of_node, mut ways) = (Vec::new(), Vec::new());
+            for (peer_id, addr) in &known {
+                let link = TcpProxy::start(*addr).await?;
+                ways.push(format!("{peer_id}@{}", multiaddr(link.addr())).into());
+                of_node.push(link);
+            }
+            let mut settings = bootstrap_settings(ways);
             if node % 3 == 0 {
                 settings.insert("store".to_owned(), toml::toml! { layout = "files" }.into());
             }
             cluster.configure_node(node, settings)?;
-            links.push(link);
+            links.push(of_node);
         }
         cluster.bring_up(&|_| ()).await?;
         Ok(Self {
@@ -66,7 +80,8 @@ impl Scene {
         })
     }
 
-    pub fn link(&self, node: usize) -> &TcpProxy {
+    /// A node's links, in the order of the coordinators.
+    pub fn links(&self, node: usize) -> &[TcpProxy] {
         &self.links[node - 1]
     }
 
@@ -98,8 +113,27 @@ impl Scene {
     }
 }
 
-fn coordinator_addr(cluster: &Cluster) -> Result<SocketAddr> {
-    let addrs = &cluster.record().coordinators[0].p2p;
+/// Of the coordinator that was started last: the network document does not say which is which.
+async fn new_peer_id(
+    cluster: &Cluster,
+    coordinator: usize,
+    known: &[(String, SocketAddr)],
+) -> Result<String> {
+    let network: Value = cluster
+        .client_of(coordinator)?
+        .get("/api/v1/network")
+        .await?;
+    let listed = network["coordinators"].as_array();
+    let mut listed = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["peer_id"].as_str());
+    let new = listed.find(|peer_id| known.iter().all(|(old, _)| old != peer_id));
+    Ok(new.context("the coordinator names no peer id")?.to_owned())
+}
+
+fn p2p_addr(cluster: &Cluster, coordinator: usize) -> Result<SocketAddr> {
+    let addrs = &cluster.record().coordinators[coordinator - 1].p2p;
     let port = addrs.iter().find_map(|addr| {
         let port = addr.strip_prefix("/ip4/127.0.0.1/tcp/")?;
         port.split('/').next()?.parse::<u16>().ok()
@@ -108,10 +142,9 @@ fn coordinator_addr(cluster: &Cluster) -> Result<SocketAddr> {
     Ok(([127, 0, 0, 1], port).into())
 }
 
-fn link_settings(peer_id: &str, link: SocketAddr) -> Table {
-    let way = format!("{peer_id}@{}", multiaddr(link));
+fn bootstrap_settings(ways: Vec<toml::Value>) -> Table {
     let mut p2p = Table::new();
-    p2p.insert("bootstrap_peers".to_owned(), vec![way].into());
+    p2p.insert("bootstrap_peers".to_owned(), ways.into());
     let mut settings = Table::new();
     settings.insert("p2p".to_owned(), p2p.into());
     settings

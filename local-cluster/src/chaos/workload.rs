@@ -1,11 +1,12 @@
-//! People at work: each worker writes, reads and deletes files, one request after the other.
+//! People at work: each worker writes, reads and deletes files, one request after the other, and asks the
+//! coordinators in turn.
 //!
 //! A read is checked at once, byte for byte. Whoever is refused comes again a moment later.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,10 +33,19 @@ const CHUNK: u64 = 64 * KIB;
 
 #[derive(Clone)]
 pub struct Workload {
-    pub session: Session,
     pub journal: Arc<Journal>,
     pub contents: Contents,
+    /// At each coordinator, with one and the same token.
+    sessions: Arc<[Session]>,
+    asked: Arc<AtomicUsize>,
     next_number: Arc<AtomicU64>,
+}
+
+/// The coordinator that is asked next.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    coordinator: usize,
+    session: &'a Session,
 }
 
 enum Failure {
@@ -53,12 +63,27 @@ impl Failure {
 }
 
 impl Workload {
-    pub fn new(session: Session, journal: Arc<Journal>, contents: Contents) -> Self {
+    /// `sessions`: of one user at each coordinator, in their order; at least one.
+    pub fn new(sessions: Vec<Session>, journal: Arc<Journal>, contents: Contents) -> Self {
         Self {
-            session,
             journal,
             contents,
+            sessions: sessions.into(),
+            asked: Arc::default(),
             next_number: Arc::default(),
+        }
+    }
+
+    /// The user at the coordinator whose turn it is.
+    pub fn session(&self) -> &Session {
+        self.turn().session
+    }
+
+    fn turn(&self) -> Turn<'_> {
+        let index = self.asked.fetch_add(1, Ordering::Relaxed) % self.sessions.len();
+        Turn {
+            coordinator: index + 1,
+            session: &self.sessions[index],
         }
     }
 
@@ -116,8 +141,9 @@ impl Workload {
                     Some(_) => Body::from(content),
                     None => Body::wrap_stream(stream::iter([io::Result::Ok(content)])),
                 };
-                let upload = self.session.upload(&name, length, body);
-                let file = self.request(Work::Write, upload).await;
+                let turn = self.turn();
+                let upload = turn.session.upload(&name, length, body);
+                let file = self.request(Work::Write, turn, upload).await;
                 file.ok().map(|file| file.file_id)
             }
         };
@@ -142,7 +168,8 @@ impl Workload {
     ) -> Option<String> {
         let (name, size) = (name_of(number), content.len() as u64);
         // A second `initiate` would begin another upload of the same name.
-        let plan = self.request(Work::Write, self.session.initiate(&name, size));
+        let turn = self.turn();
+        let plan = self.request(Work::Write, turn, turn.session.initiate(&name, size));
         let plan = plan.await.ok()?;
         let deadline = Instant::now() + SESSION_PATIENCE;
         let mut missing: Vec<u64> = (0..plan.chunk_count).collect();
@@ -152,9 +179,10 @@ impl Workload {
             missing.push(first); // sent again
         }
         while Instant::now() < deadline {
+            let turn = self.turn();
             let Some(index) = missing.last().copied() else {
-                let complete = self.session.complete(&plan.upload_id);
-                match self.request(Work::Write, complete).await {
+                let complete = turn.session.complete(&plan.upload_id);
+                match self.request(Work::Write, turn, complete).await {
                     Ok(file) => return Some(file.file_id),
                     Err(_) => {
                         tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -163,13 +191,13 @@ impl Workload {
                 }
             };
             let chunk = plan.chunk_of(content, index);
-            let send = self.session.send_chunk(&plan.upload_id, index, chunk);
-            match self.request(Work::Write, send).await {
+            let send = turn.session.send_chunk(&plan.upload_id, index, chunk);
+            match self.request(Work::Write, turn, send).await {
                 Ok(_) => drop(missing.pop()),
                 Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
             }
         }
-        let _ = self.session.abort(&plan.upload_id).await; // else it expires
+        let _ = self.session().abort(&plan.upload_id).await; // else it expires
         None
     }
 
@@ -181,13 +209,13 @@ impl Workload {
             let start = rng.random_range(0..stored.size);
             start..rng.random_range(start..stored.size) + 1
         });
-        let began = Instant::now();
-        let outcome = within(PATIENCE, self.fetch(&stored, part.clone())).await;
+        let (turn, began) = (self.turn(), Instant::now());
+        let outcome = within(PATIENCE, fetch(turn.session, &stored, part.clone())).await;
         // A file that is being deleted may go in the middle of a read.
         if outcome.is_err() && self.journal.state(&stored.file_id) != Some(State::Live) {
             return true;
         }
-        self.note(Work::Read, began, outcome.is_ok());
+        self.note(Work::Read, turn, began, outcome.is_ok());
         match outcome {
             Ok(bytes) => {
                 self.check(&stored, part, &bytes);
@@ -204,13 +232,6 @@ impl Workload {
                 }
                 false
             }
-        }
-    }
-
-    async fn fetch(&self, stored: &Stored, part: Option<Range<u64>>) -> Result<Bytes, ApiError> {
-        match part {
-            Some(part) => self.session.download_range(&stored.file_id, part).await,
-            None => self.session.download(&stored.file_id).await,
         }
     }
 
@@ -241,12 +262,13 @@ impl Workload {
         let Some(stored) = self.journal.pick_to_delete(rng) else {
             return true;
         };
-        let delete = self.session.delete(&stored.file_id);
-        if self.request(Work::Write, delete).await.is_err() {
+        let turn = self.turn();
+        let delete = turn.session.delete(&stored.file_id);
+        if self.request(Work::Write, turn, delete).await.is_err() {
             return false;
         }
         self.journal.acknowledge_deletion(&stored.file_id);
-        let read = within(PATIENCE, self.session.download(&stored.file_id)).await;
+        let read = within(PATIENCE, self.session().download(&stored.file_id)).await;
         if read.is_ok() {
             self.journal.violate(format!(
                 "file {} ({}) was read after its deletion was acknowledged",
@@ -259,21 +281,34 @@ impl Workload {
     async fn request<T>(
         &self,
         work: Work,
+        turn: Turn<'_>,
         request: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, Failure> {
         let began = Instant::now();
         let outcome = within(PATIENCE, request).await;
-        self.note(work, began, outcome.is_ok());
+        self.note(work, turn, began, outcome.is_ok());
         outcome
     }
 
-    fn note(&self, work: Work, began: Instant, succeeded: bool) {
+    fn note(&self, work: Work, turn: Turn<'_>, began: Instant, succeeded: bool) {
         self.journal.note(Op {
             work,
+            coordinator: turn.coordinator,
             began,
             ended: Instant::now(),
             succeeded,
         });
+    }
+}
+
+async fn fetch(
+    session: &Session,
+    stored: &Stored,
+    part: Option<Range<u64>>,
+) -> Result<Bytes, ApiError> {
+    match part {
+        Some(part) => session.download_range(&stored.file_id, part).await,
+        None => session.download(&stored.file_id).await,
     }
 }
 

@@ -21,6 +21,9 @@ pub struct ChaosBench {
     round: f64,
     #[arg(long, default_value_t = 5, value_name = "N")]
     nodes: usize,
+    /// With two, one is killed or paused and the other has to serve on; each is asked in turn
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    coordinators: usize,
     /// Spoil no blobs on the disks
     #[arg(long)]
     without_rot: bool,
@@ -42,6 +45,7 @@ impl ChaosBench {
         let length = Duration::from_secs_f64(self.minutes * 60.0);
         let mut report = Report {
             nodes: self.nodes,
+            coordinators: self.coordinators,
             seconds: length.as_secs(),
             ..Report::default()
         };
@@ -50,6 +54,7 @@ impl ChaosBench {
             let chaos = Chaos {
                 seed,
                 nodes: self.nodes,
+                coordinators: self.coordinators,
                 length,
                 round: Duration::from_secs_f64(self.round),
                 rot: !self.without_rot,

@@ -79,7 +79,7 @@ impl ReconcileBench {
         );
         narrate("Starting a local cluster.");
         let settings: Overrides = SETTINGS.parse()?;
-        let mut scene = Scene::start(3, settings, false).await?;
+        let mut scene = Scene::start(3, 1, settings, false).await?;
         let node = Member::Node(1);
         let node_id = scene.node_id(1)?;
         scene.cluster.stop(node).await?;
@@ -96,7 +96,7 @@ impl ReconcileBench {
         calm(&database).await?;
 
         narrate("Measuring.");
-        let link = scene.link(1);
+        let link = &scene.links(1)[0];
         let (idle, before) = (IDLE, link.bytes());
         tokio::time::sleep(idle).await;
         let idle_rate = (link.bytes() - before) as f64 / idle.as_secs_f64();
