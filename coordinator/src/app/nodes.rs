@@ -206,6 +206,11 @@ pub async fn hello(
         Some(node) if node.state == NodeState::Disqualified => {
             Some(format!("this node was disqualified: {}", node.state_reason))
         }
+        Some(node) if is_kept_out(&mut connection, node.id).await? => Some(
+            "the network's database was restored while this node was away. It is let in again when the \
+             network's administrator has run `coordinator adopt begin`; keep its data until then"
+                .to_owned(),
+        ),
         Some(_) => None,
         None => Some("this node is not registered here: run `storage-node init` again".to_owned()),
     };
@@ -231,6 +236,11 @@ pub async fn hello(
         rejection,
         network_serial: app.document.get().serial,
     })
+}
+
+async fn is_kept_out(connection: &mut sqlx::PgConnection, node: NodeId) -> sqlx::Result<bool> {
+    let kept_out = db::adoption::kept_out(connection, &[node]).await?;
+    Ok(!kept_out.is_empty())
 }
 
 fn admit_to_fleet(
@@ -266,7 +276,7 @@ fn admit_to_fleet(
 
 /// `heartbeat`: what the node reports is kept in memory and written in batches by the liveness
 /// worker. A node that this coordinator does not have among its members is let in again, as after
-/// `hello`. `None` when the peer is not registered.
+/// `hello`. `None` when the peer is no registered node, or one that `hello` would refuse.
 pub async fn heartbeat(
     app: &App,
     peer: PeerId,
@@ -294,6 +304,9 @@ pub async fn heartbeat(
             let Some(node) = node.filter(|node| node.state != NodeState::Disqualified) else {
                 return Ok(None);
             };
+            if is_kept_out(&mut connection, node.id).await? {
+                return Ok(None); // it is told why when it says hello again
+            }
             drop(connection);
             admit_to_fleet(app, &node, prefix, &report)
         }

@@ -92,8 +92,11 @@ async fn reconcile(app: &App, due: Due, lease: Uuid) -> anyhow::Result<()> {
     let mut differences = compare(sides).await?;
 
     let mut transaction = app.db.begin().await?;
-    let is_restored = db::adoption::stands(&mut transaction).await?;
-    anyhow::ensure!(!is_restored, "adopt mode has begun meanwhile");
+    let in_doubt = db::adoption::is_in_doubt(&mut transaction, node).await?;
+    anyhow::ensure!(
+        !in_doubt,
+        "adopt mode has begun meanwhile, or ended without the node"
+    );
     let unknown = db::purges::not_on_their_way_out(&mut transaction, node, &differences.unknown);
     differences.unknown = unknown.await?;
     let findings = differences.findings();

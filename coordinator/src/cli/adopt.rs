@@ -19,8 +19,8 @@ pub(super) enum AdoptCommand {
     Status,
     /// End adopt mode. Coordinators do so by themselves when every node has been gone through.
     Finish {
-        /// Do not wait for nodes that have not been gone through, because they will not come back: what the
-        /// database names on them is replaced from the other nodes.
+        /// Do not wait for nodes that have not been gone through: what the database names on them is replaced
+        /// from the other nodes. One that does come back is kept out until adopt mode is begun again.
         #[arg(long)]
         without_missing_nodes: bool,
     },
@@ -93,6 +93,13 @@ async fn status(pool: &PgPool) -> Result<()> {
             adoption.lost_chunks
         );
     }
+    let kept_out = nodes.iter().filter(|node| node.awaits_adoption).count();
+    if adoption.ended_at.is_some() && kept_out > 0 {
+        println!(
+            "Nodes that it ended without, and that are kept out: {kept_out}. When they are there again, \
+             `coordinator adopt begin` goes through them and lets them in."
+        );
+    }
     if nodes.is_empty() {
         return Ok(());
     }
@@ -124,7 +131,8 @@ async fn status(pool: &PgPool) -> Result<()> {
 fn row(node: &NodeStatus, has_ended: bool) -> [String; 11] {
     let when = match (node.adopted_at, node.last_seen_at) {
         (Some(at), _) => format!("{at:.0}"),
-        _ if has_ended => "never".to_owned(),
+        _ if has_ended && node.awaits_adoption => "kept out".to_owned(),
+        _ if has_ended => "joined later".to_owned(),
         _ if node.is_running => "under way".to_owned(),
         (None, Some(seen)) => format!("waits; last seen {seen:.0}"),
         (None, None) => "waits; never seen".to_owned(),

@@ -64,7 +64,7 @@ pub async fn update(
     .await?;
     let back = sqlx::query_scalar!(
         "UPDATE nodes SET offline_since = NULL, away_since = NULL
-         WHERE offline_since IS NOT NULL AND lost_at IS NULL
+         WHERE offline_since IS NOT NULL AND lost_at IS NULL AND awaits_adoption_since IS NULL
            AND last_seen_at > now() - make_interval(secs => $1)
          RETURNING node_id",
         OFFLINE_AFTER.as_secs_f64(),

@@ -49,6 +49,7 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     let head = db::settlement::last_head(&mut connection).await?;
     app.ledger_day.store(head.map(Arc::new));
     presence(app, &mut connection).await?;
+    keep_out(app, &mut connection, &ids).await?;
     for node in states {
         if let Some(member) = app.fleet.member(node.id) {
             member.set_standing(Standing {
@@ -60,6 +61,24 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
         }
     }
     Ok(Step::Idle)
+}
+
+/// Adopt mode has ended without these nodes, which are connected nevertheless.
+async fn keep_out(
+    app: &App,
+    connection: &mut PgConnection,
+    online: &[NodeId],
+) -> anyhow::Result<()> {
+    for node in db::adoption::kept_out(connection, online).await? {
+        if let Some(member) = app.fleet.member(node) {
+            tracing::warn!(
+                node_id = %node,
+                "adopt mode has ended without a node: it is kept out until `coordinator adopt begin`"
+            );
+            app.fleet.remove_peer(&member.peer_id);
+        }
+    }
+    Ok(())
 }
 
 /// Which nodes are there and which are not, as far as this coordinator can tell: it has to have looked for a

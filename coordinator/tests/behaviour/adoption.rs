@@ -89,7 +89,7 @@ pub async fn adopted(pool: &PgPool) -> i64 {
 }
 
 /// No proof failed, none was missed, nothing reported, and every score is as it was.
-async fn nobody_is_blamed(pool: &PgPool) {
+pub async fn nobody_is_blamed(pool: &PgPool) {
     let penalties = "SELECT count(*) FROM audit_penalties";
     assert_eq!(count(pool, penalties).await, 0);
     let scores = "SELECT count(*) FROM nodes WHERE score_beta > 0 OR last_failure_at IS NOT NULL";

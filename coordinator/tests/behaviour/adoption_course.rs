@@ -3,19 +3,26 @@
 
 use std::time::Duration;
 
-use coordinator::app::{adopt, reconcile};
+use coordinator::app::{adopt, audit, reconcile};
+use coordinator::clock;
 use coordinator::db;
 use coordinator::db::adoption::nodes::Lease;
 use coordinator::domain::node::NodeState;
 use proto::NodeId;
+use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::adoption::{
-    adopt_all, adopted, back_up, begin, demoted, found_on, go_on, hold_unknown, restore,
+    adopt_all, adopted, back_up, begin, demoted, found_on, go_on, hold_unknown, nobody_is_blamed,
+    restore,
 };
-use crate::repair::{chunks_with, earnings_are_right, enters, fleet, goes_away, repair_all};
-use crate::support::{CHUNK, Node, OnInventory, OnRead, content, count, eventually};
+use crate::repair::{
+    chunks_with, comes_back, earnings_are_right, enters, fleet, goes_away, held_by, repair_all,
+};
+use crate::support::{
+    CHUNK, Client, Coordinator, Node, OnInventory, OnRead, content, count, eventually,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -230,6 +237,94 @@ async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_
     assert!(client.content(&file).await == text);
     repair_all(&coordinator).await;
     earnings_are_right(&coordinator).await;
+}
+
+/// A database of before repair moved what a node held, and adopt mode ended without that node.
+async fn ended_without(pool: &PgPool) -> (Coordinator, Vec<Node>, Client, Value, Vec<u8>) {
+    let (coordinator, nodes, client, file, text) = fleet(pool, 6, &[]).await;
+    back_up(pool).await;
+    goes_away(pool, nodes[0].node_id).await;
+    repair_all(&coordinator).await;
+    restore(&coordinator).await;
+    nodes[0].leave(&coordinator).await;
+    begin(pool).await;
+    go_on(&coordinator).await;
+    adopt::finish(pool, true).await.unwrap();
+    (coordinator, nodes, client, file, text)
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: PgPool) {
+    let (coordinator, nodes, client, file, text) = ended_without(&pool).await;
+    let node = &nodes[0];
+    let refusal = node.come_in_vain(&coordinator).await;
+    assert!(refusal.contains("`coordinator adopt begin`"), "{refusal}");
+    assert!(!node.beat(&coordinator).await, "no way in by a heartbeat");
+    assert!(coordinator.app.fleet.member(node.node_id).is_none());
+    assert!(client.content(&file).await == text);
+
+    let held = held_by(&pool, node.node_id).await;
+    begin(&pool).await;
+    node.come_in(&coordinator).await;
+    go_on(&coordinator).await;
+    assert!(!adopt::stands(&pool).await.unwrap());
+    assert_eq!(found_on(&pool, node.node_id).await.known, held as u64);
+    assert!(node.beat(&coordinator).await);
+    assert!(coordinator.app.fleet.is_online(node.node_id));
+    comes_back(&pool, node.node_id).await;
+    repair_all(&coordinator).await;
+    assert_eq!(chunks_with(&pool, 3).await, 6);
+    earnings_are_right(&coordinator).await;
+    nobody_is_blamed(&pool).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwhile(pool: PgPool) {
+    let (coordinator, nodes, _, _, _) = fleet(&pool, 6, &[]).await;
+    let node = &nodes[0];
+    begin(&pool).await;
+    node.on_inventory(OnInventory::Disorder);
+    go_on(&coordinator).await;
+    adopt::finish(&pool, true).await.unwrap();
+    assert!(
+        coordinator.app.fleet.is_online(node.node_id),
+        "until it is noticed"
+    );
+
+    for blob in node.blobs() {
+        node.lose(blob);
+    }
+    ask_all(&coordinator).await; // enters the nodes
+    let due = "UPDATE audit_schedule SET due_at = now() - interval '5 h', window_ends_at = now() - interval '5 h'";
+    sqlx::query(due).execute(&pool).await.unwrap();
+    ask_all(&coordinator).await;
+    let asked = "SELECT count(*) FROM audit_statements";
+    assert!(count(&pool, asked).await > 0);
+    nobody_is_blamed(&pool).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let ids = [node.node_id];
+    db::reconcile::enter(&mut connection, &ids, MINUTE)
+        .await
+        .unwrap();
+    db::reconcile::make_due(&mut connection, ids[0], true)
+        .await
+        .unwrap();
+    node.on_inventory(OnInventory::Tell);
+    reconcile::step(&coordinator.app).await.unwrap();
+    let failed = "SELECT count(*) FROM reconcile_schedule WHERE outcome = 'failed'";
+    assert_eq!(count(&pool, failed).await, 1);
+
+    coordinator.start_workers();
+    eventually(|| async {
+        let member = coordinator.app.fleet.member(node.node_id);
+        member.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(coordinator.app.fleet.online().len(), 4);
+}
+
+async fn ask_all(coordinator: &Coordinator) {
+    while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
 }
 
 /// Others have taken the place of what it held.

@@ -10,7 +10,8 @@
 //!    is read, opened, signed for by its node, and gets its row ([`candidate`]). What the database does not
 //!    know is left where it is. Rows without a blob are remembered.
 //! 2. When every node has been gone through, or an administrator does not wait for the others, what was
-//!    found is settled chunk by chunk ([`finish`]): rows without a blob go, and nobody is to blame.
+//!    found is settled chunk by chunk ([`finish`]): rows without a blob go, and nobody is to blame. Nodes that
+//!    were not waited for stay out until it is begun again.
 //! 3. Then everything goes on; repair looks through all nodes at once, and makes up for what is missing and
 //!    takes away what is too much.
 //!
@@ -165,7 +166,8 @@ pub async fn finish(pool: &PgPool, without_missing_nodes: bool) -> anyhow::Resul
                 awaited.is_empty() || without_missing_nodes,
                 "not every node has been gone through: {} left, among them {}. Bring them back and start a \
                  coordinator, which finishes by itself; or, when they will not come back, give \
-                 --without-missing-nodes: what they hold is then replaced from the other nodes",
+                 --without-missing-nodes: what they hold is then replaced from the other nodes, and one that \
+                 comes back all the same is kept out until adopt mode is begun again",
                 awaited.len(),
                 names.join(", "),
             );

@@ -1,6 +1,7 @@
 //! The coordinator suspects itself when much of the fleet fails at once.
 
 use jiff::{SignedDuration, Timestamp};
+use proto::NodeId;
 use sqlx::{PgConnection, PgPool};
 
 use crate::app::App;
@@ -10,11 +11,16 @@ use crate::domain::fleet_guard::{Alarm, WINDOW};
 /// A node that was last seen this long ago is offline.
 const OFFLINE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// Whether failures are held against nobody now: much of the fleet fails at once, or the database was
-/// restored and does not know where replicas are.
-pub(super) async fn is_on(connection: &mut PgConnection, now: Timestamp) -> sqlx::Result<bool> {
+/// Whether failures are not held against a node now: much of the fleet fails at once, or the database was
+/// restored and does not know what the node holds.
+pub(super) async fn excuses(
+    connection: &mut PgConnection,
+    node: NodeId,
+    now: Timestamp,
+) -> sqlx::Result<bool> {
     let alarm = db::node_standing::last_alarm(connection).await?;
-    Ok(alarm.is_some_and(|alarm| alarm.is_on(now)) || db::adoption::stands(connection).await?)
+    let alarm_is_on = alarm.is_some_and(|alarm| alarm.is_on(now));
+    Ok(alarm_is_on || db::adoption::is_in_doubt(connection, node).await?)
 }
 
 /// Looks at the fleet; raises the alarm when a quarter of it has failed or gone offline within ten

@@ -40,8 +40,8 @@ struct Effects<'a> {
 }
 
 impl<'a> Effects<'a> {
-    /// While the coordinator suspects itself, nothing fails.
-    fn of(seen: &'a [Seen], alarm: bool) -> Self {
+    /// Nothing fails for a node that is excused.
+    fn of(seen: &'a [Seen], excused: bool) -> Self {
         let mut effects = Self {
             passed: Vec::new(),
             failed: Vec::new(),
@@ -55,7 +55,7 @@ impl<'a> Effects<'a> {
             };
             match consequence(seen.question, answer) {
                 Consequence::Pass => effects.passed.push(seen),
-                Consequence::Fail | Consequence::Miss { .. } if alarm => effects.again.push(seen),
+                Consequence::Fail | Consequence::Miss { .. } if excused => effects.again.push(seen),
                 Consequence::Fail => effects.failed.push(seen),
                 Consequence::Miss { attempts } => effects.missed.push((seen, attempts)),
                 Consequence::AskAgain => effects.again.push(seen),
@@ -77,8 +77,9 @@ pub(super) async fn record(
     let mut transaction = app.db.begin().await?;
     let began = Instant::now();
     let blamed = |seen: &Seen| !matches!(seen.answer, Some(Answer::Good) | None);
-    let alarm = asked.seen.iter().any(blamed) && guard::is_on(&mut transaction, now).await?;
-    let effects = Effects::of(&asked.seen, alarm);
+    let excused =
+        asked.seen.iter().any(blamed) && guard::excuses(&mut transaction, node, now).await?;
+    let effects = Effects::of(&asked.seen, excused);
 
     // Chunk rows first, then replicas: the order in which files are deleted.
     let failed: Vec<BlobId> = effects.failed.iter().map(|seen| seen.blob_id).collect();
@@ -144,7 +145,7 @@ pub(super) async fn record(
     if !failed.is_empty() {
         app.repair.nudge.notify_one();
     }
-    log(app, node, &effects, alarm);
+    log(app, node, &effects, excused);
     Ok(if still_in {
         ControlFlow::Continue(next)
     } else {
@@ -308,7 +309,7 @@ async fn keep(
     Ok(())
 }
 
-fn log(app: &App, node: NodeId, effects: &Effects<'_>, alarm: bool) {
+fn log(app: &App, node: NodeId, effects: &Effects<'_>, excused: bool) {
     let metrics = &app.metrics;
     metrics.audits_passed.inc_by(effects.passed.len() as u64);
     metrics.audits_failed.inc_by(effects.failed.len() as u64);
@@ -321,8 +322,9 @@ fn log(app: &App, node: NodeId, effects: &Effects<'_>, alarm: bool) {
         tracing::info!(node_id = %node, blob_id = %seen.blob_id, attempts, reason = seen.reason,
             "a node missed a challenge; the whole blob will be asked for");
     }
-    if alarm {
+    if excused {
         tracing::warn!(node_id = %node,
-            "a challenge went wrong while so much of the fleet fails that it is held against nobody");
+            "a challenge went wrong and is not held against the node: so much of the fleet fails, or the \
+             database was restored");
     }
 }

@@ -36,6 +36,38 @@ pub async fn stands(connection: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
+/// Whether the database may be wrong about where this node's blobs are: it was restored, and the node has not
+/// been gone through since.
+pub async fn is_in_doubt(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM adoptions WHERE ended_at IS NULL)
+               OR EXISTS (SELECT FROM nodes WHERE node_id = $1 AND awaits_adoption_since IS NOT NULL)
+               AS "in_doubt!""#,
+        node.as_uuid(),
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Those of these nodes that the last adoption has ended without, or is about to. They stay out until another
+/// one goes through them: by the rows of the backup they would be asked for blobs that they were told to
+/// forget, and told to forget blobs that nobody else has.
+pub async fn kept_out(
+    connection: &mut PgConnection,
+    among: &[NodeId],
+) -> sqlx::Result<Vec<NodeId>> {
+    let among: Vec<Uuid> = among.iter().map(NodeId::as_uuid).collect();
+    let nodes = sqlx::query_scalar!(
+        "SELECT node_id FROM nodes
+         WHERE node_id = ANY($1) AND awaits_adoption_since IS NOT NULL
+           AND NOT EXISTS (SELECT FROM adoptions WHERE finishing_since IS NULL)",
+        &among,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(nodes.into_iter().map(NodeId::from_uuid).collect())
+}
+
 pub async fn standing(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption>> {
     let row = sqlx::query!(
         r#"SELECT adoption_id, began_at AS "began_at: jiff_sqlx::Timestamp",
@@ -89,8 +121,8 @@ pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption
 }
 
 /// From now on what was found is settled, and nothing is added to it: whoever goes through a node has lost
-/// its lease. Nodes that have not been gone through count as away at once, as if
-/// their grace were over; one that comes back all the same brings back what it has.
+/// its lease. Nodes that have not been gone through count as away at once, as if their grace were over, and
+/// are kept out from now on.
 pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<()> {
     // In one order, as those who report do.
     sqlx::query!("SELECT node_id FROM nodes ORDER BY node_id FOR NO KEY UPDATE")
@@ -98,7 +130,8 @@ pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> s
         .await?;
     sqlx::query!(
         "UPDATE nodes n SET offline_since = coalesce(offline_since, now()),
-                            away_since = coalesce(away_since, now())
+                            away_since = coalesce(away_since, now()),
+                            awaits_adoption_since = coalesce(awaits_adoption_since, now())
          WHERE state NOT IN ('drained', 'disqualified')
            AND NOT EXISTS (SELECT FROM adoption_nodes a
                            WHERE a.adoption_id = $1 AND a.node_id = n.node_id

@@ -212,7 +212,8 @@ pub struct Page {
     pub missing: Vec<BlobId>,
 }
 
-/// A page is done, up to this blob; with the last one the node is. `false` when the lease was lost.
+/// A page is done, up to this blob; with the last one the node is. `false` when the lease was lost: the
+/// transaction has to be rolled back.
 pub async fn save_page(
     connection: &mut PgConnection,
     lease: &Lease,
@@ -220,6 +221,16 @@ pub async fn save_page(
     upto: &BlobId,
     is_last: bool,
 ) -> sqlx::Result<bool> {
+    if is_last {
+        // Before the adoption's row, as where it ends without the node.
+        sqlx::query!(
+            "UPDATE nodes SET awaits_adoption_since = NULL
+             WHERE node_id = $1 AND awaits_adoption_since IS NOT NULL",
+            lease.node.as_uuid(),
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let saved = sqlx::query!(
         "UPDATE adoption_nodes
@@ -280,6 +291,8 @@ pub struct NodeStatus {
     pub last_seen_at: Option<Timestamp>,
     pub is_running: bool,
     pub adopted_at: Option<Timestamp>,
+    /// An adoption has ended without it.
+    pub awaits_adoption: bool,
     /// Why it could not be gone through the last time.
     pub detail: String,
     pub found: Found,
@@ -304,6 +317,7 @@ pub async fn list(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result
         r#"SELECT n.node_id, n.name, n.last_seen_at AS "last_seen_at: jiff_sqlx::Timestamp",
                   coalesce(a.leased_until > now(), false) AS "is_running!",
                   a.adopted_at AS "adopted_at: jiff_sqlx::Timestamp", coalesce(a.detail, '') AS "detail!",
+                  awaits_adoption_since IS NOT NULL AS "awaits_adoption!",
                   coalesce(held, 0) AS "held!", coalesce(known, 0) AS "known!",
                   coalesce(adopted, 0) AS "adopted!", coalesce(restored, 0) AS "restored!",
                   coalesce(unknown, 0) AS "unknown!", coalesce(unreadable, 0) AS "unreadable!",
@@ -321,6 +335,7 @@ pub async fn list(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result
         last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
         is_running: row.is_running,
         adopted_at: row.adopted_at.map(jiff_sqlx::Timestamp::to_jiff),
+        awaits_adoption: row.awaits_adoption,
         detail: row.detail,
         found: Found {
             held: row.held.unsigned_abs(),

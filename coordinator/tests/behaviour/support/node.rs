@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use network::{CallError, Keypair, NetworkConfig};
 use proto::{
-    BlobId, Locator, LossReport, NetworkContext, NodeId, PeerId, Registration, ReportLoss, Side,
+    BlobId, Heartbeat, Locator, LossReport, NetworkContext, NodeId, PeerId, Registration,
+    ReportLoss, Side,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -93,11 +94,34 @@ impl Node {
     /// Connects again, with everything that it held.
     pub async fn come_back(&self, coordinator: &Coordinator) {
         self.until_gone(coordinator).await;
-        let config = NetworkConfig::new(self.shelf.keypair.clone(), Side::Node);
-        let network = network::start(config).await.unwrap();
-        *self.shelf.handle.lock().unwrap() = network.handle.clone();
+        let network = self.shelf.start_network().await;
         let shelf = &self.shelf;
         shelf.go_online(coordinator, self.node_id, network).await;
+    }
+
+    /// Connects again as [`Self::come_back`] does, and is refused with these words.
+    pub async fn come_in_vain(&self, coordinator: &Coordinator) -> String {
+        self.until_gone(coordinator).await;
+        let network = self.shelf.start_network().await;
+        self.shelf.connect(coordinator, network).await;
+        let rejection = self.shelf.say_hello(coordinator, self.node_id).await;
+        rejection.unwrap()
+    }
+
+    /// Is let in over the connection that it has.
+    pub async fn come_in(&self, coordinator: &Coordinator) {
+        self.shelf.come_in(coordinator, self.node_id).await;
+    }
+
+    /// Over the connection that it has; `false` when it gets no answer, as one that is not let in.
+    pub async fn beat(&self, coordinator: &Coordinator) -> bool {
+        let peer = coordinator.app.fleet.network().local_peer_id();
+        let report = self.shelf.report();
+        self.shelf
+            .handle()
+            .call::<Heartbeat>(peer, report)
+            .await
+            .is_ok()
     }
 
     async fn until_gone(&self, coordinator: &Coordinator) {

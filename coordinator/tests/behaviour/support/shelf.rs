@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use network::{InboundRequest, Keypair, NetworkHandle};
+use network::{InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
 use proto::{
     BlobId, BlobRange, Delete, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
     GroupDigest, Heartbeat, HeartbeatReport, Hello, HelloReport, IdsDigest, Inventory,
     InventoryAnswer, InventoryAsk, InventoryItem, ItemAnswer, ItemOutcome, Locator, NetworkContext,
     NetworkId, NodeActivity, NodeId, Parties, ProofAnswer, Protocol, Prove, Question, Receipt,
-    Refusal, RefusalCode, Retrieve, RetrieveAnswer, Store, StoreAnswer,
+    Refusal, RefusalCode, Retrieve, RetrieveAnswer, Side, Store, StoreAnswer,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -48,23 +48,35 @@ impl Shelf {
         self.handle.lock().unwrap().clone()
     }
 
+    /// For another connection than the one that was in use.
+    pub(super) async fn start_network(&self) -> Network {
+        let config = NetworkConfig::new(self.keypair.clone(), Side::Node);
+        let network = network::start(config).await.unwrap();
+        *self.handle.lock().unwrap() = network.handle.clone();
+        network
+    }
+
     /// Connects, serves, and is let in.
     pub(super) async fn go_online(
         self: &Arc<Self>,
         coordinator: &Coordinator,
         node_id: NodeId,
-        network: network::Network,
+        network: Network,
     ) {
-        self.connect(coordinator, network.events).await;
-        tokio::spawn(Arc::clone(self).serve(network.requests));
-        self.say_hello(coordinator, node_id).await;
+        self.connect(coordinator, network).await;
+        self.come_in(coordinator, node_id).await;
     }
 
-    async fn connect(
-        &self,
-        coordinator: &Coordinator,
-        mut events: mpsc::Receiver<network::NetworkEvent>,
-    ) {
+    /// Over the connection that it has.
+    pub(super) async fn come_in(self: &Arc<Self>, coordinator: &Coordinator, node_id: NodeId) {
+        let rejection = self.say_hello(coordinator, node_id).await;
+        assert_eq!(rejection, None);
+        self.stay_online(coordinator);
+    }
+
+    /// Connects and serves.
+    pub(super) async fn connect(self: &Arc<Self>, coordinator: &Coordinator, network: Network) {
+        let mut events = network.events;
         let peer = coordinator.app.fleet.network().local_peer_id();
         self.handle().dial(peer, coordinator.addrs.clone()).await;
         let connected = async {
@@ -76,10 +88,15 @@ impl Shelf {
         };
         soon(connected).await;
         tokio::spawn(async move { while events.recv().await.is_some() {} });
+        tokio::spawn(Arc::clone(self).serve(network.requests));
     }
 
-    /// Stays online from then on by heartbeats.
-    async fn say_hello(self: &Arc<Self>, coordinator: &Coordinator, node_id: NodeId) {
+    /// Over the connection that it has; why it is not let in.
+    pub(super) async fn say_hello(
+        &self,
+        coordinator: &Coordinator,
+        node_id: NodeId,
+    ) -> Option<String> {
         let peer = coordinator.app.fleet.network().local_peer_id();
         let hello = HelloReport {
             node_id,
@@ -90,10 +107,13 @@ impl Shelf {
             blob_count: 0,
             draining: false,
         };
-        let answer = soon(self.handle().call::<Hello>(peer, hello))
-            .await
-            .unwrap();
-        assert_eq!(answer.rejection, None);
+        let answer = soon(self.handle().call::<Hello>(peer, hello)).await;
+        answer.unwrap().rejection
+    }
+
+    /// By heartbeats, from then on.
+    fn stay_online(self: &Arc<Self>, coordinator: &Coordinator) {
+        let peer = coordinator.app.fleet.network().local_peer_id();
         let (shelf, handle) = (Arc::downgrade(self), self.handle());
         tokio::spawn(async move {
             loop {
@@ -107,7 +127,7 @@ impl Shelf {
         });
     }
 
-    fn report(&self) -> HeartbeatReport {
+    pub(super) fn report(&self) -> HeartbeatReport {
         let blobs = self.blobs.lock().unwrap();
         let used_bytes = blobs.values().map(|blob| blob.len() as u64).sum();
         HeartbeatReport {
