@@ -143,11 +143,10 @@ pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<Inb
             PeerEvent::Connected { peer, addr } => addresses.set(peer, &addr),
             PeerEvent::Disconnected { peer, reason } => {
                 addresses.forget(&peer);
-                if let Some(member) = app.fleet.member_of_peer(&peer) {
-                    tracing::info!(node_id = %member.node_id, %peer, ?reason, "the connection to a node is gone");
+                if let Some(node_id) = app.fleet.lose_peer(&peer) {
+                    tracing::info!(%node_id, %peer, ?reason, "the connection to a node is gone");
+                    app.connections_nudge.notify_one();
                 }
-                app.fleet.lose_peer(&peer);
-                app.connections_nudge.notify_one();
             }
             PeerEvent::Unresponsive { peer, silent_for } => {
                 app.metrics.unresponsive_peers.inc();

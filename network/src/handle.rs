@@ -1,7 +1,7 @@
 //! How the rest of the program talks to the event loop.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -78,6 +78,7 @@ pub struct NetworkHandle {
     slots: Arc<CallSlots>,
     handshakes: Arc<Handshakes>,
     signs: Arc<Signs>,
+    connected: Arc<RwLock<HashSet<PeerId>>>,
 }
 
 impl NetworkHandle {
@@ -97,11 +98,21 @@ impl NetworkHandle {
             }),
             handshakes,
             signs: Arc::default(),
+            connected: Arc::default(),
         }
     }
 
     pub fn local_peer_id(&self) -> PeerId {
         self.local_peer_id
+    }
+
+    /// Whether there is a connection right now. Events tell of what was: requests that came over a new connection
+    /// can overtake the news that an earlier one is gone.
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        let connected = self.connected.read();
+        connected
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(peer)
     }
 
     /// Sends a request to a connected peer and waits for its response.
@@ -190,7 +201,18 @@ impl NetworkHandle {
         &self.signs
     }
 
-    pub(crate) fn forget_peer(&self, peer: &PeerId) {
+    pub(crate) fn note_connected(&self, peer: PeerId) {
+        let connected = self.connected.write();
+        connected
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(peer);
+    }
+
+    pub(crate) fn note_lost(&self, peer: &PeerId) {
+        let connected = self.connected.write();
+        connected
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(peer);
         self.slots.forget(peer);
     }
 }
@@ -308,7 +330,7 @@ mod tests {
         let mut waiting = Box::pin(handle.call::<Retrieve>(peer, request()));
         assert!(poll!(&mut first).is_pending());
         assert!(poll!(&mut waiting).is_pending());
-        handle.forget_peer(&peer);
+        handle.note_lost(&peer);
         assert_eq!(waiting.await, Err(CallError::NotConnected));
         assert!(handle.slots.lanes.lock().unwrap().is_empty());
     }

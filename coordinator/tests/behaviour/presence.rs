@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use coordinator::app::nodes;
 use coordinator::db;
 use coordinator::db::presence::Changes;
 use jiff::{SignedDuration, Timestamp};
-use proto::NodeId;
+use network::{DisconnectReason, NetworkEvent};
+use proto::{HelloReport, NodeId};
 use sqlx::PgPool;
 
-use crate::support::count;
 use crate::support::economy::idle_node;
+use crate::support::{Coordinator, count};
 
 const GRACE: Duration = Duration::from_secs(900);
 const SETTLING: Duration = Duration::from_secs(60);
@@ -190,4 +192,42 @@ async fn who_still_has_a_connection_takes_the_loss_of_another_back(pool: PgPool)
     reports(&pool, node).await;
     assert!(connections(&pool, &[], &[]).await.is_empty());
     assert!(!any_lost(&pool).await);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn old_news_of_a_connection_puts_out_no_node_that_has_another(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let fleet = &coordinator.app.fleet;
+    let peer = fleet.member(nodes[0].node_id).unwrap().peer_id;
+    let lost = NetworkEvent::Disconnected {
+        peer,
+        reason: DisconnectReason::Closed,
+    };
+    coordinator.news.send(lost).await.unwrap();
+    nodes[1].leave(&coordinator).await; // told later, and known by now
+    assert!(fleet.is_online(nodes[0].node_id));
+    let lost: Vec<NodeId> = fleet.lost().into_keys().collect();
+    assert_eq!(lost, [nodes[1].node_id]);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_hello_that_is_read_after_its_connection_is_gone_lets_nobody_in(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let app = &coordinator.app;
+    let member = app.fleet.member(nodes[0].node_id).unwrap();
+    nodes[0].leave(&coordinator).await;
+    app.fleet.lost_is_known(&app.fleet.lost());
+    let hello = HelloReport {
+        node_id: nodes[0].node_id,
+        software: "test/1".to_owned(),
+        capacity_bytes: 1000,
+        used_bytes: 0,
+        free_bytes: 1000,
+        blob_count: 0,
+        draining: false,
+    };
+    let answer = nodes::hello(app, member.peer_id, None, hello).await;
+    assert_eq!(answer.unwrap().rejection, None);
+    assert!(app.fleet.member(nodes[0].node_id).is_none());
+    assert!(app.fleet.lost().contains_key(&nodes[0].node_id));
 }

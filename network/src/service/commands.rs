@@ -13,7 +13,7 @@ impl NetworkService {
         match command {
             Command::Call { peer, call } => {
                 if !self.swarm.behaviour_mut().exchange.call(peer, call) {
-                    self.handle.forget_peer(&peer);
+                    self.handle.note_lost(&peer);
                 }
             }
             Command::Dial { peer, addrs } => self.dial(peer, addrs),

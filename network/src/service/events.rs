@@ -37,6 +37,7 @@ impl NetworkService {
                     dialled,
                 });
                 if num_established.get() == 1 {
+                    self.handle.note_connected(peer);
                     let addr = addr.clone();
                     self.tell(NetworkEvent::Connected { peer, addr });
                 }
@@ -106,7 +107,7 @@ impl NetworkService {
     }
 
     fn note_loss(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
-        self.handle.forget_peer(&peer);
+        self.handle.note_lost(&peer);
         let reason = cause.map_or(DisconnectReason::Closed, |error| {
             DisconnectReason::Error(root_cause(error))
         });

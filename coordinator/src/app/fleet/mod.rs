@@ -100,6 +100,8 @@ impl Fleet {
         write(&self.members).insert(member.node_id, Arc::clone(&member));
         self.lock_lost().remove(&member.node_id);
         self.changed.notify_waiters();
+        // What it said may have been read after its connection was gone.
+        self.lose_peer(&member.peer_id);
         member
     }
 
@@ -110,13 +112,16 @@ impl Fleet {
         }
     }
 
-    /// The connection to a peer is gone, and the node with it.
-    pub fn lose_peer(&self, peer: &PeerId) {
-        let node = read(&self.peers).get(peer).copied();
-        self.remove_peer(peer);
-        if let Some(node) = node {
-            self.lock_lost().insert(node, Instant::now());
+    /// The connection to a peer is gone, and the node with it, which is returned; unless it has come back over
+    /// another one before this was told.
+    pub fn lose_peer(&self, peer: &PeerId) -> Option<NodeId> {
+        if self.network.is_connected(peer) {
+            return None;
         }
+        let node = read(&self.peers).get(peer).copied()?;
+        self.remove_peer(peer);
+        self.lock_lost().insert(node, Instant::now());
+        Some(node)
     }
 
     /// Nodes that were lost and have not come back, until [`Self::lost_is_known`].

@@ -13,9 +13,10 @@ use coordinator::db::users::Role;
 use coordinator::domain::ids::UserId;
 use coordinator::metrics::Metrics;
 use coordinator::{clock, http, keys, p2p, workers};
-use network::{Multiaddr, PeerManager};
+use network::{Multiaddr, NetworkEvent, PeerManager};
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,18 @@ pub struct Coordinator {
     stop: CancellationToken,
     /// Where its keys are.
     pub keys_dir: TempDir,
+    /// What it is told of its peers.
+    pub news: mpsc::Sender<NetworkEvent>,
+}
+
+const NEWS: usize = 256;
+
+async fn forward(mut from: mpsc::Receiver<NetworkEvent>, to: mpsc::Sender<NetworkEvent>) {
+    while let Some(event) = from.recv().await {
+        if to.send(event).await.is_err() {
+            return;
+        }
+    }
 }
 
 impl Coordinator {
@@ -60,7 +73,9 @@ impl Coordinator {
         let document = document.await.unwrap();
         let policy = p2p::peer_policy(&config);
         let handle = network.handle.clone();
-        let peers = PeerManager::spawn(handle, network.events, policy, clock::sendable_rng());
+        let (news, told) = mpsc::channel(NEWS);
+        tokio::spawn(forward(network.events, news.clone()));
+        let peers = PeerManager::spawn(handle, told, policy, clock::sendable_rng());
         let peer_network = PeerNetwork {
             handle: network.handle,
             observer: peers.observer(),
@@ -77,6 +92,7 @@ impl Coordinator {
             workers: TaskTracker::new(),
             stop: CancellationToken::new(),
             keys_dir,
+            news,
         }
     }
 
