@@ -20,6 +20,7 @@ use super::placement::FailureDomains;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE_OF_LAST: Duration = Duration::from_secs(15);
 
 /// A node as all coordinators see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,15 +176,21 @@ pub fn misplaced(replicas: &[Replica], target: usize) -> Option<usize> {
     (badness(&worst).shared_domains > 0).then_some(worst)
 }
 
-/// How long a chunk waits after so many attempts in vain.
-pub fn retry_pause(attempts: u32) -> Duration {
+/// How long a chunk with so many healthy replicas waits after so many attempts in vain: never long for a last one.
+pub fn retry_pause(healthy: usize, attempts: u32) -> Duration {
     let doubled = 1_u32 << attempts.saturating_sub(1).min(6);
-    (FIRST_PAUSE * doubled).min(LONGEST_PAUSE)
+    let longest = match healthy {
+        ..=1 => LONGEST_PAUSE_OF_LAST,
+        _ => LONGEST_PAUSE,
+    };
+    (FIRST_PAUSE * doubled).min(longest)
 }
 
 /// How badly a replica is placed among the others; the worst goes first. The order of the fields is the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Badness {
+    /// Another one is on the same node, and lost with it.
+    second_on_node: bool,
     suspect: bool,
     /// Failure domains that others stand in as well.
     shared_domains: usize,
@@ -196,10 +203,12 @@ struct Badness {
 fn badness(replicas: &[Replica], among: &[usize], at: usize) -> Badness {
     let replica = &replicas[at];
     let others = among.iter().filter(|other| **other != at);
+    let others = others.map(|other| &replicas[*other]);
     Badness {
+        second_on_node: others.clone().any(|other| other.node_id == replica.node_id),
         suspect: replica.suspect,
         shared_domains: others
-            .map(|other| replica.domains.shared_with(&replicas[*other].domains))
+            .map(|other| replica.domains.shared_with(&other.domains))
             .sum(),
         node_suspended: replica.node_state == NodeState::Suspended,
         fill: replica.fill(),

@@ -32,7 +32,7 @@ impl Database {
         Ok(Self(pool.context("the database's address")?))
     }
 
-    /// Chunks that have fewer replicas that count than their file asks for.
+    /// Chunks that have replicas that count on fewer nodes than their file asks for.
     pub async fn lacking(&self) -> Result<u64> {
         let count: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM (
@@ -42,7 +42,7 @@ impl Database {
                  LEFT JOIN nodes n USING (node_id)
                  WHERE f.state <> 'deleted'
                  GROUP BY c.file_id, c.chunk_index, f.replication
-                 HAVING count(*) FILTER (
+                 HAVING count(DISTINCT r.node_id) FILTER (
                      WHERE r.demoted_at IS NULL
                        AND n.state NOT IN ('draining', 'drained', 'disqualified')
                  ) < f.replication) AS chunk",

@@ -40,7 +40,8 @@ pub enum Kind {
     Postgres,
     /// SIGKILL, and started again.
     Coordinator,
-    /// SIGSTOP, SIGCONT: one of several coordinators goes on, and does not know that others took its work over.
+    /// SIGSTOP, SIGCONT of one of several coordinators, now and then for longer than its leases last: it goes on,
+    /// and does not know that others took its work over.
     CoordinatorPaused,
 }
 
@@ -60,6 +61,8 @@ const OF_THE_MIDDLE: [Kind; 2] = [Kind::Postgres, Kind::Coordinator];
 const NODE_AWAY_MS: Range<u64> = 500..6000;
 /// The same of what nobody is served without.
 const MIDDLE_AWAY_MS: Range<u64> = 200..1500;
+/// After a pause of this length all that a coordinator was at is at others, and it does not know.
+const LEASES_END_MS: Range<u64> = 62_000..70_000;
 
 impl Kind {
     pub const fn name(self) -> &'static str {
@@ -175,8 +178,9 @@ fn of_the_middle(targets: &Targets, length: Duration, rng: &mut impl Rng) -> Str
         Kind::Postgres => Member::Postgres,
         _ => Member::Coordinator(rng.random_range(1..=targets.coordinators)),
     };
-    let away = match member {
-        Member::Coordinator(_) if targets.coordinators > 1 => NODE_AWAY_MS,
+    let away = match kind {
+        Kind::CoordinatorPaused if rng.random_bool(0.2) => LEASES_END_MS,
+        _ if targets.coordinators > 1 && kind != Kind::Postgres => NODE_AWAY_MS,
         _ => MIDDLE_AWAY_MS,
     };
     Strike {

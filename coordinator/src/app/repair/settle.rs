@@ -4,7 +4,7 @@
 //! sent again, a node have come back, another coordinator have made the same copy. Whatever the copies were
 //! made for, what counts is what the chunk needs now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use backon::Retryable;
@@ -113,6 +113,13 @@ async fn write(app: &App, rebuilt: &[Rebuilt], leftovers: &Leftovers) -> sqlx::R
     let kept: HashMap<ChunkRef, KeptChunk> =
         kept.into_iter().map(|kept| (kept.chunk, kept)).collect();
 
+    // Two on one node are lost together: whoever comes second with a copy for a node has made it in vain.
+    let mut on_nodes: HashSet<(ChunkRef, NodeId)> = HashSet::new();
+    for (chunk, replica) in db::repair::replicas(&mut transaction, &chunks).await? {
+        if replica.demoted_at.is_none() {
+            on_nodes.insert((chunk, replica.node_id));
+        }
+    }
     let (mut added, mut unused) = (Vec::new(), Vec::new());
     for rebuilt in rebuilt {
         let chunk = rebuilt.queued.chunk;
@@ -120,7 +127,7 @@ async fn write(app: &App, rebuilt: &[Rebuilt], leftovers: &Leftovers) -> sqlx::R
             .get(&chunk)
             .is_some_and(|kept| kept.version == rebuilt.version);
         for replica in &rebuilt.stored {
-            if is_current {
+            if is_current && on_nodes.insert((chunk, replica.node_id)) {
                 added.push(((chunk.file_id, chunk.index), *replica));
             } else {
                 unused.push((replica.node_id, replica.blob_id));
@@ -215,7 +222,8 @@ impl Changes {
             self.again.push(put_off(0, UPLOADING_PAUSE));
         } else if rebuilt.stored.is_empty() {
             let attempts = rebuilt.queued.attempts.saturating_add(1);
-            self.again.push(put_off(attempts, retry_pause(attempts)));
+            self.again
+                .push(put_off(attempts, retry_pause(health.healthy, attempts)));
         } else {
             self.again.push(put_off(0, Duration::ZERO));
         }

@@ -32,7 +32,8 @@ pub async fn lock_free(
     Ok(free.collect())
 }
 
-/// Enters those of these chunks that need something; how many. Takes their locks.
+/// Enters those of these chunks that need something; how many. One that was put off is due at once when it has fewer
+/// healthy replicas than it had. Takes their locks.
 pub async fn enqueue_needy(
     connection: &mut PgConnection,
     chunks: &[ChunkRef],
@@ -51,13 +52,17 @@ pub async fn enqueue_needy(
     .execute(&mut *connection)
     .await?;
     let entered = sqlx::query!(
-        "INSERT INTO chunks_to_repair (file_id, chunk_index, healthy, since)
+        "INSERT INTO chunks_to_repair AS q (file_id, chunk_index, healthy, since)
          SELECT c.file_id, c.chunk_index, h.healthy, now()
          FROM chunks c JOIN files f USING (file_id), LATERAL chunk_health(c.file_id, c.chunk_index) h
          WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
            AND f.state <> 'deleted' AND (h.missing > 0 OR h.too_many > 0)
          ORDER BY c.file_id, c.chunk_index
-         ON CONFLICT (file_id, chunk_index) DO UPDATE SET healthy = EXCLUDED.healthy",
+         ON CONFLICT (file_id, chunk_index) DO UPDATE SET
+             healthy = EXCLUDED.healthy,
+             attempts = CASE WHEN EXCLUDED.healthy < q.healthy THEN 0 ELSE q.attempts END,
+             not_before = CASE WHEN EXCLUDED.healthy < q.healthy AND q.attempts > 0 THEN now()
+                               ELSE q.not_before END",
         &files,
         &indices,
     )

@@ -144,6 +144,13 @@ fn of_too_many_the_worst_placed_goes() {
         "nothing that can be read is given up for it"
     );
 
+    // Two on one node: one of them, whatever else there is.
+    let mut replicas: Vec<Replica> = (0..4).map(replica).collect();
+    replicas[2].node_id = replicas[0].node_id;
+    replicas[1].suspect = true;
+    let removed = plan(&replicas, 3, NOW).remove;
+    assert!(removed == [0] || removed == [2], "{removed:?}");
+
     // Two in one region: one of them, though others are fuller.
     let mut replicas: Vec<Replica> = (0..4).map(replica).collect();
     replicas[0].domains.region = Some("eu".to_owned());
@@ -154,9 +161,11 @@ fn of_too_many_the_worst_placed_goes() {
 
 #[test]
 fn pauses_grow_up_to_a_bound() {
-    let seconds = |attempts| retry_pause(attempts).as_secs();
+    let seconds = |attempts| retry_pause(2, attempts).as_secs();
     assert_eq!((seconds(1), seconds(2), seconds(4)), (5, 10, 40));
     assert_eq!((seconds(8), seconds(u32::MAX)), (300, 300));
+    let of_last = |attempts| retry_pause(1, attempts).as_secs();
+    assert_eq!((of_last(1), of_last(2), of_last(9)), (5, 10, 15));
 }
 
 fn any_replica() -> impl Strategy<Value = Replica> {

@@ -90,10 +90,12 @@ pub async fn purges_of(pool: &PgPool, node: NodeId) -> Vec<BlobId> {
 
 /// Returns once somebody in this database waits for a lock.
 pub async fn waits_for_lock(pool: &PgPool) {
-    eventually(|| async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        (count(pool, waiting).await > 0).then_some(())
-    })
-    .await;
+    wait_for_locks(pool, 1).await;
+}
+
+/// Until so many transactions wait for a lock.
+pub async fn wait_for_locks(pool: &PgPool, transactions: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(|| async { (count(pool, waiting).await >= transactions).then_some(()) }).await;
 }

@@ -15,7 +15,9 @@ use std::time::Duration;
 pub use client::{Answer, Client};
 pub use conduct::{OnInventory, OnProve, OnRead, OnStore};
 pub use coordinator::Coordinator;
-pub use database::{balance, count, post, purges_of, seal, total, user, waits_for_lock};
+pub use database::{
+    balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
+};
 pub use node::{Node, registration};
 
 /// One chunk, as the tests configure it.
