@@ -37,6 +37,11 @@ impl Lookout {
         }
     }
 
+    /// Whether nodes have had time to come here since this began.
+    pub fn has_settled(&self) -> bool {
+        Instant::now() >= self.begins
+    }
+
     /// Looks at `now`, by the database's clock: since when this has gone on without a break.
     pub fn watching_since(&self, now: Timestamp) -> Timestamp {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +59,7 @@ impl Lookout {
     ///
     /// Nothing is added to a day that has been cut off: what was settled can be worked out again.
     pub async fn look(&self, connection: &mut PgConnection, online: &[NodeId]) -> sqlx::Result<()> {
-        if online.is_empty() || Instant::now() < self.begins {
+        if online.is_empty() || !self.has_settled() {
             return Ok(());
         }
         let mut transaction = connection.begin().await?;

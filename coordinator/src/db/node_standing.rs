@@ -1,6 +1,8 @@
 //! How nodes stand: `nodes.state` and what goes with it, `node_state_changes`, `node_demotions`,
 //! `fleet_alarms`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use proto::{BlobId, NodeId};
@@ -219,17 +221,20 @@ pub async fn history(
     Ok(changes.collect())
 }
 
-/// Nodes that have been offline since before `seen_before` and are not out or away in order.
+/// Nodes that have been offline for so long, as coordinators have agreed, or never came; but for those that are out,
+/// away in order, or kept out by this network.
 pub async fn gone(
     connection: &mut PgConnection,
-    seen_before: Timestamp,
+    offline_for: Duration,
     limit: i64,
 ) -> sqlx::Result<Vec<NodeId>> {
     let ids = sqlx::query_scalar!(
         "SELECT node_id FROM nodes
-         WHERE coalesce(last_seen_at, created_at) < $1 AND state NOT IN ('drained', 'disqualified')
+         WHERE CASE WHEN last_seen_at IS NULL THEN created_at ELSE offline_since END
+               <= now() - make_interval(secs => $1)
+           AND state NOT IN ('drained', 'disqualified') AND awaits_adoption_since IS NULL
          ORDER BY node_id LIMIT $2",
-        seen_before.to_sqlx() as _,
+        offline_for.as_secs_f64(),
         limit,
     )
     .fetch_all(connection)
@@ -295,22 +300,20 @@ pub async fn take_demotions(
     }))
 }
 
-/// How many nodes failed a proof since `since`, or were last seen between `since` and
-/// `online_since`.
+/// How many nodes failed a proof or went offline since then, of those that did or are here. That a node is offline
+/// is what coordinators have agreed upon: while none of them can look, nobody is.
 pub async fn fleet_health(
     connection: &mut PgConnection,
     since: Timestamp,
-    online_since: Timestamp,
 ) -> sqlx::Result<FleetHealth> {
     let row = sqlx::query!(
         r#"SELECT count(*) AS "nodes!",
-                  count(*) FILTER (WHERE last_failure_at >= $1
-                                      OR (last_seen_at >= $1 AND last_seen_at < $2)) AS "troubled!"
+                  count(*) FILTER (WHERE last_failure_at >= $1 OR offline_since >= $1) AS "troubled!"
            FROM nodes
-           WHERE state NOT IN ('drained', 'disqualified')
-             AND (last_seen_at >= $1 OR last_failure_at >= $1)"#,
+           WHERE state NOT IN ('drained', 'disqualified') AND awaits_adoption_since IS NULL
+             AND (last_failure_at >= $1 OR offline_since >= $1
+                  OR (offline_since IS NULL AND last_seen_at IS NOT NULL))"#,
         since.to_sqlx() as _,
-        online_since.to_sqlx() as _,
     )
     .fetch_one(connection)
     .await?;

@@ -23,6 +23,8 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
     if online.is_empty() {
         return Ok(Step::Idle);
     }
+    // First: how long ago each was heard of is true when it is written.
+    let mut connection = app.db.acquire().await?;
     let reports: Vec<NodeReport> = online
         .iter()
         .map(|member| {
@@ -38,7 +40,6 @@ pub(super) async fn step(app: &App) -> anyhow::Result<Step> {
         })
         .collect();
     let ids: Vec<NodeId> = reports.iter().map(|report| report.id).collect();
-    let mut connection = app.db.acquire().await?;
     let states = db::nodes::record_reports(&mut connection, &reports).await?;
     let balances = db::ledger::node_balances(&mut connection, &ids).await?;
     let earned: HashMap<NodeId, MicroCredits> = balances

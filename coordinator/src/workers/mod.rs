@@ -250,8 +250,8 @@ async fn audit_nodes(app: &App) -> anyhow::Result<Step> {
 /// Nodes that have been away for too long are out; what nodes that are out hold counts no longer.
 async fn demote(app: &App) -> anyhow::Result<Step> {
     let now = clock::now();
-    let more = audit::disqualify_gone(app, now).await? | audit::demote_some(app, now).await?;
-    Ok(if more { Step::More } else { Step::Idle })
+    let gone = app.lookout.has_settled() && audit::disqualify_gone(app, now).await?;
+    more(audit::demote_some(app, now).await.map(|more| more | gone))
 }
 
 async fn finish_drains(app: &App) -> anyhow::Result<Step> {

@@ -1,14 +1,14 @@
 //! What the audit, absence and administrators make of a node, and who can see that.
 
 use coordinator::app::audit;
+use coordinator::clock;
 use http::StatusCode;
-use jiff::SignedDuration;
 use sqlx::PgPool;
 
 use crate::support::audit::{
     DEMOTED, HOUR, ROUND, audit_at, fleet, kinds, of_node, penalties, rounds, state,
 };
-use crate::support::{OnProve, count};
+use crate::support::{Coordinator, OnProve, count};
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPool) {
@@ -50,6 +50,30 @@ async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPo
     );
     audit_at(&coordinator, at + HOUR).await;
     assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 2);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn only_nodes_that_went_offline_make_an_alarm_and_none_that_nobody_could_see(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let fleet = "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash, last_seen_at)
+         SELECT gen_random_uuid(), n::text, 'one of many', 0, sha256(n::text::bytea), now() - interval '5 min'
+         FROM generate_series(1, 20) AS n";
+    sqlx::query(fleet).execute(&pool).await.unwrap();
+    let alarms = async || {
+        let now = clock::now();
+        audit::watch_fleet(&coordinator.app, now).await.unwrap();
+        count(&pool, "SELECT count(*) FROM fleet_alarms").await
+    };
+    assert_eq!(alarms().await, 0, "the database was away for five minutes");
+    let offline = |names: &'static str| sqlx::query(names).execute(&pool);
+    offline("UPDATE nodes SET offline_since = now() WHERE peer_id::int <= 4")
+        .await
+        .unwrap();
+    assert_eq!(alarms().await, 0);
+    offline("UPDATE nodes SET offline_since = now() WHERE peer_id = '5'")
+        .await
+        .unwrap();
+    assert_eq!(alarms().await, 1);
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
@@ -131,8 +155,13 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
-    let month = SignedDuration::from_hours(30 * 24);
-    audit::disqualify_gone(&coordinator.app, begin + month * 2)
+    let long_ago = "UPDATE nodes SET offline_since = now() - interval '60 days'";
+    sqlx::query(long_ago).execute(&pool).await.unwrap();
+    audit::disqualify_gone(&coordinator.app, begin)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE nodes SET offline_since = NULL")
+        .execute(&pool)
         .await
         .unwrap();
     assert_eq!(
@@ -140,18 +169,28 @@ async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
         "probation",
         "it is here"
     );
-    coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
-    audit::disqualify_gone(&coordinator.app, begin + month / 2)
+    let still_in = async || {
+        coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
+        audit::disqualify_gone(&coordinator.app, begin)
+            .await
+            .unwrap();
+        state(&coordinator, nodes[0].node_id).await["state"] == "probation"
+    };
+    let coordinator_was_down = "UPDATE nodes SET last_seen_at = now() - interval '60 days'";
+    sqlx::query(coordinator_was_down)
+        .execute(&pool)
         .await
         .unwrap();
-    assert_eq!(
-        state(&coordinator, nodes[0].node_id).await["state"],
-        "probation"
-    );
-    coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
-    audit::disqualify_gone(&coordinator.app, begin + month * 2)
-        .await
-        .unwrap();
+    assert!(still_in().await, "nobody has looked");
+    let offline = "UPDATE nodes SET offline_since = now() - interval '29 days'";
+    sqlx::query(offline).execute(&pool).await.unwrap();
+    assert!(still_in().await);
+    let kept_out = "UPDATE nodes SET offline_since = now() - interval '31 days', awaits_adoption_since = now()";
+    sqlx::query(kept_out).execute(&pool).await.unwrap();
+    assert!(still_in().await, "it may not come");
+    let let_in = "UPDATE nodes SET awaits_adoption_since = NULL";
+    sqlx::query(let_in).execute(&pool).await.unwrap();
+    assert!(!still_in().await);
     let gone = state(&coordinator, nodes[0].node_id).await;
     assert_eq!(gone["state"], "disqualified");
     assert!(gone["state_reason"].as_str().unwrap().starts_with("gone"));

@@ -8,9 +8,6 @@ use crate::app::App;
 use crate::db;
 use crate::domain::fleet_guard::{Alarm, WINDOW};
 
-/// A node that was last seen this long ago is offline.
-const OFFLINE_AFTER: SignedDuration = SignedDuration::from_secs(30);
-
 /// Whether failures are not held against a node now: much of the fleet fails at once, or the database was
 /// restored and does not know what the node holds.
 pub(super) async fn excuses(
@@ -36,8 +33,7 @@ pub async fn watch_fleet(app: &App, now: Timestamp) -> anyhow::Result<()> {
         .saturating_sub(WINDOW)?
         .max(app.started_at)
         .max(last.map_or(Timestamp::MIN, |alarm| alarm.until));
-    let online_since = now.saturating_sub(OFFLINE_AFTER)?;
-    let health = db::node_standing::fleet_health(&mut connection, since, online_since).await?;
+    let health = db::node_standing::fleet_health(&mut connection, since).await?;
     if !health.is_mass_failure() {
         return Ok(());
     }

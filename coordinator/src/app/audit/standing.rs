@@ -1,6 +1,6 @@
 //! What the audit, absence and administrators do to the state of a node.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use proto::NodeId;
 use sqlx::{PgConnection, PgPool};
 
@@ -107,17 +107,16 @@ pub async fn enter(
 /// Disqualifies nodes that have been offline for `nodes.gone_after`. `true` when there may be more.
 pub async fn disqualify_gone(app: &App, now: Timestamp) -> anyhow::Result<bool> {
     const BATCH: i64 = 100;
-    let gone_after = SignedDuration::try_from(app.config.nodes.gone_after)?;
-    let seen_before = now.saturating_sub(gone_after)?;
+    let gone_after = app.config.nodes.gone_after;
     let mut transaction = app.db.begin().await?;
-    let gone = db::node_standing::gone(&mut transaction, seen_before, BATCH).await?;
+    let gone = db::node_standing::gone(&mut transaction, gone_after, BATCH).await?;
     let mut left = gone.len();
     for node in &gone {
         if app.fleet.is_online(*node) {
             left -= 1;
             continue; // it is here; the liveness worker has not written so yet
         }
-        let after = humantime::format_duration(app.config.nodes.gone_after);
+        let after = humantime::format_duration(gone_after);
         let change = StateChange {
             to: NodeState::Disqualified,
             reason: format!("gone: offline for {after}"),
