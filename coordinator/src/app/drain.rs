@@ -45,6 +45,8 @@ pub enum DrainError {
     NoSuchNode,
     #[error("the node was disqualified: {0}")]
     Disqualified(String),
+    #[error("the network's database was restored, and the node has not been gone through since")]
+    AwaitsAdoption,
     #[error("the node is {0}, it is not draining")]
     NotDraining(NodeState),
     #[error(transparent)]
@@ -165,6 +167,12 @@ pub async fn begin(app: &App, node: &Node, now: Timestamp) -> Result<(), DrainEr
     }
     let plan = plan(app, node.id).await?;
     let mut transaction = app.db.begin().await?;
+    if !db::adoption::kept_out(&mut transaction, &[node.id])
+        .await?
+        .is_empty()
+    {
+        return Err(DrainError::AwaitsAdoption);
+    }
     let before = db::node_standing::lock_reputation(&mut transaction, node.id)
         .await?
         .ok_or(DrainError::NoSuchNode)?;

@@ -198,6 +198,12 @@ pub async fn hello(
     }
     let mut connection = app.db.acquire().await?;
     let node = db::nodes::by_id(&mut connection, report.node_id).await?;
+    if let Some(newcomer) = node.as_ref().filter(|node| node.last_seen_at.is_none())
+        && newcomer.peer_id == peer
+        && report.blob_count > 0
+    {
+        db::adoption::keep_out_newcomer(&mut connection, newcomer.id).await?;
+    }
     let rejection = match &node {
         Some(node) if node.peer_id != peer => Some(
             "this node id was registered with another identity key: run `storage-node init` again"
@@ -207,8 +213,8 @@ pub async fn hello(
             Some(format!("this node was disqualified: {}", node.state_reason))
         }
         Some(node) if is_kept_out(&mut connection, node.id).await? => Some(
-            "the network's database was restored while this node was away. It is let in again when the \
-             network's administrator has run `coordinator adopt begin`; keep its data until then"
+            "the network's database was restored, and this node has not been gone through since. It is let in \
+             when the network's administrator has run `coordinator adopt begin`; keep its data until then"
                 .to_owned(),
         ),
         Some(_) => None,

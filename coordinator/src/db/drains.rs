@@ -182,8 +182,7 @@ pub async fn stuck(
     })
 }
 
-/// Nodes that began before `started_before` and hold nothing any more that anybody needs, as in
-/// [`is_needed`].
+/// Nodes that began before `started_before` and hold nothing any more that anybody needs, as in [`is_needed`].
 pub async fn emptied(
     connection: &mut PgConnection,
     started_before: Timestamp,
@@ -192,6 +191,8 @@ pub async fn emptied(
     let ids = sqlx::query_scalar!(
         "SELECT d.node_id FROM drains d
          WHERE d.ended_at IS NULL AND d.started_at < $1
+           AND NOT EXISTS (SELECT 1 FROM nodes n
+                           WHERE n.node_id = d.node_id AND n.awaits_adoption_since IS NOT NULL)
            AND NOT EXISTS (
                SELECT 1 FROM replicas r LEFT JOIN chunks_to_repair q USING (file_id, chunk_index)
                WHERE r.node_id = d.node_id AND (r.demoted_at IS NULL OR q.file_id IS NOT NULL))
@@ -225,12 +226,15 @@ pub async fn refilled(
 }
 
 /// Whether a node holds a replica that counts, or a demoted one of a chunk that has yet to be mended: that
-/// may be the last that is left of it. Other demoted ones keep no node from leaving.
+/// may be the last that is left of it. Other demoted ones keep no node from leaving. Of a node that awaits its
+/// adoption nobody knows what it holds.
 pub async fn is_needed(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT 1 FROM replicas r LEFT JOIN chunks_to_repair q USING (file_id, chunk_index)
-               WHERE r.node_id = $1 AND (r.demoted_at IS NULL OR q.file_id IS NOT NULL)) AS "needed!""#,
+               WHERE r.node_id = $1 AND (r.demoted_at IS NULL OR q.file_id IS NOT NULL))
+             OR EXISTS (SELECT 1 FROM nodes WHERE node_id = $1 AND awaits_adoption_since IS NOT NULL)
+             AS "needed!""#,
         node.as_uuid()
     )
     .fetch_one(connection)

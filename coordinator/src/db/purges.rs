@@ -143,7 +143,9 @@ pub async fn nodes_with_due(
     let among: Vec<Uuid> = among.iter().map(NodeId::as_uuid).collect();
     let ids = sqlx::query_scalar!(
         r#"SELECT node_id AS "node_id!" FROM unnest($1::uuid[]) AS n (node_id)
-           WHERE EXISTS (SELECT 1 FROM purges p WHERE p.node_id = n.node_id AND p.not_before <= now())"#,
+           WHERE EXISTS (SELECT 1 FROM purges p WHERE p.node_id = n.node_id AND p.not_before <= now())
+             AND NOT EXISTS (SELECT 1 FROM nodes
+                             WHERE nodes.node_id = n.node_id AND awaits_adoption_since IS NOT NULL)"#,
         &among
     )
     .fetch_all(connection)

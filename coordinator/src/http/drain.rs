@@ -127,6 +127,14 @@ impl From<DrainError> for Problem {
                 "node-disqualified",
                 format!("There is nothing to hand over in order: {error}."),
             ),
+            DrainError::AwaitsAdoption => Self::new(
+                S::CONFLICT,
+                "awaits-adoption",
+                "The network's database was restored, and this node has not been gone through since: nobody \
+                 knows what it holds. It can be drained when the network's administrator has run \
+                 `coordinator adopt begin` while it was there."
+                    .to_owned(),
+            ),
             DrainError::NotDraining(state) => Self::new(
                 S::CONFLICT,
                 "not-draining",

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use coordinator::app::{adopt, audit, reconcile};
+use coordinator::app::{adopt, audit, nodes, reconcile};
 use coordinator::clock;
 use coordinator::db;
 use coordinator::db::adoption::nodes::Lease;
 use coordinator::domain::node::NodeState;
-use proto::NodeId;
+use http::StatusCode;
+use network::Keypair;
+use proto::{BlobId, HelloReport, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -21,7 +23,7 @@ use crate::repair::{
     chunks_with, comes_back, earnings_are_right, enters, fleet, goes_away, held_by, repair_all,
 };
 use crate::support::{
-    CHUNK, Client, Coordinator, Node, OnInventory, OnRead, content, count, eventually,
+    CHUNK, Client, Coordinator, Node, OnInventory, OnRead, content, count, eventually, registration,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -263,6 +265,20 @@ async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: Pg
     assert!(coordinator.app.fleet.member(node.node_id).is_none());
     assert!(client.content(&file).await == text);
 
+    let drain = format!("/api/v1/nodes/{}/drain", node.node_id);
+    let drain = coordinator
+        .visitor()
+        .post(&drain)
+        .header("x-api-key", &node.api_key);
+    let answer = drain.send().await.expect(StatusCode::CONFLICT);
+    assert!(
+        answer["type"]
+            .as_str()
+            .unwrap()
+            .ends_with("awaits-adoption"),
+        "{answer}"
+    );
+
     let held = held_by(&pool, node.node_id).await;
     begin(&pool).await;
     node.come_in(&coordinator).await;
@@ -303,6 +319,12 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
     nobody_is_blamed(&pool).await;
     let mut connection = pool.acquire().await.unwrap();
     let ids = [node.node_id];
+    let purge = [(node.node_id, BlobId::of(b"a blob"))];
+    db::purges::enqueue(&mut connection, &purge, Duration::ZERO)
+        .await
+        .unwrap();
+    let told = db::purges::nodes_with_due(&mut connection, &ids).await;
+    assert_eq!(told.unwrap(), [], "it is told to forget nothing");
     db::reconcile::enter(&mut connection, &ids, MINUTE)
         .await
         .unwrap();
@@ -321,6 +343,38 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
     })
     .await;
     assert_eq!(coordinator.app.fleet.online().len(), 4);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: PgPool) {
+    let (coordinator, _nodes, _, _, _) = fleet(&pool, 1, &[]).await;
+    let comes = async |blob_count| {
+        let keypair = Keypair::generate_ed25519();
+        let client = coordinator.visitor();
+        let body = registration(&client, &keypair, "newcomer").await;
+        let registered = client.post("/api/v1/nodes/register").body(body.to_string());
+        let registered = registered.send().await.expect(StatusCode::CREATED);
+        let hello = HelloReport {
+            node_id: registered["node_id"].as_str().unwrap().parse().unwrap(),
+            software: "test/1".to_owned(),
+            capacity_bytes: 1000,
+            used_bytes: 0,
+            free_bytes: 1000,
+            blob_count,
+            draining: false,
+        };
+        let peer = keypair.public().to_peer_id();
+        let answer = nodes::hello(&coordinator.app, peer, None, hello).await;
+        answer.unwrap().rejection.is_some()
+    };
+    assert!(!comes(7).await, "there was no restore");
+    let gone = "UPDATE nodes SET state = 'drained' WHERE name = 'newcomer'";
+    sqlx::query(gone).execute(&pool).await.unwrap();
+    adopt_all(&coordinator).await;
+    assert!(comes(7).await);
+    assert!(!comes(0).await, "it is new");
+    begin(&pool).await;
+    assert!(!comes(7).await);
 }
 
 async fn ask_all(coordinator: &Coordinator) {

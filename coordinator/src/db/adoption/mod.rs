@@ -68,6 +68,21 @@ pub async fn kept_out(
     Ok(nodes.into_iter().map(NodeId::from_uuid).collect())
 }
 
+/// A node that registered after an adoption had ended, and holds blobs of this network: it had registered before
+/// with a database that is no more.
+pub async fn keep_out_newcomer(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE nodes SET awaits_adoption_since = now()
+         WHERE node_id = $1 AND last_seen_at IS NULL AND awaits_adoption_since IS NULL
+           AND EXISTS (SELECT FROM adoptions WHERE finishing_since IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM adoptions WHERE finishing_since IS NULL)",
+        node.as_uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub async fn standing(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption>> {
     let row = sqlx::query!(
         r#"SELECT adoption_id, began_at AS "began_at: jiff_sqlx::Timestamp",

@@ -222,7 +222,13 @@ pub async fn save_page(
     is_last: bool,
 ) -> sqlx::Result<bool> {
     if is_last {
-        // Before the adoption's row, as where it ends without the node.
+        // In this order, as where it ends without the node.
+        sqlx::query!(
+            "SELECT FROM adoptions WHERE adoption_id = $1 FOR KEY SHARE",
+            lease.adoption,
+        )
+        .execute(&mut *connection)
+        .await?;
         sqlx::query!(
             "UPDATE nodes SET awaits_adoption_since = NULL
              WHERE node_id = $1 AND awaits_adoption_since IS NOT NULL",
