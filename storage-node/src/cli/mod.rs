@@ -118,6 +118,11 @@ impl SettingsArgs {
         Config::load(&self.file()?, self.config.is_some(), self.overrides()?)
     }
 
+    /// What `load` takes from the same sources, as a file.
+    fn show(&self) -> Result<String> {
+        Config::show(&self.file()?, self.config.is_some(), self.overrides()?)
+    }
+
     fn volume(&self) -> Result<Volume> {
         Ok(Volume::at(self.load()?.data_dir()?))
     }

@@ -3,6 +3,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use proto::BlobId;
+use storage_node::{clock, identity};
 
 use crate::coordinator::Coordinator;
 use crate::program::{Operator, errors, flip_a_bit, json, place_of, printed};
@@ -230,4 +231,65 @@ async fn the_template_and_the_settings_that_hold_are_both_usable_files() {
             printed(&again)
         );
     }
+}
+
+#[tokio::test]
+async fn every_setting_is_shown_as_it_holds_wherever_it_was_set() {
+    let operator = Operator::new();
+    let file = operator.home.path().join("some.toml");
+    let text = "[p2p]\nexternal_addrs = [\n  \"/ip4/192.0.2.1/tcp/4001\",\n]\nupnp = true\nmax_connections = 9\n";
+    fs::write(&file, text).unwrap();
+    let peer = identity::generate(&mut clock::rng()).unwrap();
+    let peer = peer.public().to_peer_id();
+    let friend = format!("p2p.bootstrap_peers=[\"{peer}@/ip4/192.0.2.2/tcp/1\"]");
+    let mut command = operator.command(&["config", "--config", file.to_str().unwrap()]);
+    for setting in [
+        "p2p.auth_mode=enforce",
+        "p2p.max_connections=99",
+        "proofs.disk_share=0.5",
+        &friend,
+    ] {
+        command.args(["--set", setting]);
+    }
+    let strangers = format!("{peer},{peer}");
+    let command = command
+        .env("FSN_P2P_ALLOWED_PEERS", strangers)
+        .env("FSN_P2P_MAX_CONNECTIONS", "98")
+        .env("FSN_P2P_MDNS", "true")
+        .env("FSN_P2P_KADEMLIA", "off")
+        .env("FSN_NODE_REGION", "49");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    let shown = printed(&output);
+    for line in [
+        "auth_mode = \"enforce\"",
+        "external_addrs = [\"/ip4/192.0.2.1/tcp/4001\"]",
+        "max_connections = 99",
+        "max_connections_per_address = 32",
+        "upnp = true",
+        "mdns = true",
+        "autonat = true",
+        "kademlia = \"off\"",
+        "disk_share = 0.5",
+        "region = \"49\"",
+        "retention = \"7d\"",
+        &format!("bootstrap_peers = [\"{peer}@/ip4/192.0.2.2/tcp/1\"]"),
+        &format!("allowed_peers = [\"{peer}\", \"{peer}\"]"),
+        &format!("data_dir = \"{}\"", operator.data_dir().display()),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    // Only what nothing was said about, and what has no default, is left as a comment.
+    let left = shown.lines().filter_map(|line| line.strip_prefix('#'));
+    let left: Vec<&str> = left
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .collect();
+    let unset = [
+        "name =",
+        "coordinator_url =",
+        "capacity =",
+        "peer_id =",
+        "layout =",
+    ];
+    assert_eq!(left, unset);
 }
