@@ -76,6 +76,30 @@ async fn earnings_are_told_day_by_day_with_what_each_was_charged_for() {
 }
 
 #[tokio::test]
+async fn every_command_asks_the_coordinator_that_the_settings_name() {
+    let coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    // As if the node had registered at an address that is no more; the configuration file has the new one.
+    let path = operator.data_dir().join("credentials.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let elsewhere = text.replace(&coordinator.url, "http://127.0.0.1:1");
+    assert_ne!(elsewhere, text);
+    fs::write(&path, elsewhere).unwrap();
+    for (command, answer) in [
+        ("earnings --output json", "/days/0"),
+        ("status --output json", "/standing/state"),
+        ("drain --dry-run --output json", "/missing_bytes"),
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        let output = operator.run(&args).await;
+        assert!(!output.stdout.is_empty(), "{command}: {}", errors(&output));
+        let shown = json(&output);
+        let answer = shown.pointer(answer);
+        assert!(answer.is_some_and(|answer| !answer.is_null()), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn the_heads_of_the_ledger_are_kept() {
     let mut coordinator = Coordinator::start().await;
     let operator = Operator::registered(&coordinator).await;
