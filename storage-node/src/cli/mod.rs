@@ -93,7 +93,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Identity(command) => identity::run(&settings, command),
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "storage-node", &mut std::io::stdout());
+            let mut script: Vec<u8> = Vec::new();
+            clap_complete::generate(shell, &mut command, "storage-node", &mut script);
+            print!("{}", String::from_utf8(script)?);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -317,3 +317,20 @@ async fn every_setting_is_shown_as_it_holds_wherever_it_was_set() {
     ];
     assert_eq!(left, unset);
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let operator = Operator::new();
+    for args in [
+        &["config"][..],
+        &["config", "--template"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = operator.command(args).stdout(writer).output().unwrap();
+        let code = output.status.code();
+        assert_eq!(code, Some(141), "{args:?}: {}", errors(&output));
+        assert_eq!(errors(&output), "");
+    }
+}
