@@ -57,6 +57,10 @@ fn up_demo_break_mend_down() {
     let text = newcomer.succeed(&["up", "--nodes", "4", "--http-port", "0"]);
     let status = newcomer.status();
     assert!(text.contains(&format!("{}/api/v1/auth/register", status.base_url)));
+    // What is there to be pasted is what a shell takes, remarks included.
+    let pasted = text.split_once("And then:").unwrap().1;
+    let checked = Command::new("sh").args(["-n", "-c", pasted]).status();
+    assert!(checked.unwrap().success(), "{pasted}");
     assert_eq!(status.nodes.len(), 4);
     let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["node-1", "node-2", "node-3", "node-4"]);

@@ -35,7 +35,7 @@ use serde::Serialize;
 
 /// Measures the network on this machine.
 #[derive(Debug, Parser)]
-#[command(version, disable_help_subcommand = true)]
+#[command(name = "bench", version, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
