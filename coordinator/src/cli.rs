@@ -253,7 +253,9 @@ impl Cli {
             Command::VerifyEvidence(evidence) => evidence.run(),
             Command::Completions { shell } => {
                 let mut command = Self::command();
-                clap_complete::generate(shell, &mut command, "coordinator", &mut std::io::stdout());
+                let mut script: Vec<u8> = Vec::new();
+                clap_complete::generate(shell, &mut command, "coordinator", &mut script);
+                print!("{}", String::from_utf8(script)?);
                 Ok(())
             }
         }

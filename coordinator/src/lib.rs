@@ -3,6 +3,7 @@
 //! `{http, p2p, workers} -> app -> {domain, db}`. See docs/ARCHITECTURE.md for a walk through it.
 
 pub mod app;
+pub mod broken_pipe;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,10 +1,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use coordinator::broken_pipe;
 use coordinator::cli::Cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    broken_pipe::install();
     match Cli::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,6 +7,7 @@
 //! one and hides what separate processes would show.
 
 mod account;
+pub mod broken_pipe;
 #[cfg(feature = "bench")]
 pub mod chaos;
 pub mod client;

@@ -5,8 +5,10 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+use local_cluster::broken_pipe;
 
 fn main() -> ExitCode {
+    broken_pipe::install();
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -43,6 +43,15 @@ fn assert_measured(report: &Value) {
 }
 
 #[test]
+fn it_says_its_own_name() {
+    let version = bench(&["--version"]);
+    assert_eq!(
+        version.trim_end(),
+        concat!("bench ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
 fn transfer_runs_beside_its_limit() {
     let args = "transfer --pair --runs 1 --sizes 1MiB --nodes 3 --output json";
     let report = json(&args.split(' ').collect::<Vec<_>>());

@@ -19,10 +19,15 @@ impl Newcomer {
         self.root.path().join("cluster")
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_local-cluster"));
         command.args(args).arg("--dir").arg(self.dir());
-        command.stdin(Stdio::null()).output().unwrap()
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
     }
 
     #[track_caller]
@@ -52,6 +57,10 @@ fn up_demo_break_mend_down() {
     let text = newcomer.succeed(&["up", "--nodes", "4", "--http-port", "0"]);
     let status = newcomer.status();
     assert!(text.contains(&format!("{}/api/v1/auth/register", status.base_url)));
+    // What is there to be pasted is what a shell takes, remarks included.
+    let pasted = text.split_once("And then:").unwrap().1;
+    let checked = Command::new("sh").args(["-n", "-c", pasted]).status();
+    assert!(checked.unwrap().success(), "{pasted}");
     assert_eq!(status.nodes.len(), 4);
     let names: Vec<_> = status.nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["node-1", "node-2", "node-3", "node-4"]);
@@ -61,6 +70,14 @@ fn up_demo_break_mend_down() {
         assert!(!node.listen_addrs.is_empty());
         assert!(node.data_dir.is_dir());
     }
+
+    // Whoever pipes into `head` is no failure.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = newcomer.command(&["status"]).stdout(writer).output();
+    let unread = unread.unwrap();
+    assert_eq!(unread.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&unread.stderr), "");
 
     // Twice is harmless.
     newcomer.succeed(&["up"]);

@@ -13,6 +13,7 @@ use network::ReconnectPolicy;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+mod show;
 mod tables;
 
 pub use tables::{
@@ -71,8 +72,22 @@ impl Config {
         Ok(config)
     }
 
-    /// The commented template, with these settings filled in: `("node.name", "Test Node".into())`.
-    pub fn template(settings: &[(&str, Value)]) -> String {
+    /// The template with every setting that `load` takes from the same sources.
+    pub fn show(file: &Path, required: bool, overrides: Table) -> Result<String> {
+        let config = Self::load(file, required, overrides.clone())?;
+        let sources = show::Sources {
+            flags: &overrides,
+            environment: |name: &str| std::env::var(name).ok(),
+            file: &read_text(file, required)?.parse::<Table>()?,
+        };
+        let mut settings = sources.settings(Self::META.fields);
+        let data_dir = config.data_dir()?.display().to_string();
+        set(&mut settings, "node.data_dir", data_dir.into());
+        Ok(Self::template(&settings))
+    }
+
+    /// The commented template, with these settings filled in.
+    pub fn template(settings: &Table) -> String {
         let mut table = "";
         let template = confique::toml::template::<Self>(FormatOptions::default());
         let lines = template.lines().map(|line| {
@@ -82,22 +97,12 @@ impl Config {
             {
                 table = name;
             }
-            let setting = settings.iter().find(|(name, _)| {
-                let key = name
-                    .strip_prefix(table)
-                    .and_then(|rest| rest.strip_prefix('.'));
-                key.is_some_and(|key| {
-                    let rest = line
-                        .strip_prefix('#')
-                        .and_then(|rest| rest.strip_prefix(key));
-                    rest.is_some_and(|rest| rest.starts_with(" ="))
-                })
+            let setting = line.strip_prefix('#').and_then(|rest| {
+                let (key, _) = rest.split_once(" =")?;
+                Some((key, settings.get(table)?.get(key)?))
             });
             match setting {
-                Some((name, value)) => {
-                    let key = &name[table.len() + 1..];
-                    format!("{key} = {value}\n")
-                }
+                Some((key, value)) => format!("{key} = {value}\n"),
                 None => format!("{line}\n"),
             }
         });
@@ -224,16 +229,15 @@ fn user_dirs() -> Result<directories::ProjectDirs> {
     )
 }
 
+fn read_text(path: &Path, required: bool) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !required => Ok(String::new()),
+        read => read.with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
 fn read_file(path: &Path, required: bool) -> Result<ConfigLayer> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && !required => {
-            return Ok(ConfigLayer::empty());
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
+    let text = read_text(path, required)?;
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let line = text.as_bytes()[..at.min(text.len())]
@@ -262,14 +266,17 @@ pub fn parse_overrides(settings: &[String]) -> Result<Table> {
         let Some((name, value)) = parts.filter(|(name, _)| name.contains('.')) else {
             bail!("`--set {text}` is not of the form table.key=value");
         };
-        let value = format!("v = {value}")
-            .parse::<Table>()
-            .ok()
-            .and_then(|mut parsed| parsed.remove("v"))
-            .unwrap_or_else(|| Value::String(value.to_owned()));
-        set(&mut root, name, value);
+        set(&mut root, name, toml_or_text(value));
     }
     Ok(root)
+}
+
+fn toml_or_text(text: &str) -> Value {
+    format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 /// Sets `table.key`, the only depth that settings have.

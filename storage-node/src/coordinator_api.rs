@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::Config;
 use crate::volume::Credentials;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -184,6 +185,12 @@ struct Problem {
 }
 
 impl CoordinatorApi {
+    /// The one that the settings name, or else the one that the node is registered with.
+    pub fn of(config: &Config, own: &Credentials) -> Result<Self> {
+        let url = config.node.coordinator_url.as_deref();
+        Self::new(url.unwrap_or(&own.coordinator_url))
+    }
+
     pub fn new(base_url: &str) -> Result<Self> {
         let mut base: Url = base_url
             .parse()

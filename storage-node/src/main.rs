@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use storage_node::broken_pipe;
 use storage_node::cli::{Cli, run};
 
 fn main() -> ExitCode {
+    broken_pipe::install();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -155,8 +155,7 @@ impl Node {
             store,
             _lock,
         } = opened;
-        let api_url = config.node.coordinator_url.as_deref();
-        let api = CoordinatorApi::new(api_url.unwrap_or(&credentials.coordinator_url))?;
+        let api = CoordinatorApi::of(&config, &credentials)?;
         let context = NetworkContext {
             network_id: document.network_id,
             peer_id: keypair.public().to_peer_id(),

@@ -1,15 +1,15 @@
 //! `coordinator ledger …`
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use proto::{NetworkId, VerifyingKey};
 use sqlx::PgPool;
 
-use crate::app::ledger_export::{self, Format};
+use crate::app::ledger_export::{self, ExportError, Format};
 use crate::app::ledger_verify;
-use crate::db;
+use crate::{broken_pipe, db};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerCommand {
@@ -41,9 +41,14 @@ impl LedgerCommand {
                     FormatArgument::Jsonl => Format::JsonLines,
                 };
                 let mut out = BufWriter::new(std::io::stdout());
-                ledger_export::export(pool, format, &mut out).await?;
-                out.flush()?;
-                Ok(())
+                let written = ledger_export::export(pool, format, &mut out).await;
+                let written = written.and_then(|_| out.flush().map_err(ExportError::Write));
+                match written {
+                    Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                        broken_pipe::exit()
+                    }
+                    written => Ok(written?),
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::support::economy::{
 };
 use crate::support::{Coordinator, count, seal};
 
-async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
+fn command(pool: &PgPool, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
     let url = pool.connect_options().to_url_lossy().to_string();
     command
@@ -23,10 +23,18 @@ async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
         .env("FSN_DATABASE_URL", url)
         .stdin(Stdio::null())
         .args(arguments);
+    command
+}
+
+async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output())
         .await
         .unwrap()
         .unwrap()
+}
+
+async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
+    output(command(pool, arguments)).await
 }
 
 async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
@@ -169,4 +177,22 @@ async fn administrators_begin_adopt_mode_look_at_it_and_end_it_without_a_node_th
     let ended = succeeds(&pool, &finish).await;
     assert!(ended.contains("Adopt mode was on from"), "{ended}");
     assert!(ended.contains("never"), "{ended}");
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word(pool: PgPool) {
+    for arguments in [
+        &["config"][..],
+        &["completions", "bash"],
+        &["ledger", "export"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command(&pool, arguments);
+        command.stdout(writer);
+        let output = output(command).await;
+        let code = output.status.code();
+        assert_eq!(code, Some(141), "{arguments:?}: {}", told(&output));
+        assert_eq!(told(&output), "");
+    }
 }

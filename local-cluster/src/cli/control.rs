@@ -9,7 +9,7 @@ use super::{DirArg, narrate};
 
 #[derive(Debug, Args)]
 pub struct Target {
-    /// node-1, node-2, …, coordinator or postgres
+    /// node-1, node-2, …, coordinator, coordinator-2, … or postgres
     name: String,
     #[command(flatten)]
     dir: DirArg,

@@ -111,8 +111,8 @@ Or do it by hand, with a user of your own:
 And then:
 
   scripts/local-cluster status{dir_flag}
-  scripts/local-cluster kill node-1{dir_flag}     (stop, pause, resume, start likewise)
-  scripts/local-cluster down{dir_flag}            (--wipe also removes all data)
+  scripts/local-cluster kill node-1{dir_flag}     # stop, pause, resume, start likewise
+  scripts/local-cluster down{dir_flag}            # --wipe also removes all data
 "#,
         metrics = status.metrics_url.as_deref().unwrap_or("-"),
         email = status.user.email,

@@ -73,18 +73,15 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         Ok(tokio::join!(status, peers))
     })?;
     let mut findings = Findings::default();
-    examine_data(&mut findings, &config, &volume);
+    let usable = examine_data(&mut findings, &config, &volume);
     match (&status, &peers) {
         (Some(status), Some(peers)) => {
             examine_disk(&mut findings, status);
             examine_coordinators(&mut findings, status, peers);
             examine_reachability(&mut findings, peers, config.p2p.upnp);
         }
-        _ => findings.bad(
-            "node",
-            "it does not run, or its admin API does not answer".to_owned(),
-            "storage-node start",
-        ),
+        _ if usable => examine_silence(&mut findings, &volume),
+        _ => {} // it could not start, and why has been said
     }
     match args.output {
         Output::Json => print_json(&findings)?,
@@ -97,14 +94,15 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(sick)))
 }
 
-fn examine_data(findings: &mut Findings, config: &Config, volume: &Volume) {
+/// Whether a node could start with them.
+fn examine_data(findings: &mut Findings, config: &Config, volume: &Volume) -> bool {
     if let Err(error) = volume.open(config.store.layout) {
         findings.bad(
             "data",
             format!("{error:#}"),
             "storage-node init, or node.data_dir in the configuration",
         );
-        return;
+        return false;
     }
     match disk_space(volume.root()) {
         Ok((free, _)) => {
@@ -115,6 +113,28 @@ fn examine_data(findings: &mut Findings, config: &Config, volume: &Volume) {
             "data",
             format!("its disk cannot be measured: {error}"),
             "check that the disk is mounted and readable",
+        ),
+    }
+    true
+}
+
+/// What to do about a node that does not answer: `start` refuses one that is not registered.
+fn examine_silence(findings: &mut Findings, volume: &Volume) {
+    match volume.is_registered() {
+        Ok(true) => findings.bad(
+            "node",
+            "it does not run, or its admin API does not answer".to_owned(),
+            "storage-node start",
+        ),
+        Ok(false) => findings.bad(
+            "node",
+            "it is not registered with a network, and cannot start".to_owned(),
+            "storage-node init",
+        ),
+        Err(error) => findings.bad(
+            "node",
+            format!("{error:#}"),
+            "let this account read the data directory",
         ),
     }
 }

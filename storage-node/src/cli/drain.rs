@@ -42,8 +42,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let volume = Volume::at(config.data_dir()?);
     volume.open(config.store.layout)?;
     let own = volume.credentials()?;
-    let url = config.node.coordinator_url.as_deref();
-    let api = CoordinatorApi::new(url.unwrap_or(&own.coordinator_url))?;
+    let api = CoordinatorApi::of(&config, &own)?;
     block_on(async {
         if args.dry_run {
             return dry_run(&api, &own, args.output).await;

@@ -23,7 +23,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let volume = Volume::at(config.data_dir()?);
     volume.open(config.store.layout)?;
     let credentials = volume.credentials()?;
-    let api = CoordinatorApi::new(&credentials.coordinator_url)?;
+    let api = CoordinatorApi::of(&config, &credentials)?;
     let earnings = block_on(api.earnings(credentials.node_id, &credentials.api_key, args.days))?;
     match args.output {
         Output::Json => print_json(&earnings)?,

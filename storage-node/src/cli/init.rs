@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use libp2p_identity::PeerId;
-use toml::Value;
+use toml::{Table, Value};
 
 use super::join::JoinArgs;
 use super::{SettingsArgs, block_on};
@@ -95,7 +95,7 @@ fn write_config(
 ) -> Result<()> {
     if file.exists() {
         println!("Settings  {} (kept)", file.display());
-        let kept = Config::load(file, true, toml::Table::new())?;
+        let kept = Config::load(file, true, Table::new())?;
         let same = kept.node.name == config.node.name
             && kept.node.coordinator_url == config.node.coordinator_url
             && kept.node.capacity == config.node.capacity
@@ -113,7 +113,7 @@ fn write_config(
     let root = root.context("the path of the data directory must be valid UTF-8")?;
     let capacity = format!("{} B", applicant.capacity_bytes);
     let url = config.node.coordinator_url.as_deref().unwrap_or_default();
-    let mut settings: Vec<(&str, Value)> = vec![
+    let mut known: Vec<(&str, Value)> = vec![
         ("node.name", applicant.name.as_str().into()),
         ("node.data_dir", root.into()),
         ("node.coordinator_url", url.into()),
@@ -121,7 +121,11 @@ fn write_config(
         ("node.peer_id", peer_id.to_string().into()),
     ];
     let region = applicant.region.as_deref();
-    settings.extend(region.map(|region| ("node.region", region.into())));
+    known.extend(region.map(|region| ("node.region", region.into())));
+    let mut settings = Table::new();
+    for (name, value) in known {
+        set(&mut settings, name, value);
+    }
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }

@@ -93,7 +93,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Identity(command) => identity::run(&settings, command),
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "storage-node", &mut std::io::stdout());
+            let mut script: Vec<u8> = Vec::new();
+            clap_complete::generate(shell, &mut command, "storage-node", &mut script);
+            print!("{}", String::from_utf8(script)?);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -116,6 +118,11 @@ impl SettingsArgs {
     /// A file that was named has to be there; the default one may be missing.
     fn load(&self) -> Result<Config> {
         Config::load(&self.file()?, self.config.is_some(), self.overrides()?)
+    }
+
+    /// What `load` takes from the same sources, as a file.
+    fn show(&self) -> Result<String> {
+        Config::show(&self.file()?, self.config.is_some(), self.overrides()?)
     }
 
     fn volume(&self) -> Result<Volume> {

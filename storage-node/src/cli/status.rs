@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, drain, print_json, running};
+use crate::config::Config;
 use crate::coordinator_api::{CoordinatorApi, DrainProgress, Standing};
 use crate::state::{DRAINED, DRAINING, NodeStatus};
 use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
@@ -59,7 +60,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         let node = ask(&volume, &peer_id).await;
         let network = match args.check {
             true => None, // a health check asks nobody but the node
-            false => ask_network(&volume, config.node.coordinator_url.as_deref()).await,
+            false => ask_network(&volume, &config).await,
         };
         Ok((node, network))
     })?;
@@ -99,10 +100,10 @@ fn is_healthy(node: &NodeStatus) -> bool {
 /// Asks the coordinator; `None` when it does not answer in time.
 async fn ask_network(
     volume: &Volume,
-    url: Option<&str>,
+    config: &Config,
 ) -> Option<(Standing, Option<DrainProgress>)> {
     let own = volume.credentials().ok()?;
-    let api = CoordinatorApi::new(url.unwrap_or(&own.coordinator_url)).ok()?;
+    let api = CoordinatorApi::of(config, &own).ok()?;
     let answers = async {
         let standing = api.standing(own.node_id).await.ok()?;
         let drain = match standing.state.as_str() {

@@ -16,12 +16,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct NodeConfig {
-    /// What people call it, 1 to 64 characters.
+    /// What people call the node, 1 to 64 characters.
     #[config(env = "FSN_NODE_NAME")]
     pub name: Option<String>,
 
-    /// Where the blobs, the catalogue and the identity are. When it is unset, a directory in the
-    /// user's data directory.
+    /// The directory of the blobs, the catalogue and the identity. When it is unset, one in the user's
+    /// data directory.
     #[config(env = "FSN_NODE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -29,7 +29,7 @@ pub struct NodeConfig {
     #[config(env = "FSN_NODE_COORDINATOR_URL")]
     pub coordinator_url: Option<String>,
 
-    /// The most that blobs may take on disk. When it is unset, 80 % of what is free or theirs already.
+    /// The most that blobs may take on disk. When it is unset, 80 % of what is free or taken by blobs.
     #[config(env = "FSN_NODE_CAPACITY")]
     pub capacity: Option<ByteSize>,
 
@@ -51,8 +51,8 @@ pub struct P2pConfig {
     #[config(default = ["/ip4/0.0.0.0/tcp/0"], env = "FSN_P2P_LISTEN", parse_env = confique::env::parse::list_by_comma)]
     pub listen: Vec<Multiaddr>,
 
-    /// Multiaddresses at which others reach this node, such as a forwarded port. Empty: it is found
-    /// out by asking.
+    /// Multiaddresses at which others reach this node, such as a forwarded port. When there are
+    /// none, the node finds out by asking others.
     #[config(default = [], env = "FSN_P2P_EXTERNAL_ADDRS", parse_env = confique::env::parse::list_by_comma)]
     pub external_addrs: Vec<Multiaddr>,
 
@@ -70,11 +70,11 @@ pub struct P2pConfig {
     #[config(default = "learn", env = "FSN_P2P_AUTH_MODE")]
     pub auth_mode: AuthMode,
 
-    /// Connections at one time, 8 to 65536.
+    /// How many connections there may be at one time, 8 to 65536.
     #[config(default = 256, env = "FSN_P2P_MAX_CONNECTIONS")]
     pub max_connections: u32,
 
-    /// Connections from one IPv4 address or IPv6 /64, 1 to 65536.
+    /// How many connections one IPv4 address or IPv6 /64 may have, 1 to 65536.
     #[config(default = 32, env = "FSN_P2P_MAX_CONNECTIONS_PER_ADDRESS")]
     pub max_connections_per_address: u32,
 
@@ -88,7 +88,7 @@ pub struct P2pConfig {
     #[config(default = true, env = "FSN_P2P_AUTONAT")]
     pub autonat: bool,
 
-    /// Find and be found on the local network (multicast DNS).
+    /// Find peers, and be found by them, on the local network (multicast DNS).
     #[config(default = false, env = "FSN_P2P_MDNS")]
     pub mdns: bool,
 
@@ -209,7 +209,7 @@ impl KademliaChoice {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct AdminConfig {
-    /// Address and port to serve on.
+    /// Address and port that the API is served on.
     #[config(default = "127.0.0.1:9090", env = "FSN_ADMIN_LISTEN")]
     pub listen: SocketAddr,
 
@@ -222,11 +222,11 @@ pub struct AdminConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct ReconnectConfig {
-    /// Pause after the first failure.
+    /// The pause between the first failed dial and the next one.
     #[config(default = "1s", deserialize_with = humantime_serde::deserialize, env = "FSN_RECONNECT_INITIAL")]
     pub initial: Duration,
 
-    /// The longest pause.
+    /// The longest pause between two dials, rests excepted.
     #[config(default = "20s", deserialize_with = humantime_serde::deserialize, env = "FSN_RECONNECT_MAX")]
     pub max: Duration,
 
@@ -234,11 +234,11 @@ pub struct ReconnectConfig {
     #[config(default = 2.0, env = "FSN_RECONNECT_FACTOR")]
     pub factor: f64,
 
-    /// Failures in a row before a rest.
+    /// How many dials fail in a row before the node rests from dialling.
     #[config(default = 10, env = "FSN_RECONNECT_ATTEMPTS")]
     pub attempts: u32,
 
-    /// The rest.
+    /// How long the node rests from dialling after `attempts` failures in a row.
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_RECONNECT_REST")]
     pub rest: Duration,
 
@@ -297,7 +297,7 @@ impl fmt::Display for LayoutKind {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct ScrubConfig {
-    /// Each blob is read within this time.
+    /// Every blob is read once within this time.
     #[config(default = "14d", deserialize_with = humantime_serde::deserialize, env = "FSN_SCRUB_PERIOD")]
     pub period: Duration,
 }
@@ -306,7 +306,7 @@ pub struct ScrubConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct TrashConfig {
-    /// How long they are kept.
+    /// How long blobs stay in the trash before they are deleted.
     #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_TRASH_RETENTION")]
     pub retention: Duration,
 }

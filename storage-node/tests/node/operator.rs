@@ -3,6 +3,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use proto::BlobId;
+use storage_node::{clock, identity};
 
 use crate::coordinator::Coordinator;
 use crate::program::{Operator, errors, flip_a_bit, json, place_of, printed};
@@ -72,6 +73,30 @@ async fn earnings_are_told_day_by_day_with_what_each_was_charged_for() {
     let output = operator.run(&["earnings", "--output", "json"]).await;
     let penalty = &json(&output)["days"][0]["penalties"][0];
     assert_eq!(penalty["cause"]["reason"], "no answer within 2 s");
+}
+
+#[tokio::test]
+async fn every_command_asks_the_coordinator_that_the_settings_name() {
+    let coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    // As if the node had registered at an address that is no more; the configuration file has the new one.
+    let path = operator.data_dir().join("credentials.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let elsewhere = text.replace(&coordinator.url, "http://127.0.0.1:1");
+    assert_ne!(elsewhere, text);
+    fs::write(&path, elsewhere).unwrap();
+    for (command, answer) in [
+        ("earnings --output json", "/days/0"),
+        ("status --output json", "/standing/state"),
+        ("drain --dry-run --output json", "/missing_bytes"),
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        let output = operator.run(&args).await;
+        assert!(!output.stdout.is_empty(), "{command}: {}", errors(&output));
+        let shown = json(&output);
+        let answer = shown.pointer(answer);
+        assert!(answer.is_some_and(|answer| !answer.is_null()), "{shown}");
+    }
 }
 
 #[tokio::test]
@@ -229,5 +254,83 @@ async fn the_template_and_the_settings_that_hold_are_both_usable_files() {
             "{}",
             printed(&again)
         );
+    }
+}
+
+#[tokio::test]
+async fn every_setting_is_shown_as_it_holds_wherever_it_was_set() {
+    let operator = Operator::new();
+    let file = operator.home.path().join("some.toml");
+    let text = "[p2p]\nexternal_addrs = [\n  \"/ip4/192.0.2.1/tcp/4001\",\n]\nupnp = true\nmax_connections = 9\n";
+    fs::write(&file, text).unwrap();
+    let peer = identity::generate(&mut clock::rng()).unwrap();
+    let peer = peer.public().to_peer_id();
+    let friend = format!("p2p.bootstrap_peers=[\"{peer}@/ip4/192.0.2.2/tcp/1\"]");
+    let mut command = operator.command(&["config", "--config", file.to_str().unwrap()]);
+    for setting in [
+        "p2p.auth_mode=enforce",
+        "p2p.max_connections=99",
+        "proofs.disk_share=0.5",
+        &friend,
+    ] {
+        command.args(["--set", setting]);
+    }
+    let strangers = format!("{peer},{peer}");
+    let command = command
+        .env("FSN_P2P_ALLOWED_PEERS", strangers)
+        .env("FSN_P2P_MAX_CONNECTIONS", "98")
+        .env("FSN_P2P_MDNS", "true")
+        .env("FSN_P2P_KADEMLIA", "off")
+        .env("FSN_NODE_REGION", "49");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    let shown = printed(&output);
+    for line in [
+        "auth_mode = \"enforce\"",
+        "external_addrs = [\"/ip4/192.0.2.1/tcp/4001\"]",
+        "max_connections = 99",
+        "max_connections_per_address = 32",
+        "upnp = true",
+        "mdns = true",
+        "autonat = true",
+        "kademlia = \"off\"",
+        "disk_share = 0.5",
+        "region = \"49\"",
+        "retention = \"7d\"",
+        &format!("bootstrap_peers = [\"{peer}@/ip4/192.0.2.2/tcp/1\"]"),
+        &format!("allowed_peers = [\"{peer}\", \"{peer}\"]"),
+        &format!("data_dir = \"{}\"", operator.data_dir().display()),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    // Only what nothing was said about, and what has no default, is left as a comment.
+    let left = shown.lines().filter_map(|line| line.strip_prefix('#'));
+    let left: Vec<&str> = left
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .collect();
+    let unset = [
+        "name =",
+        "coordinator_url =",
+        "capacity =",
+        "peer_id =",
+        "layout =",
+    ];
+    assert_eq!(left, unset);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let operator = Operator::new();
+    for args in [
+        &["config"][..],
+        &["config", "--template"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = operator.command(args).stdout(writer).output().unwrap();
+        let code = output.status.code();
+        assert_eq!(code, Some(141), "{args:?}: {}", errors(&output));
+        assert_eq!(errors(&output), "");
     }
 }

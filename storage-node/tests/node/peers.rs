@@ -138,6 +138,23 @@ async fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn the_doctor_sends_a_node_that_could_not_start_to_init() {
+    let operator = Operator::new();
+    let nothing = operator.run(&["doctor"]).await;
+    // Registration fails, what comes before it is done.
+    let url = "http://127.0.0.1:1";
+    let init = ["init", "--name", "x", "--coordinator-url", url];
+    assert!(!operator.run(&init).await.status.success());
+    let unregistered = operator.run(&["doctor"]).await;
+    for ill in [nothing, unregistered] {
+        let shown = printed(&ill);
+        assert_eq!(ill.status.code(), Some(1), "{shown}");
+        assert!(shown.contains("-> storage-node init"), "{shown}");
+        assert!(!shown.contains("storage-node start"), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn an_enforced_list_keeps_strangers_out_and_the_default_lets_them_in_to_no_avail() {
     let mut coordinator = Coordinator::start().await;
     let mut operator = Operator::registered(&coordinator).await;

@@ -30,11 +30,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use local_cluster::broken_pipe;
 use serde::Serialize;
 
 /// Measures the network on this machine.
 #[derive(Debug, Parser)]
-#[command(version, disable_help_subcommand = true)]
+#[command(name = "bench", version, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -152,6 +153,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    broken_pipe::install();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
