@@ -1,8 +1,8 @@
-//! Who may connect.
+//! Who may connect, and whose requests are read.
 //!
-//! Asked once for each incoming connection, when the peer has proven its identity and before anything
-//! else is set up for it. Asking there, and not in a behaviour of the swarm, lets a decision wait for
-//! a database without holding up the event loop.
+//! The first is asked once for each incoming connection, when the peer has proven its identity and before
+//! anything else is set up for it. Asking there, and not in a behaviour of the swarm, lets a decision wait
+//! for a database without holding up the event loop.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -21,6 +21,12 @@ pub trait Gatekeeper: fmt::Debug + Send + Sync + 'static {
     /// Decides on a peer that comes from this address; a decision that takes more than a few seconds
     /// is a refusal.
     fn admit(&self, peer: PeerId, from: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// Whether requests of this peer are read; the streams of another are closed unread. Asked for every stream,
+    /// so the answer has to be at hand.
+    fn is_served(&self, _peer: &PeerId) -> bool {
+        true
+    }
 
     /// Whether discovery may open a connection to this peer. Dials that the program asks for are not
     /// subject to this.

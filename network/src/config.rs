@@ -21,11 +21,11 @@ pub struct NetworkConfig {
     /// `name/version`, told to peers.
     pub agent: String,
     pub ping: PingConfig,
-    /// Who may connect; everybody unless it is set.
+    /// Who may connect, and who is served; everybody unless it is set.
     pub gatekeeper: Arc<dyn Gatekeeper>,
     pub limits: Limits,
     pub discovery: Discovery,
-    /// Exchanges under way at one time with one peer in the data lane; further calls wait.
+    /// Exchanges under way at one time with one peer in the data lane; further calls wait. A connection takes 32.
     pub data_calls_per_peer: usize,
 }
 

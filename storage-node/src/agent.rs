@@ -52,6 +52,7 @@ impl Agent {
         cancel: CancellationToken,
     ) {
         while let Some(Some(request)) = cancel.run_until_cancelled(requests.recv()).await {
+            // Nothing is read of strangers: this one was a coordinator when its request came in.
             if !self.state.is_coordinator(&request.peer) {
                 tracing::warn!(
                     peer = %request.peer,

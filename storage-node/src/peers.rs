@@ -4,13 +4,14 @@
 mod cache;
 mod report;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
 use network::{
-    AllowList, Discovery, Kademlia, Limits, Multiaddr, NetworkConfig, NetworkHandle, PeerPolicy,
-    PeersObserver, PingConfig, Target,
+    AllowList, Discovery, Gatekeeper, Kademlia, Limits, Multiaddr, NetworkConfig, NetworkHandle,
+    PeerPolicy, PeersObserver, PingConfig, Refusal, Target,
 };
 use proto::{NetworkId, Side};
 
@@ -27,10 +28,12 @@ pub struct PeerNetwork {
     pub guests: Arc<Guests>,
 }
 
-/// Who is invited: the coordinators of the network document, and those whom the operator names.
+/// Who is invited: the coordinators of the network document, and those whom the operator names. Of all who come in,
+/// invited or learnt, only the coordinators are served.
 #[derive(Debug)]
 pub struct Guests {
-    list: Arc<AllowList>,
+    list: AllowList,
+    coordinators: RwLock<HashSet<PeerId>>,
     bootstrap: Vec<Target>,
     allowed: Vec<PeerId>,
 }
@@ -41,7 +44,8 @@ impl Guests {
         let bootstrap = bootstrap.map(|peer| peer.0.clone()).collect();
         let allowed = config.p2p.allowed_peers.iter().map(|peer| peer.0);
         Self {
-            list: Arc::new(AllowList::new(config.p2p.auth_mode.into(), [])),
+            list: AllowList::new(config.p2p.auth_mode.into(), []),
+            coordinators: RwLock::default(),
             bootstrap,
             allowed: allowed.collect(),
         }
@@ -61,8 +65,13 @@ impl Guests {
         self.list.remember(learnt);
     }
 
-    /// Invites the coordinators and nobody who is none any more; returns whom to stay connected to.
+    /// Invites and serves the coordinators and nobody who is none any more; returns whom to stay connected to.
     pub fn invite(&self, coordinators: Vec<Target>) -> Vec<Target> {
+        let served = coordinators.iter().map(|target| target.peer_id).collect();
+        *self
+            .coordinators
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = served;
         let mut targets = coordinators;
         for peer in &self.bootstrap {
             match targets
@@ -80,11 +89,28 @@ impl Guests {
     }
 }
 
+impl Gatekeeper for Guests {
+    fn admit(&self, peer: PeerId, from: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.list.admit(peer, from)
+    }
+
+    fn is_served(&self, peer: &PeerId) -> bool {
+        let coordinators = self.coordinators.read();
+        coordinators
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(peer)
+    }
+
+    fn may_be_visited(&self, peer: &PeerId) -> bool {
+        self.list.may_be_visited(peer)
+    }
+}
+
 pub fn network_config(
     config: &Config,
     keypair: Keypair,
     network: NetworkId,
-    guests: &Guests,
+    guests: &Arc<Guests>,
 ) -> NetworkConfig {
     let p2p = &config.p2p;
     let defaults = NetworkConfig::new(keypair, Side::Node);
@@ -96,7 +122,7 @@ pub fn network_config(
             interval: config.ping.interval,
             timeout: config.ping.timeout,
         },
-        gatekeeper: Arc::<AllowList>::clone(&guests.list),
+        gatekeeper: Arc::<Guests>::clone(guests),
         limits: Limits {
             connections: p2p.max_connections,
             connections_per_address: p2p.max_connections_per_address,

@@ -18,12 +18,12 @@ use libp2p::swarm::handler::{
     StreamUpgradeError,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream};
-use proto::Protocol;
+use proto::{Lane, Protocol};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::protocols::{Asked, Served};
-use super::{Call, INBOUND_STREAMS, Shared, patience};
+use super::{Call, INBOUND_DATA_STREAMS, INBOUND_STREAMS, Shared, patience};
 use crate::codec::FrameCodec;
 use crate::event::InboundRequest;
 use crate::handle::CallError;
@@ -53,13 +53,17 @@ impl Handler {
         }
     }
 
+    /// Takes a stream of the peer, or closes it before anything of it is read.
     fn serve(&mut self, protocol: Protocol, stream: Stream) {
-        let serving = &mut self.serving[protocol as usize];
-        if *serving == INBOUND_STREAMS {
+        if !self.shared.gatekeeper.is_served(&self.peer) {
+            tracing::debug!(peer = %self.peer, ?protocol, "refused a stream: the peer is not served");
+            return;
+        }
+        if !self.has_room(protocol) {
             tracing::debug!(peer = %self.peer, ?protocol, "refused a stream: too many are open");
             return;
         }
-        *serving += 1;
+        self.serving[protocol as usize] += 1;
         let (peer, connection, shared) = (self.peer, self.connection, self.shared.clone());
         let exchange = async move {
             let answered = answer(peer, connection, protocol, stream, &shared);
@@ -72,6 +76,19 @@ impl Handler {
             Some(protocol)
         };
         self.exchanges.push(exchange.boxed());
+    }
+
+    fn has_room(&self, protocol: Protocol) -> bool {
+        let open = |one: Protocol| self.serving[one as usize];
+        match protocol.lane() {
+            Lane::Control => open(protocol) < INBOUND_STREAMS,
+            Lane::Data => {
+                let lane = Protocol::ALL
+                    .into_iter()
+                    .filter(|one| one.lane() == Lane::Data);
+                lane.map(open).sum::<usize>() < INBOUND_DATA_STREAMS
+            }
+        }
     }
 
     fn ask(&mut self, call: Call, stream: Stream) {

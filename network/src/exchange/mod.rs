@@ -31,13 +31,18 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use self::handler::Handler;
+use crate::admission::Gatekeeper;
 use crate::event::InboundRequest;
 use crate::handle::CallError;
 
 pub(crate) use self::signs::Signs;
 
-/// Requests that one connection may have open with us at one time, per protocol.
+/// Requests that one connection may have open with us at one time, per protocol of the control lane.
 pub(crate) const INBOUND_STREAMS: usize = 64;
+
+/// The same for the data lane, all of its protocols together: its frames are large. Four times what a caller here
+/// has under way (`data_calls_per_peer`), for a call that was given up may still be worked on.
+const INBOUND_DATA_STREAMS: usize = 32;
 
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 const DATA_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,6 +70,7 @@ pub(crate) struct Call {
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) side: Side,
+    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     pub(crate) requests: mpsc::Sender<InboundRequest>,
     /// Answers that were given and have not left yet.
     pub(crate) answers: TaskTracker,
@@ -197,10 +203,12 @@ mod tests {
     use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 
     use super::*;
+    use crate::admission::Everyone;
 
     fn behaviour(side: Side) -> Behaviour {
         Behaviour::new(Shared {
             side,
+            gatekeeper: Arc::new(Everyone),
             requests: mpsc::channel(1).0,
             answers: TaskTracker::new(),
             signs: Arc::default(),

@@ -85,6 +85,7 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
     let answers = TaskTracker::new();
     let shared = Shared {
         side: config.side,
+        gatekeeper: Arc::clone(&config.gatekeeper),
         requests: request_sender,
         answers: answers.clone(),
         signs: Arc::clone(handle.signs()),

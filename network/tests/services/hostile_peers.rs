@@ -1,13 +1,18 @@
 //! Peers that break the rules: they get nothing, and nobody else notices.
 
-use network::{CallError, Network, PeerId, start};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use libp2p::request_response::OutboundFailure;
+use network::{CallError, Gatekeeper, Multiaddr, Network, NetworkConfig, PeerId, Refusal, start};
 use proto::{Heartbeat, Message, Protocol, Side, Store};
 
 use crate::bare_channel::BareChannel;
 use crate::raw_peer::{Bytes, RawPeer};
 use crate::support::{
-    Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening, next_request,
-    report, soon, store, store_is_answered, until_connected,
+    Pair, Wire, address_of, answer_all, config, dial, heartbeat_is_answered, listening,
+    listening_as, next_request, report, soon, store, store_is_answered, until_connected,
 };
 
 /// A coordinator with an honest node, and a hostile one that speaks `protocol`.
@@ -150,6 +155,76 @@ async fn of_streams_without_end_those_beyond_the_limit_are_reset_and_others_are_
 
 /// What one peer may have open of one protocol.
 const STREAMS_OF_A_PROTOCOL: usize = 64;
+
+/// Lets everybody in and serves one.
+#[derive(Debug)]
+struct ServesOnly(PeerId);
+
+impl Gatekeeper for ServesOnly {
+    fn admit(&self, _: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn is_served(&self, peer: &PeerId) -> bool {
+        *peer == self.0
+    }
+}
+
+#[tokio::test]
+async fn of_a_peer_that_is_not_served_nothing_is_read_and_others_are_served() {
+    let friend = config(Side::Coordinator);
+    let served = ServesOnly(friend.keypair.public().to_peer_id());
+    let node = NetworkConfig {
+        gatekeeper: Arc::new(served),
+        ..config(Side::Node)
+    };
+    let mut node = listening_as(node, Wire::Tcp).await;
+    let (node_id, addr) = (node.handle.local_peer_id(), address_of(&node).await);
+    let mut stranger = RawPeer::dial(node_id, addr, Protocol::StoreChunk).await;
+    // More than goes out before somebody reads, and a whole frame: who read it would hand on the request.
+    let blob = vec![0_u8; 4 * 1024 * 1024];
+    for _ in 0..10 {
+        stranger.write(Bytes::framed(&blob));
+    }
+    for _ in 0..10 {
+        let cut = stranger.outcome().await;
+        let unread = matches!(
+            cut,
+            Err(OutboundFailure::Io(_) | OutboundFailure::UnsupportedProtocols)
+        );
+        assert!(unread, "{cut:?}");
+    }
+    assert!(stranger.is_connected());
+    assert!(node.requests.try_recv().is_err());
+
+    let mut friend = start(friend).await.unwrap();
+    dial(&friend, &node).await;
+    until_connected(&mut friend.events, node_id).await;
+    answer_all(node.requests);
+    store_is_answered(&friend.handle, node_id).await;
+}
+
+/// What one peer may have open with blobs.
+const DATA_STREAMS: usize = 32;
+
+#[tokio::test]
+async fn of_streams_with_blobs_a_peer_may_have_fewer_open() {
+    let mut node = listening_as(config(Side::Node), Wire::Tcp).await;
+    let (node_id, addr) = (node.handle.local_peer_id(), address_of(&node).await);
+    let mut hostile = RawPeer::dial(node_id, addr, Protocol::StoreChunk).await;
+    for _ in 0..DATA_STREAMS + 20 {
+        hostile.write(Bytes::framed(&[0; 100]));
+    }
+    for _ in 0..20 {
+        let cut = hostile.outcome().await;
+        let answered = matches!(&cut, Ok(answer) if !answer.is_empty());
+        assert!(!answered, "{cut:?}");
+    }
+    for _ in 0..DATA_STREAMS {
+        next_request(&mut node).await;
+    }
+    assert!(node.requests.try_recv().is_err());
+}
 
 #[tokio::test]
 async fn a_peer_with_more_streams_than_a_connection_may_have_is_dropped_and_others_are_served() {

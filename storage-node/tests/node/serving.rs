@@ -4,9 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use network::{Network, NetworkConfig, PeerManager, PeerPolicy, Target};
 use proto::{
-    BlobId, CoordinatorEntry, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions,
+    BlobId, CoordinatorEntry, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions, Locator,
     NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Side,
-    StoreAnswer,
+    Store, StoreAnswer, StoreRequest,
 };
 use storage_node::store::{Readers, catalogue_path};
 use storage_node::{clock, identity};
@@ -117,12 +117,12 @@ async fn what_does_not_fit_and_what_is_not_what_it_says_is_refused() {
     operator.settings.push("node.capacity=1MB".into());
     let node = operator.start().await;
     let (peer, _) = coordinator.hello().await;
-    let wrong = proto::StoreRequest {
+    let wrong = StoreRequest {
         blob_id: BlobId::of(b"another"),
-        locator: proto::Locator::from_bytes([0; 64]),
+        locator: Locator::from_bytes([0; 64]),
         data: sealed(1),
     };
-    let answer = coordinator.peers.call::<proto::Store>(peer, wrong);
+    let answer = coordinator.peers.call::<Store>(peer, wrong);
     let StoreAnswer::Refused(refusal) = in_time(answer).await.unwrap() else {
         panic!("the node took it");
     };
@@ -211,6 +211,17 @@ async fn a_peer_that_is_no_coordinator_of_the_network_gets_no_answer() {
     let blob_id = BlobId::of(&data);
     let answer = handle.call::<Retrieve>(peer, RetrieveRequest { blob_id });
     assert!(in_time(answer).await.is_err());
+    let much = Bytes::from(vec![9; 4 * 1024 * 1024]);
+    let request = StoreRequest {
+        blob_id: BlobId::of(&much),
+        locator: Locator::from_bytes([7; 64]),
+        data: much,
+    };
+    let answer = handle.call::<Store>(peer, request);
+    assert!(in_time(answer).await.is_err());
+    // What is read of a stranger reaches the agent, which drops it and says so.
+    let log = std::fs::read_to_string(operator.home.path().join("node.log")).unwrap();
+    assert!(!log.contains("dropped a request"), "{log}");
     let found = coordinator.retrieve(peer, blob_id).await;
     assert_eq!(found, RetrieveAnswer::Found(data));
     node.stop().await;
