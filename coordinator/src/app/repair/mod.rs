@@ -176,7 +176,7 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
                 Err(error) => (dry, failed) = (true, Some(error)),
             }
         }
-        let rebuilt = tokio::select! {
+        let mut next = tokio::select! {
             rebuilt = running.join_next() => rebuilt,
             _ = renewal.tick() => {
                 // Without it others take the chunks too, and what is too much goes again.
@@ -186,21 +186,25 @@ pub async fn step(app: &Arc<App>) -> anyhow::Result<bool> {
                 continue;
             }
         };
-        match rebuilt {
-            Some(rebuilt) => ready.push(rebuilt?),
-            None => break,
+        if next.is_none() {
+            break;
         }
-        while ready.len() < GROUP
-            && let Some(rebuilt) = running.try_join_next()
-        {
-            ready.push(rebuilt?);
-        }
-        for rebuilt in &ready {
-            in_work.remove(&rebuilt.queued.chunk);
+        // What is under way is waited for, whatever fails, so that nothing is left on nodes unknown.
+        while let Some(rebuilt) = next {
+            match rebuilt {
+                Ok(rebuilt) => {
+                    in_work.remove(&rebuilt.queued.chunk);
+                    ready.push(rebuilt);
+                }
+                Err(error) => (dry, failed) = (true, Some(error.into())),
+            }
+            next = match ready.len() < GROUP {
+                true => running.try_join_next(),
+                false => None,
+            };
         }
         match settle(app, std::mem::take(&mut ready)).await {
             Ok(settled) => sum.add(&settled),
-            // What is under way is waited for all the same, so that nothing is left on nodes unknown.
             Err(error) => (dry, failed) = (true, Some(error)),
         }
     }
