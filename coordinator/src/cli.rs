@@ -133,9 +133,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// List the storage nodes.
-    Nodes,
-    /// Storage nodes: look, suspend, restore.
+    /// Storage nodes: list, look, suspend, restore.
     Node {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
@@ -267,7 +265,6 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
 impl AdminCommand {
     async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
-            Self::Nodes => admin_node::list(pool, None).await,
             Self::Node { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
