@@ -171,6 +171,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::CONTENT_TYPE,
             header::RANGE,
             header::IF_NONE_MATCH,
+            header::IF_RANGE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-api-key"),
             observe::REQUEST_ID,
@@ -180,6 +181,8 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::CONTENT_RANGE,
             header::ETAG,
             header::RETRY_AFTER,
+            rate_limit::RATE_LIMIT,
+            rate_limit::RATE_LIMIT_POLICY,
             observe::REQUEST_ID,
         ])
 }

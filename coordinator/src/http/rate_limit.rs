@@ -14,6 +14,9 @@ use crate::domain::ids::UserId;
 /// Keys that are kept before those without recent attempts are forgotten.
 const KEYS: usize = 10_000;
 
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooManyRequests {
     pub retry_after: Duration,
@@ -26,12 +29,9 @@ impl TooManyRequests {
     pub fn headers(&self, retry_after_seconds: u64) -> [(HeaderName, String); 2] {
         let (policy, quota) = (self.policy, self.per_minute);
         [
+            (RATE_LIMIT_POLICY, format!("\"{policy}\";q={quota};w=60")),
             (
-                HeaderName::from_static("ratelimit-policy"),
-                format!("\"{policy}\";q={quota};w=60"),
-            ),
-            (
-                HeaderName::from_static("ratelimit"),
+                RATE_LIMIT,
                 format!("\"{policy}\";r=0;t={retry_after_seconds}"),
             ),
         ]
