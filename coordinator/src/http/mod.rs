@@ -2,6 +2,7 @@
 
 mod auth;
 mod credits;
+mod described_errors;
 mod download;
 mod drain;
 mod durability;
@@ -80,7 +81,8 @@ pub fn router(app: &Arc<App>) -> Router {
         config.auth.requests_per_address,
         config.auth.requests_per_account,
     ));
-    let (routes, description) = api(&config.http).split_for_parts();
+    let (routes, mut description) = api(&config.http).split_for_parts();
+    described_errors::describe(&mut description);
     let docs = SwaggerUi::new("/docs").url("/api/v1/openapi.json", description);
     routes
         .merge(docs)
