@@ -244,7 +244,9 @@ impl Cli {
             Command::Config {
                 check: Some(file), ..
             } => {
-                Config::load(Some(&file), &[])?;
+                let config = Config::load(Some(&file), &[])?;
+                // What has no default, and `serve` needs.
+                config.database_url()?;
                 println!("{} is good.", file.display());
                 Ok(())
             }

@@ -57,6 +57,23 @@ fn alone(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
 }
 
 #[test]
+fn settings_are_called_good_only_when_nothing_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("coordinator.toml");
+    std::fs::write(&file, "").unwrap();
+    let check = ["config", "--check", file.to_str().unwrap()];
+    let missing = alone(&[], &check);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(told(&missing).contains("database.url"), "{missing:?}");
+
+    let url = ("FSN_DATABASE_URL", "postgres://u@h/db");
+    let good = alone(&[url], &check);
+    assert!(told(&good).contains("is good"), "{good:?}");
+    let empty = alone(&[url, ("FSN_P2P_EXTERNAL_ADDRS", "")], &check);
+    assert!(told(&empty).contains("is good"), "{empty:?}");
+}
+
+#[test]
 fn a_postgres_that_does_not_answer_is_told_as_such() {
     let url = ("FSN_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
     let patience = ("FSN_DATABASE_ACQUIRE_TIMEOUT", "100ms");
