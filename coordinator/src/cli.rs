@@ -192,6 +192,11 @@ impl Cli {
             } => {
                 let config = settings.load()?;
                 log::init(&config.log)?;
+                for name in Config::unknown_variables() {
+                    tracing::warn!(
+                        "the environment variable {name} is no setting and has no effect"
+                    );
+                }
                 Box::pin(serve::run(config, !no_migrate, ready_file)).await
             }
             Command::Migrate { settings } => {
@@ -244,6 +249,9 @@ impl Cli {
             Command::Config {
                 check: Some(file), ..
             } => {
+                for name in Config::unknown_variables() {
+                    eprintln!("the environment variable {name} is no setting and has no effect");
+                }
                 let config = Config::load(Some(&file), &[])?;
                 // What has no default, and `serve` needs.
                 config.database_url()?;

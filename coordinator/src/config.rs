@@ -9,6 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 mod check;
+mod environment;
 mod show;
 mod tables;
 
@@ -100,6 +101,12 @@ impl Config {
             file: &from_file,
         };
         Ok(sources.show(Self::META.fields))
+    }
+
+    /// Variables of this process that look like settings and are none.
+    pub fn unknown_variables() -> Vec<String> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        environment::unknown(Self::META.fields, names)
     }
 
     pub fn database_url(&self) -> anyhow::Result<&str> {

@@ -67,8 +67,9 @@ fn settings_are_called_good_only_when_nothing_is_missing() {
     assert!(told(&missing).contains("database.url"), "{missing:?}");
 
     let url = ("FSN_DATABASE_URL", "postgres://u@h/db");
-    let good = alone(&[url], &check);
+    let good = alone(&[url, ("FSN_UPLOADS_WINDW", "3")], &check);
     assert!(told(&good).contains("is good"), "{good:?}");
+    assert!(told(&good).contains("FSN_UPLOADS_WINDW"), "{good:?}");
     let empty = alone(&[url, ("FSN_P2P_EXTERNAL_ADDRS", "")], &check);
     assert!(told(&empty).contains("is good"), "{empty:?}");
 }
