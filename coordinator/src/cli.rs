@@ -133,9 +133,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// List the storage nodes.
-    Nodes,
-    /// Storage nodes: look, suspend, restore.
+    /// Storage nodes: list, look, suspend, restore.
     Node {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
@@ -194,6 +192,11 @@ impl Cli {
             } => {
                 let config = settings.load()?;
                 log::init(&config.log)?;
+                for name in Config::unknown_variables() {
+                    tracing::warn!(
+                        "the environment variable {name} is no setting and has no effect"
+                    );
+                }
                 Box::pin(serve::run(config, !no_migrate, ready_file)).await
             }
             Command::Migrate { settings } => {
@@ -246,7 +249,12 @@ impl Cli {
             Command::Config {
                 check: Some(file), ..
             } => {
-                Config::load(Some(&file), &[])?;
+                for name in Config::unknown_variables() {
+                    eprintln!("the environment variable {name} is no setting and has no effect");
+                }
+                let config = Config::load(Some(&file), &[])?;
+                // What has no default, and `serve` needs.
+                config.database_url()?;
                 println!("{} is good.", file.display());
                 Ok(())
             }
@@ -269,7 +277,6 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
 impl AdminCommand {
     async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
-            Self::Nodes => admin_node::list(pool, None).await,
             Self::Node { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,

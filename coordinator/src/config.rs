@@ -1,17 +1,15 @@
 //! Settings: flag > environment > file > default, checked once, at the start.
 
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytesize::ByteSize;
+use anyhow::{Context, anyhow, bail, ensure};
 use confique::toml::FormatOptions;
-use confique::{Config as _, File, FileFormat, Layer as _};
+use confique::{Config as _, Layer as _};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::domain::day::DAY;
-
+mod check;
+mod environment;
 mod show;
 mod tables;
 
@@ -68,12 +66,12 @@ impl Config {
     /// Reads all sources and checks the outcome. `overrides` are `table.key=value`.
     pub fn load(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<Self> {
         let flags = flags_layer(overrides)?;
-        let environment = ConfigLayer::from_env().context("the environment has a bad setting")?;
+        let environment = ConfigLayer::from_env().map_err(|error| {
+            let reason = one_line(&format!("{error:#}"));
+            anyhow!("the environment has a bad setting: {reason}")
+        })?;
         let from_file = match file {
-            Some(path) => File::with_format(path, FileFormat::Toml)
-                .required()
-                .load::<ConfigLayer>()
-                .with_context(|| format!("{} cannot be used", path.display()))?,
+            Some(path) => read_file(path)?,
             None => ConfigLayer::empty(),
         };
         let layer = flags
@@ -105,150 +103,17 @@ impl Config {
         Ok(sources.show(Self::META.fields))
     }
 
+    /// Variables of this process that look like settings and are none.
+    pub fn unknown_variables() -> Vec<String> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        environment::unknown(Self::META.fields, names)
+    }
+
     pub fn database_url(&self) -> anyhow::Result<&str> {
         self.database.url.as_deref().context(
             "no database is configured: set database.url (FSN_DATABASE_URL) to \
              postgres://user:password@host:port/database",
         )
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            (1..=16).contains(&self.placement.replicas),
-            "placement.replicas is {}, it must be 1 to 16",
-            self.placement.replicas
-        );
-        let chunk_size = self.uploads.chunk_size;
-        ensure!(
-            (ByteSize::kib(4)..=ByteSize::mib(4)).contains(&chunk_size),
-            "uploads.chunk_size is {chunk_size}, it must be 4 KiB to 4 MiB"
-        );
-        // One chunk with all its sealed copies has to fit, or no upload could ever begin.
-        let needed = ByteSize(chunk_size.0 * u64::from(self.placement.replicas + 2));
-        for (name, memory) in [
-            ("uploads.memory", self.uploads.memory),
-            ("downloads.memory", self.downloads.memory),
-        ] {
-            ensure!(
-                (needed..=ByteSize::gib(64)).contains(&memory),
-                "{name} is {memory}, it must be {needed} (one chunk with its copies) to 64 GiB"
-            );
-        }
-        for (name, window) in [
-            ("uploads.window", self.uploads.window),
-            ("downloads.window", self.downloads.window),
-        ] {
-            ensure!(
-                (1..=256).contains(&window),
-                "{name} is {window}, it must be 1 to 256"
-            );
-        }
-        let proofs = &self.proofs;
-        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
-        let interval = self.reconcile.interval;
-        ensure!(
-            (Duration::from_secs(1)..=days(30)).contains(&interval),
-            "reconcile.interval is {interval:?}, it must be 1s to 30d"
-        );
-        ensure!(
-            (Duration::from_secs(1)..=days(30)).contains(&proofs.interval),
-            "proofs.interval is {:?}, it must be 1s to 30d",
-            proofs.interval
-        );
-        ensure!(
-            (1..=256).contains(&proofs.difficulty),
-            "proofs.difficulty is {}, it must be 1 to 256",
-            proofs.difficulty
-        );
-        ensure!(
-            (Duration::from_millis(1)..=Duration::from_secs(9)).contains(&proofs.deadline),
-            "proofs.deadline is {:?}, it must be 1ms to 9s: an exchange ends after 10",
-            proofs.deadline
-        );
-        ensure!(
-            proofs.per_node_limit >= 2 && proofs.retry_after <= days(30),
-            "proofs.per_node_limit must be at least 2 and proofs.retry_after at most 30d"
-        );
-        ensure!(
-            self.nodes.gone_after >= Duration::from_secs(60),
-            "nodes.gone_after is {:?}, it must be at least 1m: a restart is no departure",
-            self.nodes.gone_after
-        );
-        ensure!(
-            self.auth.requests_per_address > 0 && self.auth.requests_per_account > 0,
-            "auth.requests_per_address and auth.requests_per_account must be at least 1"
-        );
-        let money = &self.money;
-        ensure!(
-            money.pay_per_gb_month <= money.price_per_gb_month,
-            "money.pay_per_gb_month is more than money.price_per_gb_month: every stored byte would be \
-             a loss, and storing for oneself a profit"
-        );
-        ensure!(
-            (Duration::from_secs(5)..=DAY).contains(&money.settlement_interval),
-            "money.settlement_interval must be 5s to 24h"
-        );
-        ensure!(
-            money.renewal_before <= DAY * 30,
-            "money.renewal_before must be at most 30d, the time that a renewal buys"
-        );
-        ensure!(
-            (1..=1_000_000).contains(&money.credits_per_usd),
-            "money.credits_per_usd must be 1 to 1000000"
-        );
-        let p2p = &self.p2p;
-        for (name, limit) in [
-            ("p2p.max_connections", p2p.max_connections),
-            (
-                "p2p.max_connections_per_address",
-                p2p.max_connections_per_address,
-            ),
-            ("p2p.max_pending", p2p.max_pending),
-        ] {
-            ensure!(
-                (1..=1_000_000).contains(&limit),
-                "{name} is {limit}, it must be 1 to 1000000"
-            );
-        }
-        if let Some(memory) = p2p.max_memory {
-            ensure!(
-                memory >= ByteSize::mib(64),
-                "p2p.max_memory is {memory}, it must be at least 64 MiB"
-            );
-        }
-        for (name, time) in [
-            ("ping.interval", self.ping.interval),
-            ("ping.timeout", self.ping.timeout),
-        ] {
-            let range = Duration::from_millis(100)..=Duration::from_secs(600);
-            ensure!(
-                range.contains(&time),
-                "{name} is {time:?}, it must be 100ms to 10m"
-            );
-        }
-        ensure!(
-            (1..=1000).contains(&self.ping.failures),
-            "ping.failures is {}, it must be 1 to 1000",
-            self.ping.failures
-        );
-        let interval = self.repair.interval;
-        ensure!(
-            (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval),
-            "repair.interval is {interval:?}, it must be 100ms to 1h"
-        );
-        if let Some(budget) = self.repair.bytes_per_second {
-            ensure!(
-                budget >= ByteSize::kib(64),
-                "repair.bytes_per_second is {budget}, it must be at least 64 KiB"
-            );
-        }
-        if self.nodes.admission == Admission::Allowlist && self.nodes.allowed_peers.is_empty() {
-            bail!(
-                "nodes.admission is \"allowlist\" and nodes.allowed_peers is empty: no node could \
-                 join. List their peer ids (`storage-node identity show`)"
-            );
-        }
-        Ok(())
     }
 }
 
@@ -266,10 +131,36 @@ pub fn read_secret(setting: &str, path: &Path) -> anyhow::Result<Zeroizing<Strin
     Ok(Zeroizing::new(secret.to_owned()))
 }
 
+fn read_file(path: &Path) -> anyhow::Result<ConfigLayer> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).map_err(|mut error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.as_bytes()[..at.min(text.len())]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        // Without the text it names the setting in place of drawing the line.
+        error.set_input(None);
+        let reason = one_line(&error.to_string());
+        anyhow!("{}, line {line}: {reason}", path.display())
+    })
+}
+
+/// The parsers spread some of their messages over several lines, and give no example of a duration.
+fn one_line(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    let line = lines.join(", ");
+    line.replace("expected a duration", "expected a duration like \"15m\"")
+}
+
 /// `--set a.b=c` as a layer.
 fn flags_layer(overrides: &[String]) -> anyhow::Result<ConfigLayer> {
-    ConfigLayer::deserialize(flags_table(overrides)?)
-        .context("a setting given with --set cannot be used")
+    ConfigLayer::deserialize(flags_table(overrides)?).map_err(|error| {
+        let reason = one_line(&error.to_string());
+        anyhow!("a setting given with --set cannot be used: {reason}")
+    })
 }
 
 /// Values are TOML, or plain text where they do not parse as such.
@@ -302,6 +193,10 @@ fn toml_or_text(text: &str) -> toml::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bytesize::ByteSize;
+
     use super::*;
     use crate::domain::money::PricePerGbMonth;
 
@@ -361,12 +256,45 @@ mod tests {
             ("[nodes]\ngone_after = \"1s\"", "nodes.gone_after"),
             ("[repair]\ninterval = \"1ms\"", "repair.interval"),
             ("[repair]\nbytes_per_second = 1", "repair.bytes_per_second"),
+            ("[http]\nmax_connections = 0", "http.max_connections"),
+            ("[http]\nrequest_timeout = \"0s\"", "http.request_timeout"),
+            (
+                "[database]\nmax_connections = 0",
+                "database.max_connections",
+            ),
+            ("[database]\nurl = \"mysql://u@h/db\"", "database.url"),
+            ("[auth]\naccess_token_ttl = \"0s\"", "auth.access_token_ttl"),
+            ("[uploads]\nsession_ttl = \"0s\"", "uploads.session_ttl"),
+            ("[uploads]\nmax_files_per_user = 0", "max_files_per_user"),
+            ("[p2p]\nexternal_addrs = [\"foo\"]", "`foo`"),
+            ("[p2p]\nlisten = [\"bar\"]", "`bar`"),
+            ("[nodes]\nallowed_peers = [\"x\"]", "`x` is not a peer id"),
+            (
+                "[nodes]\nbootstrap_token = \"t\"\nbootstrap_token_file = \"f\"",
+                "nodes.bootstrap_token_file",
+            ),
+            ("[log]\nfilter = \"a=b=c\"", "log.filter"),
             ("not toml", "coordinator.toml"),
         ];
         for (file, named) in wrong {
             let error = format!("{:#}", load(file, &[]).unwrap_err());
             assert!(error.contains(named), "{file:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_bad_line_is_told_once_with_its_number_and_an_example() {
+        let error = load("[uploads]\n\nsession_ttl = 5", &[]).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("coordinator.toml, line 3: "), "{error}");
+        assert!(error.contains("a duration like \"15m\""), "{error}");
+        assert!(error.contains("uploads.session_ttl"), "{error}");
+        assert_eq!(error.matches("coordinator.toml").count(), 1, "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let error = load("", &["uploads.session_ttl=soon"]).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("a duration like \"15m\""), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     #[test]

@@ -2,15 +2,12 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
 use crate::config::{LogConfig, LogFormat};
 
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.filter)
-        .with_context(|| format!("log.filter `{}` cannot be read", config.filter))?;
+    let filter = config.env_filter()?;
     let json = match config.format {
         LogFormat::Json => true,
         LogFormat::Text => false,

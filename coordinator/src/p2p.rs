@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::Context;
 use network::{
     Discovery, InboundRequest, Kademlia, KademliaMode, Limits, Multiaddr, NetworkConfig, PeerEvent,
     PeerPolicy, Peers, PingConfig, multiaddr,
@@ -34,8 +33,8 @@ pub fn network_config(
     let p2p = &config.p2p;
     let defaults = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
     Ok(NetworkConfig {
-        listen: multiaddrs("p2p.listen", &p2p.listen)?,
-        external_addrs: multiaddrs("p2p.external_addrs", &p2p.external_addrs)?,
+        listen: p2p.listen()?,
+        external_addrs: p2p.external_addrs()?,
         agent: concat!("coordinator/", env!("CARGO_PKG_VERSION")).to_owned(),
         ping: PingConfig {
             interval: config.ping.interval,
@@ -88,17 +87,6 @@ pub fn announced(config: &Config, listening: &[Multiaddr]) -> Vec<String> {
     }
     let announced = listening.iter().take(MAX_ANNOUNCED);
     announced.map(ToString::to_string).collect()
-}
-
-fn multiaddrs(name: &str, texts: &[String]) -> anyhow::Result<Vec<Multiaddr>> {
-    texts
-        .iter()
-        .map(|text| {
-            text.parse().with_context(|| {
-                format!("{name}: `{text}` is not a multiaddress like /ip4/0.0.0.0/tcp/4001")
-            })
-        })
-        .collect()
 }
 
 /// Where peers are connected from.

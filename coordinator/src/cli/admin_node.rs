@@ -128,7 +128,7 @@ fn last_seen(node: &db::nodes::Node) -> String {
         .map_or("never".to_owned(), |at| format!("{at:.0}"))
 }
 
-pub(super) async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
+async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
     const PAGE: i64 = 1000;
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);

@@ -9,6 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::money::PricePerGbMonth;
 
+/// A variable that is empty counts as one that is not set, as it does for all other settings.
+#[derive(Debug, thiserror::Error)]
+#[error("it is empty")]
+struct Empty;
+
+fn list(text: &str) -> Result<Vec<String>, Empty> {
+    if text.is_empty() {
+        return Err(Empty);
+    }
+    Ok(text.split(',').map(str::to_owned).collect())
+}
+
 /// The REST API.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -19,10 +31,10 @@ pub struct HttpConfig {
 
     /// Web pages that may call the API from a browser; "*" allows all. Tokens travel in headers,
     /// never in cookies, so a foreign page can do nothing in a visitor's name.
-    #[config(default = ["*"], env = "FSN_HTTP_CORS_ORIGINS", parse_env = confique::env::parse::list_by_comma)]
+    #[config(default = ["*"], env = "FSN_HTTP_CORS_ORIGINS", parse_env = list)]
     pub cors_origins: Vec<String>,
 
-    /// How long a request without a file body may take.
+    /// How long a request without a file body may take, "10ms" to "1d".
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_REQUEST_TIMEOUT")]
     pub request_timeout: Duration,
 
@@ -34,7 +46,7 @@ pub struct HttpConfig {
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_SHUTDOWN_TIMEOUT")]
     pub shutdown_timeout: Duration,
 
-    /// Connections served at one time; more wait to be accepted.
+    /// Connections served at one time, 1 to 1000000; more wait to be accepted.
     #[config(default = 1024, env = "FSN_HTTP_MAX_CONNECTIONS")]
     pub max_connections: usize,
 
@@ -65,7 +77,7 @@ pub struct DatabaseConfig {
     #[config(env = "FSN_DATABASE_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Connections held open at most.
+    /// Connections held open at most, 1 to 10000.
     #[config(default = 16, env = "FSN_DATABASE_MAX_CONNECTIONS")]
     pub max_connections: u32,
 
@@ -79,12 +91,12 @@ pub struct DatabaseConfig {
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct P2pConfig {
     /// Multiaddresses to listen on for storage nodes.
-    #[config(default = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"], env = "FSN_P2P_LISTEN", parse_env = confique::env::parse::list_by_comma)]
+    #[config(default = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"], env = "FSN_P2P_LISTEN", parse_env = list)]
     pub listen: Vec<String>,
 
     /// Multiaddresses at which nodes reach this coordinator, as they go into the network document.
     /// Empty: the addresses that are listened on.
-    #[config(default = [], env = "FSN_P2P_EXTERNAL_ADDRS", parse_env = confique::env::parse::list_by_comma)]
+    #[config(default = [], env = "FSN_P2P_EXTERNAL_ADDRS", parse_env = list)]
     pub external_addrs: Vec<String>,
 
     /// Who may connect. "enforce": registered nodes; "learn": everybody, and the log names those who
@@ -176,7 +188,7 @@ pub struct KeysConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct AuthConfig {
-    /// Life of an access token.
+    /// Life of an access token, "1s" to "30d".
     #[config(default = "15m", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_ACCESS_TOKEN_TTL")]
     pub access_token_ttl: Duration,
 
@@ -205,12 +217,12 @@ pub struct NodesConfig {
     #[config(env = "FSN_NODES_BOOTSTRAP_TOKEN")]
     pub bootstrap_token: Option<String>,
 
-    /// A file with that token in its first line, in place of the token itself.
+    /// A file with that token in its first line, in place of the token itself. Only one may be set.
     #[config(env = "FSN_NODES_BOOTSTRAP_TOKEN_FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
 
     /// Peer ids that may register (with admission = "allowlist").
-    #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = confique::env::parse::list_by_comma)]
+    #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = list)]
     pub allowed_peers: Vec<String>,
 
     /// A node that has been offline for this long is disqualified.
@@ -252,7 +264,7 @@ pub struct UploadsConfig {
     #[config(default = "256KiB", env = "FSN_UPLOADS_CHUNK_SIZE")]
     pub chunk_size: ByteSize,
 
-    /// How long an upload may stay unfinished.
+    /// How long an upload may stay unfinished, "1m" to "365d".
     #[config(default = "24h", deserialize_with = humantime_serde::deserialize, env = "FSN_UPLOADS_SESSION_TTL")]
     pub session_ttl: Duration,
 

@@ -30,12 +30,14 @@ pub mod uptime;
 pub mod users;
 pub mod whole_files;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use backon::{ExponentialBuilder, Retryable};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::config::{DatabaseConfig, read_secret};
 
@@ -45,7 +47,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// Opens a pool and makes sure that somebody answers.
+/// Opens a pool and makes sure that somebody answers. A Postgres that is starting is waited for.
 pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let mut options: PgConnectOptions = url
         .parse()
@@ -58,6 +60,49 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
     let options = options
         .application_name("coordinator")
         .options([("synchronous_commit", "on")]);
+    // A pool would wait as long, and then say no more than that it has timed out.
+    let patience = config.acquire_timeout;
+    let first = || async {
+        let connecting = Box::pin(PgConnection::connect_with(&options));
+        match tokio::time::timeout(patience, connecting).await {
+            Ok(connected) => connected?.close().await,
+            Err(_) => Err(sqlx::Error::Io(ErrorKind::TimedOut.into())),
+        }
+    };
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(200))
+        .without_max_times()
+        .with_total_delay(Some(patience));
+    first
+        .retry(pauses)
+        .when(|error| match error {
+            sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+            // It has no connection left, or is starting.
+            sqlx::Error::Database(error) => {
+                matches!(error.code().as_deref(), Some("53300" | "57P03"))
+            }
+            _ => false,
+        })
+        .await
+        .map_err(|error| {
+            let advice = match &error {
+                sqlx::Error::Io(_) => {
+                    "is it running, and are the host and port in database.url right?"
+                }
+                sqlx::Error::Database(error) => match error.code().as_deref() {
+                    Some("28P01" | "28000") => {
+                        "mend user and password in database.url, or database.password_file"
+                    }
+                    Some("3D000") => {
+                        "make the database with createdb, or mend its name in database.url"
+                    }
+                    _ => "its message tells why",
+                },
+                _ => "check database.url, and that it runs",
+            };
+            anyhow!("Postgres at {place} cannot be used ({advice}): {error}")
+        })?;
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)

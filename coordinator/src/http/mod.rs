@@ -2,6 +2,7 @@
 
 mod auth;
 mod credits;
+mod described_errors;
 mod download;
 mod drain;
 mod durability;
@@ -80,7 +81,8 @@ pub fn router(app: &Arc<App>) -> Router {
         config.auth.requests_per_address,
         config.auth.requests_per_account,
     ));
-    let (routes, description) = api(&config.http).split_for_parts();
+    let (routes, mut description) = api(&config.http).split_for_parts();
+    described_errors::describe(&mut description);
     let docs = SwaggerUi::new("/docs").url("/api/v1/openapi.json", description);
     routes
         .merge(docs)
@@ -171,6 +173,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::CONTENT_TYPE,
             header::RANGE,
             header::IF_NONE_MATCH,
+            header::IF_RANGE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-api-key"),
             observe::REQUEST_ID,
@@ -180,6 +183,8 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::CONTENT_RANGE,
             header::ETAG,
             header::RETRY_AFTER,
+            rate_limit::RATE_LIMIT,
+            rate_limit::RATE_LIMIT_POLICY,
             observe::REQUEST_ID,
         ])
 }

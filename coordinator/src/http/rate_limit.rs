@@ -1,18 +1,31 @@
 //! Bounds on what costs something and needs no token: passwords tried, per address and per account,
 //! registration nonces handed out, per address, and proofs that owners ask for.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::clock::{Clock, DefaultClock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::{DefaultKeyedStateStore, ShrinkableKeyedStateStore};
+use governor::state::{InMemoryState, NotKeyed, StateStore};
+use governor::{Quota, RateLimiter};
 use http::HeaderName;
 
 use crate::domain::ids::UserId;
 
-/// Keys that are kept before those without recent attempts are forgotten.
+/// Keys that have a bucket of their own, of each limit. When there are so many, those without recent
+/// attempts are forgotten, and newcomers share a bucket.
 const KEYS: usize = 10_000;
+
+/// Time between two looks for keys to forget.
+const PRUNING: Duration = Duration::from_secs(1);
+
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooManyRequests {
@@ -26,12 +39,9 @@ impl TooManyRequests {
     pub fn headers(&self, retry_after_seconds: u64) -> [(HeaderName, String); 2] {
         let (policy, quota) = (self.policy, self.per_minute);
         [
+            (RATE_LIMIT_POLICY, format!("\"{policy}\";q={quota};w=60")),
             (
-                HeaderName::from_static("ratelimit-policy"),
-                format!("\"{policy}\";q={quota};w=60"),
-            ),
-            (
-                HeaderName::from_static("ratelimit"),
+                RATE_LIMIT,
                 format!("\"{policy}\";r=0;t={retry_after_seconds}"),
             ),
         ]
@@ -98,38 +108,102 @@ impl EvidenceLimits {
     }
 }
 
-struct Limit<K: Clone + std::hash::Hash + Eq> {
-    limiter: DefaultKeyedRateLimiter<K>,
+struct Limit<K: Clone + Hash + Eq, C: Clock = DefaultClock> {
+    limiter: RateLimiter<K, Buckets<K>, C, NoOpMiddleware<C::Instant>>,
+    pruned_at: Mutex<Option<C::Instant>>,
     policy: &'static str,
     per_minute: u32,
 }
 
-impl<K: Clone + std::hash::Hash + Eq> Limit<K> {
+impl<K: Clone + Hash + Eq> Limit<K> {
     fn new(policy: &'static str, per_minute: u32) -> Self {
+        Self::with_clock(policy, per_minute, DefaultClock::default())
+    }
+}
+
+impl<K: Clone + Hash + Eq, C: Clock> Limit<K, C> {
+    fn with_clock(policy: &'static str, per_minute: u32, clock: C) -> Self {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        let buckets = Buckets {
+            own: DefaultKeyedStateStore::default(),
+            shared: InMemoryState::default(),
+        };
         Self {
-            limiter: RateLimiter::keyed(quota),
+            limiter: RateLimiter::new(quota, buckets, clock),
+            pruned_at: Mutex::new(None),
             policy,
             per_minute,
         }
     }
 
     fn check(&self, key: &K) -> Result<(), TooManyRequests> {
-        if self.limiter.len() > KEYS {
+        if self.limiter.len() >= KEYS && self.is_time_to_prune() {
             self.limiter.retain_recent();
         }
         self.limiter
             .check_key(key)
             .map_err(|until| TooManyRequests {
-                retry_after: until.wait_time_from(DefaultClock::default().now()),
+                retry_after: until.wait_time_from(self.limiter.clock().now()),
                 policy: self.policy,
                 per_minute: self.per_minute,
             })
+    }
+
+    /// Pruning looks at every key.
+    fn is_time_to_prune(&self) -> bool {
+        let now = self.limiter.clock().now();
+        let mut pruned_at = self
+            .pruned_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lately = pruned_at.is_some_and(|at| now.duration_since(at) < Nanos::from(PRUNING));
+        if !lately {
+            *pruned_at = Some(now);
+        }
+        !lately
+    }
+}
+
+/// A bucket for each key, and one that newcomers share while there are too many keys: whoever has many
+/// networks could fill the memory otherwise.
+struct Buckets<K: Clone + Hash + Eq> {
+    own: DefaultKeyedStateStore<K>,
+    shared: InMemoryState,
+}
+
+impl<K: Clone + Hash + Eq> StateStore for Buckets<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        if self.own.contains_key(key) || self.own.len() < KEYS {
+            self.own.measure_and_replace(key, decide)
+        } else {
+            self.shared.measure_and_replace(&NotKeyed::NonKey, decide)
+        }
+    }
+}
+
+impl<K: Clone + Hash + Eq> ShrinkableKeyedStateStore<K> for Buckets<K> {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.own.retain_recent(drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.own.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
 
     #[test]
@@ -165,5 +239,43 @@ mod tests {
         let limits = AuthLimits::new(100, 1);
         limits.check_account("A@example.com").unwrap();
         assert!(limits.check_account(" a@EXAMPLE.com").is_err());
+    }
+
+    fn full(per_minute: u32) -> (Limit<usize, FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        let limit = Limit::with_clock("test", per_minute, clock.clone());
+        for key in 0..KEYS {
+            limit.check(&key).unwrap();
+        }
+        (limit, clock)
+    }
+
+    #[test]
+    fn newcomers_share_a_bucket_while_there_are_too_many_keys() {
+        let (limit, clock) = full(2);
+        for newcomer in [KEYS, KEYS + 1] {
+            limit.check(&newcomer).unwrap();
+        }
+        limit.check(&(KEYS + 2)).unwrap_err();
+        limit.check(&0).unwrap();
+        limit.check(&0).unwrap_err();
+        assert_eq!(limit.limiter.len(), KEYS);
+        clock.advance(Duration::from_secs(180));
+        limit.check(&(KEYS + 2)).unwrap();
+        assert_eq!(limit.limiter.len(), 1);
+    }
+
+    #[test]
+    fn keys_to_forget_are_looked_for_at_most_once_a_second() {
+        let (limit, clock) = full(120);
+        let kept_after = |milliseconds: u64| {
+            clock.advance(Duration::from_millis(milliseconds));
+            limit.check(&KEYS).unwrap();
+            limit.limiter.len()
+        };
+        // One that made an attempt at the beginning could be forgotten after 1000 ms.
+        assert_eq!(kept_after(900), KEYS);
+        assert_eq!(kept_after(600), KEYS);
+        assert_eq!(kept_after(400), 1);
     }
 }

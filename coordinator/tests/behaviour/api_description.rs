@@ -92,6 +92,37 @@ async fn the_description_refers_only_to_what_it_contains(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn every_operation_describes_its_errors_as_they_come(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let description = description(&client).await;
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let error = &operation["responses"]["default"]["content"];
+            let schema = &error["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(schema, "#/components/schemas/Problem", "{method} {path}");
+        }
+    }
+    let refused = client.get("/api/v1/files").await;
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    let told = refused.problem(401, "unauthorized");
+    let schema = &description["components"]["schemas"]["Problem"];
+    let described = schema["properties"].as_object().unwrap();
+    for (name, member) in described {
+        let kind = if told[name].is_u64() {
+            "integer"
+        } else {
+            "string"
+        };
+        assert_eq!(member["type"], kind, "{name}");
+    }
+    let mut names: Vec<_> = described.keys().collect();
+    names.sort_unstable();
+    let mut told: Vec<_> = told.as_object().unwrap().keys().collect();
+    told.sort_unstable();
+    assert_eq!(names, told);
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn the_viewer_loads_nothing_from_elsewhere(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let redirect = client.get("/docs").await;

@@ -53,6 +53,56 @@ fn told(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
 }
 
+/// Without a database, with this environment and no other.
+fn alone(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
+    command
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .args(arguments);
+    command.output().unwrap()
+}
+
+#[test]
+fn settings_are_called_good_only_when_nothing_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("coordinator.toml");
+    std::fs::write(&file, "").unwrap();
+    let check = ["config", "--check", file.to_str().unwrap()];
+    let missing = alone(&[], &check);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(told(&missing).contains("database.url"), "{missing:?}");
+
+    let url = ("FSN_DATABASE_URL", "postgres://u@h/db");
+    let good = alone(&[url, ("FSN_UPLOADS_WINDW", "3")], &check);
+    assert!(told(&good).contains("is good"), "{good:?}");
+    assert!(told(&good).contains("FSN_UPLOADS_WINDW"), "{good:?}");
+    let empty = alone(&[url, ("FSN_P2P_EXTERNAL_ADDRS", "")], &check);
+    assert!(told(&empty).contains("is good"), "{empty:?}");
+}
+
+#[test]
+fn a_postgres_that_does_not_answer_is_told_as_such() {
+    let url = ("FSN_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+    let patience = ("FSN_DATABASE_ACQUIRE_TIMEOUT", "100ms");
+    let refused = alone(&[url, patience], &["migrate"]);
+    assert_eq!(refused.status.code(), Some(1));
+    for part in ["127.0.0.1:1", "is it running", "Connection refused"] {
+        assert!(told(&refused).contains(part), "{part}: {refused:?}");
+    }
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
+    let nowhere = (*pool.connect_options()).clone().database("nowhere");
+    let url = format!("database.url={}", nowhere.to_url_lossy());
+    let missing = fails(&pool, &["migrate", "--set", &url]).await;
+    for part in ["createdb", "\"nowhere\" does not exist"] {
+        assert!(missing.contains(part), "{part}: {missing}");
+    }
+}
+
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
 async fn administrators_look_at_nodes_suspend_and_restore_them(pool: PgPool) {
     let node = idle_node(&pool).await.to_string();
