@@ -18,13 +18,16 @@ pub fn patience() -> ExponentialBuilder {
         .with_max_times(14)
 }
 
+/// Postgres has ended the session of a process that stood still in a transaction.
+const IDLE_IN_TRANSACTION: &str = "25P03";
+
 /// Whether the same transaction may go through later. SQLSTATE classes: 08 connection, 40 rolled
 /// back in favour of another, 57 the server stops or starts.
 pub fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "40", "57"]
+            ["08", "40", "57", IDLE_IN_TRANSACTION]
                 .iter()
                 .any(|class| code.starts_with(class))
         }),

@@ -14,10 +14,10 @@ use crate::domain::ledger::Hash;
 use crate::domain::money::{Carry, PricePerGbMonth};
 use crate::domain::node::NodeState;
 
-const DAYS_LOCK: i64 = 0x6673_6e5f_6461_7973; // "fsn_days", as in ledger_now()
+const LOCK_TIMED_OUT: &str = "55P03";
 
 /// Waits until no event can be added to the time before now, until this transaction ends; `false` when
-/// another coordinator is at it. Events wait meanwhile: be short.
+/// another coordinator is at it, or a transaction with an event does not end. Events wait meanwhile: be short.
 pub async fn lock_days(connection: &mut PgConnection) -> sqlx::Result<bool> {
     const CUTTER_LOCK: i64 = 0x6673_6e5f_6375_7473; // "fsn_cuts"
     let alone = sqlx::query_scalar!(
@@ -26,12 +26,23 @@ pub async fn lock_days(connection: &mut PgConnection) -> sqlx::Result<bool> {
     )
     .fetch_one(&mut *connection)
     .await?;
-    if alone {
-        sqlx::query!("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK)
-            .execute(connection)
-            .await?;
+    if !alone {
+        return Ok(false);
     }
-    Ok(alone)
+    // Whoever comes while this waits has to wait behind it.
+    sqlx::query!("SET LOCAL lock_timeout = '250ms'")
+        .execute(&mut *connection)
+        .await?;
+    let locked = sqlx::query!("SELECT pg_advisory_xact_lock(days_lock())")
+        .execute(connection)
+        .await;
+    match locked {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_TIMED_OUT) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The time by the database, wherever its clock was set.

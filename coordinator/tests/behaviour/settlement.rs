@@ -1,6 +1,7 @@
 //! Days of storage become charges and pay, to the micro-credit.
 
 use coordinator::app::{files, settlement, storage_charges};
+use coordinator::db;
 use coordinator::domain::ids::{FileId, UserId};
 use coordinator::domain::ledger::Account;
 use http::StatusCode;
@@ -107,6 +108,31 @@ async fn a_file_is_renewed_then_in_grace_then_gone(pool: PgPool) {
     let kinds = "SELECT count(*) FROM transfers WHERE kind IN ('renew', 'expire')";
     assert_eq!(count(&pool, kinds).await, 2);
     verified(&coordinator).await;
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_day_is_not_cut_off_before_all_that_happened_in_it_is_committed(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    store(app, user, &nodes, GB).await;
+    set_clock(&pool, hours(midnight, 23)).await;
+    while settlement::cut_day(app).await.unwrap() {}
+    // Somebody is paused in the middle of something that is dated before midnight.
+    let mut event = pool.begin().await.unwrap();
+    let at = db::earnings::ledger_now(&mut event).await.unwrap();
+    set_clock(&pool, days(midnight, 1) + SignedDuration::from_mins(5)).await;
+    assert!(at < days(midnight, 1));
+    assert!(
+        !settlement::cut_day(app).await.unwrap(),
+        "nor is he waited for"
+    );
+    event.commit().await.unwrap();
+    assert!(settlement::cut_day(app).await.unwrap());
+    let mut later = pool.begin().await.unwrap();
+    let at = db::earnings::ledger_now(&mut later).await.unwrap();
+    assert!(at >= days(midnight, 1));
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
