@@ -98,7 +98,13 @@ async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     row("score", format!("{} of 1000000", node.score_ppm));
     row("blobs", node.blob_count.to_string());
     row("used", used(&node));
-    row("last seen", last_seen(&node));
+    row("presence", presence(&node));
+    row(
+        "region",
+        node.region.clone().unwrap_or_else(|| "-".to_owned()),
+    );
+    let operator = node.operator.map(|operator| operator.to_string());
+    row("operator", operator.unwrap_or_else(|| "-".to_owned()));
     println!("{table}");
     if !history.is_empty() {
         let mut table = Table::new();
@@ -123,9 +129,19 @@ fn used(node: &db::nodes::Node) -> String {
     format!("{} of {}", size(node.used_bytes), size(node.capacity_bytes))
 }
 
-fn last_seen(node: &db::nodes::Node) -> String {
-    node.last_seen_at
-        .map_or("never".to_owned(), |at| format!("{at:.0}"))
+/// Whether it is there, as coordinators have agreed, and when it last was.
+fn presence(node: &db::nodes::Node) -> String {
+    let Some(seen) = node.last_seen_at else {
+        return "never seen".to_owned();
+    };
+    if node.awaits_adoption_since.is_some() {
+        return format!("kept out (`coordinator adopt`); seen {seen:.0}");
+    }
+    match (node.away_since, node.offline_since) {
+        (Some(_), _) => format!("away, its replicas are replaced; seen {seen:.0}"),
+        (None, Some(_)) => format!("offline; seen {seen:.0}"),
+        (None, None) => format!("seen {seen:.0}"),
+    }
 }
 
 async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
@@ -133,13 +149,7 @@ async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "name",
-        "node id",
-        "state",
-        "score",
-        "used",
-        "blobs",
-        "last seen",
+        "name", "node id", "state", "score", "used", "blobs", "presence",
     ]);
     for column in 3..6 {
         if let Some(column) = table.column_mut(column) {
@@ -166,7 +176,7 @@ async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
                 node.score_ppm.to_string(),
                 used(&node),
                 node.blob_count.to_string(),
-                last_seen(&node),
+                presence(&node),
             ]);
         }
     }

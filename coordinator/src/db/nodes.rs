@@ -34,6 +34,12 @@ pub struct Node {
     pub last_seen_at: Option<Timestamp>,
     pub state_since: Timestamp,
     pub mass_failure_at: Option<Timestamp>,
+    /// As coordinators have agreed; the same of the two below.
+    pub offline_since: Option<Timestamp>,
+    /// Offline for longer than the grace: its replicas are replaced.
+    pub away_since: Option<Timestamp>,
+    /// The database was restored, and it has not been gone through since.
+    pub awaits_adoption_since: Option<Timestamp>,
 }
 
 impl Node {
@@ -62,6 +68,9 @@ struct Row {
     last_seen_at: Option<jiff_sqlx::Timestamp>,
     state_since: jiff_sqlx::Timestamp,
     mass_failure_at: Option<jiff_sqlx::Timestamp>,
+    offline_since: Option<jiff_sqlx::Timestamp>,
+    away_since: Option<jiff_sqlx::Timestamp>,
+    awaits_adoption_since: Option<jiff_sqlx::Timestamp>,
 }
 
 impl TryFrom<Row> for Node {
@@ -93,6 +102,9 @@ impl TryFrom<Row> for Node {
             last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
             state_since: row.state_since.to_jiff(),
             mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+            offline_since: row.offline_since.map(jiff_sqlx::Timestamp::to_jiff),
+            away_since: row.away_since.map(jiff_sqlx::Timestamp::to_jiff),
+            awaits_adoption_since: row.awaits_adoption_since.map(jiff_sqlx::Timestamp::to_jiff),
         })
     }
 }
@@ -102,7 +114,8 @@ pub async fn by_id(connection: &mut PgConnection, id: NodeId) -> sqlx::Result<Op
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at
+                state_since, mass_failure_at, offline_since, away_since,
+                awaits_adoption_since
          FROM nodes WHERE node_id = $1",
         id.as_uuid()
     )
@@ -120,7 +133,8 @@ pub async fn by_api_key(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at
+                state_since, mass_failure_at, offline_since, away_since,
+                awaits_adoption_since
          FROM nodes WHERE api_key_hash = $1",
         &hash[..]
     )
@@ -140,7 +154,8 @@ pub async fn list(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at
+                state_since, mass_failure_at, offline_since, away_since,
+                awaits_adoption_since
          FROM nodes WHERE $1::uuid IS NULL OR node_id > $1 ORDER BY node_id LIMIT $2",
         after.map(|id| id.as_uuid()),
         limit,
@@ -201,7 +216,8 @@ pub async fn by_peer_id(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at
+                state_since, mass_failure_at, offline_since, away_since,
+                awaits_adoption_since
          FROM nodes WHERE peer_id = $1",
         peer_id.to_string()
     )

@@ -111,6 +111,18 @@ async fn administrators_look_at_nodes_suspend_and_restore_them(pool: PgPool) {
         shown.contains(&node) && shown.contains("probation"),
         "{shown}"
     );
+    assert!(shown.contains("never seen"), "{shown}");
+    for (change, presence) in [
+        ("last_seen_at = now()", "seen 20"),
+        ("offline_since = now()", "offline; seen 20"),
+        ("away_since = now()", "away, its replicas are replaced"),
+        ("awaits_adoption_since = now()", "kept out"),
+    ] {
+        let update = sqlx::AssertSqlSafe(format!("UPDATE nodes SET {change}"));
+        sqlx::query(update).execute(&pool).await.unwrap();
+        let shown = succeeds(&pool, &["admin", "node", "list"]).await;
+        assert!(shown.contains(presence), "{shown}");
+    }
     let none = succeeds(&pool, &["admin", "node", "list", "--state", "suspended"]).await;
     assert!(none.contains("No node is suspended"), "{none}");
 
