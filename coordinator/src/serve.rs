@@ -122,7 +122,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
 }
 
 async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<PgPool> {
-    let pool = db::connect_to_serve(config.database_url()?, &config.database).await?;
+    let pool = db::connect(config.database_url()?, &config.database).await?;
     if migrate {
         db::migrate(&pool).await?;
     } else {

@@ -14,6 +14,9 @@ use super::App;
 use super::crypto_pool::TaskLost;
 use crate::domain::proofs::{Judged, Timing, judge};
 
+/// A timer that fires so much late tells of this process, or of its machine, and of no node.
+const OWN_DELAY: Duration = Duration::from_millis(500);
+
 /// No challenge is sent while more than this is on its way to the node: it would wait behind it.
 const MAX_DATA_QUEUED: u64 = 1024 * 1024;
 
@@ -100,14 +103,19 @@ pub async fn examine(
     if member.data_queued_bytes() > MAX_DATA_QUEUED {
         return Ok(Examined::Crowded);
     }
+    let patience = Timing::patience(deadline, lowest_ping);
     let began = Instant::now();
     let call = app.fleet.network().call::<Prove>(member.peer_id, request);
-    let call = tokio::time::timeout(Timing::patience(deadline, lowest_ping), call).await;
+    let call = tokio::time::timeout(patience, call).await;
     let timing = Timing {
         elapsed: began.elapsed(),
         lowest_ping,
         deadline,
     };
+    if timing.elapsed > patience + OWN_DELAY {
+        tracing::warn!(node_id = %node, elapsed = ?timing.elapsed, "this coordinator stood still: the challenge says nothing");
+        return Ok(Examined::Offline);
+    }
     let answer = match call {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(CallError::NotConnected)) => return Ok(Examined::Offline),

@@ -21,7 +21,7 @@ use crate::domain::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
 use crate::domain::uptime::Stretch;
 
 /// Files of one user that are read at a time.
-const METER_PAGE: i64 = 10_000;
+const METER_PAGE: i64 = 1000;
 
 /// Cuts the next day off if it is over; `false` when there is nothing to cut off yet. From then on
 /// nothing that happens is dated before its end, and the ledger's head of the day is signed.

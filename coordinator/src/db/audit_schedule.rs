@@ -364,6 +364,14 @@ pub async fn advance(
     lease: Lease,
 ) -> sqlx::Result<Option<Schedule>> {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    // Whoever adds a follow-up holds the row: it is seen only by a statement that begins later.
+    sqlx::query!(
+        "SELECT FROM audit_schedule WHERE node_id = $1 AND lease_id = $2 FOR UPDATE",
+        node.as_uuid(),
+        lease.id,
+    )
+    .execute(&mut *connection)
+    .await?;
     let row = sqlx::query_as!(
         Row,
         r#"UPDATE audit_schedule s

@@ -62,6 +62,15 @@ pub async fn delete_and_purge(
     chunks: &[(FileId, u32)],
 ) -> sqlx::Result<()> {
     let (files, indices) = columns(chunks);
+    // Repair may be adding a replica.
+    sqlx::query!(
+        "SELECT FROM chunks WHERE (file_id, chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
+         ORDER BY file_id, chunk_index FOR UPDATE",
+        &files,
+        &indices,
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "INSERT INTO purges (node_id, blob_id, mode)
          SELECT node_id, blob_id, 'purge' FROM replicas
@@ -205,7 +214,8 @@ fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
 }
 
 /// How many of the file's chunks still have to be sent, and the first `limit` of them: those that do not
-/// stand on `replication` nodes. A replica that was demoted before the file is complete does not count.
+/// stand on `replication` nodes. A replica that was demoted before the file is complete does not count, nor one on a
+/// node that is out.
 pub async fn missing(
     connection: &mut PgConnection,
     file_id: FileId,
@@ -215,7 +225,8 @@ pub async fn missing(
 ) -> sqlx::Result<(u64, Vec<u32>)> {
     let safe = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
-               SELECT 1 FROM replicas WHERE file_id = $1 AND demoted_at IS NULL
+               SELECT 1 FROM replicas JOIN nodes USING (node_id)
+               WHERE file_id = $1 AND demoted_at IS NULL AND state NOT IN ('drained', 'disqualified')
                GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
         file_id.as_uuid(),
         i64::from(replication),
@@ -228,8 +239,9 @@ pub async fn missing(
     }
     let indices = sqlx::query_scalar!(
         r#"SELECT n AS "n!" FROM generate_series(0, $2::int - 1) AS n
-           WHERE (SELECT count(*) FROM replicas
-                  WHERE file_id = $1 AND chunk_index = n AND demoted_at IS NULL) < $3
+           WHERE (SELECT count(*) FROM replicas JOIN nodes USING (node_id)
+                  WHERE file_id = $1 AND chunk_index = n AND demoted_at IS NULL
+                    AND state NOT IN ('drained', 'disqualified')) < $3
            ORDER BY n LIMIT $4"#,
         file_id.as_uuid(),
         chunk_count as i32,

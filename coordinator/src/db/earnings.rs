@@ -23,18 +23,28 @@ pub async fn ledger_now(connection: &mut PgConnection) -> sqlx::Result<Timestamp
 /// Plaintext bytes on each node.
 pub type NodeBytes = Vec<(NodeId, i64)>;
 
-/// What the replicas of a file come to on each node. Of each chunk, no more than `replication` earn:
-/// any further ones are marked.
+/// What the replicas of a file that earn come to on each node. Whoever changes that of a stored file writes an event;
+/// of one that is not stored yet nobody does, so the caller has made it so in this transaction.
 pub async fn holdings(
     connection: &mut PgConnection,
     file: FileId,
     layout: ChunkLayout,
-    replication: u32,
 ) -> sqlx::Result<NodeBytes> {
+    Ok(count_holdings(connection, file, layout).await?.1)
+}
+
+/// Of each chunk of a file that is not stored yet, no more than `replication` are to earn: any further ones are
+/// marked.
+pub async fn mark_surplus(
+    connection: &mut PgConnection,
+    file: FileId,
+    layout: ChunkLayout,
+    replication: u32,
+) -> sqlx::Result<()> {
     let expected = layout.chunk_count() as i64 * i64::from(replication);
-    let (count, held) = count_holdings(connection, file, layout).await?;
+    let (count, _) = count_holdings(connection, file, layout).await?;
     if count <= expected {
-        return Ok(held);
+        return Ok(());
     }
     sqlx::query!(
         "UPDATE replicas r SET earns = false
@@ -45,9 +55,9 @@ pub async fn holdings(
         file.as_uuid(),
         i64::from(replication),
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    Ok(count_holdings(connection, file, layout).await?.1)
+    Ok(())
 }
 
 async fn count_holdings(
@@ -182,33 +192,34 @@ pub async fn stop_all(
     Ok(())
 }
 
-/// A replica begins to earn, unless its chunk has as many that do as were promised. Rows that repair
-/// adds to a stored file have `earns` unset until this is called. The caller has locked the chunk, and its
-/// file against deletion.
+/// A replica begins to earn, unless its chunk has as many that do as were promised, or its file is used up and about
+/// to end: it does so when it was used up, before this. Rows that repair adds to a stored file have `earns` unset
+/// until this is called. The caller has locked the chunk, and its file against deletion.
 pub async fn start(
     connection: &mut PgConnection,
     node: NodeId,
     blob: BlobId,
     cause: &str,
 ) -> sqlx::Result<bool> {
+    let at = ledger_now(connection).await?;
     let started = sqlx::query!(
         "UPDATE replicas r SET earns = true
          FROM chunks c, files f
          WHERE r.node_id = $1 AND r.blob_id = $2 AND NOT r.earns
            AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
-           AND f.file_id = r.file_id AND f.state = 'ready'
+           AND f.file_id = r.file_id AND f.state = 'ready' AND f.paid_until > $3
            AND (SELECT count(*) FROM replicas o
                 WHERE o.file_id = r.file_id AND o.chunk_index = r.chunk_index AND o.earns) < f.replication
          RETURNING r.file_id, c.size_bytes",
         node.as_uuid(),
         blob.as_bytes(),
+        at.to_sqlx() as jiff_sqlx::Timestamp,
     )
     .fetch_optional(&mut *connection)
     .await?;
     let Some(started) = started else {
         return Ok(false);
     };
-    let at = ledger_now(connection).await?;
     let change = [(node, i64::from(started.size_bytes))];
     record(
         connection,
@@ -225,7 +236,8 @@ pub async fn start(
 pub type Replicas = [(NodeId, BlobId)];
 
 /// Replicas of stored files cease and begin to earn, many at once. The caller has locked their chunks, and
-/// their files against deletion, and sees to it that no more of a chunk earn than were promised.
+/// their files against deletion, and sees to it that no more of a chunk earn than were promised. None of a file that
+/// is used up begins, as in [`start`].
 pub async fn reassign(
     connection: &mut PgConnection,
     stop: &Replicas,
@@ -255,7 +267,7 @@ pub async fn reassign(
              FROM unnest($1::uuid[], $2::bytea[], $3::boolean[]) AS w (node_id, blob_id, earns), chunks c, files f
              WHERE r.node_id = w.node_id AND r.blob_id = w.blob_id AND r.earns <> w.earns
                AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
-               AND f.file_id = r.file_id AND f.state = 'ready'
+               AND f.file_id = r.file_id AND f.state = 'ready' AND (NOT w.earns OR f.paid_until > $4)
              RETURNING r.file_id, r.node_id, CASE WHEN w.earns THEN c.size_bytes ELSE -c.size_bytes END AS bytes),
          of_node AS (
              SELECT file_id, node_id, sum(bytes)::bigint AS bytes FROM changed

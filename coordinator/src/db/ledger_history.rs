@@ -14,9 +14,12 @@ use crate::domain::ledger::Hash;
 use crate::domain::money::{Carry, PricePerGbMonth};
 use crate::domain::node_pay::Charge;
 
-/// Makes all that this transaction reads one moment.
+/// Makes all that this transaction reads one moment. Nobody waits for it, so it may take its time.
 pub async fn freeze(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("SET LOCAL idle_in_transaction_session_timeout = 0")
         .execute(connection)
         .await?;
     Ok(())

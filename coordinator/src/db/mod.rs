@@ -47,26 +47,11 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// A server that stands still in a transaction longer than this loses it: the others wait for its locks.
+/// Whoever stands still in a transaction longer than this loses it: the others wait for its locks.
 const STANDS_STILL_FOR: &str = "10s";
 
-/// For a command.
-pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    open(url, config, &[]).await
-}
-
-/// For a coordinator that serves, beside others perhaps.
-pub async fn connect_to_serve(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let settings = [("idle_in_transaction_session_timeout", STANDS_STILL_FOR)];
-    open(url, config, &settings).await
-}
-
 /// Opens a pool and makes sure that somebody answers. A Postgres that is starting is waited for.
-async fn open(
-    url: &str,
-    config: &DatabaseConfig,
-    settings: &[(&str, &str)],
-) -> anyhow::Result<PgPool> {
+pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let mut options: PgConnectOptions = url
         .parse()
         .context("database.url is not of the form postgres://user:password@host:port/database")?;
@@ -75,10 +60,10 @@ async fn open(
     }
     let place = format!("{}:{}", options.get_host(), options.get_port());
     // What is acknowledged has to be on disk, whatever the server's own setting is.
-    let options = options
-        .application_name("coordinator")
-        .options([("synchronous_commit", "on")])
-        .options(settings.iter().copied());
+    let options = options.application_name("coordinator").options([
+        ("synchronous_commit", "on"),
+        ("idle_in_transaction_session_timeout", STANDS_STILL_FOR),
+    ]);
     // A pool would wait as long, and then say no more than that it has timed out.
     let patience = config.acquire_timeout;
     let first = || async {

@@ -222,7 +222,7 @@ pub async fn history(
 }
 
 /// Nodes that have been offline for so long, as coordinators have agreed, or never came; but for those that are out,
-/// away in order, or kept out by this network.
+/// away in order, or kept out by this network. Their rows are locked; those that others hold are passed over.
 pub async fn gone(
     connection: &mut PgConnection,
     offline_for: Duration,
@@ -233,7 +233,7 @@ pub async fn gone(
          WHERE CASE WHEN last_seen_at IS NULL THEN created_at ELSE offline_since END
                <= now() - make_interval(secs => $1)
            AND state NOT IN ('drained', 'disqualified') AND awaits_adoption_since IS NULL
-         ORDER BY node_id LIMIT $2",
+         ORDER BY node_id LIMIT $2 FOR UPDATE SKIP LOCKED",
         offline_for.as_secs_f64(),
         limit,
     )

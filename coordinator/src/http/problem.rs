@@ -17,6 +17,7 @@ use crate::app::download::DownloadError;
 use crate::app::files::DeleteError;
 use crate::app::nodes::RegisterError;
 use crate::app::payouts::PayoutError;
+use crate::app::persist::is_passing;
 use crate::app::storage_charges::ChargeError;
 use crate::app::upload::UploadError;
 use crate::db::ledger::PostError;
@@ -121,22 +122,17 @@ impl IntoResponse for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-                tracing::warn!(%error, "the database is away");
-                Self::database_away()
-            }
-            // Class 57: the server is shutting down or starting; 53: it is short of something.
-            sqlx::Error::Database(error)
-                if error
-                    .code()
-                    .is_some_and(|code| code.starts_with("57") || code.starts_with("53")) =>
-            {
-                tracing::warn!(%error, "the database is not available");
-                Self::database_away()
-            }
-            error => Self::internal(error),
+        let is_closed = matches!(error, sqlx::Error::PoolClosed);
+        // Class 53: the server is short of something.
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        let is_short = code.is_some_and(|code| code.starts_with("53"));
+        if is_closed || is_short || is_passing(&error) {
+            tracing::warn!(%error, "the database is not available");
+            return Self::database_away();
         }
+        Self::internal(error)
     }
 }
 

@@ -216,3 +216,20 @@ async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_skips_nor_double
         assert_eq!(of_node(&pool, PASSED, node.node_id).await, 120);
     }
 }
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_coordinator_whose_clock_is_ahead_drops_no_evidence(pool: PgPool) {
+    let days = |parent: &'static str| {
+        let count = sqlx::query_scalar::<_, i64>(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = $1::text::regclass",
+        );
+        count.bind(parent).fetch_one(&pool)
+    };
+    let keep = async |at: &'static str| {
+        sqlx::query(at).execute(&pool).await.unwrap();
+    };
+    keep("SELECT audit_keep_partitions(now())").await;
+    let before = days("audit_statements").await.unwrap();
+    keep("SELECT audit_keep_partitions(now() + interval '200 days')").await;
+    assert_eq!(days("audit_statements").await.unwrap(), before + 3);
+}

@@ -6,7 +6,7 @@ use coordinator::domain::ids::{FileId, UserId};
 use coordinator::domain::ledger::Account;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use proto::NodeId;
+use proto::{BlobId, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -133,6 +133,42 @@ async fn a_day_is_not_cut_off_before_all_that_happened_in_it_is_committed(pool: 
     let mut later = pool.begin().await.unwrap();
     let at = db::earnings::ledger_now(&mut later).await.unwrap();
     assert!(at >= days(midnight, 1));
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn nothing_of_a_file_that_is_used_up_begins_to_earn_before_it_ends(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
+    let user = rich_user(&pool, RICH).await;
+    let file = store(app, user, &nodes, GB).await;
+    let blobs = "SELECT blob_id FROM replicas WHERE file_id = $1 AND node_id = $2";
+    let blobs = sqlx::query_scalar::<_, Vec<u8>>(blobs);
+    let blobs = blobs.bind(file.as_uuid()).bind(nodes[0].as_uuid());
+    let blobs = blobs.fetch_all(&pool).await.unwrap();
+    let blobs: Vec<BlobId> = blobs
+        .iter()
+        .map(|id| BlobId::try_from(&id[..]).unwrap())
+        .collect();
+    let mut connection = pool.acquire().await.unwrap();
+    db::earnings::stop_all(&mut connection, nodes[0], &blobs, "repair")
+        .await
+        .unwrap();
+    // Nobody was there when it was used up.
+    let used_up = "UPDATE files SET paid_until = completed_at + interval '1 day', renew_at = NULL";
+    sqlx::query(used_up).execute(&pool).await.unwrap();
+    set_clock(&pool, days(midnight, 2)).await;
+    let started = db::earnings::start(&mut connection, nodes[0], blobs[0], "repair").await;
+    assert!(!started.unwrap());
+    let start = [(nodes[0], blobs[0])];
+    db::earnings::reassign(&mut connection, &[], &start, "repair")
+        .await
+        .unwrap();
+    let earning = "SELECT count(*) FROM replicas WHERE earns AND blob_id = $1";
+    let earning = sqlx::query_scalar::<_, i64>(earning).bind(blobs[0].as_bytes());
+    assert_eq!(earning.fetch_one(&pool).await.unwrap(), 0);
+    settle_at(app, days(midnight, 3)).await;
+    verified(&coordinator).await;
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]

@@ -428,3 +428,27 @@ async fn a_chunk_that_lost_a_copy_before_complete_has_to_be_sent_again(pool: PgP
     let counted = "SELECT count(*) FROM replicas WHERE demoted_at IS NULL AND earns";
     assert_eq!(count(&pool, counted).await, 6);
 }
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn a_copy_on_a_node_that_was_thrown_out_meanwhile_does_not_count(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let text = content(CHUNK);
+    let upload = client
+        .initiate("a", text.len())
+        .await
+        .expect(StatusCode::CREATED);
+    client
+        .send_chunk(&upload, 0, &text)
+        .await
+        .expect(StatusCode::OK);
+    let out = "UPDATE nodes SET state = 'disqualified' WHERE node_id = $1";
+    let out = sqlx::query(out).bind(nodes[0].node_id.as_uuid());
+    out.execute(&pool).await.unwrap();
+    let status = client.upload_status(&upload).await.expect(StatusCode::OK);
+    assert_eq!(status["missing"], serde_json::json!([0]));
+    client
+        .complete(&upload)
+        .await
+        .problem(409, "chunks-missing");
+}

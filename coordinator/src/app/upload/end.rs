@@ -75,7 +75,7 @@ async fn finish(
         .await?
         .ok_or(UploadError::NotFound)?;
     let layout = file.layout().ok_or(UploadError::InProgress)?;
-    let held = db::earnings::holdings(connection, file.id, layout, file.replication).await?;
+    db::earnings::mark_surplus(connection, file.id, layout, file.replication).await?;
     let price = app.config.money.price_per_gb_month;
     let cost = price
         .first_month(layout.size_bytes, file.replication)?
@@ -102,6 +102,8 @@ async fn finish(
     };
     let renew_at = storage_charges::renew_at(app, &meter);
     db::files::mark_ready(connection, file.id, &meter, renew_at).await?;
+    // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
+    let held = db::earnings::holdings(connection, file.id, layout).await?;
     db::earnings::record(connection, file.id, at, "complete", &held).await?;
     db::uploads::mark_completed(connection, upload.id).await?;
     Ok(())

@@ -40,7 +40,7 @@ pub struct Scan {
 pub async fn lock_scan(connection: &mut PgConnection) -> sqlx::Result<Option<Scan>> {
     let row = sqlx::query!(
         r#"SELECT s.node_id, s.scanned_upto,
-                  n.offline_since IS NOT NULL OR n.state = 'draining' AS "in_trouble!"
+                  n.offline_since IS NOT NULL OR n.state IN ('draining', 'disqualified') AS "in_trouble!"
            FROM repair_scans s JOIN nodes n USING (node_id)
            WHERE s.due_at <= now() ORDER BY s.due_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED"#
     )
