@@ -215,7 +215,7 @@ fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
 
 /// How many of the file's chunks still have to be sent, and the first `limit` of them: those that do not
 /// stand on `replication` nodes. A replica that was demoted before the file is complete does not count, nor one on a
-/// node that is out.
+/// node that was disqualified; one that has drained drains again.
 pub async fn missing(
     connection: &mut PgConnection,
     file_id: FileId,
@@ -226,7 +226,7 @@ pub async fn missing(
     let safe = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
                SELECT 1 FROM replicas JOIN nodes USING (node_id)
-               WHERE file_id = $1 AND demoted_at IS NULL AND state NOT IN ('drained', 'disqualified')
+               WHERE file_id = $1 AND demoted_at IS NULL AND state <> 'disqualified'
                GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
         file_id.as_uuid(),
         i64::from(replication),
@@ -241,7 +241,7 @@ pub async fn missing(
         r#"SELECT n AS "n!" FROM generate_series(0, $2::int - 1) AS n
            WHERE (SELECT count(*) FROM replicas JOIN nodes USING (node_id)
                   WHERE file_id = $1 AND chunk_index = n AND demoted_at IS NULL
-                    AND state NOT IN ('drained', 'disqualified')) < $3
+                    AND state <> 'disqualified') < $3
            ORDER BY n LIMIT $4"#,
         file_id.as_uuid(),
         chunk_count as i32,

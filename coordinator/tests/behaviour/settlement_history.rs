@@ -130,7 +130,7 @@ impl History {
             } => {
                 let mut nodes = self.nodes.clone();
                 nodes.remove(without);
-                if self.can_pay(user, size).await {
+                if self.can_pay(user, size).await && self.are_in(&nodes).await {
                     let user = self.users[user];
                     self.stored
                         .push((user, store(&app, user, &nodes, size).await));
@@ -193,6 +193,14 @@ impl History {
                 seal(&pool, limit).await;
             }
         }
+    }
+
+    /// No file is acknowledged on nodes that were thrown out.
+    async fn are_in(&self, nodes: &[NodeId]) -> bool {
+        let nodes: Vec<uuid::Uuid> = nodes.iter().map(NodeId::as_uuid).collect();
+        let out = "SELECT count(*) FROM nodes WHERE node_id = ANY($1) AND state = 'disqualified'";
+        let out = sqlx::query_scalar::<_, i64>(out).bind(nodes);
+        out.fetch_one(&self.app.db).await.unwrap() == 0
     }
 
     async fn can_pay(&self, user: usize, size: u32) -> bool {
