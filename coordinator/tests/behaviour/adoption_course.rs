@@ -325,12 +325,7 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
         .unwrap();
     let told = db::purges::nodes_with_due(&mut connection, &ids).await;
     assert_eq!(told.unwrap(), [], "it is told to forget nothing");
-    db::reconcile::enter(&mut connection, &ids, MINUTE)
-        .await
-        .unwrap();
-    db::reconcile::make_due(&mut connection, ids[0], true)
-        .await
-        .unwrap();
+    comparison_is_due(&pool, node.node_id).await;
     node.on_inventory(OnInventory::Tell);
     reconcile::step(&coordinator.app).await.unwrap();
     let failed = "SELECT count(*) FROM reconcile_schedule WHERE outcome = 'failed'";
@@ -377,6 +372,14 @@ async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: P
     assert!(!comes(7).await);
 }
 
+async fn comparison_is_due(pool: &PgPool, node: NodeId) {
+    let mut connection = pool.acquire().await.unwrap();
+    let entered = db::reconcile::enter(&mut connection, &[node], MINUTE).await;
+    entered.unwrap();
+    let due = db::reconcile::make_due(&mut connection, node, true).await;
+    due.unwrap();
+}
+
 async fn ask_all(coordinator: &Coordinator) {
     while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
 }
@@ -394,14 +397,7 @@ async fn a_comparison_that_was_under_way_when_it_began_writes_nothing(pool: PgPo
     let (coordinator, nodes, _, _, _) = fleet(&pool, 2, &[]).await;
     hold_unknown(&coordinator, &nodes[0], 1);
     nodes[0].ages(Duration::from_secs(25 * 3600));
-    let mut connection = pool.acquire().await.unwrap();
-    let ids = [nodes[0].node_id];
-    db::reconcile::enter(&mut connection, &ids, MINUTE)
-        .await
-        .unwrap();
-    db::reconcile::make_due(&mut connection, ids[0], true)
-        .await
-        .unwrap();
+    comparison_is_due(&pool, nodes[0].node_id).await;
     begin(&pool).await;
     reconcile::step(&coordinator.app).await.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);

@@ -4,6 +4,7 @@
 use std::process::{Command, Output, Stdio};
 
 use coordinator::clock;
+use coordinator::config::Config;
 use coordinator::db;
 use coordinator::domain::fleet_guard::{Alarm, FleetHealth};
 use jiff::SignedDuration;
@@ -101,6 +102,15 @@ async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
     for part in ["createdb", "\"nowhere\" does not exist"] {
         assert!(missing.contains(part), "{part}: {missing}");
     }
+}
+
+#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+async fn who_stands_still_in_a_transaction_loses_it_after_ten_seconds(pool: PgPool) {
+    let config = Config::load(None, &[]).unwrap();
+    let url = pool.connect_options().to_url_lossy().to_string();
+    let own = db::connect(&url, &config.database).await.unwrap();
+    let setting = sqlx::query_scalar::<_, String>("SHOW idle_in_transaction_session_timeout");
+    assert_eq!(setting.fetch_one(&own).await.unwrap(), "10s");
 }
 
 #[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]

@@ -44,6 +44,7 @@ mod purges;
 mod reconciling;
 mod repair;
 mod repair_places;
+mod repair_queue;
 mod schema;
 mod settlement;
 mod settlement_history;
