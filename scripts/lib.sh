@@ -47,8 +47,49 @@ need_rust() {
   command -v cc >/dev/null || install gcc libc6-dev
 }
 
-# build ARGUMENT...: `cargo build`, silent when there is nothing to do.
+# cargo_tool NAME: `cargo NAME` in the version that the gate was last passed with, unless there is one.
+cargo_tool() {
+  local -A versions=([nextest]=0.9.143 [machete]=0.9.2 [deny]=0.19.1)
+  cargo "$1" --version >/dev/null 2>&1 && return
+  say "Installing cargo-$1 ..."
+  cargo install --quiet "cargo-$1" --locked --version "${versions[$1]}" || fail "cargo-$1 could not be installed"
+}
+
+# build ARGUMENT...: `cargo build`, silent when there is nothing to do, with its progress in sight when there is:
+# cargo's own bar in a terminal, elsewhere a line with counts every ten seconds.
 build() {
-  (cd "$root" && SQLX_OFFLINE=true cargo build --locked "$@" 2>&1 | { grep -v '^ *Finished ' >&2 || true; }) ||
-    fail "the build has failed; see above"
+  local outcome=0
+  cd "$root"
+  if [[ -t 2 ]]; then
+    # When all is well cargo's last word is that it has finished; it is taken back.
+    SQLX_OFFLINE=true cargo build --locked "$@" && printf '\e[1A\e[2K' >&2 || outcome=$?
+  else
+    SQLX_OFFLINE=true CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=60 \
+      cargo build --locked "$@" 2>&1 | counts || outcome=$?
+  fi
+  cd "$OLDPWD"
+  [[ $outcome == 0 ]] || fail "the build has failed; see above"
+}
+
+# Reads what cargo says where nobody looks at a bar: warnings and errors pass, the bars become a count now and then.
+# A bar ends with a carriage return and not with a line, so whoever reads it must not wait for the line.
+counts() {
+  local text='' part status told=$SECONDS count=''
+  while :; do
+    status=0
+    IFS= read -r -t 10 part || status=$?
+    text+=$part
+    [[ $text =~ .*[^0-9]([0-9]+)/([0-9]+) ]] && count="${BASH_REMATCH[1]} of ${BASH_REMATCH[2]} crates are compiled"
+    if ((status <= 128)) && [[ -n $text ]]; then
+      text=${text##*$'\r'}
+      text=${text#$'\e[K'}
+      [[ $text =~ ^\ *(Compiling|Downloaded|Finished)\  ]] || say "$text"
+      text=
+    fi
+    if [[ -n $count ]] && ((SECONDS - told >= 10)); then
+      say "  $count"
+      told=$SECONDS count=
+    fi
+    ((status == 0 || status > 128)) || break
+  done
 }

@@ -29,7 +29,7 @@ async fn ask(address: SocketAddr) -> anyhow::Result<String> {
     })?;
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(socket)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/readyz")
+    let request = Request::get(api::paths::READYZ)
         .header(header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;

@@ -1,19 +1,42 @@
-//! The coordinator: takes files over HTTP, seals and places their chunks, and commands the fleet.
+//! The coordinator of a federated storage network: takes files over HTTP, seals and places their chunks, commands the
+//! fleet of storage nodes, has them prove what they hold, pays for what is proven and repairs what is lost.
 //!
-//! `{http, p2p, workers} -> app -> {domain, db}`. See docs/ARCHITECTURE.md for a walk through it.
+//! It is sorted by concern, and each concern stands on a floor: it may use those below it and none above.
+//! [`model`] (the nouns) < [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
+//! < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
+//! of just what it works with, `rules` the pure policy, `tables` the only SQL on its tables, `jobs` its background
+//! work. What happens below is told upwards as [`facts`]. [`compose`] puts it all together.
+//!
+//! The program is `coordinator serve`; the library is there for its tests and benchmarks. Rules need nothing around
+//! them:
+//!
+//! ```
+//! use coordinator::model::scheme::Scheme;
+//!
+//! let three_copies = Scheme::copies(3);
+//! assert_eq!(three_copies.stored_bytes(1_000), 3_000);
+//! assert_eq!((three_copies.needed(), three_copies.safe()), (1, 2));
+//! ```
+//!
+//! docs/ARCHITECTURE.md walks through one upload, one audit, one repair.
 
-pub mod app;
-pub mod broken_pipe;
+pub mod accounts;
+pub mod billing;
+pub mod blobs;
+pub mod bookkeeping;
 pub mod cli;
-pub mod clock;
+pub mod compose;
 pub mod config;
-pub mod db;
-pub mod domain;
+pub mod database;
+pub mod durability;
+pub mod facts;
+pub mod files;
+pub mod fleet;
 pub mod health_check;
 pub mod http;
 pub mod keys;
-pub mod log;
 pub mod metrics;
+pub mod model;
 pub mod p2p;
+pub mod proofs;
 pub mod serve;
-pub mod workers;

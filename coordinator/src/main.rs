@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use coordinator::broken_pipe;
 use coordinator::cli::Cli;
+use kit::broken_pipe;
 
 #[tokio::main]
 async fn main() -> ExitCode {

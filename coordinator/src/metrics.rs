@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use kit::JobStatus;
 use network::{Channel, Handshakes};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +40,11 @@ pub struct QueueLabels {
     pub healthy: u32,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    pub job: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
     pub peers: Family<PeerLabels, Gauge>,
@@ -58,6 +64,9 @@ pub struct Metrics {
     pub purges_done: Counter,
     pub blocks_sealed: Counter,
     pub worker_failures: Counter,
+    pub job_runs: Family<JobLabels, Counter>,
+    pub job_failures: Family<JobLabels, Counter>,
+    pub job_backlog: Family<JobLabels, Gauge>,
     pub audits_passed: Counter,
     pub audits_failed: Counter,
     pub audits_missed: Counter,
@@ -102,6 +111,9 @@ impl Metrics {
             purges_done: Counter::default(),
             blocks_sealed: Counter::default(),
             worker_failures: Counter::default(),
+            job_runs: Family::default(),
+            job_failures: Family::default(),
+            job_backlog: Family::default(),
             audits_passed: Counter::default(),
             audits_failed: Counter::default(),
             audits_missed: Counter::default(),
@@ -125,6 +137,25 @@ impl Metrics {
             adopted_replicas: Counter::default(),
         };
         metrics.registered()
+    }
+
+    /// What the background work says of itself; called when somebody reads it.
+    pub fn note_jobs(&self, jobs: &[JobStatus]) {
+        let failures: u64 = jobs.iter().map(|job| job.failures).sum();
+        let counted = self.worker_failures.get();
+        self.worker_failures
+            .inc_by(failures.saturating_sub(counted));
+        for job in jobs {
+            let labels = JobLabels { job: job.name };
+            if let Some(backlog) = job.backlog {
+                let gauge = self.job_backlog.get_or_create(&labels);
+                gauge.set(i64::try_from(backlog).unwrap_or(i64::MAX));
+            }
+            let failures = self.job_failures.get_or_create(&labels);
+            failures.inc_by(job.failures.saturating_sub(failures.get()));
+            let runs = self.job_runs.get_or_create(&labels);
+            runs.inc_by(job.runs.saturating_sub(runs.get()));
+        }
     }
 
     fn registered(mut self) -> Self {
@@ -213,6 +244,21 @@ impl Metrics {
             "worker_failures",
             "Steps of background workers that failed",
             self.worker_failures.clone(),
+        );
+        r.register(
+            "job_runs",
+            "Steps of background jobs",
+            self.job_runs.clone(),
+        );
+        r.register(
+            "job_failures",
+            "Steps of background jobs that failed",
+            self.job_failures.clone(),
+        );
+        r.register(
+            "job_backlog",
+            "What waits for a background job",
+            self.job_backlog.clone(),
         );
         r.register(
             "repair_queue",

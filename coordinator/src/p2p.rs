@@ -8,16 +8,18 @@ use network::{
     Discovery, InboundRequest, Kademlia, KademliaMode, Limits, Multiaddr, NetworkConfig, PeerEvent,
     PeerPolicy, Peers, PingConfig, multiaddr,
 };
-use proto::{Heartbeat, Hello, PeerId, Protocol, ReportLoss, Side};
+use proto::{Heartbeat, Hello, PeerId, ReportLoss, Roles, protocols};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use crate::app::registered::{Doorkeeper, RegisteredPeers};
-use crate::app::{App, audit, nodes};
-use crate::clock;
 use crate::config::Config;
-use crate::domain::node::NetworkPrefix;
+use crate::fleet::Nodes;
+use crate::fleet::admission::{NodeAdmission, RegisteredPeers};
+use crate::fleet::registration;
 use crate::keys::KeyRing;
+use crate::model::node_state::NetworkPrefix;
+use crate::proofs::Proofs;
+use crate::proofs::audit;
 
 /// Requests of nodes that are worked on at one time; more wait in the network's queue.
 const AT_ONE_TIME: usize = 64;
@@ -31,8 +33,14 @@ pub fn network_config(
     registered: Arc<RegisteredPeers>,
 ) -> anyhow::Result<NetworkConfig> {
     let p2p = &config.p2p;
-    let defaults = NetworkConfig::new(keys.identity.clone(), Side::Coordinator);
+    let defaults = NetworkConfig::new(
+        keys.identity.clone(),
+        protocols::FAMILY,
+        &protocols::TABLE,
+        Roles::COORDINATOR,
+    );
     Ok(NetworkConfig {
+        answers_only: true,
         listen: p2p.listen()?,
         external_addrs: p2p.external_addrs()?,
         agent: concat!("coordinator/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -40,7 +48,7 @@ pub fn network_config(
             interval: config.ping.interval,
             timeout: config.ping.timeout,
         },
-        gatekeeper: Arc::new(Doorkeeper(registered)),
+        admission: Arc::new(NodeAdmission(registered)),
         limits: Limits {
             connections: p2p.max_connections,
             connections_per_address: p2p.max_connections_per_address,
@@ -119,10 +127,16 @@ impl Addresses {
 }
 
 /// Serves nodes until the network stops.
-pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<InboundRequest>) {
+pub async fn serve(
+    nodes: Arc<Nodes>,
+    proofs: Arc<Proofs>,
+    mut peers: Peers,
+    requests: mpsc::Receiver<InboundRequest>,
+) {
     let addresses = Addresses::default();
     let serving = tokio::spawn(serve_requests(
-        Arc::clone(&app),
+        Arc::clone(&nodes),
+        proofs,
         addresses.clone(),
         requests,
     ));
@@ -131,23 +145,23 @@ pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<Inb
             PeerEvent::Connected { peer, addr } => addresses.set(peer, &addr),
             PeerEvent::Disconnected { peer, reason } => {
                 addresses.forget(&peer);
-                if let Some(node_id) = app.fleet.lose_peer(&peer) {
+                if let Some(node_id) = nodes.fleet.lose_peer(&peer) {
                     tracing::info!(%node_id, %peer, ?reason, "the connection to a node is gone");
-                    app.connections_nudge.notify_one();
+                    nodes.connections_wake.wake();
                 }
             }
             PeerEvent::Unresponsive { peer, silent_for } => {
-                app.metrics.unresponsive_peers.inc();
-                if let Some(member) = app.fleet.member_of_peer(&peer) {
+                nodes.metrics.unresponsive_peers.inc();
+                if let Some(member) = nodes.fleet.member_of_peer(&peer) {
                     tracing::warn!(node_id = %member.node_id, %peer, ?silent_for, "a node is unresponsive");
                 }
                 // Its next heartbeat lets it in again.
-                app.fleet.remove_peer(&peer);
+                nodes.fleet.remove_peer(&peer);
             }
             PeerEvent::Recovered { .. } | PeerEvent::Failed { .. } => {}
             PeerEvent::Ping { peer, rtt } => {
-                app.metrics.peer_rtt_seconds.observe(rtt.as_secs_f64());
-                if let Some(member) = app.fleet.member_of_peer(&peer) {
+                nodes.metrics.peer_rtt_seconds.observe(rtt.as_secs_f64());
+                if let Some(member) = nodes.fleet.member_of_peer(&peer) {
                     member.note_ping(rtt);
                 }
             }
@@ -159,7 +173,8 @@ pub async fn serve(app: Arc<App>, mut peers: Peers, requests: mpsc::Receiver<Inb
 }
 
 async fn serve_requests(
-    app: Arc<App>,
+    nodes: Arc<Nodes>,
+    proofs: Arc<Proofs>,
     addresses: Addresses,
     mut requests: mpsc::Receiver<InboundRequest>,
 ) {
@@ -168,9 +183,10 @@ async fn serve_requests(
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             break;
         };
-        let (app, prefix) = (Arc::clone(&app), addresses.prefix(&request.peer));
+        let (nodes, proofs) = (Arc::clone(&nodes), Arc::clone(&proofs));
+        let prefix = addresses.prefix(&request.peer);
         tasks.spawn(async move {
-            answer(&app, prefix, request).await;
+            answer(&nodes, &proofs, prefix, request).await;
             drop(slot);
         });
     }
@@ -179,11 +195,16 @@ async fn serve_requests(
 }
 
 /// A request that cannot be answered is dropped: its sender sees the stream end and asks again.
-async fn answer(app: &App, prefix: Option<NetworkPrefix>, mut request: InboundRequest) {
+async fn answer(
+    nodes: &Nodes,
+    proofs: &Proofs,
+    prefix: Option<NetworkPrefix>,
+    mut request: InboundRequest,
+) {
     let (peer, protocol) = (request.peer, request.protocol);
     let refused = match protocol {
-        Protocol::Hello => match request.decode::<Hello>() {
-            Ok(report) => match nodes::hello(app, peer, prefix, report).await {
+        protocols::HELLO => match request.decode::<Hello>() {
+            Ok(report) => match registration::hello(nodes, peer, prefix, report).await {
                 Ok(answer) => {
                     if let Some(reason) = &answer.rejection {
                         tracing::info!(%peer, reason, "refused a node");
@@ -194,16 +215,18 @@ async fn answer(app: &App, prefix: Option<NetworkPrefix>, mut request: InboundRe
             },
             Err(error) => error.to_string(),
         },
-        Protocol::Heartbeat => match request.decode::<Heartbeat>() {
-            Ok(report) => match nodes::heartbeat(app, peer, prefix, report).await {
+        protocols::HEARTBEAT => match request.decode::<Heartbeat>() {
+            Ok(report) => match registration::heartbeat(nodes, peer, prefix, report).await {
                 Ok(Some(answer)) => return request.respond::<Heartbeat>(answer).await,
                 Ok(None) => "the peer is not a registered node".to_owned(),
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),
         },
-        Protocol::ReportLoss => match request.decode::<ReportLoss>() {
-            Ok(report) => match audit::take_loss_report(app, peer, &report, clock::now()).await {
+        protocols::REPORT_LOSS => match request.decode::<ReportLoss>() {
+            Ok(report) => match audit::take_loss_report(proofs, peer, &report, proofs.clock.now())
+                .await
+            {
                 Ok(Some(noted)) => return request.respond::<ReportLoss>(noted).await,
                 Ok(None) => {
                     "the node is no member, has a report under way, or adopt mode stands".to_owned()
@@ -212,7 +235,7 @@ async fn answer(app: &App, prefix: Option<NetworkPrefix>, mut request: InboundRe
             },
             Err(error) => error.to_string(),
         },
-        other => format!("{other:?} is not served by coordinators"),
+        other => format!("{other} is not served by coordinators"),
     };
-    tracing::warn!(%peer, ?protocol, reason = refused, "left a node's request unanswered");
+    tracing::warn!(%peer, %protocol, reason = refused, "left a node's request unanswered");
 }

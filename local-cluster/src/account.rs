@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use crate::files;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     pub uid: u32,
     pub gid: u32,
 }
 
 impl Account {
     /// `None` when the caller is not root and Postgres can simply run as the caller.
-    pub fn for_postgres() -> Result<Option<Self>> {
+    pub(crate) fn for_postgres() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -49,7 +49,7 @@ impl Account {
     }
 
     /// Whether this account can get to a directory, judged by going there.
-    pub fn can_reach(self, dir: &Path) -> bool {
+    pub(crate) fn can_reach(self, dir: &Path) -> bool {
         Command::new("/bin/true")
             .current_dir(dir)
             .uid(self.uid)
@@ -59,7 +59,7 @@ impl Account {
             .is_ok_and(|status| status.success())
     }
 
-    pub fn own(self, path: &Path) -> Result<()> {
+    pub(crate) fn own(self, path: &Path) -> Result<()> {
         chown(path, Some(self.uid), Some(self.gid))
             .with_context(|| format!("cannot give {} to Postgres' account", path.display()))
     }
@@ -67,7 +67,7 @@ impl Account {
 
 /// Where the database of the cluster in `dir` lives: beside the rest, unless Postgres' account cannot
 /// get there (root's home is closed to others); then under `/var/lib`, named after `dir`.
-pub fn home_for_postgres(dir: &Path, account: Option<Account>) -> Result<PathBuf> {
+pub(crate) fn home_for_postgres(dir: &Path, account: Option<Account>) -> Result<PathBuf> {
     let beside = dir.join("postgres");
     let Some(account) = account else {
         return Ok(beside);

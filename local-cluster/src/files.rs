@@ -1,50 +1,11 @@
-//! The cluster's own small files: written whole or not at all, readable by nobody else.
+//! Where the cluster keeps what is its own: directories that others may pass through, and logs.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-/// Replaces `path` by `contents`; a crash leaves the old file or the new one.
-pub fn write_private(path: &Path, contents: &[u8]) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let temporary = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    write_private(path, &text)
-}
-
-/// `None` where there is no such file.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .with_context(|| format!("{} is damaged", path.display()))
-}
 
 /// Creates a directory and its parents. Others may pass through, for the account that Postgres runs
 /// under, but not look around.
@@ -56,7 +17,7 @@ pub fn create_dir(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot create the directory {}", path.display()))
 }
 
-pub fn open_log(path: &Path) -> Result<File> {
+pub(crate) fn open_log(path: &Path) -> Result<File> {
     OpenOptions::new()
         .append(true)
         .create(true)
@@ -66,7 +27,7 @@ pub fn open_log(path: &Path) -> Result<File> {
 }
 
 /// The last lines of a log, of what was written behind `from`.
-pub fn tail(path: &Path, from: u64, lines: usize) -> String {
+pub(crate) fn tail(path: &Path, from: u64, lines: usize) -> String {
     const MOST: u64 = 64 * 1024;
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

@@ -23,7 +23,7 @@ use crate::registry::Registry;
 const GO: &[u8] = b"go\n";
 
 /// A program to be run in the background, detached from the terminal.
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     pub name: &'a str,
     pub program: &'a Path,
     pub args: Vec<OsString>,
@@ -34,7 +34,7 @@ pub struct Launch<'a> {
 
 /// A program that was started, and where to read what it said since.
 #[derive(Debug)]
-pub struct Launched {
+pub(crate) struct Launched {
     pub name: String,
     pub process: ProcessId,
     log: PathBuf,
@@ -46,7 +46,7 @@ pub struct Launched {
 
 impl Launched {
     /// Waits for a program that does one thing and ends.
-    pub async fn finish(self) -> Result<()> {
+    pub(crate) async fn finish(self) -> Result<()> {
         let Self {
             name,
             log,
@@ -64,7 +64,7 @@ impl Launched {
     }
 
     /// What to tell when the program has failed.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         last_words(&self.log, self.log_start)
     }
 }
@@ -81,7 +81,7 @@ fn last_words(log: &Path, from: u64) -> String {
 
 impl Launch<'_> {
     /// Starts the program through `launcher`, the `local-cluster` executable.
-    pub fn start(self, launcher: &Path, registry: &Registry) -> Result<Launched> {
+    pub(crate) fn start(self, launcher: &Path, registry: &Registry) -> Result<Launched> {
         let log = files::open_log(self.log)?;
         let log_start = log.metadata()?.len();
         let mut command = Command::new(launcher);
@@ -132,7 +132,7 @@ pub fn run_launcher(program: &Path, args: &[OsString], account: Option<(u32, u32
 }
 
 /// Settings in the caller's environment would win over the files that the cluster writes.
-pub fn clean_environment(command: &mut Command) -> &mut Command {
+pub(crate) fn clean_environment(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("FSN_") || text.starts_with("PG") {

@@ -5,10 +5,9 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use local_cluster::broken_pipe;
 
 fn main() -> ExitCode {
-    broken_pipe::install();
+    kit::broken_pipe::install();
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kit::{Entropy, private_file};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, home_for_postgres};
-use crate::edge;
 use crate::files;
 use crate::launch::{Launch, Launched};
 use crate::ports;
@@ -62,7 +62,7 @@ impl PostgresRecord {
 
 /// Starts the server, which must not be running, on its old port if `keep_port` says so or if it is
 /// free. Returns when the server accepts connections; the port is then in `record`.
-pub async fn start(
+pub(crate) async fn start(
     record: &mut PostgresRecord,
     keep_port: bool,
     dir: &Path,
@@ -79,7 +79,7 @@ pub async fn start(
     loop {
         let old = record.port;
         if old == 0 || (!keep_port && !ports::is_free(old)) {
-            record.port = ports::free_port(&mut edge::random_source())?;
+            record.port = ports::free_port(&mut Entropy::system().rng())?;
         }
         let launched = Launch {
             name: POSTGRES,
@@ -117,7 +117,7 @@ async fn initialise(
             .with_context(|| format!("cannot remove {}", unfinished.display()))?;
     }
     let password_file = record.home.join("password");
-    files::write_private(&password_file, record.password.as_bytes())?;
+    private_file::write(&password_file, record.password.as_bytes())?;
     if let Some(account) = account {
         account.own(&record.home)?;
         account.own(&password_file)?;
@@ -243,7 +243,7 @@ impl Tools {
 }
 
 /// Removes the database for good. Postgres' account owns it, so this is the one place that does.
-pub fn remove(record: &PostgresRecord) -> Result<()> {
+pub(crate) fn remove(record: &PostgresRecord) -> Result<()> {
     match fs::remove_dir_all(&record.home) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", record.home.display()))

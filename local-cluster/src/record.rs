@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use kit::private_file;
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
 
-use crate::edge;
-use crate::files;
+use crate::overrides::Overrides;
 use crate::postgres::PostgresRecord;
-use crate::settings::Overrides;
+use crate::secret::new_secret;
 
 const VERSION: u32 = 1;
 const EMAIL: &str = "demo@example.com";
@@ -63,7 +63,7 @@ pub struct NodeReady {
 
 /// The ready file of `coordinator`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct CoordinatorReady {
+pub(crate) struct CoordinatorReady {
     pub http: SocketAddr,
     pub metrics: SocketAddr,
     pub p2p: Vec<String>,
@@ -113,12 +113,12 @@ impl ClusterRecord {
             version: VERSION,
             programs: programs.to_owned(),
             overrides: Overrides::default(),
-            postgres: PostgresRecord::new(dir, edge::secret(random), fsync)?,
+            postgres: PostgresRecord::new(dir, new_secret(random), fsync)?,
             coordinators: vec![CoordinatorRecord::new(http_port)],
             nodes: Vec::new(),
             user: UserRecord {
                 email: EMAIL.to_owned(),
-                password: edge::secret(random),
+                password: new_secret(random),
                 ready: false,
             },
         })
@@ -127,7 +127,7 @@ impl ClusterRecord {
     /// `None` when there is no cluster in this directory.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
         let path = Self::path(dir);
-        let Some(value) = files::read_json::<serde_json::Value>(&path)? else {
+        let Some(value) = private_file::read_json::<serde_json::Value>(&path)? else {
             return Ok(None);
         };
         let version = value.get("version").and_then(serde_json::Value::as_u64);
@@ -139,11 +139,11 @@ impl ClusterRecord {
                 dir.display()
             );
         }
-        files::read_json(&path)
+        private_file::read_json(&path)
     }
 
     pub fn write(&self, dir: &Path) -> Result<()> {
-        files::write_json(&Self::path(dir), self)
+        private_file::write_json(&Self::path(dir), self)
     }
 
     fn path(dir: &Path) -> PathBuf {

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kit::private_file;
 use serde::{Deserialize, Serialize};
 
-use crate::files;
 use crate::process::ProcessId;
 
-pub const POSTGRES: &str = "postgres";
-pub const COORDINATOR: &str = "coordinator";
+pub(crate) const POSTGRES: &str = "postgres";
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 #[derive(Debug, Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     path: PathBuf,
 }
 
@@ -29,34 +29,34 @@ struct Entries {
 }
 
 impl Registry {
-    pub fn in_dir(dir: &Path) -> Self {
+    pub(crate) fn in_dir(dir: &Path) -> Self {
         Self {
             path: dir.join("processes.json"),
         }
     }
 
     /// All processes that were started here and still live, by name.
-    pub fn alive(&self) -> Result<BTreeMap<String, ProcessId>> {
+    pub(crate) fn alive(&self) -> Result<BTreeMap<String, ProcessId>> {
         let mut processes = self.read()?.processes;
         processes.retain(|_, process| process.is_alive());
         Ok(processes)
     }
 
-    pub fn find(&self, name: &str) -> Result<Option<ProcessId>> {
+    pub(crate) fn find(&self, name: &str) -> Result<Option<ProcessId>> {
         Ok(self.alive()?.remove(name))
     }
 
     /// Callers hold the directory's lock.
-    pub fn record(&self, name: &str, process: ProcessId) -> Result<()> {
+    pub(crate) fn record(&self, name: &str, process: ProcessId) -> Result<()> {
         let mut entries = self.read()?;
         entries.processes.insert(name.to_owned(), process);
-        files::write_json(&self.path, &entries)
+        private_file::write_json(&self.path, &entries)
     }
 
     fn read(&self) -> Result<Entries> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context("cannot read the machine's boot id")?;
-        let entries: Option<Entries> = files::read_json(&self.path)?;
+        let entries: Option<Entries> = private_file::read_json(&self.path)?;
         Ok(entries
             .filter(|entries| entries.boot_id == boot_id)
             .unwrap_or_else(|| Entries {

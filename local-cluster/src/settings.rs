@@ -5,50 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, bail};
+use kit::private_file;
 use toml::{Table, Value};
 
-use crate::files;
+use crate::overrides::Overrides;
 use crate::record::{CoordinatorRecord, NodeRecord};
 
-/// `--config FILE`: settings that win over what the cluster would choose.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Overrides {
-    #[serde(default)]
-    pub coordinator: Table,
-    #[serde(default)]
-    pub node: Table,
-}
-
-impl Overrides {
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        text.parse()
-            .with_context(|| format!("{} cannot be used", path.display()))
-    }
-
-    /// How many copies the coordinator makes, 3 unless overridden.
-    pub fn replicas(&self) -> usize {
-        let replicas = || {
-            let value = self.coordinator.get("placement")?.get("replicas")?;
-            usize::try_from(value.as_integer()?).ok()
-        };
-        replicas().unwrap_or(3)
-    }
-}
-
-impl std::str::FromStr for Overrides {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        toml::from_str(text).context("it may hold the tables [coordinator] and [node], no others")
-    }
-}
-
-pub fn coordinator(
+pub(crate) fn coordinator(
     dir: &Path,
     record: &CoordinatorRecord,
     database_url: &str,
@@ -78,7 +42,7 @@ pub fn coordinator(
     Ok(table)
 }
 
-pub fn node(
+pub(crate) fn node(
     dir: &Path,
     record: &NodeRecord,
     coordinator_url: &str,
@@ -105,12 +69,12 @@ pub fn node(
     Ok(table)
 }
 
-pub fn write(path: &Path, table: &Table) -> Result<()> {
+pub(crate) fn write(path: &Path, table: &Table) -> Result<()> {
     let text = format!(
         "# Written by local-cluster at every start. To change settings, pass a file with the tables\n\
          # [coordinator] and [node] to `local-cluster up --config FILE`.\n\n{table}"
     );
-    files::write_private(path, text.as_bytes())
+    private_file::write(path, text.as_bytes())
 }
 
 /// Sets `table.key`, the only depth that settings have.
@@ -165,11 +129,5 @@ mod tests {
         assert_eq!(table["node"]["capacity"].as_str(), Some("1MB"));
         assert_eq!(table["node"]["name"].as_str(), Some("node-1"));
         assert_eq!(table["scrub"]["period"].as_str(), Some("1d"));
-    }
-
-    #[test]
-    fn a_table_that_belongs_to_no_program_is_refused() {
-        let error = "[nodes]\nx = 1".parse::<Overrides>().unwrap_err();
-        assert!(format!("{error:#}").contains("unknown field `nodes`"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! nextest gives every test a process of its own, so a static cannot be shared. Its runner, the
 //! parent of them all, lives as long as the run: the first test starts a cluster in a directory named
-//! after the runner, the others find it there, and a guard ends it with the runner.
+//! after the runner, the others find it there, and a reaper ends it with the runner.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,11 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result, ensure};
 
 use crate::cluster::{Cluster, DirLock, UpOptions};
-use crate::edge;
 use crate::files;
-use crate::guard::{guard_until, temporary_parent};
 use crate::process::ProcessId;
 use crate::programs::Programs;
+use crate::reaper::{start_reaper_until, temporary_parent};
 
 /// Starts the run's cluster, or finds it ready. All callers ask for the same `options`.
 pub async fn shared_cluster(options: UpOptions) -> Result<Cluster> {
@@ -35,12 +34,12 @@ pub async fn shared_cluster(options: UpOptions) -> Result<Cluster> {
     {
         return Ok(cluster);
     }
-    guard_until(&programs.local_cluster, &dir, run)?;
+    start_reaper_until(&programs.local_cluster, &dir, run)?;
     let options = UpOptions {
         http_port: Some(0),
         ..options
     };
-    let random = &mut edge::random_source();
+    let random = &mut kit::Entropy::system().rng();
     let mut cluster = Cluster::prepare(&dir, programs, options, random, &|_| ())?;
     cluster.bring_up(&|_| ()).await?;
     Ok(cluster)

@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut};
 use anyhow::Result;
 
 use crate::cluster::{Cluster, UpOptions};
-use crate::edge;
 use crate::files;
-use crate::guard::TemporaryDir;
 use crate::postgres::{self, PostgresRecord};
 use crate::programs::Programs;
+use crate::reaper::TemporaryDir;
+use crate::secret::new_secret;
 
 /// A cluster on any free port.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl TemporaryCluster {
             http_port: Some(options.http_port.unwrap_or(0)),
             ..options
         };
-        let random = &mut edge::random_source();
+        let random = &mut kit::Entropy::system().rng();
         let cluster = Cluster::prepare(dir.path(), programs, options, random, &|_| ())?;
         Ok(Self { cluster, _dir: dir })
     }
@@ -68,7 +68,7 @@ impl TemporaryPostgres {
         let programs = Programs::beside_this_one()?;
         let dir = TemporaryDir::new(&programs.local_cluster)?;
         files::create_dir(&dir.path().join("logs"))?;
-        let password = edge::secret(&mut edge::random_source());
+        let password = new_secret(&mut kit::Entropy::system().rng());
         let mut record = PostgresRecord::new(dir.path(), password, false)?;
         postgres::start(&mut record, false, dir.path(), &programs).await?;
         Ok(Self { record, _dir: dir })

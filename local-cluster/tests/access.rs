@@ -53,15 +53,15 @@ async fn another_users_file_is_not_found_rather_than_forbidden() {
     let file = owner.upload("mine", Some(4), "mine").await.unwrap();
     let plan = owner.initiate("more", 4).await.unwrap();
 
-    assert_eq!(refused(stranger.file(&file.file_id).await), 404);
-    assert_eq!(refused(stranger.download(&file.file_id).await), 404);
-    assert_eq!(refused(stranger.delete(&file.file_id).await), 404);
-    assert_eq!(refused(stranger.upload_status(&plan.upload_id).await), 404);
-    let chunk = stranger.send_chunk(&plan.upload_id, 0, "evil".into()).await;
+    assert_eq!(refused(stranger.file(file.file_id).await), 404);
+    assert_eq!(refused(stranger.download(file.file_id).await), 404);
+    assert_eq!(refused(stranger.delete(file.file_id).await), 404);
+    assert_eq!(refused(stranger.upload_status(plan.upload_id).await), 404);
+    let chunk = stranger.send_chunk(plan.upload_id, 0, "evil".into()).await;
     assert_eq!(refused(chunk), 404);
-    assert_eq!(refused(stranger.complete(&plan.upload_id).await), 404);
+    assert_eq!(refused(stranger.complete(plan.upload_id).await), 404);
     assert!(stranger.files().await.unwrap().items.is_empty());
-    assert_eq!(owner.download(&file.file_id).await.unwrap(), "mine");
+    assert_eq!(owner.download(file.file_id).await.unwrap(), "mine");
 }
 
 #[tokio::test]
@@ -89,15 +89,15 @@ async fn malformed_requests_are_answered_with_a_problem() {
     let cluster = shared().await;
     let user = user(&cluster).await;
     for (path, body) in [
-        ("/files/upload/initiate", "{"),
-        ("/files/upload/initiate", "[]"),
-        ("/files/upload/initiate", r#"{"filename":"f"}"#),
+        ("/api/v1/files/upload/initiate", "{"),
+        ("/api/v1/files/upload/initiate", "[]"),
+        ("/api/v1/files/upload/initiate", r#"{"filename":"f"}"#),
         (
-            "/files/upload/initiate",
+            "/api/v1/files/upload/initiate",
             r#"{"filename":"f","size_bytes":-1}"#,
         ),
-        ("/auth/credits/purchase", r#"{"amount_usd":-5}"#),
-        ("/auth/credits/purchase", r#"{"amount_usd":1.001}"#),
+        ("/api/v1/auth/credits/purchase", r#"{"amount_usd":-5}"#),
+        ("/api/v1/auth/credits/purchase", r#"{"amount_usd":1.001}"#),
     ] {
         let request = user.request(Method::POST, path).await.unwrap();
         let answer = request.body(body).send().await.unwrap();
@@ -108,13 +108,13 @@ async fn malformed_requests_are_answered_with_a_problem() {
         );
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
     }
-    let unknown: Result<Value, _> = user.get("/files/not-a-uuid").await;
+    let unknown: Result<Value, _> = user.get("/api/v1/files/not-a-uuid").await;
     assert!(matches!(refused(unknown), 400 | 404));
-    let nowhere: Result<Value, _> = user.get("/nothing/here").await;
+    let nowhere: Result<Value, _> = user.get("/api/v1/nothing/here").await;
     assert_eq!(refused(nowhere), 404);
     let plain = json!({"filename": "f", "size_bytes": 1}).to_string();
     let request = user
-        .request(Method::POST, "/files/upload/initiate")
+        .request(Method::POST, "/api/v1/files/upload/initiate")
         .await
         .unwrap();
     let answer = request.body(plain).send().await.unwrap();

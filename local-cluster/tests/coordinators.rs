@@ -2,7 +2,6 @@
 //! nobody at the others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![cfg(feature = "bench")] // the database is looked into
 
 mod support;
 
@@ -15,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
-use local_cluster::client::Session;
+use local_cluster::client::{Session, chunk_of};
 use local_cluster::wait::wait_for;
 use local_cluster::{Cluster, Member, Programs, TemporaryCluster};
 use sqlx::{Connection, PgConnection};
@@ -39,37 +38,37 @@ async fn who_asks_one_coordinator_does_not_notice_that_the_other_is_killed() {
     let size = Some(old.len() as u64);
     // Every node has registered with the first: the second uses them as its own.
     let stored = second.upload("old", size, old.clone()).await.unwrap();
-    assert!(first.download(&stored.file_id).await.unwrap() == old);
+    assert!(first.download(stored.file_id).await.unwrap() == old);
     assert_eq!(second.files().await.unwrap().items.len(), 1);
 
     let content = random_bytes(5 * CHUNK + 3);
     let plan = first.initiate("f", content.len() as u64).await.unwrap();
     for index in [0, 2] {
-        let chunk = plan.chunk_of(&content, index);
-        let sent = first.send_chunk(&plan.upload_id, index, chunk).await;
+        let chunk = chunk_of(&plan, &content, index);
+        let sent = first.send_chunk(plan.upload_id, index, chunk).await;
         sent.unwrap();
     }
 
     let uploads = (0..4).map(|_| second.upload("new", size, old.clone()));
-    let downloads = (0..4).map(|_| second.download(&stored.file_id));
+    let downloads = (0..4).map(|_| second.download(stored.file_id));
     let (new, back, killed) =
         futures::join!(join_all(uploads), join_all(downloads), cluster.kill(FIRST));
     killed.unwrap();
     assert!(back.into_iter().all(|back| back.unwrap() == old));
     for file in new {
-        assert!(second.download(&file.unwrap().file_id).await.unwrap() == old);
+        assert!(second.download(file.unwrap().file_id).await.unwrap() == old);
     }
 
     // A session of the dead one goes on at the other: same token, same chunks. One is sent again.
-    let status = second.upload_status(&plan.upload_id).await.unwrap();
+    let status = second.upload_status(plan.upload_id).await.unwrap();
     assert_eq!(status.missing, [1, 3, 4, 5]);
     for index in [1, 2, 3, 4, 5] {
-        let chunk = plan.chunk_of(&content, index);
-        let sent = second.send_chunk(&plan.upload_id, index, chunk).await;
+        let chunk = chunk_of(&plan, &content, index);
+        let sent = second.send_chunk(plan.upload_id, index, chunk).await;
         sent.unwrap();
     }
-    let file = second.complete(&plan.upload_id).await.unwrap();
-    assert!(second.download(&file.file_id).await.unwrap() == content);
+    let file = second.complete(plan.upload_id).await.unwrap();
+    assert!(second.download(file.file_id).await.unwrap() == content);
 }
 
 #[tokio::test]
@@ -83,7 +82,7 @@ async fn a_coordinator_that_joins_later_is_found_by_all_nodes() {
     cluster.stop(FIRST).await.unwrap();
     cluster.until_online().await.unwrap();
     let second = first.at(cluster.client_of(2).unwrap());
-    assert!(second.download(&file.file_id).await.unwrap() == content);
+    assert!(second.download(file.file_id).await.unwrap() == content);
     second.upload_in_steps("g", &content).await.unwrap();
 }
 
@@ -114,8 +113,8 @@ async fn the_master_key_is_rotated_while_files_go_up_and_down_at_both() {
         while !done.load(Ordering::Relaxed) {
             let file = session.upload("f", size, content.clone()).await.unwrap();
             stored.lock().unwrap().push(file.file_id);
-            let any = stored.lock().unwrap()[0].clone();
-            assert!(session.download(&any).await.unwrap() == content);
+            let any = stored.lock().unwrap()[0];
+            assert!(session.download(any).await.unwrap() == content);
         }
     });
     let rotation = async {
@@ -168,7 +167,7 @@ async fn the_master_key_is_rotated_while_files_go_up_and_down_at_both() {
     }
     cluster.until_online().await.unwrap();
     for file in stored.into_inner().unwrap() {
-        assert!(sessions[1].download(&file).await.unwrap() == content);
+        assert!(sessions[1].download(file).await.unwrap() == content);
     }
 }
 
@@ -232,7 +231,7 @@ async fn audits_settlement_and_deletions_go_on_whichever_coordinator_is_killed()
     let content = random_bytes(REPLICAS as usize * CHUNK);
     let file = first.upload_in_steps("kept", &content).await.unwrap();
     let doomed = first.upload_in_steps("doomed", &content).await.unwrap();
-    first.delete(&doomed.file_id).await.unwrap();
+    first.delete(doomed.file_id).await.unwrap();
     let forgotten = wait_for("the deleted file's rows to go", LONG, async || {
         let query = "SELECT count(*) FROM replicas";
         let left: i64 = sqlx::query_scalar(query)
@@ -275,7 +274,7 @@ async fn audits_settlement_and_deletions_go_on_whichever_coordinator_is_killed()
         );
     }
     for node in cluster.client_of(2).unwrap().nodes().await.unwrap() {
-        assert_eq!(node["score_ppm"], 1_000_000, "{node}");
+        assert_eq!(node.score_ppm, 1_000_000, "{node:?}");
     }
     let gone = wait_for("the deleted file to leave the nodes", LONG, async || {
         let query = "SELECT count(*) FROM purges";
@@ -286,6 +285,6 @@ async fn audits_settlement_and_deletions_go_on_whichever_coordinator_is_killed()
         (waiting == 0).then_some(())
     });
     gone.await.unwrap();
-    assert!(first.download(&file.file_id).await.unwrap() == content);
+    assert!(first.download(file.file_id).await.unwrap() == content);
     assert_ledger_is_sound(&cluster);
 }

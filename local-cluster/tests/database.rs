@@ -13,13 +13,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use local_cluster::client::Session;
+use local_cluster::client::{Session, chunk_of};
 use local_cluster::wait::wait_for;
 use local_cluster::{Member, Programs, postgres_programs_dir};
+use proto::FileId;
 use support::{CHUNK, LONG, cluster, random_bytes, refused};
 
 /// What has been acknowledged, and what it has to be read back as.
-type Acknowledged = Mutex<Vec<(String, Bytes)>>;
+type Acknowledged = Mutex<Vec<(FileId, Bytes)>>;
 
 /// Stores file after file, in one request and in steps; what is refused meanwhile was never promised.
 async fn write(user: &Session, number: usize, done: &AtomicBool, acknowledged: &Acknowledged) {
@@ -73,7 +74,7 @@ async fn no_acknowledged_file_is_lost_when_postgres_is_killed_under_load() {
     assert!(acknowledged.len() >= 5 * KILLS);
     for (file_id, content) in acknowledged {
         assert!(
-            user.download(&file_id).await.unwrap() == content,
+            user.download(file_id).await.unwrap() == content,
             "{file_id}"
         );
     }
@@ -101,8 +102,8 @@ async fn a_backup_brings_back_what_was_acknowledged_before_it() {
     let content = random_bytes(3 * CHUNK + 7);
     let kept = user.upload_in_steps("kept", &content).await.unwrap();
     let plan = user.initiate("begun", content.len() as u64).await.unwrap();
-    let chunk = plan.chunk_of(&content, 0);
-    user.send_chunk(&plan.upload_id, 0, chunk).await.unwrap();
+    let chunk = chunk_of(&plan, &content, 0);
+    user.send_chunk(plan.upload_id, 0, chunk).await.unwrap();
 
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("storage.dump");
@@ -115,13 +116,11 @@ async fn a_backup_brings_back_what_was_acknowledged_before_it() {
 
     // Meanwhile life goes on, and the session is completed.
     let later = user.upload_in_steps("later", &content).await.unwrap();
-    for index in 1..plan.chunk_count {
-        let chunk = plan.chunk_of(&content, index);
-        user.send_chunk(&plan.upload_id, index, chunk)
-            .await
-            .unwrap();
+    for index in plan.indices().skip(1) {
+        let chunk = chunk_of(&plan, &content, index);
+        user.send_chunk(plan.upload_id, index, chunk).await.unwrap();
     }
-    user.complete(&plan.upload_id).await.unwrap();
+    user.complete(plan.upload_id).await.unwrap();
 
     cluster.stop(Member::Coordinator(1)).await.unwrap();
     let options = ["--clean", "--if-exists", "--exit-on-error", "--dbname"].map(OsStr::new);
@@ -130,18 +129,16 @@ async fn a_backup_brings_back_what_was_acknowledged_before_it() {
     cluster.start(Member::Coordinator(1)).await.unwrap();
     cluster.until_online().await.unwrap();
 
-    assert!(user.download(&kept.file_id).await.unwrap() == content);
-    assert_eq!(refused(user.download(&later.file_id).await), 404);
-    let status = user.upload_status(&plan.upload_id).await.unwrap();
+    assert!(user.download(kept.file_id).await.unwrap() == content);
+    assert_eq!(refused(user.download(later.file_id).await), 404);
+    let status = user.upload_status(plan.upload_id).await.unwrap();
     assert_eq!(status.missing, [1, 2, 3]);
     for index in status.missing {
-        let chunk = plan.chunk_of(&content, index);
-        user.send_chunk(&plan.upload_id, index, chunk)
-            .await
-            .unwrap();
+        let chunk = chunk_of(&plan, &content, index);
+        user.send_chunk(plan.upload_id, index, chunk).await.unwrap();
     }
-    let begun = user.complete(&plan.upload_id).await.unwrap();
-    assert!(user.download(&begun.file_id).await.unwrap() == content);
+    let begun = user.complete(plan.upload_id).await.unwrap();
+    assert!(user.download(begun.file_id).await.unwrap() == content);
     let coordinator = Programs::beside_this_one().unwrap().coordinator;
     let config = cluster.config_file(Member::Coordinator(1));
     let verify = ["ledger", "verify", "--config"].map(OsStr::new);

@@ -8,12 +8,13 @@ use std::process::{Command, Output};
 
 use local_cluster::Programs;
 use local_cluster::client::Session;
+use proto::FileId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{CHUNK, random_bytes, shared, user};
 
-async fn prove(session: &Session, file_id: &str, seed: &str) -> Value {
-    let path = format!("/files/{file_id}/proof");
+async fn prove(session: &Session, file_id: FileId, seed: &str) -> Value {
+    let path = format!("/api/v1/files/{file_id}/proof");
     let request = session.request(Method::POST, &path).await.unwrap();
     let answer = request.json(&json!({"seed": seed})).send().await.unwrap();
     answer.error_for_status().unwrap().json().await.unwrap()
@@ -34,10 +35,10 @@ async fn an_owner_has_real_nodes_prove_every_copy_and_checks_it_offline() {
     let content = random_bytes(2 * CHUNK + 1000);
     let size = Some(content.len() as u64);
     let file = session.upload("evidence", size, content).await.unwrap();
-    let path = format!("/files/{}/receipts", file.file_id);
+    let path = format!("/api/v1/files/{}/receipts", file.file_id);
     let receipts: Value = session.get(&path).await.unwrap();
     let seed = "5a".repeat(32);
-    let proof = prove(&session, &file.file_id, &seed).await;
+    let proof = prove(&session, file.file_id, &seed).await;
 
     let dir = tempfile::tempdir().unwrap();
     let evidence = dir.path().join("evidence.json");

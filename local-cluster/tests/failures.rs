@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use local_cluster::Member;
+use local_cluster::client::chunk_of;
 use local_cluster::process::ProcessState;
 use local_cluster::wait::wait_for;
 use reqwest::StatusCode;
@@ -27,7 +28,7 @@ async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
         let length = Some(content.len() as u64);
         user.upload("new", length, content.clone())
     });
-    let downloads = (0..3).map(|_| user.download(&stored.file_id));
+    let downloads = (0..3).map(|_| user.download(stored.file_id));
     let killing = async {
         // In the middle: when the nodes hold blobs of the new files.
         let blobs = || all_blob_files(&cluster).len();
@@ -47,7 +48,7 @@ async fn two_of_five_nodes_may_die_while_files_go_up_and_down() {
     }
     for (file, content) in files.into_iter().zip(&contents) {
         let file = file.expect("an upload goes on without the dead nodes");
-        assert!(user.download(&file.file_id).await.unwrap() == *content);
+        assert!(user.download(file.file_id).await.unwrap() == *content);
     }
 }
 
@@ -58,10 +59,8 @@ async fn an_upload_goes_on_after_the_coordinator_was_killed() {
     let content = random_bytes(4 * CHUNK + 3);
     let plan = user.initiate("f", content.len() as u64).await.unwrap();
     for index in [0, 3] {
-        let chunk = plan.chunk_of(&content, index);
-        user.send_chunk(&plan.upload_id, index, chunk)
-            .await
-            .unwrap();
+        let chunk = chunk_of(&plan, &content, index);
+        user.send_chunk(plan.upload_id, index, chunk).await.unwrap();
     }
 
     cluster.kill(Member::Coordinator(1)).await.unwrap();
@@ -69,16 +68,14 @@ async fn an_upload_goes_on_after_the_coordinator_was_killed() {
     cluster.until_online().await.unwrap();
 
     // The same token still works: signing keys outlive the process.
-    let status = user.upload_status(&plan.upload_id).await.unwrap();
+    let status = user.upload_status(plan.upload_id).await.unwrap();
     assert_eq!(status.missing, [1, 2, 4]);
     for index in status.missing {
-        let chunk = plan.chunk_of(&content, index);
-        user.send_chunk(&plan.upload_id, index, chunk)
-            .await
-            .unwrap();
+        let chunk = chunk_of(&plan, &content, index);
+        user.send_chunk(plan.upload_id, index, chunk).await.unwrap();
     }
-    let file = user.complete(&plan.upload_id).await.unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    let file = user.complete(plan.upload_id).await.unwrap();
+    assert!(user.download(file.file_id).await.unwrap() == content);
 }
 
 #[tokio::test]
@@ -98,7 +95,7 @@ async fn damaged_blobs_are_never_served_and_do_not_disturb() {
         }
     }
     for _ in 0..3 {
-        assert!(user.download(&file.file_id).await.unwrap() == content);
+        assert!(user.download(file.file_id).await.unwrap() == content);
     }
 
     // Without any good copy there is no file, rather than a wrong or a short one. Repair makes new copies
@@ -107,7 +104,7 @@ async fn damaged_blobs_are_never_served_and_do_not_disturb() {
         for blob in all_blob_files(&cluster) {
             let _ = fs::remove_file(blob);
         }
-        let read = user.download(&file.file_id).await;
+        let read = user.download(file.file_id).await;
         assert!(read.as_ref().is_ok_and(|read| *read == content) || read.is_err());
         read.is_err().then_some(())
     })
@@ -123,17 +120,17 @@ async fn a_node_that_hangs_holds_nobody_up() {
     let before = user.upload_in_steps("before", &content).await.unwrap();
     cluster.pause(Member::Node(1)).unwrap();
 
-    assert!(user.download(&before.file_id).await.unwrap() == content);
+    assert!(user.download(before.file_id).await.unwrap() == content);
     let length = Some(content.len() as u64);
     let during = user
         .upload("during", length, content.clone())
         .await
         .unwrap();
-    assert!(user.download(&during.file_id).await.unwrap() == content);
+    assert!(user.download(during.file_id).await.unwrap() == content);
 
     cluster.resume(Member::Node(1)).unwrap();
     cluster.until_online().await.unwrap();
-    assert!(user.download(&before.file_id).await.unwrap() == content);
+    assert!(user.download(before.file_id).await.unwrap() == content);
 }
 
 /// Silence is all that tells: a paused process keeps its connection.
@@ -143,7 +140,7 @@ async fn a_paused_node_is_offline_within_twenty_seconds_and_back_when_it_goes_on
     let client = cluster.client().unwrap();
     let online = async || {
         let nodes = client.nodes().await.unwrap();
-        nodes[0]["online"].as_bool().unwrap()
+        nodes[0].online
     };
     assert!(online().await);
     cluster.pause(Member::Node(1)).unwrap();
@@ -184,7 +181,7 @@ async fn without_its_database_the_coordinator_says_so_and_recovers() {
 
     cluster.start(Member::Postgres).await.unwrap();
     cluster.until_online().await.unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    assert!(user.download(file.file_id).await.unwrap() == content);
     user.upload_in_steps("g", &content).await.unwrap();
 }
 

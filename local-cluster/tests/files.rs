@@ -28,9 +28,9 @@ async fn files_of_every_awkward_size_come_back_byte_for_byte() {
             let file = file.unwrap_or_else(|error| panic!("{size} bytes: {error}"));
             assert_eq!(file.size_bytes, length, "{}", file.filename);
             assert_eq!(file.chunk_count, length.div_ceil(CHUNK as u64));
-            let back = user.download(&file.file_id).await.unwrap();
+            let back = user.download(file.file_id).await.unwrap();
             assert!(back == content, "{} of {size} bytes differs", file.filename);
-            assert_eq!(user.file(&file.file_id).await.unwrap(), file);
+            assert_eq!(user.file(file.file_id).await.unwrap(), file);
         }
     }
 }
@@ -51,7 +51,7 @@ async fn names_of_any_kind_are_kept_as_they_are() {
     for name in names {
         let file = user.upload(name, Some(3), "abc").await.unwrap();
         assert_eq!(file.filename, name);
-        let response = user.open(&file.file_id).await.unwrap();
+        let response = user.open(file.file_id).await.unwrap();
         assert!(response.headers().contains_key(header::CONTENT_DISPOSITION));
         assert_eq!(response.bytes().await.unwrap(), "abc");
         let steps = user.upload_in_steps(name, &"abc".into()).await.unwrap();
@@ -76,7 +76,7 @@ async fn one_file_uploaded_twice_at_once_is_two_files() {
         .collect();
     assert_ne!(files[0].file_id, files[1].file_id);
     for file in &files {
-        assert!(user.download(&file.file_id).await.unwrap() == content);
+        assert!(user.download(file.file_id).await.unwrap() == content);
     }
 }
 
@@ -89,7 +89,7 @@ async fn parts_of_a_file_and_what_has_not_changed_can_be_asked_for() {
         .upload("f", Some(content.len() as u64), content.clone())
         .await
         .unwrap();
-    let path = format!("/files/{}/download", file.file_id);
+    let path = format!("/api/v1/files/{}/download", file.file_id);
     let get = async |method: Method, name: header::HeaderName, value: String| {
         let request = user.request(method, &path).await.unwrap();
         request.header(name, value).send().await.unwrap()
@@ -154,9 +154,9 @@ async fn a_deleted_file_is_gone_here_and_on_the_disks() {
         "three copies of two chunks"
     );
 
-    user.delete(&file.file_id).await.unwrap();
-    assert_eq!(refused(user.download(&file.file_id).await), 404);
-    assert_eq!(refused(user.delete(&file.file_id).await), 404);
+    user.delete(file.file_id).await.unwrap();
+    assert_eq!(refused(user.download(file.file_id).await), 404);
+    assert_eq!(refused(user.delete(file.file_id).await), 404);
     assert!(user.files().await.unwrap().items.is_empty());
     let purged = wait_for("the nodes to forget the blobs", LONG, async || {
         all_blob_files(&cluster).is_empty().then_some(())
@@ -184,5 +184,5 @@ async fn everything_is_still_there_after_the_whole_network_was_down() {
     };
     assert_eq!(ids(&after), ids(&before));
     let session = cluster.session().await.unwrap();
-    assert!(session.download(&file.file_id).await.unwrap() == content);
+    assert!(session.download(file.file_id).await.unwrap() == content);
 }

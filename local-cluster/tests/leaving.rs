@@ -87,7 +87,7 @@ async fn a_node_is_emptied_while_files_go_up_and_down_and_gets_back_what_was_hel
     let leaving = cluster.status().unwrap().nodes[LEAVING - 1].node_id.clone();
     let mut on_it = 0;
     for file in files.iter().flatten() {
-        let replicas = replicas(&user, &file.file_id).await.unwrap();
+        let replicas = replicas(&user, file.file_id).await.unwrap();
         let its = replicas
             .iter()
             .filter(|replica| leaving.as_ref() == Some(&replica.node_id));
@@ -105,11 +105,11 @@ async fn a_node_is_emptied_while_files_go_up_and_down_and_gets_back_what_was_hel
         let length = Some(content.len() as u64);
         user.upload("while", length, content.clone())
     });
-    let ids: Vec<String> = files
+    let ids: Vec<_> = files
         .iter()
-        .map(|file| file.as_ref().unwrap().file_id.clone())
+        .map(|file| file.as_ref().unwrap().file_id)
         .collect();
-    let downloads = ids.iter().map(|id| user.download(id));
+    let downloads = ids.iter().map(|id| user.download(*id));
     let (more, back) = futures::join!(join_all(uploads), join_all(downloads));
     for (back, content) in back.into_iter().zip(&contents) {
         assert!(back.unwrap() == *content);
@@ -140,6 +140,6 @@ async fn a_node_is_emptied_while_files_go_up_and_down_and_gets_back_what_was_hel
     cluster.stop(Member::Node(LEAVING)).await.unwrap();
     for (file, content) in files.into_iter().zip(contents.iter().chain(&new)) {
         let file = file.unwrap();
-        assert!(user.download(&file.file_id).await.unwrap() == *content);
+        assert!(user.download(file.file_id).await.unwrap() == *content);
     }
 }

@@ -14,7 +14,7 @@ use network::{
     Keypair, Multiaddr, Network, NetworkConfig, NetworkHandle, PeerEvent, PeerManager, PeerPolicy,
     PeerState, PeerView, Peers, ReconnectPolicy, Target, multiaddr, start,
 };
-use proto::Side;
+use proto::{Roles, protocols};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -24,8 +24,10 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     outcome.unwrap_or_else(|_| panic!("what this test waits for does not happen"))
 }
 
-fn config(side: Side) -> NetworkConfig {
-    let mut config = NetworkConfig::new(Keypair::generate_ed25519(), side);
+fn config(roles: Roles) -> NetworkConfig {
+    let keypair = Keypair::generate_ed25519();
+    let mut config = NetworkConfig::new(keypair, protocols::FAMILY, &protocols::TABLE, roles);
+    config.answers_only = roles == Roles::COORDINATOR;
     config.ping.interval = Duration::from_millis(100);
     config
 }
@@ -46,22 +48,22 @@ fn policy() -> PeerPolicy {
     }
 }
 
-struct Scene {
+struct FaultRig {
     proxy: TcpProxy,
     coordinator: Peers,
     node: Peers,
     handles: [NetworkHandle; 2],
 }
 
-impl Scene {
+impl FaultRig {
     /// A node that is connected to its coordinator through a proxy.
     async fn new() -> Self {
-        let mut listening = config(Side::Coordinator);
+        let mut listening = config(Roles::COORDINATOR);
         listening.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         let coordinator = start(listening).await.unwrap();
         let addr = coordinator.handle.listen_addrs().await.remove(0);
         let proxy = TcpProxy::start(socket_of(&addr)).await.unwrap();
-        let node = start(config(Side::Node)).await.unwrap();
+        let node = start(config(Roles::NODE)).await.unwrap();
         let handles = [coordinator.handle.clone(), node.handle.clone()];
         let (coordinator, mut node) = (managed(coordinator), managed(node));
         node.set_targets(vec![Target {
@@ -74,18 +76,18 @@ impl Scene {
             answers_only: true,
         }]);
         until(&mut node, connects).await;
-        let mut scene = Self {
+        let mut rig = Self {
             proxy,
             coordinator,
             node,
             handles,
         };
-        until(&mut scene.coordinator, connects).await;
-        scene
+        until(&mut rig.coordinator, connects).await;
+        rig
     }
 }
 
-impl Drop for Scene {
+impl Drop for FaultRig {
     fn drop(&mut self) {
         let handles = self.handles.clone();
         tokio::spawn(async move {
@@ -145,46 +147,46 @@ fn recovers(event: &PeerEvent) -> bool {
 
 #[tokio::test]
 async fn packets_that_vanish_without_an_end_are_noticed_at_both_ends_and_so_is_their_return() {
-    let mut scene = Scene::new().await;
-    scene.proxy.set(Conditions {
+    let mut rig = FaultRig::new().await;
+    rig.proxy.set(Conditions {
         silent: true,
         ..Conditions::default()
     });
-    until(&mut scene.coordinator, falls_silent).await;
-    let views = scene.coordinator.observer().view().await;
+    until(&mut rig.coordinator, falls_silent).await;
+    let views = rig.coordinator.observer().view().await;
     assert_eq!(views[0].state, PeerState::Connected);
     assert!(!views[0].responsive);
-    scene.proxy.heal();
-    until(&mut scene.coordinator, recovers).await;
+    rig.proxy.heal();
+    until(&mut rig.coordinator, recovers).await;
 }
 
 #[tokio::test]
 async fn a_node_whose_coordinator_stays_silent_dials_anew_and_is_back_when_the_network_is() {
-    let mut scene = Scene::new().await;
-    scene.proxy.set(Conditions {
+    let mut rig = FaultRig::new().await;
+    rig.proxy.set(Conditions {
         silent: true,
         ..Conditions::default()
     });
-    until(&mut scene.node, falls_silent).await;
-    until(&mut scene.node, is_lost).await;
-    scene.proxy.heal();
-    until(&mut scene.node, connects).await;
-    assert!(scene.proxy.accepted() >= 2);
+    until(&mut rig.node, falls_silent).await;
+    until(&mut rig.node, is_lost).await;
+    rig.proxy.heal();
+    until(&mut rig.node, connects).await;
+    assert!(rig.proxy.accepted() >= 2);
 }
 
 #[tokio::test]
 async fn a_cut_is_told_at_once_at_both_ends_and_the_node_comes_back_when_it_is_mended() {
-    let mut scene = Scene::new().await;
-    scene.proxy.set(Conditions {
+    let mut rig = FaultRig::new().await;
+    rig.proxy.set(Conditions {
         cut: true,
         ..Conditions::default()
     });
-    until(&mut scene.coordinator, is_lost).await;
-    until(&mut scene.node, is_lost).await;
-    let id = scene.handles[0].local_peer_id();
+    until(&mut rig.coordinator, is_lost).await;
+    until(&mut rig.node, is_lost).await;
+    let id = rig.handles[0].local_peer_id();
     let failing = async {
         loop {
-            let views = scene.node.observer().view().await;
+            let views = rig.node.observer().view().await;
             let view = views.iter().find(|view| view.peer == id).unwrap();
             if view.dial_failures >= 2 {
                 assert!(view.last_error.is_some());
@@ -194,22 +196,22 @@ async fn a_cut_is_told_at_once_at_both_ends_and_the_node_comes_back_when_it_is_m
         }
     };
     soon(failing).await;
-    scene.proxy.heal();
-    until(&mut scene.node, connects).await;
-    until(&mut scene.coordinator, connects).await;
+    rig.proxy.heal();
+    until(&mut rig.node, connects).await;
+    until(&mut rig.coordinator, connects).await;
 }
 
 #[tokio::test]
 async fn a_slow_network_is_no_silent_one_and_shows_in_the_round_trip() {
-    let mut scene = Scene::new().await;
+    let mut rig = FaultRig::new().await;
     let delay = Duration::from_millis(100);
-    scene.proxy.set(Conditions {
+    rig.proxy.set(Conditions {
         delay,
         ..Conditions::default()
     });
     let measured = async {
         loop {
-            match scene.node.next_event().await.unwrap() {
+            match rig.node.next_event().await.unwrap() {
                 PeerEvent::Ping { rtt, .. } if rtt >= 2 * delay => return,
                 PeerEvent::Ping { .. } => {}
                 other => panic!("{other:?}"),
@@ -221,22 +223,22 @@ async fn a_slow_network_is_no_silent_one_and_shows_in_the_round_trip() {
 
 #[tokio::test]
 async fn a_stale_connection_is_replaced_by_the_new_one_and_the_node_never_counts_as_gone() {
-    let mut scene = Scene::new().await;
+    let mut rig = FaultRig::new().await;
     // The old way falls silent for good; the coordinator has no reason to give its end up.
-    scene.proxy.set(Conditions {
+    rig.proxy.set(Conditions {
         silent: true,
         ..Conditions::default()
     });
-    let [coordinator, node] = [0, 1].map(|at: usize| scene.handles[at].local_peer_id());
-    let addrs = scene.handles[0].listen_addrs().await;
-    scene.node.set_targets(vec![Target {
+    let [coordinator, node] = [0, 1].map(|at: usize| rig.handles[at].local_peer_id());
+    let addrs = rig.handles[0].listen_addrs().await;
+    rig.node.set_targets(vec![Target {
         peer_id: coordinator,
         addrs,
         answers_only: true,
     }]);
-    until(&mut scene.node, is_lost).await;
-    until(&mut scene.node, connects).await;
-    let observer = scene.coordinator.observer();
+    until(&mut rig.node, is_lost).await;
+    until(&mut rig.node, connects).await;
+    let observer = rig.coordinator.observer();
     let view = async |wanted: fn(&PeerView) -> bool| {
         let reached = async {
             loop {
@@ -254,7 +256,7 @@ async fn a_stale_connection_is_replaced_by_the_new_one_and_the_node_never_counts
     let stale = view(|view| view.connections == 2).await.connected_for;
     let replaced = view(|view| view.connections == 1).await;
     assert!(replaced.responsive && replaced.connected_for > stale);
-    let events = std::iter::from_fn(|| scene.coordinator.next_event().now_or_never().flatten());
+    let events = std::iter::from_fn(|| rig.coordinator.next_event().now_or_never().flatten());
     let told: Vec<PeerEvent> = events
         .filter(|event| is_lost(event) || connects(event))
         .collect();

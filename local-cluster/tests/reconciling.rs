@@ -41,7 +41,7 @@ async fn a_blob_that_a_rebuilt_catalogue_does_not_know_is_missed_challenged_and_
     assert!(rebuilt.status.success(), "{rebuilt:?}");
     cluster.start(Member::Node(1)).await.unwrap();
 
-    let durability = format!("/files/{}/durability", file.file_id);
+    let durability = format!("/api/v1/files/{}/durability", file.file_id);
     let demoted = wait_for("the loss to be found", LONG, async || {
         let durability: Value = session.get(&durability).await.ok()?;
         let chunks = durability["chunks"].as_array()?.clone();
@@ -59,7 +59,7 @@ async fn a_blob_that_a_rebuilt_catalogue_does_not_know_is_missed_challenged_and_
         demoted[0]["demoted_reason"],
         "it failed its proof of storage"
     );
-    assert!(session.download(&file.file_id).await.unwrap() == content);
+    assert!(session.download(file.file_id).await.unwrap() == content);
 
     let status = Command::new(Programs::beside_this_one().unwrap().coordinator)
         .args(["admin", "reconcile", "status", "--config"])

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use local_cluster::client::Session;
 use local_cluster::wait::wait_for;
 use local_cluster::{Cluster, Member};
+use proto::FileId;
 use support::{CHUNK, FILES, LONG, Replica, UNTIL_PURGED, blob_names, cluster, random_bytes};
 
 const CHUNKS: usize = 12;
@@ -18,10 +19,10 @@ const NODES: usize = 5;
 const REPAIR: &str = "[coordinator.repair]\ngrace = \"0s\"\ninterval = \"1s\"\n";
 
 /// The file's healthy replicas once every chunk has exactly three of them, each on another node.
-async fn whole(user: &Session, file_id: &str) -> Option<Vec<Replica>> {
+async fn whole(user: &Session, file_id: FileId) -> Option<Vec<Replica>> {
     let mut replicas = support::replicas(user, file_id).await.ok()?;
     replicas.retain(|replica| replica.healthy);
-    let mut nodes_of: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let mut nodes_of: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
     for replica in &replicas {
         let nodes = nodes_of.entry(replica.chunk).or_default();
         nodes.insert(&replica.node_id);
@@ -55,7 +56,7 @@ async fn what_a_killed_node_held_is_copied_to_the_others_and_what_is_too_much_go
     let user = cluster.session().await.unwrap();
     let content = random_bytes((CHUNKS - 1) * CHUNK + 5);
     let file = user.upload_in_steps("f", &content).await.unwrap();
-    let before = whole(&user, &file.file_id).await.unwrap();
+    let before = whole(&user, file.file_id).await.unwrap();
     let before = named(&cluster, &before);
     let lost = (0..NODES).max_by_key(|node| before[*node].len()).unwrap();
     cluster.kill(Member::Node(lost + 1)).await.unwrap();
@@ -64,7 +65,7 @@ async fn what_a_killed_node_held_is_copied_to_the_others_and_what_is_too_much_go
         "three copies of every chunk on other nodes",
         LONG,
         async || {
-            let replicas = whole(&user, &file.file_id).await?;
+            let replicas = whole(&user, file.file_id).await?;
             let named = named(&cluster, &replicas);
             named[lost].is_empty().then_some(named)
         },
@@ -73,16 +74,16 @@ async fn what_a_killed_node_held_is_copied_to_the_others_and_what_is_too_much_go
     for (named, held) in replaced.iter().zip(held(&cluster)) {
         assert!(named.is_subset(&held), "what is named is on the disk");
     }
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    assert!(user.download(file.file_id).await.unwrap() == content);
 
     cluster.start(Member::Node(lost + 1)).await.unwrap();
     cluster.until_online().await.unwrap();
     wait_for("what is too much to go", UNTIL_PURGED, async || {
-        let replicas = whole(&user, &file.file_id).await?;
-        let all = support::replicas(&user, &file.file_id).await.ok()?;
+        let replicas = whole(&user, file.file_id).await?;
+        let all = support::replicas(&user, file.file_id).await.ok()?;
         (all.len() == replicas.len() && held(&cluster) == named(&cluster, &replicas)).then_some(())
     })
     .await
     .unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    assert!(user.download(file.file_id).await.unwrap() == content);
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use local_cluster::client::Session;
 use local_cluster::wait::wait_for;
 use local_cluster::{Cluster, Member, Programs, postgres_programs_dir};
+use proto::FileId;
 use serde_json::Value;
 use support::{CHUNK, LONG, UNTIL_PURGED, all_blob_files, cluster, random_bytes, refused};
 use tokio::process::Command;
@@ -71,8 +72,8 @@ async fn storage_node(cluster: &Cluster, node: usize, args: &[&str]) -> String {
 }
 
 /// The replicas of all chunks of a file.
-async fn replicas(user: &Session, file_id: &str) -> Option<Vec<Vec<Value>>> {
-    let path = format!("/files/{file_id}/durability?limit=1000");
+async fn replicas(user: &Session, file_id: FileId) -> Option<Vec<Vec<Value>>> {
+    let path = format!("/api/v1/files/{file_id}/durability?limit=1000");
     let durability: Value = user.get(&path).await.ok()?;
     let of_chunk = |chunk: &Value| chunk["replicas"].as_array().cloned();
     durability["chunks"]
@@ -85,13 +86,13 @@ async fn replicas(user: &Session, file_id: &str) -> Option<Vec<Vec<Value>>> {
 /// Returns when every chunk of these files has exactly three replicas, all healthy and as wanted.
 async fn until_three(
     user: &Session,
-    files: &[(String, Bytes)],
+    files: &[(FileId, Bytes)],
     what: &str,
     wanted: impl Fn(&Value) -> bool,
 ) {
     for (file_id, _) in files {
         wait_for(what, MOVED_WITHIN, async || {
-            let chunks = replicas(user, file_id).await?;
+            let chunks = replicas(user, *file_id).await?;
             let is_whole = |replicas: &Vec<Value>| {
                 let counted = replicas.iter().filter(|replica| replica["healthy"] == true);
                 let counted: Vec<_> = counted.filter(|replica| wanted(replica)).collect();
@@ -106,8 +107,8 @@ async fn until_three(
 
 async fn node_id(cluster: &Cluster, name: &str) -> String {
     let nodes = cluster.client().unwrap().nodes().await.unwrap();
-    let node = nodes.iter().find(|node| node["name"] == name).unwrap();
-    node["node_id"].as_str().unwrap().to_owned()
+    let node = nodes.iter().find(|node| node.name == name).unwrap();
+    node.node_id.to_string()
 }
 
 #[tokio::test]
@@ -137,7 +138,7 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
 
     // A file is deleted, and nodes are told to forget it for good.
     let before = all_blob_files(&cluster).len();
-    user.delete(&doomed.file_id).await.unwrap();
+    user.delete(doomed.file_id).await.unwrap();
     wait_for("a deleted file's blobs to go", UNTIL_PURGED, async || {
         (all_blob_files(&cluster).len() == before - 3).then_some(())
     })
@@ -178,12 +179,12 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
 
     for (file_id, content) in &kept {
         assert!(
-            user.download(file_id).await.unwrap() == *content,
+            user.download(*file_id).await.unwrap() == *content,
             "{file_id}"
         );
     }
-    assert_eq!(refused(user.download(&later.file_id).await), 404);
-    assert!(user.download(&doomed.file_id).await.is_err());
+    assert_eq!(refused(user.download(later.file_id).await), 404);
+    assert!(user.download(doomed.file_id).await.is_err());
     until_three(&user, &kept, "full replication", |_| true).await;
     // Every replica has proved anew that it is there, and nobody has lost score for what is not.
     let proved = |replica: &Value| {
@@ -191,11 +192,11 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
     };
     until_three(&user, &kept, "proofs of all replicas", proved).await;
     for node in cluster.client().unwrap().nodes().await.unwrap() {
-        assert_eq!(node["score_ppm"], 1_000_000, "{node}");
+        assert_eq!(node.score_ppm, 1_000_000, "{node:?}");
     }
     for (file_id, content) in &kept {
         assert!(
-            user.download(file_id).await.unwrap() == *content,
+            user.download(*file_id).await.unwrap() == *content,
             "{file_id}"
         );
     }

@@ -35,7 +35,7 @@ async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported()
     let blob = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     blob.write_all_at(b"rot", 1000).unwrap();
 
-    let durability = format!("/files/{}/durability", file.file_id);
+    let durability = format!("/api/v1/files/{}/durability", file.file_id);
     let demoted = wait_for("the coordinator to know", LONG, async || {
         let durability: Value = session.get(&durability).await.ok()?;
         let chunks = durability["chunks"].as_array()?.clone();
@@ -48,7 +48,7 @@ async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported()
     let demoted = demoted.await.unwrap();
     assert_eq!(demoted["blob_id"], rotten);
     assert_eq!(demoted["demoted_reason"], "its node reported it lost");
-    assert!(session.download(&file.file_id).await.unwrap() == content);
+    assert!(session.download(file.file_id).await.unwrap() == content);
 
     let earnings = wait_for("the day of the loss to be settled", LONG, async || {
         let earnings = own_earnings(&cluster, 1).await.ok()?;

@@ -6,16 +6,13 @@ mod support;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use local_cluster::client::Session;
+use local_cluster::client::chunk_of;
 use local_cluster::wait::wait_for;
+use proto::MicroCredits;
 use reqwest::{Body, Method};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use support::{CHUNK, KIB, LONG, cluster, poor_user, random_bytes, refused, shared, user};
-
-async fn microcredits(user: &Session, name: &str) -> i64 {
-    user.me().await.unwrap()[name].as_i64().unwrap()
-}
 
 #[tokio::test]
 async fn chunks_may_come_in_any_order_and_the_last_content_wins() {
@@ -23,35 +20,35 @@ async fn chunks_may_come_in_any_order_and_the_last_content_wins() {
     let user = user(&cluster).await;
     let content = random_bytes(2 * CHUNK + 10);
     let plan = user.initiate("f", content.len() as u64).await.unwrap();
-    assert_eq!((plan.chunk_count, plan.chunk_size_bytes), (3, CHUNK as u64));
-    let id = &plan.upload_id;
+    assert_eq!((plan.chunk_count, plan.chunk_size_bytes), (3, CHUNK as u32));
+    let id = plan.upload_id;
 
     let other = user.send_chunk(id, 1, random_bytes(CHUNK)).await.unwrap();
     let last = user
-        .send_chunk(id, 2, plan.chunk_of(&content, 2))
+        .send_chunk(id, 2, chunk_of(&plan, &content, 2))
         .await
         .unwrap();
     assert_eq!((last.size_bytes, last.replicas), (10, 3));
     let status = user.upload_status(id).await.unwrap();
     assert_eq!((status.missing, status.missing_count), (vec![0], 1));
 
-    let chunk = plan.chunk_of(&content, 1);
+    let chunk = chunk_of(&plan, &content, 1);
     let again = user.send_chunk(id, 1, chunk.clone()).await.unwrap();
     assert_ne!(again.sha256, other.sha256);
     assert_eq!(again.sha256, hex::encode(Sha256::digest(&chunk)));
-    user.send_chunk(id, 0, plan.chunk_of(&content, 0))
+    user.send_chunk(id, 0, chunk_of(&plan, &content, 0))
         .await
         .unwrap();
 
     let file = user.complete(id).await.unwrap();
     assert_eq!(file.file_id, plan.file_id);
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    assert!(user.download(file.file_id).await.unwrap() == content);
     assert_eq!(
         user.complete(id).await.unwrap(),
         file,
         "asking again is harmless"
     );
-    let late = user.send_chunk(id, 0, plan.chunk_of(&content, 0)).await;
+    let late = user.send_chunk(id, 0, chunk_of(&plan, &content, 0)).await;
     assert_eq!(refused(late), 409);
 }
 
@@ -61,7 +58,7 @@ async fn a_chunk_that_does_not_fit_is_refused_and_spoils_nothing() {
     let user = user(&cluster).await;
     let content = random_bytes(CHUNK + 10);
     let plan = user.initiate("f", content.len() as u64).await.unwrap();
-    let id = &plan.upload_id;
+    let id = plan.upload_id;
     for (index, length) in [
         (0, CHUNK + 1),
         (0, CHUNK - 1),
@@ -78,7 +75,7 @@ async fn a_chunk_that_does_not_fit_is_refused_and_spoils_nothing() {
     }
     let bodies = [("", 400), ("?index=x", 400), ("?index=-1", 400)];
     for (query, expected) in bodies {
-        let path = format!("/files/upload/{id}/chunk{query}");
+        let path = format!("/api/v1/files/upload/{id}/chunk{query}");
         let request = user.request(Method::POST, &path).await.unwrap();
         assert_eq!(
             request.body("x").send().await.unwrap().status(),
@@ -87,7 +84,7 @@ async fn a_chunk_that_does_not_fit_is_refused_and_spoils_nothing() {
         );
     }
 
-    user.send_chunk(id, 1, plan.chunk_of(&content, 1))
+    user.send_chunk(id, 1, chunk_of(&plan, &content, 1))
         .await
         .unwrap();
     let early = user.complete(id).await.unwrap_err();
@@ -96,35 +93,34 @@ async fn a_chunk_that_does_not_fit_is_refused_and_spoils_nothing() {
         early.to_string().contains('0'),
         "it names the missing chunk: {early}"
     );
-    user.send_chunk(id, 0, plan.chunk_of(&content, 0))
+    user.send_chunk(id, 0, chunk_of(&plan, &content, 0))
         .await
         .unwrap();
     let file = user.complete(id).await.unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == content);
+    assert!(user.download(file.file_id).await.unwrap() == content);
 }
 
 #[tokio::test]
 async fn an_upload_that_is_given_up_costs_nothing() {
     let cluster = shared().await;
     let user = user(&cluster).await;
-    let before = microcredits(&user, "available_microcredits").await;
+    let before = user.me().await.unwrap();
     let plan = user.initiate("f", 2 * CHUNK as u64).await.unwrap();
-    assert!(plan.cost_microcredits > 0);
-    assert_eq!(
-        microcredits(&user, "held_microcredits").await,
-        plan.cost_microcredits
-    );
-    user.send_chunk(&plan.upload_id, 0, random_bytes(CHUNK))
+    assert!(plan.cost_microcredits.is_positive());
+    let during = user.me().await.unwrap();
+    assert_eq!(during.held_microcredits, plan.cost_microcredits);
+    user.send_chunk(plan.upload_id, 0, random_bytes(CHUNK))
         .await
         .unwrap();
 
-    let path = format!("/files/upload/{}", plan.upload_id);
+    let path = format!("/api/v1/files/upload/{}", plan.upload_id);
     let abort = user.request(Method::DELETE, &path).await.unwrap();
     assert!(abort.send().await.unwrap().status().is_success());
-    assert_eq!(microcredits(&user, "available_microcredits").await, before);
-    assert_eq!(microcredits(&user, "held_microcredits").await, 0);
+    let after = user.me().await.unwrap();
+    assert_eq!(after.available_microcredits, before.available_microcredits);
+    assert_eq!(after.held_microcredits, MicroCredits::ZERO);
     let late = user
-        .send_chunk(&plan.upload_id, 1, random_bytes(CHUNK))
+        .send_chunk(plan.upload_id, 1, random_bytes(CHUNK))
         .await;
     assert!(matches!(refused(late), 404 | 409 | 410));
     assert!(user.files().await.unwrap().items.is_empty());
@@ -134,7 +130,7 @@ async fn an_upload_that_is_given_up_costs_nothing() {
 async fn a_client_that_disappears_half_way_leaves_no_file_and_no_charge() {
     let cluster = shared().await;
     let user = user(&cluster).await;
-    let before = microcredits(&user, "available_microcredits").await;
+    let before = user.me().await.unwrap();
     // The body promises more than it brings and then breaks.
     let pieces = (0..5).map(|_| Ok(random_bytes(CHUNK)));
     let broken = stream::iter(pieces).chain(stream::once(async {
@@ -144,8 +140,8 @@ async fn a_client_that_disappears_half_way_leaves_no_file_and_no_charge() {
     upload.await.unwrap_err();
 
     let returned = wait_for("the held credits to come back", LONG, async || {
-        let available = microcredits(&user, "available_microcredits").await;
-        (available == before).then_some(())
+        let available = user.me().await.ok()?.available_microcredits;
+        (available == before.available_microcredits).then_some(())
     });
     returned.await.unwrap();
     assert!(user.files().await.unwrap().items.is_empty());
@@ -184,8 +180,8 @@ async fn without_enough_credits_nothing_is_taken_and_what_is_missing_is_said() {
         .upload("f", Some(mib.len() as u64), mib.clone())
         .await
         .unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == mib);
-    let balance: Value = user.get("/balance").await.unwrap();
+    assert!(user.download(file.file_id).await.unwrap() == mib);
+    let balance: Value = user.get("/api/v1/balance").await.unwrap();
     assert_eq!(balance["owner"], "user");
     assert!(balance["escrow_microcredits"].as_i64().unwrap() > 0);
 }
@@ -195,15 +191,15 @@ async fn more_than_the_disks_hold_is_refused_and_not_charged() {
     let small = "[coordinator.placement]\npatience = \"1s\"\n[node.node]\ncapacity = \"1MiB\"";
     let cluster = cluster(3, small).await;
     let user = user(&cluster).await;
-    let before = microcredits(&user, "available_microcredits").await;
+    let before = user.me().await.unwrap();
     let content = random_bytes(8 * CHUNK);
     let upload = user
         .upload("f", Some(content.len() as u64), content.clone())
         .await;
     assert_eq!(refused(upload), 507);
     let returned = wait_for("the held credits to come back", LONG, async || {
-        let available = microcredits(&user, "available_microcredits").await;
-        (available == before).then_some(())
+        let available = user.me().await.ok()?.available_microcredits;
+        (available == before.available_microcredits).then_some(())
     });
     returned.await.unwrap();
 
@@ -213,5 +209,5 @@ async fn more_than_the_disks_hold_is_refused_and_not_charged() {
         user.upload("small", Some(1000), small.clone()).await.ok()
     });
     let file = fits.await.unwrap();
-    assert!(user.download(&file.file_id).await.unwrap() == small);
+    assert!(user.download(file.file_id).await.unwrap() == small);
 }

@@ -11,16 +11,11 @@ use libp2p::{
     PeerId, StreamProtocol, autonat, connection_limits, identify, kad, mdns,
     memory_connection_limits, upnp,
 };
-use proto::Side;
 use rand::rngs::StdRng;
 
 use crate::config::{Kademlia, KademliaMode, Limits, NetworkConfig};
 use crate::exchange::{self, Shared};
-use crate::gate::Gate;
-use crate::ping;
-
-/// What identify tells about the family of protocols.
-const PROTOCOL_FAMILY: &str = "/federated-storage/1.0.0";
+use crate::{admission, ping};
 
 /// Of the machine's memory, where no other limit is set.
 const MEMORY_SHARE: f64 = 0.9;
@@ -30,7 +25,7 @@ const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    gate: Gate,
+    admission: admission::behaviour::Behaviour,
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(crate) exchange: exchange::Behaviour,
@@ -47,7 +42,7 @@ impl Behaviour {
     pub(crate) fn new(config: &NetworkConfig, shared: Shared, random: StdRng) -> Self {
         let local = config.keypair.public().to_peer_id();
         let limits = &config.limits;
-        let identify = identify::Config::new(PROTOCOL_FAMILY.to_owned(), config.keypair.public())
+        let identify = identify::Config::new(config.family.clone(), config.keypair.public())
             .with_agent_version(config.agent.clone())
             // Whoever was told where a peer is reached is not to find a way around it, such as past a
             // relay that meters or filters.
@@ -56,9 +51,10 @@ impl Behaviour {
         let discovery = &config.discovery;
         let autonat = discovery.autonat;
         Self {
-            gate: Gate::new(
-                config.side,
-                Arc::clone(&config.gatekeeper),
+            admission: admission::behaviour::Behaviour::new(
+                config.answers_only,
+                Arc::clone(&config.admission),
+                Arc::clone(&shared.admitted),
                 limits.connections_per_address,
             ),
             limits: connection_limits::Behaviour::new(connection_limits(limits)),
@@ -72,11 +68,11 @@ impl Behaviour {
             kademlia: discovery
                 .kademlia
                 .as_ref()
-                .and_then(|kademlia| walker(local, kademlia))
+                .and_then(|kademlia| walker(local, &config.family, kademlia))
                 .into(),
             mdns: discovery.mdns.then(|| multicast(local)).flatten().into(),
-            // Coordinators are reachable or useless; they answer, and need not ask.
-            autonat: (autonat && config.side == Side::Node)
+            // Who only answers is reachable or useless, and need not ask.
+            autonat: (autonat && !config.answers_only)
                 .then(autonat::v2::client::Behaviour::default)
                 .into(),
             autonat_server: autonat.then(autonat::v2::server::Behaviour::default).into(),
@@ -94,8 +90,8 @@ fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {
 }
 
 /// Kademlia finds peers here and stores nothing: records of others are refused.
-fn walker(local: PeerId, config: &Kademlia) -> Option<kad::Behaviour<MemoryStore>> {
-    let name = format!("{PROTOCOL_FAMILY}/kad/{}", config.network);
+fn walker(local: PeerId, family: &str, config: &Kademlia) -> Option<kad::Behaviour<MemoryStore>> {
+    let name = format!("{family}/kad/{}", config.network);
     let name = StreamProtocol::try_from_owned(name)
         .inspect_err(|error| tracing::error!(%error, "Kademlia is off: its name cannot be used"))
         .ok()?;

@@ -8,7 +8,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use proto::{Frame, Protocol};
+use proto::{Frame, ProtocolSpec};
 
 /// The most memory that is set aside for bytes that have not arrived yet.
 const READ_AHEAD_BYTES: usize = 512 * 1024;
@@ -22,9 +22,9 @@ pub(crate) struct FrameCodec {
 }
 
 impl FrameCodec {
-    pub(crate) fn new(protocol: Protocol) -> Self {
+    pub(crate) fn new(protocol: &ProtocolSpec) -> Self {
         Self {
-            max_frame_bytes: protocol.max_frame_bytes(),
+            max_frame_bytes: protocol.max_frame_bytes,
         }
     }
 
@@ -83,6 +83,7 @@ impl FrameCodec {
 mod tests {
     use futures::io::Cursor;
     use proptest::prelude::*;
+    use proto::protocols;
 
     use super::*;
 
@@ -91,7 +92,7 @@ mod tests {
     }
 
     fn codec() -> FrameCodec {
-        FrameCodec::new(Protocol::Hello)
+        FrameCodec::new(&protocols::HELLO)
     }
 
     fn written(frame: Frame) -> Vec<u8> {
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_frame_beyond_the_cap_is_neither_read_nor_written() {
-        let too_long = Protocol::Hello.max_frame_bytes() + 1;
+        let too_long = protocols::HELLO.max_frame_bytes + 1;
         let mut prefix = unsigned_varint::encode::u64_buffer();
         let announced = unsigned_varint::encode::u64(too_long as u64, &mut prefix);
         let error = block_on(codec().read(&mut Cursor::new(announced))).unwrap_err();

@@ -5,15 +5,25 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
-use proto::Side;
+use proto::{ProtocolSpec, Roles};
 
-use crate::admission::{Everyone, Gatekeeper};
+use crate::admission::{Admission, Everyone};
 
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
     pub keypair: Keypair,
-    /// Which protocols this program serves and which it calls.
-    pub side: Side,
+    /// What the names of the protocols begin with: peers are told that this program speaks it, and Kademlia's name
+    /// stands below it.
+    pub family: String,
+    /// The protocols of which this program serves those that are served in one of its roles. Those that it calls need
+    /// not stand here.
+    pub protocols: Vec<ProtocolSpec>,
+    /// What this program is.
+    pub roles: Roles,
+    /// Others dial this program and it dials nobody to stay: connections that it opens are probes and carry calls only
+    /// where there is no other, Kademlia's walks open none, and it does not ask whether it can be reached. To others it is
+    /// a [`Target`](crate::Target) that [answers only](crate::Target::answers_only).
+    pub answers_only: bool,
     pub listen: Vec<Multiaddr>,
     /// Addresses at which others reach this program, where they differ from `listen`. Others are then
     /// told these and no more.
@@ -21,8 +31,8 @@ pub struct NetworkConfig {
     /// `name/version`, told to peers.
     pub agent: String,
     pub ping: PingConfig,
-    /// Who may connect, and who is served; everybody unless it is set.
-    pub gatekeeper: Arc<dyn Gatekeeper>,
+    /// Who may connect, and in which roles; everybody and in none unless it is set.
+    pub admission: Arc<dyn Admission>,
     pub limits: Limits,
     pub discovery: Discovery,
     /// Exchanges under way at one time with one peer in the data lane; further calls wait. A connection takes 32.
@@ -66,7 +76,7 @@ pub struct Discovery {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kademlia {
-    /// Part of the protocol's name, so that networks do not mix.
+    /// The end of the protocol's name, so that networks do not mix.
     pub network: String,
     pub mode: KademliaMode,
 }
@@ -93,19 +103,22 @@ impl Default for Limits {
 }
 
 impl NetworkConfig {
-    /// Listens nowhere, admits everybody, discovers nobody.
-    pub fn new(keypair: Keypair, side: Side) -> Self {
+    /// Listens nowhere, admits everybody in no role, discovers nobody.
+    pub fn new(keypair: Keypair, family: &str, protocols: &[ProtocolSpec], roles: Roles) -> Self {
         Self {
             keypair,
-            side,
+            family: family.to_owned(),
+            protocols: protocols.to_vec(),
+            roles,
+            answers_only: false,
             listen: Vec::new(),
             external_addrs: Vec::new(),
-            agent: concat!("federated-storage/", env!("CARGO_PKG_VERSION")).to_owned(),
+            agent: concat!("network/", env!("CARGO_PKG_VERSION")).to_owned(),
             ping: PingConfig {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(5),
             },
-            gatekeeper: Arc::new(Everyone),
+            admission: Arc::new(Everyone(Roles::NONE)),
             limits: Limits::default(),
             discovery: Discovery::default(),
             data_calls_per_peer: 8,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
-use proto::{Frame, Malformed, Message, Protocol, Rpc};
+use proto::{Frame, Malformed, Message, ProtocolSpec, Rpc};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -70,7 +70,7 @@ pub enum DisconnectReason {
 #[derive(Debug)]
 pub struct InboundRequest {
     pub peer: PeerId,
-    pub protocol: Protocol,
+    pub protocol: ProtocolSpec,
     payload: Bytes,
     channel: oneshot::Sender<Answer>,
     answers: TaskTracker,
@@ -82,7 +82,7 @@ pub(crate) type Answer = (Frame, TaskTrackerToken);
 impl InboundRequest {
     pub(crate) fn new(
         peer: PeerId,
-        protocol: Protocol,
+        protocol: ProtocolSpec,
         request: Frame,
         channel: oneshot::Sender<Answer>,
         answers: TaskTracker,
@@ -98,7 +98,7 @@ impl InboundRequest {
 
     /// The request as a message of the protocol it came by.
     pub fn decode<R: Rpc>(&mut self) -> Result<R::Request, Malformed> {
-        debug_assert_eq!(R::PROTOCOL, self.protocol);
+        debug_assert_eq!(R::PROTOCOL.name, self.protocol.name);
         R::Request::from_bytes(std::mem::take(&mut self.payload))
     }
 
@@ -109,10 +109,10 @@ impl InboundRequest {
 
     /// Hands the answer to the connection. A peer that is gone by now does not hear it.
     pub async fn respond<R: Rpc>(self, response: R::Response) {
-        debug_assert_eq!(R::PROTOCOL, self.protocol);
+        debug_assert_eq!(R::PROTOCOL.name, self.protocol.name);
         let answer = (response.into_frame(), self.answers.token());
         if self.channel.send(answer).is_err() {
-            tracing::debug!(protocol = ?self.protocol, "an answer came too late: its stream is gone");
+            tracing::debug!(protocol = %self.protocol, "an answer came too late: its stream is gone");
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
-use proto::{Lane, Malformed, Message, Rpc};
+use proto::{Lane, Message, Rpc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::exchange::{Call, Signs};
-use crate::gate::Refusals;
+use crate::admission::Refusals;
+use crate::exchange::{Call, CallError, Signs};
 use crate::status::NetworkStatus;
 use crate::transport::Handshakes;
 
@@ -40,33 +40,6 @@ pub(crate) enum Command {
         reply: oneshot::Sender<NetworkStatus>,
     },
     Shutdown,
-}
-
-/// Why a call brought no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    #[error("the peer is not connected")]
-    NotConnected,
-    #[error("the peer does not serve this protocol to us")]
-    Unsupported,
-    #[error("no answer in time")]
-    Timeout,
-    #[error("the connection was lost before the answer came")]
-    ConnectionLost,
-    #[error("the exchange failed: {0}")]
-    Io(String),
-    #[error("the answer is not usable: {0}")]
-    Malformed(#[from] Malformed),
-    #[error("the network service has stopped")]
-    Stopped,
-}
-
-impl CallError {
-    /// Whether the peer may have done what it was asked. Every request is idempotent, so asking
-    /// again is safe; what must not be done is to take it for undone.
-    pub fn outcome_unknown(&self) -> bool {
-        !matches!(self, Self::NotConnected | Self::Unsupported)
-    }
 }
 
 /// Cheap to clone; every method queues a command for the event loop.
@@ -123,7 +96,7 @@ impl NetworkHandle {
         peer: PeerId,
         request: R::Request,
     ) -> Result<R::Response, CallError> {
-        let slot = self.slots.admit(peer, R::PROTOCOL.lane()).await?;
+        let slot = self.slots.admit(peer, R::PROTOCOL.lane).await?;
         let (reply, answer) = oneshot::channel();
         let call = Call {
             protocol: R::PROTOCOL,

@@ -4,16 +4,13 @@ use bytes::Bytes;
 
 use libp2p_identity::Keypair;
 
-use crate::data::blob_id;
+use crate::fields::{blob_id, bounded_text, byte_count};
 use crate::signing::SignedBytes;
 use crate::wire;
 use crate::{
-    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId, Protocol,
-    Rpc, Signature, VerifyingKey,
+    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId,
+    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols,
 };
-
-/// Text from a peer that is kept for people to read is cut to this many bytes.
-const MAX_TEXT_BYTES: usize = 512;
 
 /// A `delete-chunk` message carries no more than this.
 pub const MAX_DELETIONS_PER_MESSAGE: usize = 1000;
@@ -23,7 +20,7 @@ pub const MAX_DELETIONS_PER_MESSAGE: usize = 1000;
 pub struct Hello;
 
 impl Rpc for Hello {
-    const PROTOCOL: Protocol = Protocol::Hello;
+    const PROTOCOL: ProtocolSpec = protocols::HELLO;
     type Request = HelloReport;
     type Response = HelloAnswer;
 }
@@ -99,7 +96,7 @@ impl Message for HelloAnswer {
 pub struct Heartbeat;
 
 impl Rpc for Heartbeat {
-    const PROTOCOL: Protocol = Protocol::Heartbeat;
+    const PROTOCOL: ProtocolSpec = protocols::HEARTBEAT;
     type Request = HeartbeatReport;
     type Response = HeartbeatAnswer;
 }
@@ -273,7 +270,7 @@ impl TryFrom<wire::LedgerDay> for LedgerDay {
 pub struct Delete;
 
 impl Rpc for Delete {
-    const PROTOCOL: Protocol = Protocol::DeleteChunk;
+    const PROTOCOL: ProtocolSpec = protocols::DELETE_CHUNK;
     type Request = Deletions;
     type Response = DeletionOutcomes;
 }
@@ -377,21 +374,4 @@ impl Message for DeletionOutcomes {
         let outcomes = message.outcomes.into_iter().map(outcome);
         outcomes.collect::<Result<_, _>>().map(Self)
     }
-}
-
-/// Cuts text for people to a length that cannot hurt, at a character's edge.
-pub(crate) fn bounded_text(mut text: String) -> String {
-    if text.len() > MAX_TEXT_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-        text.shrink_to_fit(); // a peer may have sent megabytes
-    }
-    text
-}
-
-/// Byte counts end up in signed 64-bit columns.
-fn byte_count(value: u64) -> Result<u64, Malformed> {
-    if value > i64::MAX as u64 {
-        return Err(Malformed("a count beyond 2^63"));
-    }
-    Ok(value)
 }

@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 
-use crate::control::bounded_text;
+use crate::fields::{blob_id, bounded_text};
 use crate::wire;
-use crate::{BlobId, Frame, Locator, Malformed, Message, Protocol, Rpc, Signature, SignedReceipt};
+use crate::{
+    BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, Signature, SignedReceipt,
+    protocols,
+};
 
 /// coordinator → node: keep this blob.
 #[derive(Debug, Clone, Copy)]
 pub struct Store;
 
 impl Rpc for Store {
-    const PROTOCOL: Protocol = Protocol::StoreChunk;
+    const PROTOCOL: ProtocolSpec = protocols::STORE_CHUNK;
     type Request = StoreRequest;
     type Response = StoreAnswer;
 }
@@ -160,7 +163,7 @@ impl TryFrom<wire::refusal::Code> for RefusalCode {
 pub struct Retrieve;
 
 impl Rpc for Retrieve {
-    const PROTOCOL: Protocol = Protocol::RetrieveChunk;
+    const PROTOCOL: ProtocolSpec = protocols::RETRIEVE_CHUNK;
     type Request = RetrieveRequest;
     type Response = RetrieveAnswer;
 }
@@ -228,8 +231,4 @@ impl Message for RetrieveAnswer {
             Status::Unspecified => Err(Malformed("an answer without a known status")),
         }
     }
-}
-
-pub(crate) fn blob_id(bytes: &[u8]) -> Result<BlobId, Malformed> {
-    BlobId::try_from(bytes).map_err(|_| Malformed("a blob id must have 32 bytes"))
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::Protocol;
+use crate::ProtocolSpec;
 
 /// Why bytes from a peer are not the message they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +93,7 @@ pub trait Message: Sized {
 
 /// A peer protocol with its request and its response.
 pub trait Rpc {
-    const PROTOCOL: Protocol;
+    const PROTOCOL: ProtocolSpec;
     type Request: Message + Send;
     type Response: Message + Send;
 }

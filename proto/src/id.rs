@@ -219,6 +219,11 @@ uuid_id! {
 }
 
 uuid_id! {
+    /// One attempt to bring a file in.
+    UploadId, "upload id"
+}
+
+uuid_id! {
     /// One challenge message.
     ChallengeId, "challenge id"
 }

@@ -11,9 +11,9 @@
 
 use bytes::Bytes;
 
-use crate::data::blob_id;
+use crate::fields::blob_id;
 use crate::frame::at_most;
-use crate::{BlobId, Frame, Locator, Malformed, Message, Protocol, Rpc, wire};
+use crate::{BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, protocols, wire};
 
 /// An `inventory` request has no more than this.
 pub const MAX_INVENTORY_RANGES: usize = 256;
@@ -29,7 +29,7 @@ pub const MAX_GROUP_BLOBS: u32 = 65_536;
 pub struct Inventory;
 
 impl Rpc for Inventory {
-    const PROTOCOL: Protocol = Protocol::Inventory;
+    const PROTOCOL: ProtocolSpec = protocols::INVENTORY;
     type Request = InventoryRequest;
     type Response = InventoryAnswer;
 }

@@ -1,11 +1,40 @@
 //! What the processes of a network must agree on, byte for byte.
 //!
-//! Ids, amounts, the names of the peer protocols, their messages, and the statements that nodes and
-//! coordinators sign. Pure: no I/O, no clock, no randomness. Everything that arrives from outside
-//! passes through a `TryFrom` here that rejects what is malformed, with bounded allocation.
+//! A coordinator, a storage node and a client that were built apart, perhaps in different languages, understand each
+//! other through what is here: the ids and amounts, the [table of protocols](protocols) between peers with the messages
+//! on them, the statements that nodes and coordinators sign, proofs that a node holds a blob, and how a set of such
+//! proofs is checked by somebody who trusts nobody ([`evidence`]). `docs/protocols.md` tells the same in prose, and the
+//! golden vectors in `proto/vectors/` were made by a second implementation.
+//!
+//! Pure: no I/O, no clock, no randomness. Everything that arrives from outside passes through a [`Message::from_bytes`]
+//! or a `TryFrom` that refuses what is malformed, with bounded allocation.
+//!
+//! | | |
+//! |---|---|
+//! | messages | [`Rpc`] binds a request and a response to a [`ProtocolSpec`]; [`Frame`] is a message as bytes |
+//! | who may ask whom | [`Roles`], named by each [`ProtocolSpec`] |
+//! | names | [`BlobId`] is the hash of a blob's bytes, [`NetworkId`] that of a network's key |
+//! | promises | [`Receipt`]: "I hold this blob, durably", signed by a node |
+//! | proofs | [`Challenge`], [`prove`], [`verify`]; signed as a [`ProofStatement`] |
+//!
+//! ```
+//! use proto::{BlobId, Message, Retrieve, RetrieveRequest, Roles, Rpc};
+//!
+//! let request = RetrieveRequest { blob_id: BlobId::of(b"some bytes") };
+//! let frame = request.into_frame();
+//! let spec = Retrieve::PROTOCOL;
+//! assert!(frame.len() <= spec.max_frame_bytes);
+//! assert!(spec.initiator.intersects(Roles::COORDINATOR));
+//! assert_eq!(RetrieveRequest::from_bytes(frame.to_bytes()), Ok(request));
+//! ```
+//!
+//! With the feature `openapi` the types of [`evidence`], which are also bodies of the HTTP API, describe themselves to
+//! utoipa.
 
 mod control;
 mod data;
+pub mod evidence;
+mod fields;
 mod frame;
 mod id;
 mod inventory;
@@ -14,8 +43,9 @@ mod loss;
 mod money;
 mod network_document;
 mod proof;
-mod protocol;
+pub mod protocols;
 mod signing;
+mod spec;
 mod statement;
 
 pub use control::{
@@ -30,7 +60,7 @@ pub use data::{
 pub use frame::{Frame, Malformed, Message, Rpc};
 pub use id::{
     BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
-    ProofHash, ProofSeed,
+    ProofHash, ProofSeed, UploadId,
 };
 pub use inventory::{
     BlobRange, GroupDigest, IdsDigest, Inventory, InventoryAnswer, InventoryAsk, InventoryItem,
@@ -48,8 +78,8 @@ pub use proof::{
     ProofAnswer, ProofError, ProofStatement, Prove, ProveError, Question, UnusableAnswer, Verdict,
     prove, verify,
 };
-pub use protocol::{Lane, Protocol, Side};
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
+pub use spec::{Lane, ProtocolSpec, Roles};
 pub use statement::{NetworkContext, Receipt, Registration, RegistrationNonce, SignedReceipt};
 
 pub use libp2p_identity::{Keypair, PeerId};

@@ -5,10 +5,9 @@
 
 use bytes::Bytes;
 
-use crate::control::bounded_text;
-use crate::data::blob_id;
+use crate::fields::{blob_id, bounded_text};
 use crate::frame::at_most;
-use crate::{BlobId, Frame, Malformed, Message, Protocol, Rpc, wire};
+use crate::{BlobId, Frame, Malformed, Message, ProtocolSpec, Rpc, protocols, wire};
 
 /// A `report-loss` message names no more than this.
 pub const MAX_LOSSES_PER_MESSAGE: usize = 1000;
@@ -18,7 +17,7 @@ pub const MAX_LOSSES_PER_MESSAGE: usize = 1000;
 pub struct ReportLoss;
 
 impl Rpc for ReportLoss {
-    const PROTOCOL: Protocol = Protocol::ReportLoss;
+    const PROTOCOL: ProtocolSpec = protocols::REPORT_LOSS;
     type Request = LossReport;
     type Response = LossNoted;
 }

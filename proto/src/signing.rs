@@ -1,6 +1,7 @@
 //! Ed25519 signatures and the keys that make them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use libp2p_identity::{Keypair, PeerId, PublicKey};
 
@@ -43,6 +44,18 @@ impl TryFrom<&[u8]> for Signature {
             .try_into()
             .map(Self)
             .map_err(|_| Malformed("a signature must have 64 bytes"))
+    }
+}
+
+/// 128 hex digits, of either case.
+impl FromStr for Signature {
+    type Err = Malformed;
+
+    fn from_str(hex_digits: &str) -> Result<Self, Malformed> {
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(hex_digits, &mut bytes)
+            .map_err(|_| Malformed("a signature must have 128 hex digits"))?;
+        Ok(Self(bytes))
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use proto::{
     BlobId, ChallengeRequest, DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer,
     HelloReport, InventoryAnswer, InventoryRequest, Keypair, LossReport, Message, Proof,
-    ProofAnswer, ProofHash, ProofSeed, Protocol, Question, RetrieveAnswer, StoreAnswer,
-    StoreRequest, verify,
+    ProofAnswer, ProofHash, ProofSeed, ProtocolSpec, Question, RetrieveAnswer, StoreAnswer,
+    StoreRequest, protocols, verify,
 };
 
 struct Counting;
@@ -66,8 +66,8 @@ fn peak_of_every_message(frame: &Bytes) -> usize {
 }
 
 /// As many copies of `part` as a frame of `protocol` holds.
-fn filled_with(part: &[u8], protocol: Protocol) -> Bytes {
-    part.repeat(protocol.max_frame_bytes() / part.len()).into()
+fn filled_with(part: &[u8], protocol: ProtocolSpec) -> Bytes {
+    part.repeat(protocol.max_frame_bytes / part.len()).into()
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
     // A full control frame of the smallest parts that make an element each.
     let small_parts: [&[u8]; 3] = [&[0x0a, 0x00], &[0x08, 0x01], &[0x12, 0x00]];
     for part in small_parts {
-        let frame = filled_with(part, Protocol::DeleteChunk);
+        let frame = filled_with(part, protocols::DELETE_CHUNK);
         let peak = peak_of_every_message(&frame);
         assert!(peak < 4096 * KIB, "{part:?}: {peak}");
     }
@@ -91,7 +91,7 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
     // Full data frames: what is read of them is a slice, however often a field is repeated.
     let data_parts: [&[u8]; 2] = [&[0x7a, 0x01, 0x00], &[0xa2, 0x06, 0x01, 0x00]];
     for part in data_parts {
-        let frame = filled_with(part, Protocol::StoreChunk);
+        let frame = filled_with(part, protocols::STORE_CHUNK);
         for peak in [
             peak_of::<StoreRequest>(&frame),
             peak_of::<RetrieveAnswer>(&frame),
@@ -103,7 +103,7 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
     // Full inventory frames of the smallest elements.
     let elements: [&[u8]; 2] = [&[0x0a, 0x00], &[0x12, 0x00]];
     for part in elements {
-        let frame = filled_with(part, Protocol::Inventory);
+        let frame = filled_with(part, protocols::INVENTORY);
         for peak in [
             peak_of::<InventoryRequest>(&frame),
             peak_of::<InventoryAnswer>(&frame),
@@ -115,7 +115,7 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
     // Full challenge frames of the smallest items.
     let items: [&[u8]; 2] = [&[0x0a, 0x00], &[0x22, 0x00]];
     for part in items {
-        let frame = filled_with(part, Protocol::ProofChallenge);
+        let frame = filled_with(part, protocols::PROOF_CHALLENGE);
         for peak in [
             peak_of::<ChallengeRequest>(&frame),
             peak_of::<ProofAnswer>(&frame),

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use storage_node::broken_pipe;
-use storage_node::cli::{Cli, run};
+use kit::broken_pipe;
+use storage_node::{Cli, run};
 
 fn main() -> ExitCode {
     broken_pipe::install();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use blobstore::{Scrubber, Store, StoreOptions};
+use kit::{Clock, Entropy, ReadyFile, Signals};
 use libp2p_identity::Keypair;
 use network::PeerManager;
 use proto::{NetworkContext, NetworkDocument};
@@ -15,26 +17,17 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Prover, Service, Signer, report_losses};
 use crate::config::Config;
-use crate::coordinator_api::CoordinatorApi;
-use crate::ledger_days::LedgerDays;
-use crate::link::Link;
-use crate::membership::Membership;
-use crate::peers::{Guests, PeerNetwork};
-use crate::prover::Prover;
-use crate::signals::Signals;
-use crate::state::{Parts, State};
-use crate::store::{Readers, Scrubber, Store, StoreOptions, catalogue_path, disk_space};
-use crate::volume::{Credentials, Running, Volume, VolumeLock};
-use crate::{admin, clock, losses, peers, private_file};
+use crate::membership::{
+    CoordinatorApi, Coordinators, DocumentFollower, LedgerDays, Lifecycle, Link,
+};
+use crate::peers::{Guests, PeerCache, PeerNetwork};
+use crate::volume::{Credentials, Running, Volume, VolumeLock, capacity};
+use crate::{admin, peers};
 
 /// What runs when the node is told to stop may go on for this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-const TRASH_BATCH: u32 = 500;
-/// Compaction moves no more than this, so that it cannot be felt by those who use the disk.
-const COMPACTED_BYTES_PER_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
-const COMPACTION_PAUSE: Duration = Duration::from_secs(60);
 
 /// `--ready-file`
 #[derive(Serialize)]
@@ -48,7 +41,7 @@ struct Ready {
 /// Files that tell others of a running node; gone when it is.
 struct Announcements {
     volume: Volume,
-    ready_file: Option<PathBuf>,
+    ready_file: Option<ReadyFile>,
 }
 
 /// What is read from the data directory before anything is started.
@@ -62,10 +55,12 @@ struct Opened {
 }
 
 /// Runs the node until a signal tells it to stop.
-pub async fn run(config: Config, ready_file: Option<PathBuf>, mut signals: Signals) -> Result<()> {
-    if let Some(path) = &ready_file {
-        private_file::remove(path)?;
-    }
+pub(crate) async fn run(
+    config: Config,
+    ready_file: Option<PathBuf>,
+    mut signals: Signals,
+) -> Result<()> {
+    let ready_file = ready_file.map(ReadyFile::new).transpose()?;
     let settings = config.clone();
     let opened = spawn_blocking(move || Opened::open(&settings)).await??;
     let announcements = Announcements {
@@ -100,9 +95,13 @@ impl Opened {
         let Some(document) = volume.network_document()? else {
             bail!("the node has no network document: run `storage-node init`");
         };
-        let capacity = capacity(config, &volume)?;
-        let options = StoreOptions::new(volume.layout()?, capacity);
-        let store = Store::open(volume.root(), options, clock::now)?;
+        let capacity = capacity(config.node.capacity, volume.root())?;
+        let options = StoreOptions {
+            scrub_period: config.scrub.period,
+            trash_retention: config.trash.retention,
+            ..StoreOptions::new(volume.layout()?, capacity)
+        };
+        let store = Store::open(volume.root(), options, Clock::system())?;
         Ok(Self {
             volume,
             keypair,
@@ -114,26 +113,9 @@ impl Opened {
     }
 }
 
-/// The configured capacity, or 80 % of what blobs take or could take now.
-pub fn capacity(config: &Config, volume: &Volume) -> Result<u64> {
-    if let Some(capacity) = config.node.capacity {
-        return Ok(capacity.0);
-    }
-    let (free, _) = disk_space(volume.root())
-        .with_context(|| format!("cannot measure the disk of {}", volume.root().display()))?;
-    let path = catalogue_path(volume.root());
-    let used = match path.exists() {
-        // A damaged catalogue is not this function's business: the store will say what to do.
-        true => Readers::open(&path)
-            .and_then(|readers| readers.counts())
-            .map_or(0, |counts| counts.on_disk().disk_bytes),
-        false => 0,
-    };
-    Ok((free + used) / 10 * 8)
-}
-
 struct Node {
-    state: Arc<State>,
+    store: Store,
+    lifecycle: Lifecycle,
     link: Link,
     /// Ends the loops that take new work.
     cancel: CancellationToken,
@@ -155,6 +137,7 @@ impl Node {
             store,
             _lock,
         } = opened;
+        let (clock, entropy) = (Clock::system(), Entropy::system());
         let api = CoordinatorApi::of(&config, &credentials)?;
         let context = NetworkContext {
             network_id: document.network_id,
@@ -174,34 +157,27 @@ impl Node {
         let network = network::start(network_config).await.context("p2p.listen")?;
         let policy = peers::policy(&config);
         let handle = network.handle.clone();
-        let peer_manager = PeerManager::spawn(handle, network.events, policy, clock::rng());
+        let peer_manager = PeerManager::spawn(handle, network.events, policy, entropy.rng());
         let peer_network = PeerNetwork {
             handle: network.handle.clone(),
             observer: peer_manager.observer(),
             guests: Arc::clone(&guests),
         };
+        let cache_path = volume.peer_cache_path();
         let known = spawn_blocking({
-            let volume = volume.clone();
-            move || volume.peer_cache()
+            let path = cache_path.clone();
+            move || PeerCache::load(&path)
         });
         let known = known.await?;
         peer_network.observer.remember(known.known()).await;
         guests.remember(known.learnt());
-        let scrubber = Scrubber::new(store.clone(), config.scrub.period);
-        let state = Arc::new(State::new(Parts {
-            name: config.node.name.clone().unwrap_or_default(),
-            node_id: credentials.node_id,
-            keypair,
-            context,
-            store,
-            scrubber: scrubber.clone(),
-            clock: clock::now,
-            network: network.handle.clone(),
-        }));
+        let coordinators = Arc::new(Coordinators::new(clock.clone()));
+        let lifecycle = Lifecycle::new(store.clone(), Arc::clone(&coordinators));
+        let scrubber = Scrubber::new(store.clone());
         let (newest_serial, serials) = watch::channel(document.serial);
         let ledger_days = LedgerDays::open(volume.root().join("ledger-days.json"), &document)?;
-        let membership = Membership {
-            state: Arc::clone(&state),
+        let follower = DocumentFollower {
+            coordinators: Arc::clone(&coordinators),
             volume: volume.clone(),
             api: api.clone(),
             document,
@@ -210,23 +186,46 @@ impl Node {
             newest_serial: serials,
         };
         let link = Link {
-            ledger_days,
-            state: Arc::clone(&state),
+            node_id: credentials.node_id,
+            store: store.clone(),
+            lifecycle: lifecycle.clone(),
+            coordinators: Arc::clone(&coordinators),
             network: network.handle.clone(),
             failures: config.ping.failures,
             newest_serial,
+            ledger_days,
+        };
+        let signer = Signer { keypair, context };
+        let disk_share = config.proofs.disk_share;
+        let service = Service {
+            store: store.clone(),
+            signer: signer.clone(),
+            lifecycle: lifecycle.clone(),
+            prover: Prover::new(store.clone(), signer, lifecycle.clone(), disk_share),
         };
         let operator = admin::Operator {
-            token: volume.admin_token(&mut clock::rng())?,
+            token: volume.admin_token(&mut entropy.rng())?,
             api,
             credentials: credentials.clone(),
         };
+        let subject = admin::Subject {
+            name: config.node.name.clone().unwrap_or_default(),
+            node_id: credentials.node_id,
+            context,
+            started_at: clock.now(),
+            store: store.clone(),
+            scrubber: scrubber.clone(),
+            lifecycle: lifecycle.clone(),
+            coordinators: Arc::clone(&coordinators),
+            network: network.handle.clone(),
+        };
         let admin_address = admin_listener.local_addr()?;
-        let router = admin::router(Arc::clone(&state), peer_network.clone(), operator);
+        let router = admin::router(subject, peer_network.clone(), operator);
 
         let cancel = CancellationToken::new();
         let node = Self {
-            state: Arc::clone(&state),
+            store: store.clone(),
+            lifecycle,
             link: link.clone(),
             cancel: cancel.clone(),
             failed: CancellationToken::new(),
@@ -236,42 +235,28 @@ impl Node {
             _lock,
         };
         // From here on everything runs: the coordinators are dialled only now.
-        let prover = Prover::new(config.proofs.disk_share);
-        let agent = Agent::new(Arc::clone(&state), prover, node.requests.clone());
+        let agent = Agent::new(Arc::clone(&coordinators), service, node.requests.clone());
         node.guard("the agent", agent.run(network.requests, cancel.clone()));
         node.guard(
             "the link to coordinators",
             link.run(peer_manager, cancel.clone()),
         );
-        membership.apply()?;
-        node.guard("the membership", membership.run(cancel.clone()));
-        let observer = peer_network.observer.clone();
+        follower.apply()?;
+        node.guard("the membership", follower.run(cancel.clone()));
         let keeping = peers::keep_cache(
-            volume.clone(),
-            observer,
+            cache_path,
+            peer_network.observer.clone(),
             Arc::clone(&peer_network.guests),
             known,
-            clock::now,
+            clock,
             cancel.clone(),
         );
         node.guard("the peer cache", keeping);
         node.guard("the scrub", scrubber.run(cancel.clone()));
-        let reporting = losses::report(Arc::clone(&state), network.handle.clone());
-        let until = cancel.clone();
-        node.guard("the reports of losses", async move {
-            until.run_until_cancelled(reporting).await;
-        });
-        let retention = config.trash.retention;
-        let emptying = empty_trash(state.store.clone(), retention);
-        let until = cancel.clone();
-        node.guard("the trash collection", async move {
-            until.run_until_cancelled(emptying).await;
-        });
-        let compacting = compact(state.store.clone());
-        let until = cancel.clone();
-        node.guard("the compaction", async move {
-            until.run_until_cancelled(compacting).await;
-        });
+        let reporting = report_losses(store.clone(), coordinators, network.handle.clone());
+        node.guard_until_stop("the reports of losses", reporting);
+        node.guard_until_stop("the trash collection", store.clone().collect_trash());
+        node.guard_until_stop("the compaction", store.keep_compact());
         let until = cancel.clone();
         node.guard("the admin API", async move {
             let server = axum::serve(admin_listener, router);
@@ -309,14 +294,26 @@ impl Node {
         });
     }
 
+    /// As [`Self::guard`], of a loop that ends wherever it is when the node stops.
+    fn guard_until_stop(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let until = self.cancel.clone();
+        self.guard(name, async move {
+            until.run_until_cancelled(work).await;
+        });
+    }
+
     async fn listen_addrs(&self) -> Vec<String> {
         let addrs = self.link.network.listen_addrs().await;
         addrs.iter().map(ToString::to_string).collect()
     }
 
     /// Says good-bye, finishes what runs, closes the store.
-    async fn stop(self) {
-        self.state.stop();
+    async fn stop(mut self) {
+        self.lifecycle.stop();
         self.announcements.withdraw();
         self.link.say_farewell().await;
         self.cancel.cancel();
@@ -325,7 +322,7 @@ impl Node {
         self.requests.close();
         self.requests.wait().await;
         self.link.network.shutdown().await;
-        self.state.store.close().await;
+        self.store.close().await;
         tracing::info!("the node has stopped");
     }
 }
@@ -337,45 +334,15 @@ impl Announcements {
             admin: ready.admin,
         })?;
         match &self.ready_file {
-            Some(path) => private_file::write_json(path, &ready),
+            Some(file) => file.write(&ready),
             None => Ok(()),
         }
     }
 
-    fn withdraw(&self) {
-        let ready_file = self.ready_file.as_deref().map(private_file::remove);
-        for outcome in [Some(self.volume.remove_running()), ready_file] {
-            if let Some(Err(error)) = outcome {
-                tracing::warn!(error = format!("{error:#}"), "a file is left behind");
-            }
+    fn withdraw(&mut self) {
+        self.ready_file = None;
+        if let Err(error) = self.volume.remove_running() {
+            tracing::warn!(error = format!("{error:#}"), "a file is left behind");
         }
-    }
-}
-
-/// Again and again, often enough that nothing stays much longer than it should.
-async fn empty_trash(store: Store, retention: Duration) {
-    let pause = (retention / 20).clamp(Duration::from_secs(1), Duration::from_secs(600));
-    loop {
-        let removed = store.empty_trash(retention, TRASH_BATCH).await;
-        if removed > 0 {
-            tracing::info!(
-                blobs = removed,
-                "removed what was in the trash for long enough"
-            );
-        }
-        if removed < TRASH_BATCH as usize {
-            tokio::time::sleep(pause).await;
-        }
-    }
-}
-
-/// Gives back the room of removed blobs where the file system cannot do it by itself.
-async fn compact(store: Store) {
-    loop {
-        tokio::time::sleep(match store.compact().await {
-            0 => COMPACTION_PAUSE,
-            moved => Duration::from_secs_f64(moved as f64 / COMPACTED_BYTES_PER_SECOND),
-        })
-        .await;
     }
 }

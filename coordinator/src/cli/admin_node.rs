@@ -7,10 +7,14 @@ use comfy_table::{CellAlignment, Table};
 use proto::NodeId;
 use sqlx::PgPool;
 
-use crate::app::audit;
-use crate::clock;
-use crate::db;
-use crate::domain::node::NodeState;
+use crate::compose::FACTS;
+use crate::fleet;
+use crate::fleet::node_status::NodeStates;
+use crate::fleet::rules::reputation::on_hold;
+use crate::model::node::Node;
+use kit::{Clock, Entropy};
+
+use crate::model::node_state::NodeState;
 
 /// Changes of state that are shown.
 const HISTORY: i64 = 50;
@@ -48,13 +52,17 @@ impl NodeCommand {
             Self::Show { node_id } => show(pool, node_id).await,
             Self::Suspend { node_id, reason } => {
                 let reason = checked(&reason)?;
-                let before = audit::suspend(pool, node_id, reason, clock::now()).await?;
+                let before = node_states()
+                    .suspend(pool, node_id, reason, Clock::system().now())
+                    .await?;
                 println!("{node_id} was {before} and is now suspended.");
                 Ok(())
             }
             Self::Restore { node_id, reason } => {
                 let reason = checked(&reason)?;
-                let before = audit::restore(pool, node_id, reason, clock::now()).await?;
+                let before = node_states()
+                    .restore(pool, node_id, reason, Clock::system().now())
+                    .await?;
                 println!("{node_id} was {before} and is now on probation.");
                 Ok(())
             }
@@ -73,10 +81,10 @@ fn checked(reason: &str) -> Result<&str> {
 
 async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let node = db::nodes::by_id(&mut connection, node_id)
+    let node = fleet::tables::nodes::by_id(&mut connection, node_id)
         .await?
         .with_context(|| format!("no node has the id {node_id}: coordinator admin node list"))?;
-    let history = db::node_standing::history(&mut connection, node_id, HISTORY).await?;
+    let history = fleet::tables::node_status::history(&mut connection, node_id, HISTORY).await?;
     let mut table = Table::new();
     table.load_style(NOTHING);
     let mut row = |name: &str, value: String| {
@@ -89,7 +97,7 @@ async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     if !node.state_reason.is_empty() {
         row("reason", node.state_reason.clone());
     }
-    if node.is_on_hold(clock::now()) {
+    if on_hold(node.mass_failure_at, Clock::system().now()) {
         row(
             "on hold",
             "half of a round failed: nothing new for 24 h".to_owned(),
@@ -124,13 +132,13 @@ async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     Ok(())
 }
 
-fn used(node: &db::nodes::Node) -> String {
+fn used(node: &Node) -> String {
     let size = bytesize::ByteSize;
     format!("{} of {}", size(node.used_bytes), size(node.capacity_bytes))
 }
 
 /// Whether it is there, as coordinators have agreed, and when it last was.
-fn presence(node: &db::nodes::Node) -> String {
+fn presence(node: &Node) -> String {
     let Some(seen) = node.last_seen_at else {
         return "never seen".to_owned();
     };
@@ -162,7 +170,7 @@ async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
             .acquire()
             .await
             .context("the database does not answer")?;
-        let nodes = db::nodes::list(&mut connection, after, PAGE).await?;
+        let nodes = fleet::tables::nodes::list(&mut connection, after, PAGE).await?;
         let Some(last) = nodes.last() else { break };
         after = Some(last.id);
         let wanted = nodes
@@ -186,4 +194,11 @@ async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
         (Some(_), _) => println!("{table}"),
     }
     Ok(())
+}
+
+fn node_states() -> NodeStates {
+    NodeStates {
+        facts: FACTS,
+        entropy: Entropy::system(),
+    }
 }

@@ -7,8 +7,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use proto::NodeId;
 use sqlx::PgPool;
 
-use crate::db;
-use crate::db::reconcile::Status;
+use crate::durability;
+use crate::durability::tables::reconcile::Status;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReconcileCommand {
@@ -30,7 +30,8 @@ impl ReconcileCommand {
             Self::Status => status(pool).await,
             Self::Run { node_id, force } => {
                 let mut connection = pool.acquire().await?;
-                let made = db::reconcile::make_due(&mut connection, node_id, force).await?;
+                let made = durability::tables::reconcile::make_due(&mut connection, node_id, force)
+                    .await?;
                 ensure!(
                     made,
                     "{node_id} has never been compared: it is when it has been online for a while"
@@ -49,7 +50,7 @@ impl ReconcileCommand {
 
 async fn status(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let nodes = db::reconcile::list(&mut connection).await?;
+    let nodes = durability::tables::reconcile::list(&mut connection).await?;
     if nodes.is_empty() {
         println!("No node has been online yet.");
         return Ok(());

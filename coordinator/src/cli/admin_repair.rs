@@ -7,10 +7,12 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 
-use crate::app::audit;
-use crate::clock;
-use crate::db;
-use crate::db::repair::Waiting;
+use crate::durability;
+use crate::fleet;
+use crate::fleet::guard;
+use kit::Clock;
+
+use crate::durability::tables::repair::Waiting;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RepairCommand {
@@ -33,7 +35,7 @@ impl RepairCommand {
         match self {
             Self::Status { json } => status(pool, json).await,
             Self::Resume { reason } => {
-                let ended = audit::end_alarm(pool, &reason, clock::now()).await?;
+                let ended = guard::end_alarm(pool, &reason, Clock::system().now()).await?;
                 println!(
                     "{}",
                     if ended {
@@ -49,11 +51,11 @@ impl RepairCommand {
 }
 
 async fn status(pool: &PgPool, json: bool) -> Result<()> {
-    let now = clock::now();
+    let now = Clock::system().now();
     let mut connection = pool.acquire().await?;
-    let waiting = db::repair::waiting(&mut connection).await?;
-    let unreachable = db::presence::unreachable(&mut connection).await?;
-    let alarm = db::node_standing::last_alarm(&mut connection).await?;
+    let waiting = durability::tables::repair::waiting(&mut connection).await?;
+    let unreachable = fleet::tables::presence::unreachable(&mut connection).await?;
+    let alarm = fleet::tables::node_status::last_alarm(&mut connection).await?;
     let hold = alarm
         .filter(|alarm| alarm.is_on(now))
         .map(|alarm| alarm.until);

@@ -6,9 +6,11 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use sqlx::PgPool;
 
-use crate::app::adopt;
-use crate::db;
-use crate::db::adoption::nodes::NodeStatus;
+use crate::durability;
+use crate::durability::restore;
+use kit::{Clock, Entropy};
+
+use crate::durability::tables::restore::nodes::NodeStatus;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AdoptCommand {
@@ -34,11 +36,11 @@ impl AdoptCommand {
             Self::Finish {
                 without_missing_nodes,
             } => {
-                if !adopt::stands(pool).await? {
+                if !restore::stands(pool).await? {
                     println!("Adopt mode is off: there is nothing to finish.");
                     return Ok(());
                 }
-                adopt::finish(pool, without_missing_nodes).await?;
+                restore::finish(pool, without_missing_nodes, Clock::system().now()).await?;
                 status(pool).await
             }
         }
@@ -47,7 +49,8 @@ impl AdoptCommand {
 
 async fn begin(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let begun = adopt::begin(&mut connection).await?;
+    let id = Entropy::system().uuid_v7(Clock::system().now());
+    let begun = restore::begin(&mut connection, id).await?;
     println!(
         "{}",
         if begun {
@@ -62,13 +65,13 @@ async fn begin(pool: &PgPool) -> Result<()> {
 
 async fn status(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let Some(adoption) = db::adoption::last(&mut connection).await? else {
+    let Some(adoption) = durability::tables::restore::last(&mut connection).await? else {
         println!(
             "Adopt mode has never been on. `coordinator adopt begin` begins it after a restore."
         );
         return Ok(());
     };
-    let nodes = db::adoption::nodes::list(&mut connection, adoption.id).await?;
+    let nodes = durability::tables::restore::nodes::list(&mut connection, adoption.id).await?;
     let done = nodes
         .iter()
         .filter(|node| node.adopted_at.is_some())

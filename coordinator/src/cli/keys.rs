@@ -9,10 +9,11 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use sqlx::PgPool;
 
-use crate::app::key_rotation;
 use crate::config::Config;
+use crate::keys;
+use crate::keys::rotation;
 use crate::keys::{KeyPurpose, KeyRing, NamedKey};
-use crate::{clock, db, keys};
+use kit::Entropy;
 
 /// Between two looks at whether the other coordinators have a key.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ impl KeysCommand {
         match self {
             Self::List => list(pool).await,
             Self::Rotate { purpose } => {
-                let ring = keys::open(&config.keys.dir, pool, &mut clock::sendable_rng()).await?;
+                let ring = keys::open(&config.keys.dir, pool, &mut Entropy::system().rng()).await?;
                 let purpose = match purpose {
                     PurposeArgument::Master => KeyPurpose::Master,
                     PurposeArgument::Token => KeyPurpose::Token,
@@ -56,7 +57,7 @@ impl KeysCommand {
             }
             Self::Forget { key_id } => {
                 let ttl = config.auth.access_token_ttl;
-                let key = key_rotation::forget(pool, &key_id, ttl).await?;
+                let key = rotation::forget(pool, &key_id, ttl).await?;
                 println!("{key_id} is forgotten: no coordinator asks for its file any more.");
                 if key.purpose == KeyPurpose::Master {
                     println!(
@@ -72,10 +73,10 @@ impl KeysCommand {
 
 async fn list(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let named = db::keys::list(&mut connection).await?;
-    let wrapped = db::keys::wrapped_by(&mut connection).await?;
+    let named = keys::tables::keys::list(&mut connection).await?;
+    let wrapped = keys::tables::keys::wrapped_by(&mut connection).await?;
     let wrapped: HashMap<String, u64> = wrapped.into_iter().collect();
-    let running = key_rotation::running(&mut connection).await?;
+    let running = rotation::running(&mut connection).await?;
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["key", "state", "data keys", "held by coordinators"]);
@@ -84,7 +85,7 @@ async fn list(pool: &PgPool) -> Result<()> {
             KeyPurpose::Master => wrapped.get(&key.id).copied().unwrap_or(0).to_string(),
             KeyPurpose::Network | KeyPurpose::Token => "-".to_owned(),
         };
-        let holds = |coordinator: &&db::keys::RunningCoordinator| {
+        let holds = |coordinator: &&keys::tables::keys::RunningCoordinator| {
             key.purpose == KeyPurpose::Network || coordinator.key_ids.contains(&key.id)
         };
         let held = running.iter().filter(holds).count();
@@ -100,15 +101,15 @@ async fn list(pool: &PgPool) -> Result<()> {
 }
 
 async fn rotate(pool: &PgPool, ring: &KeyRing, purpose: KeyPurpose) -> Result<()> {
-    let rng = &mut clock::sendable_rng();
-    let key = key_rotation::announce(pool, ring, purpose, rng).await?;
+    let rng = &mut Entropy::system().rng();
+    let key = rotation::announce(pool, ring, purpose, rng).await?;
     println!(
         "{} is announced; its file is {}.",
         key.id,
         ring.file(&key.id).display()
     );
     until_held(pool, &key).await?;
-    key_rotation::put_to_use(pool, &key).await?;
+    rotation::put_to_use(pool, &key).await?;
     println!("{} is in use.", key.id);
     ring.refresh(pool).await?;
     if purpose == KeyPurpose::Master {
@@ -128,7 +129,7 @@ async fn until_held(pool: &PgPool, key: &NamedKey) -> Result<()> {
     loop {
         let lacking = {
             let mut connection = pool.acquire().await?;
-            key_rotation::without(&mut connection, key).await?
+            rotation::without(&mut connection, key).await?
         };
         if lacking.is_empty() {
             return Ok(());
@@ -148,11 +149,11 @@ async fn until_held(pool: &PgPool, key: &NamedKey) -> Result<()> {
 }
 
 async fn rewrap(pool: &PgPool, ring: &KeyRing) -> Result<()> {
-    let rng = &mut clock::sendable_rng();
+    let rng = &mut Entropy::system().rng();
     let mut left = left(pool, ring).await?;
     let mut told = Instant::now();
     while left > 0 {
-        let done = key_rotation::rewrap_some(pool, ring, rng).await?;
+        let done = rotation::rewrap_some(pool, ring, rng).await?;
         left = left.saturating_sub(done as u64);
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
@@ -172,7 +173,7 @@ async fn rewrap(pool: &PgPool, ring: &KeyRing) -> Result<()> {
 async fn left(pool: &PgPool, ring: &KeyRing) -> Result<u64> {
     let in_use = ring.master();
     let mut connection = pool.acquire().await?;
-    let wrapped = db::keys::wrapped_by(&mut connection).await?;
+    let wrapped = keys::tables::keys::wrapped_by(&mut connection).await?;
     let old = wrapped.into_iter().filter(|(id, _)| id != in_use.id());
     Ok(old.map(|(_, count)| count).sum())
 }

@@ -4,12 +4,13 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
+use ledger::{ExportError, Format};
 use proto::{NetworkId, VerifyingKey};
 use sqlx::PgPool;
 
-use crate::app::ledger_export::{self, ExportError, Format};
-use crate::app::ledger_verify;
-use crate::{broken_pipe, db};
+use crate::billing::ledger_verify;
+use crate::keys;
+use kit::broken_pipe;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerCommand {
@@ -41,7 +42,7 @@ impl LedgerCommand {
                     FormatArgument::Jsonl => Format::JsonLines,
                 };
                 let mut out = BufWriter::new(std::io::stdout());
-                let written = ledger_export::export(pool, format, &mut out).await;
+                let written = ledger::export(pool, format, &mut out).await;
                 let written = written.and_then(|_| out.flush().map_err(ExportError::Write));
                 match written {
                     Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
@@ -75,20 +76,20 @@ async fn verify(pool: &PgPool) -> anyhow::Result<()> {
         println!("Everything is as it has to be.");
         return Ok(());
     }
-    for finding in &report.findings {
+    for finding in report.findings.told() {
         println!("{finding}");
     }
     bail!(
         "the ledger is not what it was: {} findings. Compare with a backup, and with the heads of days \
          that nodes keep (ledger-days.json)",
-        report.found
+        report.findings.count()
     )
 }
 
 /// The key that heads of days are signed with; none before the first start.
 async fn network_key(pool: &PgPool) -> anyhow::Result<Option<(NetworkId, VerifyingKey)>> {
     let mut connection = pool.acquire().await?;
-    let Some(document) = db::network::document(&mut connection).await? else {
+    let Some(document) = keys::tables::network::document(&mut connection).await? else {
         return Ok(None);
     };
     document

@@ -13,7 +13,7 @@ use clap::Args;
 use proto::{NetworkId, ProofSeed};
 use serde::Deserialize;
 
-use crate::domain::evidence::{Checker, Finding, Found, Proofs, Receipts};
+use proto::evidence::{Checker, Finding, Found, Proofs, Receipts};
 
 /// No answer of a coordinator is longer: 96 proofs, or a page of 1000 receipts, are a few MiB.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
@@ -22,7 +22,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 const MAX_LINES: usize = 100;
 
 #[derive(Debug, Args)]
-pub struct VerifyEvidence {
+pub(super) struct VerifyEvidence {
     /// Answers of `GET files/{id}/receipts`, `POST files/{id}/proof` and `GET nodes/{id}/proofs`, in any
     /// order, also several in one file.
     #[arg(required = true, value_name = "FILE")]
@@ -46,7 +46,7 @@ enum Document {
 
 impl VerifyEvidence {
     /// Succeeds only if every copy that the receipts promise is proven.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         let mut checker = Checker::new(self.seed, self.network_id);
         let mut bad = Lines::default();
         self.each(|document| {

@@ -9,14 +9,13 @@ use bytesize::ByteSize;
 use network::Multiaddr;
 use proto::PeerId;
 use sqlx::postgres::PgConnectOptions;
-use tracing_subscriber::EnvFilter;
 
 use super::{
-    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, HttpConfig, LogConfig,
-    MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
-    ReconcileConfig, RepairConfig, UploadsConfig,
+    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, HttpConfig, MoneyConfig,
+    NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig, ReconcileConfig,
+    RepairConfig, UploadsConfig,
 };
-use crate::domain::day::DAY;
+use crate::model::day::DAY;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,7 +38,7 @@ impl Config {
         self.repair.check()?;
         self.reconcile.check()?;
         self.money.check()?;
-        self.log.env_filter()?;
+        self.log.check()?;
         Ok(())
     }
 }
@@ -324,16 +323,5 @@ impl MoneyConfig {
             "money.renewal_before must be at most 30d, the time that a renewal buys"
         );
         number("money.credits_per_usd", self.credits_per_usd, 1..=1_000_000)
-    }
-}
-
-impl LogConfig {
-    pub fn env_filter(&self) -> anyhow::Result<EnvFilter> {
-        EnvFilter::try_new(&self.filter).with_context(|| {
-            format!(
-                "log.filter `{}` cannot be read: it is a level, or a filter like \"info,sqlx=warn\"",
-                self.filter
-            )
-        })
     }
 }

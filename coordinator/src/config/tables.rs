@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::money::PricePerGbMonth;
+use crate::model::money::PricePerGbMonth;
 
 /// A variable that is empty counts as one that is not set, as it does for all other settings.
 #[derive(Debug, thiserror::Error)]
@@ -391,25 +391,4 @@ pub struct MoneyConfig {
     /// day. Private addresses are not counted.
     #[config(default = 20, env = "FSN_MONEY_TRIAL_ACCOUNTS_PER_NETWORK")]
     pub trial_accounts_per_network: u32,
-}
-
-/// Logs, on standard error.
-#[derive(Debug, Clone, confique::Config)]
-#[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct LogConfig {
-    /// What is logged: a level, or a filter like "info,sqlx=warn".
-    #[config(default = "info", env = "FSN_LOG_FILTER")]
-    pub filter: String,
-
-    /// "text", "json", or "auto": text on a terminal, JSON lines otherwise.
-    #[config(default = "auto", env = "FSN_LOG_FORMAT")]
-    pub format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Auto,
-    Text,
-    Json,
 }

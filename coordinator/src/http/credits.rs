@@ -1,58 +1,49 @@
 //! `/balance` and `/credits`.
 
+use crate::bookkeeping::balances;
+use crate::bookkeeping::chart;
 use std::sync::Arc;
 
+use api::credits::{Balance, Transaction};
+use api::page::{Page, PageParams};
+use api::paths;
 use axum::extract::State;
-use jiff::Timestamp;
-use serde::Serialize;
-use utoipa::ToSchema;
-use uuid::Uuid;
+use proto::MicroCredits;
 
 use super::extract::{Caller, Json, Params};
-use super::page::{Page, PageParams};
+use super::page;
 use super::problem::Problem;
-use crate::app::App;
-use crate::db;
-use crate::domain::ids::TransferId;
+use crate::billing::Billing;
 
-/// What an account has. 1 credit = 1,000,000 micro-credits.
-#[derive(Serialize, ToSchema)]
-pub struct Balance {
-    #[schema(example = "user")]
-    owner: &'static str,
-    available_microcredits: i64,
-    held_microcredits: i64,
-    /// Users only: paid in advance for stored files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    escrow_microcredits: Option<i64>,
-}
+use crate::model::ids::TransferId;
 
 /// The user's balance (bearer token) or the node's (`X-API-Key`).
-#[utoipa::path(get, path = "/balance", tag = "credits",
+#[utoipa::path(get, path = paths::BALANCE, tag = "credits",
     security(("bearer" = []), ("node_api_key" = [])), responses(
     (status = 200, body = Balance), (status = 401, description = "Neither token nor key is valid")))]
-pub async fn balance(
-    State(app): State<Arc<App>>,
+pub(super) async fn balance(
+    State(billing): State<Arc<Billing>>,
     caller: Caller,
 ) -> Result<Json<Balance>, Problem> {
-    let mut connection = app.db.acquire().await?;
+    let mut connection = billing.db.acquire().await?;
     let balance = match caller {
         Caller::User(user) => {
-            let balance = db::ledger::user_balance(&mut connection, user.user_id).await?;
+            let balance = balances::of_user(&mut connection, user.user_id).await?;
             Balance {
-                owner: "user",
-                available_microcredits: balance.available.get(),
-                held_microcredits: balance.upload_hold.get(),
-                escrow_microcredits: Some(balance.escrow.get()),
+                owner: "user".to_owned(),
+                available_microcredits: balance.available,
+                held_microcredits: balance.upload_hold,
+                escrow_microcredits: Some(balance.escrow),
             }
         }
         Caller::Node(node) => {
-            let balances = db::ledger::node_balances(&mut connection, &[node.id]).await?;
+            let balances = balances::of_nodes(&mut connection, &[node.id]).await?;
             let balance = balances.first();
             Balance {
-                owner: "node",
-                available_microcredits: balance.map_or(0, |balance| balance.available.get()),
-                held_microcredits: balance.map_or(0, |balance| balance.held.get()),
+                owner: "node".to_owned(),
+                available_microcredits: balance
+                    .map_or(MicroCredits::ZERO, |balance| balance.available),
+                held_microcredits: balance.map_or(MicroCredits::ZERO, |balance| balance.held),
                 escrow_microcredits: None,
             }
         }
@@ -60,46 +51,33 @@ pub async fn balance(
     Ok(Json(balance))
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct Transaction {
-    transfer_id: Uuid,
-    #[schema(example = "purchase")]
-    kind: String,
-    /// What `available` gained or lost.
-    amount_microcredits: i64,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    cause: serde_json::Value,
-    /// BLAKE3 of the transfer, 64 hex digits.
-    hash: String,
-    /// The ledger block that it is sealed in; `null` for up to a second or two.
-    block: Option<i64>,
-}
-
 /// The caller's transfers, newest first.
-#[utoipa::path(get, path = "/credits/transactions", tag = "credits",
+#[utoipa::path(get, path = paths::TRANSACTIONS, tag = "credits",
     security(("bearer" = []), ("node_api_key" = [])), params(PageParams), responses(
     (status = 200, body = Page<Transaction>)))]
-pub async fn transactions(
-    State(app): State<Arc<App>>,
+pub(super) async fn transactions(
+    State(billing): State<Arc<Billing>>,
     caller: Caller,
-    Params(page): Params<PageParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<Transaction>>, Problem> {
-    let (limit, before) = (page.limit()?, page.position::<TransferId>()?);
-    let owner = match caller {
-        Caller::User(user) => user.user_id.as_uuid(),
-        Caller::Node(node) => node.id.as_uuid(),
+    let (limit, before) = (
+        page::limit(&params)?,
+        page::position::<TransferId>(&params)?,
+    );
+    let account = match caller {
+        Caller::User(user) => chart::available(user.user_id),
+        Caller::Node(node) => chart::node_available(node.id),
     };
-    let mut connection = app.db.acquire().await?;
-    let rows = db::ledger::transfers_of(&mut connection, owner, before, limit as i64 + 1).await?;
-    let transaction = |row: db::ledger::OwnTransfer| Transaction {
+    let mut connection = billing.db.acquire().await?;
+    let rows = ledger::transfers_of(&mut connection, account, before, limit as i64 + 1).await?;
+    let transaction = |row: ledger::OwnTransfer| Transaction {
         transfer_id: row.id.as_uuid(),
         kind: row.kind,
-        amount_microcredits: row.amount.get(),
+        amount_microcredits: row.amount,
         at: row.at,
         cause: row.cause,
         hash: hex::encode(row.hash),
         block: row.block,
     };
-    Ok(Json(Page::new(rows, limit, |row| row.id, transaction)))
+    Ok(Json(page::of(rows, limit, |row| row.id, transaction)))
 }

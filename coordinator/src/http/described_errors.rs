@@ -1,21 +1,17 @@
 //! Errors in the API's description: one schema, and an answer of every operation that refers to it, so that
 //! generated clients have a type for them. A list at each route would be long, and never complete.
 
+use api::problem::{CONTENT_TYPE, Problem};
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::AdditionalProperties;
-use utoipa::openapi::{
-    Content, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
-};
-
-const SCHEMA: &str = "Problem";
-const CONTENT_TYPE: &str = "application/problem+json";
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Once all routes are in it.
 pub(super) fn describe(openapi: &mut OpenApi) {
     let components = openapi.components.get_or_insert_default();
     components
         .schemas
-        .insert(SCHEMA.to_owned(), schema().into());
+        .insert(Problem::name().into_owned(), Problem::schema());
     for item in openapi.paths.paths.values_mut() {
         for operation in operations(item) {
             describe_in(operation);
@@ -63,38 +59,5 @@ fn any_error() -> Response {
 }
 
 fn content() -> Content {
-    Content::new(Some(Ref::from_schema_name(SCHEMA)))
-}
-
-/// What `Problem::document` writes.
-fn schema() -> ObjectBuilder {
-    let text = |description: &str| {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(description))
-    };
-    let status = ObjectBuilder::new().schema_type(Type::Integer);
-    let members = [
-        (
-            "type",
-            text("urn:fsn:problem:… is the same for ever; programs go by it"),
-        ),
-        ("title", text("The type in words")),
-        ("status", status.description(Some("The HTTP status"))),
-        ("detail", text("What happened, and what to do next")),
-        ("instance", text("The path that was asked for")),
-        (
-            "request_id",
-            text("For the operator, who finds it in the log"),
-        ),
-    ];
-    let schema = ObjectBuilder::new()
-        .schema_type(Type::Object)
-        .description(Some(
-            "An error (RFC 9457). Some types have further members, for programs.",
-        ))
-        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)));
-    members.into_iter().fold(schema, |schema, (name, member)| {
-        schema.property(name, member).required(name)
-    })
+    Content::new(Some(Ref::from_schema_name(Problem::name())))
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::paths;
+use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -18,12 +20,13 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::extract::{Id, User};
 use super::problem::Problem;
-use crate::app::App;
-use crate::app::download::{self, Content, DownloadError};
-use crate::db::files::File;
+use crate::files::Files;
+use crate::files::download;
+use crate::files::download::{Content, DownloadError};
+use crate::model::file::File;
 
 /// Read a file. `Range` (one range), `If-None-Match`, `If-Range` and `HEAD` work as usual.
-#[utoipa::path(method(get, head), path = "/files/{id}/download", tag = "files",
+#[utoipa::path(method(get, head), path = paths::FILE_DOWNLOAD, tag = "files",
     security(("bearer" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 206, description = "The range that was asked for"),
@@ -31,14 +34,14 @@ use crate::db::files::File;
     (status = 404, description = "No such file of the caller's"),
     (status = 416, description = "The range lies outside of the file"),
     (status = 503, description = "No copy of a chunk can be read right now")))]
-pub async fn download(
-    State(app): State<Arc<App>>,
+pub(super) async fn download(
+    State(files): State<Arc<Files>>,
     User(caller): User,
     Id(id): Id<FileId>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let readable = download::open(&app, caller.user_id, id).await?;
+    let readable = download::open(&files, caller.user_id, id).await?;
     let file = readable.file.clone();
     let etag = format!("\"{id}\""); // a file never changes
     if matches_etag(&headers, header::IF_NONE_MATCH, &etag) {
@@ -50,11 +53,7 @@ pub async fn download(
         Requested::Part(range) => Some(range),
         Requested::Unsatisfiable => {
             let detail = format!("The file has {size} bytes; the range lies outside of it.");
-            let mut problem = Problem::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range-not-satisfiable",
-                detail,
-            );
+            let mut problem = Problem::new(ProblemKind::RangeNotSatisfiable, detail);
             problem
                 .headers
                 .push((header::CONTENT_RANGE, format!("bytes */{size}")));
@@ -70,9 +69,9 @@ pub async fn download(
     let body = if method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
-        let metrics = Arc::clone(&app.metrics);
-        let idle_timeout = app.config.http.idle_timeout;
-        match download::read(app, readable, bytes.clone()).await? {
+        let metrics = Arc::clone(&files.metrics);
+        let idle_timeout = files.idle_timeout;
+        match download::read(files, readable, bytes.clone()).await? {
             Content::Piece(piece) => {
                 metrics.downloaded_bytes.inc_by(length);
                 Body::from(piece)

@@ -2,86 +2,44 @@
 
 use std::sync::Arc;
 
+use api::durability::{ChunkDurability, Durability, LastProofView, ReplicaView};
+use api::page::PageParams;
+use api::paths;
 use axum::extract::State;
 use jiff::Timestamp;
 use proto::FileId;
-use serde::Serialize;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::extract::{Id, Json, Params, User};
-use super::page::{self, PageParams};
+use super::page;
 use super::problem::Problem;
-use crate::app::App;
-use crate::db;
-use crate::db::audit_results::ReplicaDurability;
+use crate::files;
+use crate::files::Files;
+use crate::proofs;
 
-/// How safe a file is.
-#[derive(Serialize, ToSchema)]
-pub struct Durability {
-    file_id: Uuid,
-    /// Replicas that each chunk should have.
-    replication_target: u32,
-    /// Healthy replicas of the chunk that has fewest, in the whole file; `null` for an empty one.
-    min_healthy: Option<u32>,
-    chunks: Vec<ChunkDurability>,
-    next_cursor: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct ChunkDurability {
-    index: u32,
-    replicas: Vec<ReplicaView>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct ReplicaView {
-    node_id: Uuid,
-    blob_id: String,
-    /// `stored`, or `demoted`: it failed, was reported lost, or its node is out.
-    #[schema(example = "stored")]
-    state: &'static str,
-    /// Why it was demoted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    demoted_reason: Option<String>,
-    /// Counts as a copy: not demoted, its node in good standing, and offline for no longer than the grace of
-    /// repair; where no more than one replica can be read, there is no grace.
-    healthy: bool,
-    #[schema(value_type = String, format = DateTime)]
-    stored_at: Timestamp,
-    last_proof: Option<LastProofView>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct LastProofView {
-    /// `passed`, `failed` or `missed`.
-    #[schema(example = "passed")]
-    outcome: &'static str,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-}
+use crate::proofs::tables::audit_results::ReplicaDurability;
 
 /// Where a file's replicas are, and what they last proved.
-#[utoipa::path(get, path = "/files/{id}/durability", tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Durability),
     (status = 404, description = "No such file of the caller's")))]
-pub async fn durability(
-    State(app): State<Arc<App>>,
+pub(super) async fn durability(
+    State(files): State<Arc<Files>>,
     User(caller): User,
     Id(id): Id<FileId>,
-    Params(page): Params<PageParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Durability>, Problem> {
-    let (limit, first) = (page.limit()? as u32, page.position::<u32>()?.unwrap_or(0));
-    let mut connection = app.db.acquire().await?;
-    let file = db::files::by_id(&mut connection, id, caller.user_id)
+    let limit = page::limit(&params)? as u32;
+    let first = page::position::<u32>(&params)?.unwrap_or(0);
+    let mut connection = files.db.acquire().await?;
+    let file = files::tables::files::by_id(&mut connection, id, caller.user_id)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
     if first > i32::MAX as u32 {
-        return Err(PageParams::foreign_cursor());
+        return Err(page::foreign_cursor());
     }
-    let min_healthy = db::audit_results::fewest_healthy(&mut connection, id).await?;
-    let rows = db::audit_results::durability(&mut connection, id, first, limit).await?;
+    let min_healthy = proofs::tables::audit_results::fewest_healthy(&mut connection, id).await?;
+    let rows = proofs::tables::audit_results::durability(&mut connection, id, first, limit).await?;
     let chunks = rows
         .chunk_by(|(one, _), (other, _)| one == other)
         .filter_map(|rows| {
@@ -99,8 +57,8 @@ pub async fn durability(
     let next = first.saturating_add(limit);
     let more = u64::from(next) < file.layout.chunk_count();
     Ok(Json(Durability {
-        file_id: id.as_uuid(),
-        replication_target: file.replication,
+        file_id: id,
+        replication_target: file.scheme.pieces(),
         min_healthy,
         chunks,
         next_cursor: more.then(|| page::cursor(&next)).flatten(),
@@ -111,13 +69,14 @@ pub async fn durability(
 fn views(replicas: &[&ReplicaDurability]) -> Vec<ReplicaView> {
     let readable = replicas.iter().filter(|replica| replica.readable).count();
     let views = replicas.iter().map(|replica| ReplicaView {
-        node_id: replica.node_id.as_uuid(),
-        blob_id: replica.blob_id.to_string(),
+        node_id: replica.node_id,
+        blob_id: replica.blob_id,
         state: if replica.demoted_reason.is_some() {
             "demoted"
         } else {
             "stored"
-        },
+        }
+        .to_owned(),
         healthy: if readable <= 1 {
             replica.readable
         } else {
@@ -126,7 +85,7 @@ fn views(replicas: &[&ReplicaDurability]) -> Vec<ReplicaView> {
         demoted_reason: replica.demoted_reason.clone(),
         stored_at: Timestamp::from_millisecond(replica.stored_at_ms).unwrap_or(Timestamp::MAX),
         last_proof: replica.last_proof.map(|proof| LastProofView {
-            outcome: proof.outcome.name(),
+            outcome: proof.outcome.name().to_owned(),
             at: proof.at,
         }),
     });

@@ -2,50 +2,44 @@
 
 use std::sync::Arc;
 
+use api::earnings::{Earnings, EarningsDay, PayoutBody, PayoutView, PenaltyView, PendingEarnings};
+use api::page::{Page, PageParams};
+use api::paths;
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
 use proto::{MicroCredits, NodeId};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
-use super::page::{Page, PageParams};
+use super::page;
 use super::problem::Problem;
-use crate::app::{App, payouts};
-use crate::db;
-use crate::db::nodes::Node;
-use crate::db::penalties::OwnPenalty;
-use crate::db::settlement::OwnDay;
-use crate::domain::node_pay::{assess, earned};
-use crate::domain::uptime::Stretch;
+use crate::billing;
+use crate::billing::Billing;
+use crate::billing::payouts;
+use crate::fleet;
+use crate::fleet::Nodes;
+
+use crate::billing::rules::node_pay::{assess, earned};
+use crate::billing::tables::penalties::OwnPenalty;
+use crate::billing::tables::settlement::OwnDay;
+use crate::fleet::rules::uptime::Stretch;
+use crate::model::node::Node;
 
 /// Penalties that one answer names, the newest; the sums are always whole.
 const PENALTIES_NAMED: i64 = 1000;
 
-/// Why a day paid less than it could have, or a penalty that was given back.
-#[derive(Serialize, ToSchema)]
-pub struct PenaltyView {
-    /// failed, missed, self_reported; given_back for a miss that was forgiven.
-    #[schema(example = "missed")]
-    kind: String,
-    /// What it costs; negative where it is given back.
-    amount_microcredits: i64,
-    /// What the node could pay of it; the rest is forgiven.
-    collected_microcredits: i64,
-    /// The blob, when, and what was wrong.
-    cause: Value,
-}
-
 impl From<OwnPenalty> for PenaltyView {
     fn from(penalty: OwnPenalty) -> Self {
-        let sign = if penalty.kind == "given_back" { -1 } else { 1 };
+        let signed = |amount: MicroCredits| match penalty.kind.as_str() {
+            "given_back" => -amount,
+            _ => amount,
+        };
         Self {
-            amount_microcredits: sign * penalty.amount.get(),
-            collected_microcredits: sign * penalty.collected.get(),
+            amount_microcredits: signed(penalty.amount),
+            collected_microcredits: signed(penalty.collected),
             cause: json!({
                 "blob_id": penalty.blob_id.to_string(),
                 "at": penalty.at,
@@ -54,37 +48,6 @@ impl From<OwnPenalty> for PenaltyView {
             kind: penalty.kind,
         }
     }
-}
-
-/// What a day came to.
-#[derive(Serialize, ToSchema)]
-pub struct EarningsDay {
-    #[schema(example = "2026-11-21")]
-    day: String,
-    #[schema(value_type = String, format = DateTime)]
-    starts_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    ends_at: Timestamp,
-    /// Plaintext bytes held, times seconds; in decimal, it may be long.
-    byte_seconds: String,
-    /// Byte-seconds times pay, rounded down; the fraction counts tomorrow.
-    gross_microcredits: i64,
-    uptime_ppm: u32,
-    /// Gross after what low uptime costs.
-    earned_microcredits: i64,
-    penalties: Vec<PenaltyView>,
-    /// What all penalties of the day took.
-    penalties_microcredits: i64,
-    given_back_microcredits: i64,
-    /// Penalties that the node could not pay, and need not.
-    uncollected_microcredits: i64,
-    /// Change of both balances together.
-    net_microcredits: i64,
-    /// Change of what is held back.
-    held_microcredits: i64,
-    /// Change of what can be paid out.
-    available_microcredits: i64,
-    transfer_id: Option<Uuid>,
 }
 
 fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
@@ -99,64 +62,47 @@ fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
         starts_at: day.starts_at,
         ends_at: day.ends_at,
         byte_seconds: (day.byte_ms / 1000).to_string(),
-        gross_microcredits: settled.gross.get(),
+        gross_microcredits: settled.gross,
         uptime_ppm: settled.uptime_ppm,
-        earned_microcredits: settled.earned.get(),
+        earned_microcredits: settled.earned,
         penalties: own.into_iter().map(PenaltyView::from).collect(),
-        penalties_microcredits: settled.penalties.get(),
-        given_back_microcredits: settled.given_back.get(),
-        uncollected_microcredits: settled.uncollected.get(),
-        net_microcredits: settled.held.get().saturating_add(settled.available.get()),
-        held_microcredits: settled.held.get(),
-        available_microcredits: settled.available.get(),
+        penalties_microcredits: settled.penalties,
+        given_back_microcredits: settled.given_back,
+        uncollected_microcredits: settled.uncollected,
+        net_microcredits: MicroCredits::new(
+            settled.held.get().saturating_add(settled.available.get()),
+        ),
+        held_microcredits: settled.held,
+        available_microcredits: settled.available,
         transfer_id: settled.transfer.map(|id| id.as_uuid()),
     }
 }
 
-/// What is not settled yet, as it stands now.
-#[derive(Serialize, ToSchema)]
-pub struct PendingEarnings {
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
-    /// Plaintext bytes that earn now.
-    bytes: i64,
-    byte_seconds: String,
-    gross_microcredits: i64,
-    uptime_ppm: u32,
-    earned_microcredits: i64,
-    penalties_microcredits: i64,
-    given_back_microcredits: i64,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct Earnings {
-    pending: PendingEarnings,
-    days: Vec<EarningsDay>,
-    next_cursor: Option<String>,
-}
-
 /// What a node has earned, day by day, the newest first, and of what.
-#[utoipa::path(get, path = "/nodes/{id}/earnings", tag = "nodes",
+#[utoipa::path(get, path = paths::NODE_EARNINGS, tag = "nodes",
     security(("bearer" = []), ("node_api_key" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Earnings),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node")))]
-pub async fn earnings(
-    State(app): State<Arc<App>>,
+pub(super) async fn earnings(
+    State(billing): State<Arc<Billing>>,
+    State(nodes): State<Arc<Nodes>>,
     caller: Caller,
     Id(id): Id<NodeId>,
-    Params(page): Params<PageParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Earnings>, Problem> {
-    let (limit, before) = (page.limit()?, page.position::<i64>()?);
-    let node = caller.own_node(&app, id).await?;
-    let mut connection = app.db.acquire().await?;
-    let pending = pending(&app, &mut connection, &node).await?;
-    let rows = db::settlement::days_of_node(&mut connection, id, before, limit as i64 + 1).await?;
+    let (limit, before) = (page::limit(&params)?, page::position::<i64>(&params)?);
+    let node = caller.own_node(&nodes, id).await?;
+    let mut connection = billing.db.acquire().await?;
+    let pending = pending(&billing, &mut connection, &node).await?;
+    let rows =
+        billing::tables::settlement::days_of_node(&mut connection, id, before, limit as i64 + 1)
+            .await?;
     let numbers: Vec<i64> = rows.iter().map(|day| day.day_number).collect();
     let mut penalties =
-        db::penalties::of_days(&mut connection, id, &numbers, PENALTIES_NAMED).await?;
-    let page = Page::new(
+        billing::tables::penalties::of_days(&mut connection, id, &numbers, PENALTIES_NAMED).await?;
+    let Page { items, next_cursor } = page::of(
         rows,
         limit,
         |day| day.day_number,
@@ -164,25 +110,26 @@ pub async fn earnings(
     );
     Ok(Json(Earnings {
         pending,
-        days: page.items,
-        next_cursor: page.next_cursor,
+        days: items,
+        next_cursor,
     }))
 }
 
 async fn pending(
-    app: &App,
+    billing: &Billing,
     connection: &mut PgConnection,
     node: &Node,
 ) -> Result<PendingEarnings, Problem> {
-    let pay = app.config.money.pay_per_gb_month;
-    let pending = db::settlement::pending(connection, node.id).await?;
+    let pay = billing.money.pay_per_gb_month;
+    let pending = billing::tables::settlement::pending(connection, node.id).await?;
     let stretch = Stretch::new(pending.since.max(node.created_at), pending.until);
-    let uptime_ppm = db::uptime::uptime_ppm(connection, node.id, stretch).await?;
-    let charges = db::penalties::unsettled(connection, node.id, Timestamp::MAX).await?;
+    let uptime_ppm = fleet::tables::uptime::uptime_ppm(connection, node.id, stretch).await?;
+    let charges =
+        billing::tables::penalties::unsettled(connection, node.id, Timestamp::MAX).await?;
     let assessed = assess(&charges, pay).map_err(Problem::internal)?;
     let sum = |list: &[(Uuid, MicroCredits)]| {
         let amounts = list.iter().map(|(_, amount)| *amount);
-        MicroCredits::checked_sum(amounts).map_or(i64::MAX, MicroCredits::get)
+        MicroCredits::checked_sum(amounts).unwrap_or(MicroCredits::new(i64::MAX))
     };
     let metered = pay.meter(pending.byte_ms, pending.carry);
     let (gross, _) = metered.map_err(Problem::internal)?;
@@ -190,32 +137,16 @@ async fn pending(
         since: pending.since,
         bytes: pending.bytes,
         byte_seconds: (pending.byte_ms / 1000).to_string(),
-        gross_microcredits: gross.get(),
+        gross_microcredits: gross,
         uptime_ppm,
-        earned_microcredits: earned(gross, uptime_ppm).get(),
+        earned_microcredits: earned(gross, uptime_ppm),
         penalties_microcredits: sum(&assessed.penalties),
         given_back_microcredits: sum(&assessed.given_back),
     })
 }
 
-#[derive(Deserialize, ToSchema)]
-pub struct PayoutBody {
-    /// All that is available when left out.
-    amount_microcredits: Option<i64>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct PayoutView {
-    payout_id: Uuid,
-    transfer_id: Uuid,
-    amount_microcredits: i64,
-    /// pending, paid or refused; what was refused is available again.
-    #[schema(example = "paid")]
-    state: &'static str,
-}
-
 /// Pay a node out. With an `Idempotency-Key` a repeated request pays nothing more.
-#[utoipa::path(post, path = "/nodes/{id}/payouts", tag = "nodes",
+#[utoipa::path(post, path = paths::NODE_PAYOUTS, tag = "nodes",
     security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)),
     request_body = PayoutBody, responses(
     (status = 201, body = PayoutView),
@@ -223,26 +154,30 @@ pub struct PayoutView {
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node"),
     (status = 422, description = "The Idempotency-Key was used for another amount")))]
-pub async fn pay_out(
-    State(app): State<Arc<App>>,
+pub(super) async fn pay_out(
+    State(billing): State<Arc<Billing>>,
+    State(nodes): State<Arc<Nodes>>,
     caller: Caller,
     Id(id): Id<NodeId>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PayoutBody>,
 ) -> Result<(StatusCode, Json<PayoutView>), Problem> {
-    if body.amount_microcredits.is_some_and(|amount| amount <= 0) {
+    if body
+        .amount_microcredits
+        .is_some_and(|amount| !amount.is_positive())
+    {
         return Err(Problem::invalid(
             "`amount_microcredits` must be more than 0.",
         ));
     }
-    caller.own_node(&app, id).await?;
-    let amount = body.amount_microcredits.map(MicroCredits::new);
-    let payout = payouts::request(&app, id, amount, key.as_deref()).await?;
+    caller.own_node(&nodes, id).await?;
+    let amount = body.amount_microcredits;
+    let payout = payouts::request(&billing, id, amount, key.as_deref()).await?;
     let view = PayoutView {
         payout_id: payout.id,
         transfer_id: payout.transfer_id.as_uuid(),
-        amount_microcredits: payout.amount.get(),
-        state: payout.state.name(),
+        amount_microcredits: payout.amount,
+        state: payout.state.name().to_owned(),
     };
     Ok((StatusCode::CREATED, Json(view)))
 }

@@ -2,49 +2,53 @@
 
 use std::sync::Arc;
 
+use api::evidence::{ProofRequest, Proofs as Evidence, ReceiptItem, Receipts};
+use api::page::{Page, PageParams};
+use api::paths;
+use api::problem::{Members, ProblemKind};
 use axum::Extension;
 use axum::extract::State;
-use http::StatusCode;
 use jiff::Timestamp;
 use proto::{FileId, NodeId, ProofSeed};
 use rand::Rng;
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use super::extract::{Id, Json, Params, User};
-use super::page::{Page, PageParams};
+use super::page;
 use super::problem::Problem;
 use super::rate_limit::EvidenceLimits;
-use crate::app::App;
-use crate::app::evidence::{self, DEFAULT_CHUNKS, EvidenceError, Wanted};
-use crate::clock;
-use crate::db;
-use crate::db::receipts::ReceiptRow;
-use crate::domain::evidence::{Proofs, ReceiptItem, Receipts};
+use crate::files;
+use crate::proofs;
+use crate::proofs::Proofs;
+use crate::proofs::evidence;
+use crate::proofs::evidence::{DEFAULT_CHUNKS, EvidenceError, Wanted};
+
+use crate::proofs::tables::receipts::ReceiptRow;
 
 /// The nodes' signed receipts for a file's chunks. Keep them: with them every later proof can be
 /// checked offline (`coordinator verify-evidence`).
-#[utoipa::path(get, path = "/files/{id}/receipts", tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE_RECEIPTS, tag = "files", security(("bearer" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Receipts), (status = 404, description = "No such file of the caller's")))]
-pub async fn receipts(
-    State(app): State<Arc<App>>,
+pub(super) async fn receipts(
+    State(proofs): State<Arc<Proofs>>,
     User(caller): User,
     Id(id): Id<FileId>,
-    Params(page): Params<PageParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Receipts>, Problem> {
-    let limit = page.limit()?;
-    let after = page.position::<(u32, NodeId)>()?;
-    let after = after.unwrap_or(db::receipts::before(0));
-    let mut connection = app.db.acquire().await?;
-    db::files::by_id(&mut connection, id, caller.user_id)
+    let limit = page::limit(&params)?;
+    let after = page::position::<(u32, NodeId)>(&params)?;
+    let after = after.unwrap_or(proofs::tables::receipts::before(0));
+    let mut connection = proofs.db.acquire().await?;
+    files::tables::files::by_id(&mut connection, id, caller.user_id)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
-    let rows = db::receipts::page(&mut connection, id, after, u32::MAX, limit as i64 + 1).await?;
+    let rows =
+        proofs::tables::receipts::page(&mut connection, id, after, u32::MAX, limit as i64 + 1)
+            .await?;
     let Page { items, next_cursor } =
-        Page::new(rows, limit, |row| (row.index, row.node_id), receipt_item);
+        page::of(rows, limit, |row| (row.index, row.node_id), receipt_item);
     Ok(Json(Receipts {
-        network_id: app.keys.network_id,
+        network_id: proofs.blobs.keys.network_id,
         items,
         next_cursor,
     }))
@@ -68,50 +72,38 @@ fn receipt_item(row: ReceiptRow) -> ReceiptItem {
     }
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ProofRequest {
-    /// 64 hex digits that you have drawn by chance: nobody can have made the proofs beforehand. Drawn
-    /// by the coordinator when left out.
-    #[schema(value_type = Option<String>)]
-    seed: Option<ProofSeed>,
-    /// The first chunk, 0 unless told.
-    first_index: Option<u32>,
-    /// How many chunks, 8 unless told; at most so many that 96 copies are asked for. `next_index` of
-    /// the answer says where to go on.
-    count: Option<u32>,
-}
-
 /// Have every copy of a range of chunks proven now.
-#[utoipa::path(post, path = "/files/{id}/proof", tag = "files", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::FILE_PROOF, tag = "files", security(("bearer" = [])),
     params(("id" = Uuid, Path)), request_body = ProofRequest, responses(
-    (status = 200, body = Proofs), (status = 404, description = "No such file of the caller's"),
+    (status = 200, body = Evidence), (status = 404, description = "No such file of the caller's"),
     (status = 422, description = "There is no such chunk"),
     (status = 429, description = "Too many requests")))]
-pub async fn proof(
-    State(app): State<Arc<App>>,
+pub(super) async fn proof(
+    State(proofs): State<Arc<Proofs>>,
     User(caller): User,
     Extension(limits): Extension<Arc<EvidenceLimits>>,
     Id(id): Id<FileId>,
     Json(request): Json<ProofRequest>,
-) -> Result<Json<Proofs>, Problem> {
+) -> Result<Json<Evidence>, Problem> {
     limits.check(caller.user_id)?;
     let count = request.count.unwrap_or(DEFAULT_CHUNKS);
     if count == 0 {
         return Err(Problem::invalid("`count` is at least 1."));
     }
     let wanted = Wanted {
-        seed: request.seed.unwrap_or_else(random_seed),
+        seed: request
+            .seed
+            .unwrap_or_else(|| random_seed(&mut proofs.entropy.rng())),
         first_index: request.first_index.unwrap_or(0),
         count,
     };
-    let proofs = evidence::prove(&app, caller.user_id, id, wanted).await?;
+    let proofs = evidence::prove(&proofs, caller.user_id, id, wanted).await?;
     Ok(Json(proofs))
 }
 
-fn random_seed() -> ProofSeed {
+fn random_seed(rng: &mut impl Rng) -> ProofSeed {
     let mut seed = [0; 32];
-    clock::rng().fill_bytes(&mut seed);
+    rng.fill_bytes(&mut seed);
     ProofSeed::from_bytes(seed)
 }
 
@@ -120,22 +112,22 @@ impl From<EvidenceError> for Problem {
         match error {
             EvidenceError::NotFound => Self::not_found("file"),
             EvidenceError::IndexOutOfRange { index, chunk_count } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "chunk-out-of-range",
+                ProblemKind::ChunkOutOfRange,
                 format!(
                     "The file has {chunk_count} chunks, numbered from 0; there is no chunk {index}."
                 ),
             )
-            .with("chunk_count", chunk_count),
+            .with(Members {
+                chunk_count: Some(chunk_count),
+                ..Members::default()
+            }),
             EvidenceError::Busy => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
+                ProblemKind::Busy,
                 "Too many proofs are being asked for right now. Try again in a few seconds.",
             )
             .retry_after(5),
             EvidenceError::Stopping => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stopping",
+                ProblemKind::Stopping,
                 "The coordinator is stopping. Try again in a few seconds.",
             )
             .retry_after(5),

@@ -3,30 +3,36 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use api::headers;
+use api::problem::ProblemKind;
+use axum::extract::{ConnectInfo, FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use proto::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::app::access_tokens::{self, Identity};
-use crate::app::{App, secrets};
-use crate::clock;
-use crate::db;
-use crate::db::nodes::Node;
-use crate::db::users::Role;
+use crate::accounts::Accounts;
+use crate::accounts::access_tokens;
+use crate::accounts::access_tokens::Identity;
+use crate::accounts::secrets;
+use crate::config::HttpConfig;
+use crate::fleet;
+use crate::fleet::Nodes;
+
+use crate::model::node::Node;
+use crate::model::user::Role;
 
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// A JSON body, in and out. A `Content-Type` is not asked for: `curl -d` sends the one of forms.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -39,7 +45,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             .map_err(|error| {
                 if error.is::<http_body_util::LengthLimitError>() {
                     let detail = format!("A JSON body may have at most {MAX_JSON_BYTES} bytes.");
-                    return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail);
+                    return Problem::new(ProblemKind::BodyTooLarge, detail);
                 }
                 Problem::invalid(format!("The request body broke off: {error}."))
             })?
@@ -63,7 +69,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// A path parameter. One that cannot be an id names nothing: 404.
 #[derive(Debug)]
-pub struct Id<T>(pub T);
+pub(super) struct Id<T>(pub T);
 
 impl<S, T> FromRequestParts<S> for Id<T>
 where
@@ -81,7 +87,7 @@ where
 
 /// Query parameters.
 #[derive(Debug)]
-pub struct Params<T>(pub T);
+pub(super) struct Params<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
@@ -96,38 +102,46 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
 /// The user that a bearer token speaks for.
 #[derive(Debug, Clone, Copy)]
-pub struct User(pub Identity);
+pub(super) struct User(pub Identity);
 
-impl FromRequestParts<Arc<App>> for User {
+impl<S: Send + Sync> FromRequestParts<S> for User
+where
+    Arc<Accounts>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(&parts.headers).ok_or_else(|| {
             Problem::unauthorized(
                 "This needs an access token: send `Authorization: Bearer <token>` with one from \
                  POST /api/v1/auth/login.",
             )
         })?;
-        let identity = access_tokens::verify(&app.keys, token, clock::now())?;
+        let identity = {
+            let accounts = Arc::<Accounts>::from_ref(state);
+            access_tokens::verify(&accounts.keys, token, accounts.clock.now())
+        }?;
         Ok(Self(identity))
     }
 }
 
 /// The user behind the access token, who has to be an admin.
 #[derive(Debug, Clone, Copy)]
-pub struct Admin;
+pub(super) struct Admin;
 
-impl FromRequestParts<Arc<App>> for Admin {
+impl<S: Send + Sync> FromRequestParts<S> for Admin
+where
+    Arc<Accounts>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let User(identity) = User::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let User(identity) = User::from_request_parts(parts, state).await?;
         if identity.role == Role::Admin {
             return Ok(Self);
         }
         Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "admins-only",
+            ProblemKind::AdminsOnly,
             "This is for admins. `coordinator admin set-role <email> admin` makes one; log in anew \
              after it.",
         ))
@@ -142,45 +156,49 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// A user or a node, whoever asks.
 #[derive(Debug)]
-pub enum Caller {
+pub(super) enum Caller {
     User(Identity),
     Node(Box<Node>),
 }
 
 impl Caller {
     /// The node, if the caller is it or operates it.
-    pub async fn own_node(self, app: &App, id: NodeId) -> Result<Node, Problem> {
+    pub(super) async fn own_node(self, nodes: &Nodes, id: NodeId) -> Result<Node, Problem> {
         let node = match self {
             Self::Node(node) if node.id == id => return Ok(*node),
             Self::Node(_) => None,
             Self::User(user) => {
-                let mut connection = app.db.acquire().await?;
-                let node = db::nodes::by_id(&mut connection, id).await?;
+                let mut connection = nodes.db.acquire().await?;
+                let node = fleet::tables::nodes::by_id(&mut connection, id).await?;
                 let node = node.ok_or_else(|| Problem::not_found("node"))?;
                 (node.operator == Some(user.user_id)).then_some(node)
             }
         };
         node.ok_or_else(|| {
             Problem::new(
-                StatusCode::FORBIDDEN,
-                "forbidden",
+                ProblemKind::Forbidden,
                 "Only the node itself, with its X-API-Key, and its operator may see and do this.",
             )
         })
     }
 }
 
-impl FromRequestParts<Arc<App>> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Caller
+where
+    Arc<Accounts>: FromRef<S>,
+    Arc<Nodes>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Some(key) = parts.headers.get("x-api-key") else {
-            let User(identity) = User::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Some(key) = parts.headers.get(headers::API_KEY) else {
+            let User(identity) = User::from_request_parts(parts, state).await?;
             return Ok(Self::User(identity));
         };
         let hash = secrets::hash(key.to_str().unwrap_or_default());
-        let mut connection = app.db.acquire().await?;
-        let node = db::nodes::by_api_key(&mut connection, &hash).await?;
+        let nodes = Arc::<Nodes>::from_ref(state);
+        let mut connection = nodes.db.acquire().await?;
+        let node = fleet::tables::nodes::by_api_key(&mut connection, &hash).await?;
         node.map(|node| Self::Node(Box::new(node))).ok_or_else(|| {
             Problem::unauthorized(
                 "The node API key is not valid: `storage-node init` gets a new one.",
@@ -191,13 +209,13 @@ impl FromRequestParts<Arc<App>> for Caller {
 
 /// A client's `Idempotency-Key`, if it sent one.
 #[derive(Debug)]
-pub struct IdempotencyKey(pub Option<String>);
+pub(super) struct IdempotencyKey(pub Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get("idempotency-key") else {
+        let Some(value) = parts.headers.get(headers::IDEMPOTENCY_KEY) else {
             return Ok(Self(None));
         };
         match value.to_str() {
@@ -211,12 +229,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct ClientAddr(pub IpAddr);
+pub(super) struct ClientAddr(pub IpAddr);
 
-impl FromRequestParts<Arc<App>> for ClientAddr {
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddr
+where
+    Arc<HttpConfig>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let forwarded = || {
             let value = parts
                 .headers
@@ -229,7 +250,7 @@ impl FromRequestParts<Arc<App>> for ClientAddr {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|ConnectInfo(addr)| addr.ip());
-        let addr = if app.config.http.trust_forwarded_for {
+        let addr = if Arc::<HttpConfig>::from_ref(state).trust_forwarded_for {
             forwarded().or(connected)
         } else {
             connected

@@ -3,28 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::health::Health;
+use api::paths;
 use axum::extract::State;
 use http::StatusCode;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::extract::Json;
-use crate::app::App;
-
-#[derive(Serialize, ToSchema)]
-pub struct Health {
-    /// `ok`, or `unavailable` when the database does not answer.
-    status: &'static str,
-    version: &'static str,
-    database: bool,
-    nodes_online: usize,
-}
+use crate::fleet::Nodes;
 
 /// How the coordinator is.
-#[utoipa::path(get, path = "/health", tag = "service", responses(
+#[utoipa::path(get, path = paths::HEALTH, tag = "service", responses(
     (status = 200, body = Health), (status = 503, body = Health)))]
-pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
-    let query = sqlx::query("SELECT 1").execute(&app.db);
+pub(super) async fn health(State(nodes): State<Arc<Nodes>>) -> (StatusCode, Json<Health>) {
+    let query = sqlx::query("SELECT 1").execute(&nodes.db);
     let database = matches!(
         tokio::time::timeout(Duration::from_secs(2), query).await,
         Ok(Ok(_))
@@ -35,23 +26,23 @@ pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
     let health = Health {
-        status,
-        version: env!("CARGO_PKG_VERSION"),
+        status: status.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         database,
-        nodes_online: app.fleet.online().len(),
+        nodes_online: nodes.fleet.online().len(),
     };
     (code, Json(health))
 }
 
 /// Whether the coordinator can serve: as `/health`, under the name that orchestrators ask for.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+#[utoipa::path(get, path = paths::READYZ, tag = "service", responses(
     (status = 200, body = Health), (status = 503, body = Health)))]
-pub async fn readyz(app: State<Arc<App>>) -> (StatusCode, Json<Health>) {
-    health(app).await
+pub(super) async fn readyz(nodes: State<Arc<Nodes>>) -> (StatusCode, Json<Health>) {
+    health(nodes).await
 }
 
 /// The process runs.
-#[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200)))]
-pub async fn livez() -> StatusCode {
+#[utoipa::path(get, path = paths::LIVEZ, tag = "service", responses((status = 200)))]
+pub(super) async fn livez() -> StatusCode {
     StatusCode::OK
 }

@@ -19,14 +19,19 @@ mod peers;
 mod problem;
 mod rate_limit;
 pub mod server;
+mod state;
 mod uploads;
+mod viewer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use api::headers;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware, routing};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use kit::Statuses;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -35,11 +40,13 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
 
 use self::rate_limit::{AuthLimits, EvidenceLimits};
-use crate::app::App;
+use self::state::ApiState;
+use crate::compose::Coordinator;
 use crate::config::HttpConfig;
+use crate::fleet::peers::PeerNetwork;
+use crate::metrics::Metrics;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -75,30 +82,30 @@ impl Modify for SecuritySchemes {
 }
 
 /// Everything that is served.
-pub fn router(app: &Arc<App>) -> Router {
-    let config = &app.config;
+pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
+    let config = &coordinator.config;
+    let state = ApiState::of(coordinator, jobs);
     let auth_limits = Arc::new(AuthLimits::new(
         config.auth.requests_per_address,
         config.auth.requests_per_account,
     ));
-    let (routes, mut description) = api(&config.http).split_for_parts();
+    let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
-    let docs = SwaggerUi::new("/docs").url("/api/v1/openapi.json", description);
     routes
-        .merge(docs)
+        .merge(viewer::router(description))
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(EvidenceLimits::new())))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(app),
+            state.clone(),
             observe::observe,
         ))
-        .with_state(Arc::clone(app))
+        .with_state(state)
 }
 
 /// The API as it is described to clients.
-fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
+fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     // Answers in JSON are small and quick to make.
     let plain = OpenApiRouter::new()
         .routes(routes!(auth::register))
@@ -132,7 +139,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
-            config.request_timeout,
+            request_timeout,
         ));
     // File bodies take as long as they take, as long as they move; sealed bytes do not compress, and
     // clients may send what is compressed already.
@@ -142,7 +149,7 @@ fn api(config: &HttpConfig) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(download::download))
         .layer(DefaultBodyLimit::disable());
     OpenApiRouter::with_openapi(ApiDescription::openapi())
-        .nest("/api/v1", plain.merge(bodies))
+        .merge(plain.merge(bodies))
         .routes(routes!(health::health))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
@@ -174,8 +181,8 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::RANGE,
             header::IF_NONE_MATCH,
             header::IF_RANGE,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static(headers::IDEMPOTENCY_KEY),
+            HeaderName::from_static(headers::API_KEY),
             observe::REQUEST_ID,
         ])
         .expose_headers([
@@ -199,16 +206,37 @@ fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 /// `GET /metrics`, on a listener of its own.
-pub fn metrics_router(app: &Arc<App>) -> Router {
-    async fn metrics(State(app): State<Arc<App>>) -> Response {
-        app.peers.measure(&app.metrics).await;
+pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
+    async fn metrics(
+        State(metrics): State<Arc<Metrics>>,
+        State(peers): State<PeerNetwork>,
+        State(jobs): State<Statuses>,
+    ) -> Response {
+        peers.measure(&metrics).await;
+        metrics.note_jobs(&jobs.snapshot());
         const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        match app.metrics.encode(app.fleet.handshakes()) {
+        match metrics.encode(peers.handle.handshakes()) {
             Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
     Router::new()
         .route("/metrics", routing::get(metrics))
-        .with_state(Arc::clone(app))
+        .with_state(ApiState::of(coordinator, jobs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use api::paths;
+
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_what_the_contract_names() {
+        let (_, description) = api(Duration::from_secs(1)).split_for_parts();
+        let served: BTreeSet<_> = description.paths.paths.keys().map(String::as_str).collect();
+        assert_eq!(served, paths::ALL.into_iter().collect());
+    }
 }

@@ -4,27 +4,33 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use api::problem::{CONTENT_TYPE, ProblemKind};
+use api::{headers, paths};
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use kit::{Clock, Entropy};
+use serde_json::json;
 use tracing::Instrument;
 
 use super::problem::Problem;
-use crate::app::App;
-use crate::clock;
-use crate::domain::ids::uuid_v7;
-use crate::metrics::RequestLabels;
+use crate::metrics::{Metrics, RequestLabels};
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
-const PROBES: [&str; 3] = ["/health", "/livez", "/readyz"];
+const PROBES: [&str; 3] = [paths::HEALTH, paths::LIVEZ, paths::READYZ];
 
-pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(metrics): State<Arc<Metrics>>,
+    State(clock): State<Clock>,
+    State(entropy): State<Entropy>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
-    let id =
-        given_id(&request).unwrap_or_else(|| uuid_v7(clock::now(), &mut clock::rng()).to_string());
+    let id = given_id(&request).unwrap_or_else(|| entropy.uuid_v7(clock.now()).to_string());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request
         .extensions()
@@ -49,13 +55,13 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
         (true, status) => tracing::debug!(status, ms, "answered"),
         (false, status) => tracing::info!(status, ms, "answered"),
     });
-    app.metrics.request_seconds.observe(elapsed.as_secs_f64());
+    metrics.request_seconds.observe(elapsed.as_secs_f64());
     let labels = RequestLabels {
         method: known_method(&method),
         route,
         status: status.as_u16(),
     };
-    app.metrics.requests.get_or_create(&labels).inc();
+    metrics.requests.get_or_create(&labels).inc();
     response
 }
 
@@ -92,20 +98,23 @@ fn is_bare_error(response: &Response) -> bool {
 fn plain(status: StatusCode) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::new(
-            status,
-            "no-such-route",
+            ProblemKind::NoSuchRoute,
             "Nothing is served here. The API stands under /api/v1 and is described at /docs.",
         ),
         StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            status,
-            "method-not-allowed",
+            ProblemKind::MethodNotAllowed,
             "This address does not take this method; /docs tells which it takes.",
         ),
-        StatusCode::REQUEST_TIMEOUT => {
-            Problem::new(status, "timeout", "The request took too long. Try again.")
-        }
+        StatusCode::REQUEST_TIMEOUT => Problem::new(
+            ProblemKind::Timeout,
+            "The request took too long. Try again.",
+        ),
         status if status.is_server_error() => Problem::internal(format!("bare status {status}")),
-        status => Problem::new(status, "invalid-request", "The request cannot be served."),
+        status => {
+            let mut problem = Problem::invalid("The request cannot be served.");
+            problem.status = status;
+            problem
+        }
     }
 }
 
@@ -117,15 +126,12 @@ fn write(problem: &Problem, answered: Response, path: &str, id: &str) -> Respons
     let headers = &mut parts.headers;
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::CONTENT_ENCODING);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     for (name, value) in &problem.headers {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     }
-    let document = problem.document(path, id).to_string();
+    let document = json!(problem.document(path, id)).to_string();
     Response::from_parts(parts, Body::from(document))
 }

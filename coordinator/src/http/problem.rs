@@ -1,76 +1,71 @@
-//! Errors as clients see them: RFC 9457 `application/problem+json` with a stable `type`, what
-//! happened, and the next thing to do.
+//! Errors as clients see them: which kind of [`api::problem`] each error of the use cases is, what happened,
+//! and the next thing to do.
 //!
 //! A [`Problem`] travels in the response's extensions; the outermost middleware writes it out, where
 //! the request's id and path are known.
 
+use api::problem::{Members, ProblemKind};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use super::rate_limit::TooManyRequests;
-use crate::app::access_tokens::TokenError;
-use crate::app::auth::AuthError;
-use crate::app::credits::PurchaseError;
-use crate::app::download::DownloadError;
-use crate::app::files::DeleteError;
-use crate::app::nodes::RegisterError;
-use crate::app::payouts::PayoutError;
-use crate::app::persist::is_passing;
-use crate::app::storage_charges::ChargeError;
-use crate::app::upload::UploadError;
-use crate::db::ledger::PostError;
-use crate::domain::names::InvalidText;
-use crate::domain::placement::PlacementError;
+use crate::accounts::access_tokens::TokenError;
+use crate::accounts::auth::AuthError;
+use crate::billing::charges::ChargeError;
+use crate::billing::credits::PurchaseError;
+use crate::billing::payouts::PayoutError;
+use crate::database::commit_retry::is_passing;
+use crate::files::delete::DeleteError;
+use crate::files::download::DownloadError;
+use crate::files::upload::UploadError;
+use crate::fleet::registration::RegisterError;
+use crate::fleet::rules::placement::PlacementError;
+use crate::model::names::InvalidText;
+use ledger::{PostError, TableError};
 
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub(super) struct Problem {
     pub status: StatusCode,
-    /// The last part of `type`: `urn:fsn:problem:<slug>`.
-    slug: &'static str,
+    kind: ProblemKind,
     detail: String,
-    members: Map<String, Value>,
+    members: Box<Members>,
     pub headers: Vec<(http::HeaderName, String)>,
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            status,
-            slug,
+            status: StatusCode::from_u16(kind.status())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            kind,
             detail: detail.into(),
-            members: Map::new(),
+            members: Box::default(),
             headers: Vec::new(),
         }
     }
 
-    /// A further member, for programs.
-    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        self.members.insert(name.to_owned(), json!(value));
+    /// What programs need to know besides.
+    pub(super) fn with(mut self, members: Members) -> Self {
+        self.members = Box::new(members);
         self
     }
 
-    pub fn retry_after(mut self, seconds: u64) -> Self {
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
         self.headers
             .push((http::header::RETRY_AFTER, seconds.to_string()));
         self
     }
 
-    pub fn not_found(what: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            format!("There is no such {what}."),
-        )
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(ProblemKind::NotFound, format!("There is no such {what}."))
     }
 
-    pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::InvalidRequest, detail)
     }
 
-    pub fn unauthorized(detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(ProblemKind::Unauthorized, detail);
         problem
             .headers
             .push((http::header::WWW_AUTHENTICATE, "Bearer".to_owned()));
@@ -78,38 +73,23 @@ impl Problem {
     }
 
     /// Logged in full, told in short.
-    pub fn internal(error: impl std::fmt::Display) -> Self {
+    pub(super) fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
+            ProblemKind::Internal,
             "Something went wrong here. Try again; if it goes on, give the operator the request id.",
         )
     }
 
-    pub fn document(&self, instance: &str, request_id: &str) -> Value {
-        let mut document = self.members.clone();
-        document.insert(
-            "type".into(),
-            json!(format!("urn:fsn:problem:{}", self.slug)),
-        );
-        document.insert("title".into(), json!(title(self.slug)));
-        document.insert("status".into(), json!(self.status.as_u16()));
-        document.insert("detail".into(), json!(self.detail));
-        document.insert("instance".into(), json!(instance));
-        document.insert("request_id".into(), json!(request_id));
-        Value::Object(document)
+    pub(super) fn document(&self, instance: &str, request_id: &str) -> api::problem::Problem {
+        api::problem::Problem {
+            status: self.status.as_u16(),
+            instance: instance.to_owned(),
+            request_id: request_id.to_owned(),
+            members: Members::clone(&self.members),
+            ..api::problem::Problem::new(self.kind, self.detail.as_str())
+        }
     }
-}
-
-/// A slug as a sentence's beginning: `not-found` → `Not found`.
-fn title(slug: &str) -> String {
-    let text = slug.replace('-', " ");
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
 }
 
 impl IntoResponse for Problem {
@@ -120,15 +100,30 @@ impl IntoResponse for Problem {
     }
 }
 
+impl From<TableError> for Problem {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Database(error) => error.into(),
+            error @ TableError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        Self::of_database(&error)
+    }
+}
+
+impl Problem {
+    fn of_database(error: &sqlx::Error) -> Self {
         let is_closed = matches!(error, sqlx::Error::PoolClosed);
         // Class 53: the server is short of something.
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
         let is_short = code.is_some_and(|code| code.starts_with("53"));
-        if is_closed || is_short || is_passing(&error) {
+        if is_closed || is_short || is_passing(error) {
             tracing::warn!(%error, "the database is not available");
             return Self::database_away();
         }
@@ -139,8 +134,7 @@ impl From<sqlx::Error> for Problem {
 impl Problem {
     fn database_away() -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "database-unavailable",
+            ProblemKind::DatabaseUnavailable,
             "The coordinator's database does not answer right now. Try again in a few seconds.",
         )
         .retry_after(5)
@@ -173,8 +167,7 @@ impl From<TooManyRequests> for Problem {
     fn from(error: TooManyRequests) -> Self {
         let seconds = error.retry_after.as_secs() + 1;
         let mut problem = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-many-requests",
+            ProblemKind::TooManyRequests,
             format!("Too many attempts. Try again in {seconds} s."),
         )
         .retry_after(seconds);
@@ -187,18 +180,15 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::AddressTaken => Self::new(
-                StatusCode::CONFLICT,
-                "address-taken",
+                ProblemKind::AddressTaken,
                 "An account with this e-mail address exists. Log in, or use another address.",
             ),
             AuthError::WrongCredentials => Self::new(
-                StatusCode::UNAUTHORIZED,
-                "wrong-credentials",
+                ProblemKind::WrongCredentials,
                 "The e-mail address or the password is wrong.",
             ),
             AuthError::BadRefreshToken => Self::new(
-                StatusCode::UNAUTHORIZED,
-                "bad-refresh-token",
+                ProblemKind::BadRefreshToken,
                 "The refresh token is unknown, used or expired. Log in again.",
             ),
             AuthError::Database(error) => error.into(),
@@ -211,19 +201,17 @@ impl From<PurchaseError> for Problem {
     fn from(error: PurchaseError) -> Self {
         match error {
             PurchaseError::KeyReused => key_reused(),
-            PurchaseError::Refused(refused) => Self::new(
-                StatusCode::PAYMENT_REQUIRED,
-                "payment-refused",
-                refused.to_string(),
-            ),
+            PurchaseError::Refused(refused) => {
+                Self::new(ProblemKind::PaymentRefused, refused.to_string())
+            }
             error @ PurchaseError::SoldOut => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "credits-sold-out",
+                ProblemKind::CreditsSoldOut,
                 capitalised(&format!("{error}. Nothing was charged.")),
             ),
             PurchaseError::TooLarge(error) => Self::invalid(capitalised(&format!("{error}."))),
-            PurchaseError::Ledger(crate::db::ledger::PostError::Database(error))
-            | PurchaseError::Database(error) => error.into(),
+            PurchaseError::Ledger(PostError::Database(error)) | PurchaseError::Database(error) => {
+                error.into()
+            }
             error @ PurchaseError::Ledger(_) => Self::internal(error),
         }
     }
@@ -234,8 +222,7 @@ impl From<PayoutError> for Problem {
         match error {
             PayoutError::KeyReused => key_reused(),
             PayoutError::Nothing | PayoutError::TooMuch { .. } => Self::new(
-                StatusCode::PAYMENT_REQUIRED,
-                "nothing-to-pay-out",
+                ProblemKind::NothingToPayOut,
                 capitalised(&format!(
                     "{error}. GET /api/v1/balance tells what is available; what is held comes later."
                 )),
@@ -250,8 +237,7 @@ impl From<PayoutError> for Problem {
 
 fn key_reused() -> Problem {
     Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "idempotency-key-reused",
+        ProblemKind::IdempotencyKeyReused,
         "This Idempotency-Key was used for a different request. Use a fresh one for each request.",
     )
 }
@@ -260,8 +246,7 @@ impl From<PlacementError> for Problem {
     fn from(error: PlacementError) -> Self {
         match error {
             PlacementError::TooFewNodes { needed, eligible } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too-few-nodes",
+                ProblemKind::TooFewNodes,
                 format!(
                     "{needed} more storage nodes are needed for this and {eligible} can be used \
                      now. Nothing was stored with fewer copies; try again when more are online."
@@ -269,8 +254,7 @@ impl From<PlacementError> for Problem {
             )
             .retry_after(10),
             PlacementError::TooLittleSpace { needed, eligible } => Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "insufficient-storage",
+                ProblemKind::InsufficientStorage,
                 format!(
                     "{needed} storage nodes with room are needed for this and {eligible} have it. \
                      Nothing was charged; try a smaller file, or again when there is more room."
@@ -282,102 +266,108 @@ impl From<PlacementError> for Problem {
 
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
-        use StatusCode as S;
         match error {
             UploadError::NotFound => Self::not_found("upload"),
             UploadError::Closed => Self::new(
-                S::CONFLICT,
-                "upload-closed",
+                ProblemKind::UploadClosed,
                 "This upload is completed or was given up; it takes no more chunks.",
             ),
             UploadError::Expired(at) => Self::new(
-                S::GONE,
-                "upload-expired",
+                ProblemKind::UploadExpired,
                 format!("This upload expired at {at}. Begin again with files/upload/initiate."),
             ),
             UploadError::KeyReused => key_reused(),
             UploadError::InProgress => Self::new(
-                S::CONFLICT,
-                "upload-in-progress",
+                ProblemKind::UploadInProgress,
                 "This upload is still under way. Try again when it has ended.",
             )
             .retry_after(5),
             UploadError::TooLarge { limit_bytes } => Self::new(
-                S::PAYLOAD_TOO_LARGE,
-                "file-too-large",
+                ProblemKind::FileTooLarge,
                 format!("A file may have at most {limit_bytes} bytes here."),
             )
-            .with("limit_bytes", limit_bytes),
+            .with(Members {
+                limit_bytes: Some(limit_bytes),
+                ..Members::default()
+            }),
             UploadError::TooManyFiles { limit } => Self::new(
-                S::FORBIDDEN,
-                "too-many-files",
+                ProblemKind::TooManyFiles,
                 format!("An account may have at most {limit} files. Delete some first."),
             )
-            .with("limit", limit),
+            .with(Members {
+                limit: Some(limit),
+                ..Members::default()
+            }),
             UploadError::PaymentRequired { cost, available } => {
                 let missing = cost.checked_sub(available).unwrap_or(cost);
                 Self::new(
-                    S::PAYMENT_REQUIRED,
-                    "insufficient-credits",
+                    ProblemKind::InsufficientCredits,
                     format!(
                         "This needs {cost} credits and {available} are available: {missing} are \
                          missing. Buy more with POST /api/v1/auth/credits/purchase."
                     ),
                 )
-                .with("needed_microcredits", cost)
-                .with("available_microcredits", available)
-                .with("missing_microcredits", missing)
+                .with(Members {
+                    needed_microcredits: Some(cost),
+                    available_microcredits: Some(available),
+                    missing_microcredits: Some(missing),
+                    ..Members::default()
+                })
             }
             UploadError::IndexOutOfRange { index, chunk_count } => Self::new(
-                S::UNPROCESSABLE_ENTITY,
-                "chunk-out-of-range",
+                ProblemKind::ChunkOutOfRange,
                 format!(
                     "The file has {chunk_count} chunks, numbered from 0; there is no chunk {index}."
                 ),
             )
-            .with("chunk_count", chunk_count),
+            .with(Members {
+                chunk_count: Some(chunk_count),
+                ..Members::default()
+            }),
             UploadError::WrongLength {
                 index,
                 expected,
                 received,
             } => Self::new(
-                S::UNPROCESSABLE_ENTITY,
-                "wrong-chunk-length",
+                ProblemKind::WrongChunkLength,
                 format!("Chunk {index} has exactly {expected} bytes; {received} were sent."),
             )
-            .with("expected_bytes", expected),
+            .with(Members {
+                expected_bytes: Some(expected.into()),
+                ..Members::default()
+            }),
             UploadError::ChunksMissing { count, first } => Self::new(
-                S::CONFLICT,
-                "chunks-missing",
+                ProblemKind::ChunksMissing,
                 format!(
                     "{count} chunks have not been sent yet, or have lost a copy since. Send them, then \
                      complete again."
                 ),
             )
-            .with("missing", first)
-            .with("missing_count", count),
+            .with(Members {
+                missing: Some(first),
+                missing_count: Some(count),
+                ..Members::default()
+            }),
             UploadError::CopiesLost { .. } => Self::new(
-                S::SERVICE_UNAVAILABLE,
-                "copies-lost",
+                ProblemKind::CopiesLost,
                 format!("{}. Send it again.", capitalised(&error.to_string())),
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
             UploadError::Body(error) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(
-                S::REQUEST_TIMEOUT,
-                "timeout",
+                ProblemKind::Timeout,
                 "The chunk did not come in time. Send it again, over a faster line or in a smaller \
                  number at one time.",
             ),
             UploadError::Stopping => Self::new(
-                S::SERVICE_UNAVAILABLE,
-                "stopping",
+                ProblemKind::Stopping,
                 "The coordinator is stopping. Try again in a few seconds.",
             )
             .retry_after(5),
             UploadError::Database(error) => error.into(),
-            UploadError::Internal(text) => Self::internal(text),
+            UploadError::NotWritten(error) => Self::of_database(&error),
+            UploadError::Internal(error) => Self::internal(format!("{error:#}")),
         }
     }
 }
@@ -387,8 +377,7 @@ impl From<DownloadError> for Problem {
         match error {
             DownloadError::NotFound => Self::not_found("file"),
             DownloadError::Unreadable { index } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unreadable",
+                ProblemKind::Unreadable,
                 format!("No copy of chunk {index} can be read right now. Try again later."),
             )
             .retry_after(30),
@@ -413,21 +402,17 @@ impl From<DeleteError> for Problem {
 
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
-        use StatusCode as S;
         let detail = capitalised(&format!("{error}."));
         match error {
-            RegisterError::BadNonce => Self::new(S::UNPROCESSABLE_ENTITY, "bad-nonce", detail),
-            RegisterError::BadSignature => {
-                Self::new(S::UNPROCESSABLE_ENTITY, "bad-signature", detail)
-            }
+            RegisterError::BadNonce => Self::new(ProblemKind::BadNonce, detail),
+            RegisterError::BadSignature => Self::new(ProblemKind::BadSignature, detail),
             RegisterError::TokenRequired => Self::new(
-                S::FORBIDDEN,
-                "node-token-required",
+                ProblemKind::NodeTokenRequired,
                 format!("{detail} Get one from POST /api/v1/nodes/tokens and pass it as --token."),
             ),
-            RegisterError::BadToken => Self::new(S::FORBIDDEN, "bad-node-token", detail),
-            RegisterError::NotAllowed => Self::new(S::FORBIDDEN, "node-not-allowed", detail),
-            RegisterError::Disqualified(_) => Self::new(S::FORBIDDEN, "node-disqualified", detail),
+            RegisterError::BadToken => Self::new(ProblemKind::BadNodeToken, detail),
+            RegisterError::NotAllowed => Self::new(ProblemKind::NodeNotAllowed, detail),
+            RegisterError::Disqualified(_) => Self::new(ProblemKind::NodeDisqualified, detail),
             RegisterError::Database(error) => error.into(),
         }
     }

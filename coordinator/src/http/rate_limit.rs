@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use api::headers;
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -15,7 +16,7 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use http::HeaderName;
 
-use crate::domain::ids::UserId;
+use crate::model::ids::UserId;
 
 /// Keys that have a bucket of their own, of each limit. When there are so many, those without recent
 /// attempts are forgotten, and newcomers share a bucket.
@@ -24,11 +25,12 @@ const KEYS: usize = 10_000;
 /// Time between two looks for keys to forget.
 const PRUNING: Duration = Duration::from_secs(1);
 
-pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
+pub(super) const RATE_LIMIT_POLICY: HeaderName =
+    HeaderName::from_static(headers::RATE_LIMIT_POLICY);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TooManyRequests {
+pub(super) struct TooManyRequests {
     pub retry_after: Duration,
     policy: &'static str,
     per_minute: u32,
@@ -36,7 +38,7 @@ pub struct TooManyRequests {
 
 impl TooManyRequests {
     /// `RateLimit-Policy` and `RateLimit`, as the IETF draft writes them.
-    pub fn headers(&self, retry_after_seconds: u64) -> [(HeaderName, String); 2] {
+    pub(super) fn headers(&self, retry_after_seconds: u64) -> [(HeaderName, String); 2] {
         let (policy, quota) = (self.policy, self.per_minute);
         [
             (RATE_LIMIT_POLICY, format!("\"{policy}\";q={quota};w=60")),
@@ -51,14 +53,14 @@ impl TooManyRequests {
 /// Nonces per minute for one address: enough to set up a rack of nodes.
 const NONCES: u32 = 600;
 
-pub struct AuthLimits {
+pub(super) struct AuthLimits {
     addresses: Limit<IpAddr>,
     nonces: Limit<IpAddr>,
     accounts: Limit<[u8; 32]>,
 }
 
 impl AuthLimits {
-    pub fn new(per_address: u32, per_account: u32) -> Self {
+    pub(super) fn new(per_address: u32, per_account: u32) -> Self {
         Self {
             addresses: Limit::new("per-address", per_address),
             nonces: Limit::new("nonces", NONCES),
@@ -66,15 +68,15 @@ impl AuthLimits {
         }
     }
 
-    pub fn check_address(&self, address: IpAddr) -> Result<(), TooManyRequests> {
+    pub(super) fn check_address(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.addresses.check(&network_of(address))
     }
 
-    pub fn check_nonce(&self, address: IpAddr) -> Result<(), TooManyRequests> {
+    pub(super) fn check_nonce(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.nonces.check(&network_of(address))
     }
 
-    pub fn check_account(&self, email: &str) -> Result<(), TooManyRequests> {
+    pub(super) fn check_account(&self, email: &str) -> Result<(), TooManyRequests> {
         let account = email.trim().to_lowercase();
         self.accounts
             .check(blake3::hash(account.as_bytes()).as_bytes())
@@ -92,18 +94,18 @@ fn network_of(address: IpAddr) -> IpAddr {
 /// Requests for proofs per minute and user: each has up to 96 blobs read by their nodes.
 const PROOFS: u32 = 12;
 
-pub struct EvidenceLimits {
+pub(super) struct EvidenceLimits {
     users: Limit<UserId>,
 }
 
 impl EvidenceLimits {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             users: Limit::new("proofs", PROOFS),
         }
     }
 
-    pub fn check(&self, user: UserId) -> Result<(), TooManyRequests> {
+    pub(super) fn check(&self, user: UserId) -> Result<(), TooManyRequests> {
         self.users.check(&user)
     }
 }

@@ -1,8 +1,10 @@
 //! Accounts through the API: who may log in, and for how long.
 
-use coordinator::app::auth::{self, AuthError};
-use coordinator::db;
-use coordinator::domain::ids::UserId;
+use coordinator::accounts;
+use coordinator::accounts::auth;
+use coordinator::accounts::auth::AuthError;
+
+use coordinator::model::ids::UserId;
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ async fn refresh(client: &Client, tokens: &Value) -> Answer {
     send(client, "refresh", &body).await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_address_is_taken_in_every_spelling_of_its_letters(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let account = |email: &str| json!({"email": email, "password": "test123"});
@@ -46,7 +48,7 @@ async fn an_address_is_taken_in_every_spelling_of_its_letters(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn registrations_of_one_address_at_once_make_one_account(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let client = coordinator.visitor();
@@ -59,7 +61,7 @@ async fn registrations_of_one_address_at_once_make_one_account(pool: PgPool) {
     assert_eq!(count(&pool, accounts).await, 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_wrong_password_and_an_unknown_address_are_answered_alike(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     log_in(&client).await;
@@ -80,7 +82,7 @@ async fn a_wrong_password_and_an_unknown_address_are_answered_alike(pool: PgPool
     assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_is_no_address_or_no_password_makes_no_account(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let long = "x".repeat(1025);
@@ -99,7 +101,7 @@ async fn what_is_no_address_or_no_password_makes_no_account(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM users").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn each_refresh_gives_a_new_pair_that_works(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let mut tokens = log_in(&client).await;
@@ -116,7 +118,7 @@ async fn each_refresh_gives_a_new_pair_that_works(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_that_comes_back_ends_its_login_and_no_other(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let stolen = log_in(&client).await;
@@ -132,23 +134,23 @@ async fn a_token_that_comes_back_ends_its_login_and_no_other(pool: PgPool) {
     refresh(&client, &other).await.expect(StatusCode::OK);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn of_refreshes_of_one_token_at_once_one_wins_and_the_login_ends(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let client = coordinator.visitor();
     let tokens = log_in(&client).await;
     let token = tokens["refresh_token"].as_str().unwrap();
-    let refreshes = (0..5).map(|_| auth::refresh(&coordinator.app, token));
+    let refreshes = (0..5).map(|_| auth::refresh(&coordinator.app.accounts, token));
     let outcomes: Vec<_> = soon(join_all(refreshes)).await;
     let winners = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
     let winners: Vec<_> = winners.collect();
     assert_eq!(winners.len(), 1);
     // The second use looks like theft, whoever was first.
-    let over = auth::refresh(&coordinator.app, &winners[0].refresh_token).await;
+    let over = auth::refresh(&coordinator.app.accounts, &winners[0].refresh_token).await;
     assert!(matches!(over, Err(AuthError::BadRefreshToken)));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_expired_refresh_token_is_refused_and_forgotten(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let tokens = log_in(&client).await;
@@ -157,11 +159,11 @@ async fn an_expired_refresh_token_is_refused_and_forgotten(pool: PgPool) {
     let refused = refresh(&client, &tokens).await;
     refused.problem(401, "bad-refresh-token");
     let mut connection = pool.acquire().await.unwrap();
-    let forgotten = db::refresh_tokens::delete_expired(&mut connection, 10).await;
+    let forgotten = accounts::tables::refresh_tokens::delete_expired(&mut connection, 10).await;
     assert_eq!(forgotten.unwrap(), 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn logging_out_ends_the_login_and_may_be_repeated(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let tokens = log_in(&client).await;
@@ -175,7 +177,7 @@ async fn logging_out_ends_the_login_and_may_be_repeated(pool: PgPool) {
     refused.problem(401, "bad-refresh-token");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn neither_passwords_nor_tokens_stand_in_the_database(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let tokens = log_in(&client).await;
@@ -192,7 +194,7 @@ async fn neither_passwords_nor_tokens_stand_in_the_database(pool: PgPool) {
     assert!(!token.contains(&hex::encode(stored)));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn many_accounts_of_one_network_have_no_more_trials_than_its_share(pool: PgPool) {
     let settings = [
         "http.trust_forwarded_for=true",
@@ -233,6 +235,6 @@ async fn many_accounts_of_one_network_have_no_more_trials_than_its_share(pool: P
         .unwrap();
     assert_eq!(try_from("203.0.113.4", 8).await, paid);
     let mut connection = pool.acquire().await.unwrap();
-    let forgotten = db::users::delete_old_registrations(&mut connection, 10).await;
+    let forgotten = accounts::tables::users::delete_old_registrations(&mut connection, 10).await;
     assert_eq!(forgotten.unwrap(), 2);
 }

@@ -6,15 +6,17 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use bytes::Bytes;
-use coordinator::app::{adopt, audit};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::adoption::nodes::Found;
-use coordinator::domain::ids::FileId;
-use coordinator::domain::node::NodeState;
-use coordinator::domain::sealing::{ChunkRef, MasterKey, Place};
+use coordinator::durability;
+use coordinator::durability::restore;
+use coordinator::proofs::audit;
+use kit::{Clock, Entropy};
+
+use coordinator::durability::tables::restore::nodes::Found;
+use coordinator::model::ids::FileId;
+use coordinator::model::node_state::NodeState;
 use http::StatusCode;
 use proto::{BlobId, Locator, NodeId};
+use sealing::{ChunkRef, ChunkVersion, MasterKey};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -26,7 +28,7 @@ use crate::repair::{
 use crate::support::{CHUNK, Coordinator, Node, OnInventory, content, count, purges_of};
 
 /// What a backup remembers of where replicas are.
-pub async fn back_up(pool: &PgPool) {
+pub(crate) async fn back_up(pool: &PgPool) {
     let copies = "CREATE TABLE old_replicas AS TABLE replicas;
          CREATE TABLE old_events AS TABLE earning_events;
          CREATE TABLE old_purges AS TABLE purges;
@@ -35,7 +37,7 @@ pub async fn back_up(pool: &PgPool) {
     sqlx::raw_sql(copies).execute(pool).await.unwrap();
 }
 
-pub async fn restore(coordinator: &Coordinator) {
+pub(crate) async fn restore(coordinator: &Coordinator) {
     let back = "DELETE FROM replicas; INSERT INTO replicas SELECT * FROM old_replicas;
          DELETE FROM purges; INSERT INTO purges SELECT * FROM old_purges;
          DELETE FROM chunks_to_repair; INSERT INTO chunks_to_repair SELECT * FROM old_queue;
@@ -50,37 +52,47 @@ pub async fn restore(coordinator: &Coordinator) {
     sqlx::raw_sql(back).execute(pool).await.unwrap();
 }
 
-pub async fn begin(pool: &PgPool) {
+pub(crate) async fn begin(pool: &PgPool) {
     let mut connection = pool.acquire().await.unwrap();
-    assert!(adopt::begin(&mut connection).await.unwrap());
+    assert!(
+        restore::begin(
+            &mut connection,
+            Entropy::system().uuid_v7(Clock::system().now())
+        )
+        .await
+        .unwrap()
+    );
 }
 
 /// As much as can be done now.
-pub async fn go_on(coordinator: &Coordinator) {
+pub(crate) async fn go_on(coordinator: &Coordinator) {
     let again = "UPDATE adoption_nodes SET due_at = now()";
     sqlx::query(again)
         .execute(&coordinator.app.db)
         .await
         .unwrap();
-    while adopt::step(&coordinator.app).await.unwrap() {}
+    while restore::step(&coordinator.app.durability).await.unwrap() {}
 }
 
 /// From the beginning to the end.
-pub async fn adopt_all(coordinator: &Coordinator) {
+pub(crate) async fn adopt_all(coordinator: &Coordinator) {
     begin(&coordinator.app.db).await;
     go_on(coordinator).await;
-    assert!(!adopt::stands(&coordinator.app.db).await.unwrap());
+    assert!(!restore::stands(&coordinator.app.db).await.unwrap());
 }
 
-pub async fn found_on(pool: &PgPool, node: NodeId) -> Found {
+pub(crate) async fn found_on(pool: &PgPool, node: NodeId) -> Found {
     let mut connection = pool.acquire().await.unwrap();
-    let last = db::adoption::last(&mut connection).await.unwrap().unwrap();
-    let nodes = db::adoption::nodes::list(&mut connection, last.id).await;
+    let last = durability::tables::restore::last(&mut connection)
+        .await
+        .unwrap()
+        .unwrap();
+    let nodes = durability::tables::restore::nodes::list(&mut connection, last.id).await;
     let status = nodes.unwrap().into_iter().find(|it| it.node_id == node);
     status.unwrap().found
 }
 
-pub async fn adopted(pool: &PgPool) -> i64 {
+pub(crate) async fn adopted(pool: &PgPool) -> i64 {
     count(
         pool,
         "SELECT coalesce(sum(adopted), 0)::bigint FROM adoption_nodes",
@@ -89,33 +101,35 @@ pub async fn adopted(pool: &PgPool) -> i64 {
 }
 
 /// No proof failed, none was missed, nothing reported, and every score is as it was.
-pub async fn nobody_is_blamed(pool: &PgPool) {
+pub(crate) async fn nobody_is_blamed(pool: &PgPool) {
     let penalties = "SELECT count(*) FROM audit_penalties";
     assert_eq!(count(pool, penalties).await, 0);
     let scores = "SELECT count(*) FROM nodes WHERE score_beta > 0 OR last_failure_at IS NOT NULL";
     assert_eq!(count(pool, scores).await, 0);
 }
 
-pub async fn demoted(pool: &PgPool) -> i64 {
+pub(crate) async fn demoted(pool: &PgPool) -> i64 {
     let demoted = "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL";
     count(pool, demoted).await
 }
 
 /// A blob of a file that the database does not know.
-pub fn hold_unknown(coordinator: &Coordinator, node: &Node, n: u32) -> BlobId {
-    let place = Place {
+pub(crate) fn hold_unknown(coordinator: &Coordinator, node: &Node, n: u32) -> BlobId {
+    let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: FileId::from_uuid(Uuid::from_u128(7)),
             index: n,
         },
         version: 1,
     };
-    let master = coordinator.app.keys.master();
-    let locator = master.seal_locator(&place, &mut clock::rng()).unwrap();
+    let master = coordinator.app.keys.ring.master();
+    let locator = master
+        .seal_locator(&place, &mut Entropy::system().rng())
+        .unwrap();
     node.hold(locator, Bytes::from(format!("blob {n}")))
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn copies_that_a_drain_moved_after_the_backup_are_found_and_earn(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     let left = &nodes[0];
@@ -150,7 +164,7 @@ async fn copies_that_a_drain_moved_after_the_backup_are_found_and_earn(pool: PgP
     nobody_is_blamed(&pool).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_repair_made_and_trim_took_since_the_backup_comes_to_as_many_as_were_promised(
     pool: PgPool,
 ) {
@@ -184,7 +198,7 @@ async fn what_repair_made_and_trim_took_since_the_backup_comes_to_as_many_as_wer
     nobody_is_blamed(&pool).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn where_nothing_was_moved_nothing_changes_but_that_the_trash_gives_back(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 20, &[]).await;
     let held = held_by(&pool, nodes[0].node_id).await.unsigned_abs();
@@ -205,7 +219,7 @@ async fn where_nothing_was_moved_nothing_changes_but_that_the_trash_gives_back(p
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn rows_without_blobs_go_without_blame_and_their_chunks_are_repaired(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     let lost = nodes[0].blobs();
@@ -220,11 +234,14 @@ async fn rows_without_blobs_go_without_blame_and_their_chunks_are_repaired(pool:
     assert_eq!(chunks_with(&pool, 3).await, 20);
     assert!(client.content(&file).await == text);
     earnings_are_right(&coordinator).await;
-    while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
+    while audit::step(&coordinator.app.proofs, &|| Clock::system().now())
+        .await
+        .unwrap()
+    {}
     nobody_is_blamed(&pool).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_last_row_of_a_chunk_that_nobody_holds_stays_and_nobody_is_asked_for_it(pool: PgPool) {
     let (coordinator, nodes, client, _, _) = fleet(&pool, 1, &[]).await;
     // It was deleted after the backup.
@@ -243,13 +260,16 @@ async fn the_last_row_of_a_chunk_that_nobody_holds_stays_and_nobody_is_asked_for
     for _ in 0..3 {
         let due = "UPDATE audit_schedule SET due_at = now() - interval '5 h', window_ends_at = now() - interval '5 h'";
         sqlx::query(due).execute(&pool).await.unwrap();
-        while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
+        while audit::step(&coordinator.app.proofs, &|| Clock::system().now())
+            .await
+            .unwrap()
+        {}
     }
     nobody_is_blamed(&pool).await;
     assert_eq!(client.content(&kept).await, content(CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn blobs_of_files_that_the_database_does_not_know_are_left_alone_and_counted(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 2, &[]).await;
     let (held, known) = (nodes[0].blobs().len() as u64, nodes[0].blobs().len() as u64);
@@ -272,7 +292,7 @@ async fn blobs_of_files_that_the_database_does_not_know_are_left_alone_and_count
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 6);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn chunks_of_an_upload_that_was_open_at_the_backup_are_found_too(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let mut nodes = Vec::new();
@@ -305,19 +325,20 @@ async fn chunks_of_an_upload_that_was_open_at_the_backup_are_found_too(pool: PgP
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_master_key_that_was_put_to_use_after_the_backup_still_opens_locators(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 20, &[]).await;
     let (blob, data) = nodes[0].contents()[0].clone();
     let place = coordinator
         .app
         .keys
+        .ring
         .open_locator(&nodes[0].locator_of(blob));
     let file = coordinator.keys_dir.path().join("master-2.key");
     std::fs::write(&file, hex::encode([7; 32])).unwrap();
     std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let master = MasterKey::new("master-2".to_owned(), Zeroizing::new([7; 32])).unwrap();
-    let locator = master.seal_locator(&place.unwrap(), &mut clock::rng());
+    let locator = master.seal_locator(&place.unwrap(), &mut Entropy::system().rng());
     nodes[0].hold(locator.unwrap(), data);
     let row = "DELETE FROM replicas WHERE blob_id = $1";
     let row = sqlx::query(row).bind(blob.as_bytes().to_vec());

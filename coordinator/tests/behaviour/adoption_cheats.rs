@@ -2,13 +2,15 @@
 //! replica that is not the chunk, whole and a copy of its own.
 
 use bytes::Bytes;
-use coordinator::app::adopt;
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::adoption::nodes::Found;
-use coordinator::domain::sealing::{ChunkRef, Place, SEALING_OVERHEAD};
+use coordinator::durability;
+use coordinator::durability::restore;
+use kit::Clock;
+use kit::Entropy;
+
+use coordinator::durability::tables::restore::nodes::Found;
 use http::StatusCode;
 use proto::{BlobId, FileId};
+use sealing::{ChunkRef, ChunkVersion, SEALING_OVERHEAD};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -39,8 +41,12 @@ async fn rows(pool: &PgPool) -> i64 {
     count(pool, "SELECT count(*) FROM replicas").await
 }
 
-fn place_of(coordinator: &Coordinator, node: &Node, blob: BlobId) -> Place {
-    let place = coordinator.app.keys.open_locator(&node.locator_of(blob));
+fn place_of(coordinator: &Coordinator, node: &Node, blob: BlobId) -> ChunkVersion {
+    let place = coordinator
+        .app
+        .keys
+        .ring
+        .open_locator(&node.locator_of(blob));
     place.unwrap()
 }
 
@@ -51,7 +57,7 @@ async fn found(coordinator: &Coordinator, nodes: &[Node; 3]) -> Found {
     found_on(&coordinator.app.db, nodes[0].node_id).await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_honest_node_gets_its_row_back(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     let blob = nodes[0].blobs()[1];
@@ -66,7 +72,7 @@ async fn an_honest_node_gets_its_row_back(pool: PgPool) {
     assert_eq!(rows(&pool).await, 9);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn garbage_behind_a_good_locator_is_not_adopted(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     let blob = nodes[0].blobs()[0];
@@ -85,7 +91,7 @@ async fn garbage_behind_a_good_locator_is_not_adopted(pool: PgPool) {
     assert_eq!(rows(&pool).await, 8);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_blob_with_the_locator_of_another_is_not_adopted(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     let contents = nodes[0].contents();
@@ -100,21 +106,23 @@ async fn a_blob_with_the_locator_of_another_is_not_adopted(pool: PgPool) {
     assert_eq!(rows(&pool).await, 7);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn another_version_of_a_chunk_is_of_an_unknown_content(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     let (blob, data) = nodes[0].contents()[0].clone();
     let mut place = place_of(&coordinator, &nodes[0], blob);
     place.version += 1;
-    let master = coordinator.app.keys.master();
-    let locator = master.seal_locator(&place, &mut clock::rng()).unwrap();
+    let master = coordinator.app.keys.ring.master();
+    let locator = master
+        .seal_locator(&place, &mut Entropy::system().rng())
+        .unwrap();
     forget(&pool, &nodes[0], blob).await;
     nodes[0].hold(locator, data);
     let found = found(&coordinator, &nodes).await;
     assert_eq!((found.adopted, found.unknown), (0, 1));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_earlier_content_with_the_locator_of_the_last_one_is_not_adopted(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -141,7 +149,7 @@ async fn an_earlier_content_with_the_locator_of_the_last_one_is_not_adopted(pool
     assert_eq!(client.content(&file).await, vec![2; CHUNK]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_does_not_give_the_bytes_or_signs_for_others_gets_no_row(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     for (on_read, on_store) in [
@@ -168,7 +176,7 @@ async fn a_node_that_does_not_give_the_bytes_or_signs_for_others_gets_no_row(poo
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_copy_of_another_nodes_blob_is_no_replica(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     let (blob, data) = nodes[1].contents()[0].clone();
@@ -179,10 +187,10 @@ async fn a_copy_of_another_nodes_blob_is_no_replica(pool: PgPool) {
 }
 
 /// Not a lie: a store of which the coordinator never heard.
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_second_copy_on_one_node_does_not_count_as_another_one(pool: PgPool) {
     let (coordinator, nodes, client, file) = fleet(&pool).await;
-    let place = Place {
+    let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: FileId::from_uuid(Uuid::parse_str(file["file_id"].as_str().unwrap()).unwrap()),
             index: 0,
@@ -190,19 +198,23 @@ async fn a_second_copy_on_one_node_does_not_count_as_another_one(pool: PgPool) {
         ..place_of(&coordinator, &nodes[0], nodes[0].blobs()[0])
     };
     let mut connection = pool.acquire().await.unwrap();
-    let chunk = db::repair::with_keys(&mut connection, &[place.chunk]).await;
+    let chunk = durability::tables::repair::with_keys(&mut connection, &[place.chunk]).await;
     let chunk = chunk.unwrap().remove(0);
-    let place = Place {
+    let place = ChunkVersion {
         version: chunk.kept.version,
         ..place
     };
-    let master = coordinator.app.keys.master();
+    let master = coordinator.app.keys.ring.master();
     let key = master
         .unwrap(place.chunk.file_id, &chunk.wrapped_key)
         .unwrap();
     let text = Bytes::from(content(CHUNK));
-    let second = key.seal(place.chunk, &[text], &mut clock::rng()).unwrap();
-    let locator = master.seal_locator(&place, &mut clock::rng()).unwrap();
+    let second = key
+        .seal(place.chunk, &[text], &mut Entropy::system().rng())
+        .unwrap();
+    let locator = master
+        .seal_locator(&place, &mut Entropy::system().rng())
+        .unwrap();
     nodes[0].hold(locator, second.data);
     let found = found(&coordinator, &nodes).await;
     assert_eq!((found.held, found.known, found.adopted), (4, 3, 1));
@@ -211,7 +223,7 @@ async fn a_second_copy_on_one_node_does_not_count_as_another_one(pool: PgPool) {
     assert_eq!(client.content(&file).await, content(3 * CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_never_ends_or_tells_nonsense_holds_up_nobody_else(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool).await;
     nodes[0].on_inventory(OnInventory::NeverEnd);
@@ -225,8 +237,10 @@ async fn a_node_that_never_ends_or_tells_nonsense_holds_up_nobody_else(pool: PgP
     ] {
         assert_eq!(count(&pool, why).await, 1, "{why}");
     }
-    adopt::finish(&pool, true).await.unwrap();
-    assert!(!adopt::stands(&pool).await.unwrap());
+    restore::finish(&pool, true, Clock::system().now())
+        .await
+        .unwrap();
+    assert!(!restore::stands(&pool).await.unwrap());
     let kept = "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL";
     assert_eq!(count(&pool, kept).await, 0);
 }

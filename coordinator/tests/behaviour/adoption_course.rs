@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
-use coordinator::app::{adopt, audit, nodes, reconcile};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::adoption::nodes::Lease;
-use coordinator::domain::node::NodeState;
+use coordinator::blobs;
+use coordinator::durability;
+use coordinator::durability::{reconcile, restore};
+use coordinator::fleet::registration;
+use coordinator::proofs::audit;
+use kit::{Clock, Entropy};
+
+use coordinator::durability::tables::restore::nodes::Lease;
+use coordinator::model::node_state::NodeState;
 use http::StatusCode;
 use network::Keypair;
 use proto::{BlobId, HelloReport, NodeId};
@@ -28,7 +32,7 @@ use crate::support::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(
         &pool,
@@ -89,7 +93,7 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     assert_eq!(client.content(&new).await, content(CHUNK));
 
     nodes[4].come_back(&coordinator).await;
-    eventually(|| async { (!adopt::stands(&pool).await.unwrap()).then_some(()) }).await;
+    eventually(|| async { (!restore::stands(&pool).await.unwrap()).then_some(()) }).await;
     // Everything goes on.
     eventually(|| async {
         (count(&pool, "SELECT count(*) FROM audit_statements").await > 0).then_some(())
@@ -101,7 +105,7 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     assert_eq!(demoted(&pool).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     back_up(&pool).await;
@@ -116,7 +120,7 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
     let broken = "SELECT count(*) FROM adoption_nodes
          WHERE adopted_at IS NULL AND attempts > 0 AND detail LIKE '%cannot read it now%'";
     assert_eq!(count(&pool, broken).await, 1);
-    assert!(adopt::stands(&pool).await.unwrap());
+    assert!(restore::stands(&pool).await.unwrap());
 
     // The second coordinator waits while the first one, which is dead, holds its lease.
     node.on_read(OnRead::Give);
@@ -124,11 +128,11 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
                 leased_until = now() + interval '1 min' WHERE adopted_at IS NULL";
     sqlx::query(dead).execute(&pool).await.unwrap();
     go_on(&coordinator).await;
-    assert!(adopt::stands(&pool).await.unwrap());
+    assert!(restore::stands(&pool).await.unwrap());
     let over = "UPDATE adoption_nodes SET leased_until = now() WHERE adopted_at IS NULL";
     sqlx::query(over).execute(&pool).await.unwrap();
     go_on(&coordinator).await;
-    assert!(!adopt::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&pool).await.unwrap());
 
     let found = found_on(&pool, node.node_id).await;
     assert_eq!(found.held, node.blobs().len() as u64);
@@ -140,7 +144,7 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn blobs_that_a_node_cannot_read_hold_the_others_up_for_minutes_and_not_for_ever(
     pool: PgPool,
 ) {
@@ -152,7 +156,7 @@ async fn blobs_that_a_node_cannot_read_hold_the_others_up_for_minutes_and_not_fo
     nodes[1].on_read(OnRead::Refuse);
     begin(&pool).await;
     let mut tries = 0;
-    while adopt::stands(&pool).await.unwrap() {
+    while restore::stands(&pool).await.unwrap() {
         tries += 1;
         assert!(tries < 10);
         let waited = "UPDATE adoption_nodes SET due_at = now() WHERE adopted_at IS NULL";
@@ -164,23 +168,27 @@ async fn blobs_that_a_node_cannot_read_hold_the_others_up_for_minutes_and_not_fo
     assert!(found.refused > 0 && found.adopted == 0, "{found:?}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing(pool: PgPool) {
     let (_coordinator, nodes, _, _, _) = fleet(&pool, 1, &[]).await;
     begin(&pool).await;
     let mut connection = pool.acquire().await.unwrap();
-    let adoption = db::adoption::standing(&mut connection).await.unwrap();
+    let adoption = durability::tables::restore::standing(&mut connection)
+        .await
+        .unwrap();
     let adoption = adoption.unwrap().id;
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-    db::adoption::nodes::enter(&mut connection, adoption, &ids)
+    durability::tables::restore::nodes::enter(&mut connection, adoption, &ids)
         .await
         .unwrap();
     let (mine, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let take = async |lease, limit| {
         let mut connection = pool.acquire().await.unwrap();
         let (connection, ids) = (&mut *connection, &ids);
-        let taken =
-            db::adoption::nodes::take_due(connection, adoption, ids, lease, MINUTE, limit).await;
+        let taken = durability::tables::restore::nodes::take_due(
+            connection, adoption, ids, lease, MINUTE, limit,
+        )
+        .await;
         taken.unwrap()
     };
     let (first, second) = (take(mine, 2).await, take(theirs, 10).await);
@@ -197,14 +205,14 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
             node: first[0].node_id,
             id,
         };
-        let kept = db::adoption::nodes::renew(&mut connection, &lease, MINUTE).await;
+        let kept = durability::tables::restore::nodes::renew(&mut connection, &lease, MINUTE).await;
         kept.unwrap()
     };
     assert!(!keep(mine).await);
     assert!(keep(theirs).await);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_otherwise(
     pool: PgPool,
 ) {
@@ -219,16 +227,21 @@ async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_
     nodes[0].leave(&coordinator).await;
     begin(&pool).await;
     go_on(&coordinator).await;
-    assert!(adopt::stands(&pool).await.unwrap());
-    let waits = adopt::finish(&pool, false).await.unwrap_err().to_string();
+    assert!(restore::stands(&pool).await.unwrap());
+    let waits = restore::finish(&pool, false, Clock::system().now())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         waits.contains("1 left") && waits.contains("a node"),
         "{waits}"
     );
     assert!(waits.contains("--without-missing-nodes"), "{waits}");
 
-    adopt::finish(&pool, true).await.unwrap();
-    assert!(!adopt::stands(&pool).await.unwrap());
+    restore::finish(&pool, true, Clock::system().now())
+        .await
+        .unwrap();
+    assert!(!restore::stands(&pool).await.unwrap());
     assert_eq!(adopted(&pool).await, copies);
     assert_eq!(
         chunks_with(&pool, 3).await,
@@ -251,11 +264,13 @@ async fn ended_without(pool: &PgPool) -> (Coordinator, Vec<Node>, Client, Value,
     nodes[0].leave(&coordinator).await;
     begin(pool).await;
     go_on(&coordinator).await;
-    adopt::finish(pool, true).await.unwrap();
+    restore::finish(pool, true, Clock::system().now())
+        .await
+        .unwrap();
     (coordinator, nodes, client, file, text)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = ended_without(&pool).await;
     let node = &nodes[0];
@@ -283,7 +298,7 @@ async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: Pg
     begin(&pool).await;
     node.come_in(&coordinator).await;
     go_on(&coordinator).await;
-    assert!(!adopt::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&pool).await.unwrap());
     assert_eq!(found_on(&pool, node.node_id).await.known, held as u64);
     assert!(node.beat(&coordinator).await);
     assert!(coordinator.app.fleet.is_online(node.node_id));
@@ -294,14 +309,16 @@ async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: Pg
     nobody_is_blamed(&pool).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwhile(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 6, &[]).await;
     let node = &nodes[0];
     begin(&pool).await;
     node.on_inventory(OnInventory::Disorder);
     go_on(&coordinator).await;
-    adopt::finish(&pool, true).await.unwrap();
+    restore::finish(&pool, true, Clock::system().now())
+        .await
+        .unwrap();
     assert!(
         coordinator.app.fleet.is_online(node.node_id),
         "until it is noticed"
@@ -320,14 +337,14 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
     let mut connection = pool.acquire().await.unwrap();
     let ids = [node.node_id];
     let purge = [(node.node_id, BlobId::of(b"a blob"))];
-    db::purges::enqueue(&mut connection, &purge, Duration::ZERO)
+    blobs::tables::purges::enqueue(&mut connection, &purge, Duration::ZERO)
         .await
         .unwrap();
-    let told = db::purges::nodes_with_due(&mut connection, &ids).await;
+    let told = blobs::tables::purges::nodes_with_due(&mut connection, &ids).await;
     assert_eq!(told.unwrap(), [], "it is told to forget nothing");
     comparison_is_due(&pool, node.node_id).await;
     node.on_inventory(OnInventory::Tell);
-    reconcile::step(&coordinator.app).await.unwrap();
+    reconcile::step(&coordinator.app.durability).await.unwrap();
     let failed = "SELECT count(*) FROM reconcile_schedule WHERE outcome = 'failed'";
     assert_eq!(count(&pool, failed).await, 1);
 
@@ -340,7 +357,7 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
     assert_eq!(coordinator.app.fleet.online().len(), 4);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: PgPool) {
     let (coordinator, _nodes, _, _, _) = fleet(&pool, 1, &[]).await;
     let comes = async |blob_count| {
@@ -359,7 +376,7 @@ async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: P
             draining: false,
         };
         let peer = keypair.public().to_peer_id();
-        let answer = nodes::hello(&coordinator.app, peer, None, hello).await;
+        let answer = registration::hello(&coordinator.app.nodes, peer, None, hello).await;
         answer.unwrap().rejection.is_some()
     };
     assert!(!comes(7).await, "there was no restore");
@@ -374,14 +391,17 @@ async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: P
 
 async fn comparison_is_due(pool: &PgPool, node: NodeId) {
     let mut connection = pool.acquire().await.unwrap();
-    let entered = db::reconcile::enter(&mut connection, &[node], MINUTE).await;
+    let entered = durability::tables::reconcile::enter(&mut connection, &[node], MINUTE).await;
     entered.unwrap();
-    let due = db::reconcile::make_due(&mut connection, node, true).await;
+    let due = durability::tables::reconcile::make_due(&mut connection, node, true).await;
     due.unwrap();
 }
 
 async fn ask_all(coordinator: &Coordinator) {
-    while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
+    while audit::step(&coordinator.app.proofs, &|| Clock::system().now())
+        .await
+        .unwrap()
+    {}
 }
 
 /// Others have taken the place of what it held.
@@ -392,27 +412,34 @@ async fn earnings_of_absent(pool: &PgPool, node: NodeId) {
     assert_eq!(earns, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_comparison_that_was_under_way_when_it_began_writes_nothing(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 2, &[]).await;
     hold_unknown(&coordinator, &nodes[0], 1);
     nodes[0].ages(Duration::from_secs(25 * 3600));
     comparison_is_due(&pool, nodes[0].node_id).await;
     begin(&pool).await;
-    reconcile::step(&coordinator.app).await.unwrap();
+    reconcile::step(&coordinator.app.durability).await.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
     let failed = "SELECT count(*) FROM reconcile_schedule WHERE outcome = 'failed'";
     assert_eq!(count(&pool, failed).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn it_is_begun_once_and_can_be_begun_again_when_it_has_ended(pool: PgPool) {
     let (coordinator, _nodes, _, _, _) = fleet(&pool, 2, &[]).await;
     begin(&pool).await;
     let mut connection = pool.acquire().await.unwrap();
-    assert!(!adopt::begin(&mut connection).await.unwrap());
+    assert!(
+        !restore::begin(
+            &mut connection,
+            Entropy::system().uuid_v7(Clock::system().now())
+        )
+        .await
+        .unwrap()
+    );
     go_on(&coordinator).await;
-    assert!(!adopt::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&pool).await.unwrap());
     adopt_all(&coordinator).await;
     assert_eq!(count(&pool, "SELECT count(*) FROM adoptions").await, 2);
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 6);

@@ -2,6 +2,7 @@
 
 use coordinator::http::metrics_router;
 use http::{Method, StatusCode};
+use kit::Statuses;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -26,7 +27,7 @@ fn operations(description: &Value) -> Vec<String> {
     operations
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_described_routes_change_only_on_purpose(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let description = description(&client).await;
@@ -34,7 +35,7 @@ async fn the_described_routes_change_only_on_purpose(pool: PgPool) {
     insta::assert_snapshot!(operations(&description).join("\n"));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn every_described_route_is_served_with_exactly_its_methods(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let description = description(&client).await;
@@ -56,7 +57,7 @@ async fn every_described_route_is_served_with_exactly_its_methods(pool: PgPool) 
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_description_refers_only_to_what_it_contains(pool: PgPool) {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
@@ -91,7 +92,7 @@ async fn the_description_refers_only_to_what_it_contains(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn every_operation_describes_its_errors_as_they_come(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let description = description(&client).await;
@@ -122,7 +123,7 @@ async fn every_operation_describes_its_errors_as_they_come(pool: PgPool) {
     assert_eq!(names, told);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_viewer_loads_nothing_from_elsewhere(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let redirect = client.get("/docs").await;
@@ -142,7 +143,7 @@ async fn the_viewer_loads_nothing_from_elsewhere(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let client = coordinator.visitor();
@@ -155,7 +156,7 @@ async fn metrics_count_requests_by_route_and_never_by_path(pool: PgPool) {
     // Any word is a method to HTTP, and a label is kept for ever.
     let invented = http::Method::from_bytes(b"INVENTED").unwrap();
     client.call(invented, "/api/v1/nodes").send().await;
-    let metrics = Client::new(metrics_router(&coordinator.app), None);
+    let metrics = Client::new(metrics_router(&coordinator.app, Statuses::default()), None);
     let text = metrics.get("/metrics").await;
     assert!(
         text.header("content-type")

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::{Coordinator, content};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_address_that_is_not_served_and_a_wrong_method_are_told_apart(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     for path in [
@@ -30,7 +30,7 @@ async fn an_address_that_is_not_served_and_a_wrong_method_are_told_apart(pool: P
     assert_eq!(allowed, ["GET", "HEAD", "POST", "PUT"]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_id_that_names_nothing_is_404_whatever_it_looks_like(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let (_, client) = coordinator.user().await;
@@ -63,7 +63,7 @@ async fn an_id_that_names_nothing_is_404_whatever_it_looks_like(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn json_is_read_without_a_content_type_and_refused_when_it_is_not_json(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let register = |body: String| {
@@ -99,7 +99,7 @@ async fn json_is_read_without_a_content_type_and_refused_when_it_is_not_json(poo
     register(oversized).await.problem(413, "body-too-large");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn limits_cursors_and_sorts_that_make_no_sense_are_refused(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let (_, client) = coordinator.user().await;
@@ -142,7 +142,7 @@ async fn limits_cursors_and_sorts_that_make_no_sense_are_refused(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_request_id_is_taken_over_when_it_can_be_logged(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let call = |id: &str| {
@@ -164,7 +164,7 @@ async fn a_request_id_is_taken_over_when_it_can_be_logged(pool: PgPool) {
     assert!(Uuid::try_parse(fine.header("x-request-id")).is_ok());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_browser_may_call_the_api_and_read_its_errors(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     let preflight = client
@@ -205,7 +205,7 @@ async fn a_browser_may_call_the_api_and_read_its_errors(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn only_the_listed_origins_are_allowed_where_there_is_a_list(pool: PgPool) {
     let settings = ["http.cors_origins=[\"https://app.example.com\"]"];
     let client = Coordinator::with(pool, &settings).await.visitor();
@@ -220,7 +220,7 @@ async fn only_the_listed_origins_are_allowed_where_there_is_a_list(pool: PgPool)
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn trying_passwords_is_slowed_down_and_the_client_told_for_how_long(pool: PgPool) {
     let settings = [
         "auth.requests_per_address=1000",
@@ -255,7 +255,7 @@ async fn trying_passwords_is_slowed_down_and_the_client_told_for_how_long(pool: 
         .problem(401, "wrong-credentials");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn registrations_from_one_address_are_bounded(pool: PgPool) {
     let client = Coordinator::with(pool, &["auth.requests_per_address=2"])
         .await
@@ -271,7 +271,7 @@ async fn registrations_from_one_address_are_bounded(pool: PgPool) {
     register(2).await.problem(429, "too-many-requests");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn without_nodes_an_upload_is_refused_and_costs_nothing(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let (_, client) = coordinator.customer().await;
@@ -283,7 +283,7 @@ async fn without_nodes_an_upload_is_refused_and_costs_nothing(pool: PgPool) {
     assert_eq!(client.balances().await, (1_000_000_000, 0, 0));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn without_its_database_a_coordinator_says_so_and_asks_to_come_again(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (_, client) = coordinator.user().await;

@@ -1,8 +1,8 @@
 //! Nodes that do not hold what they are paid for, each in its own way, and how they are found out.
 
-use coordinator::app::audit;
-use coordinator::clock;
+use coordinator::durability::demotion;
 use http::StatusCode;
+use kit::Clock;
 use proto::BlobId;
 use sqlx::PgPool;
 
@@ -11,7 +11,7 @@ use crate::support::audit::{
 };
 use crate::support::{CHUNK, OnProve, OnRead, content, count, eventually};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_deleted_blob_is_found_in_the_first_round_and_its_chunk_waits_for_repair(pool: PgPool) {
     let (coordinator, nodes, client, file, begin) = fleet(&pool, 30, &[]).await;
     let lost: BlobId = nodes[0].blobs()[7];
@@ -45,7 +45,7 @@ async fn a_deleted_blob_is_found_in_the_first_round_and_its_chunk_waits_for_repa
     assert_eq!(of_node(&pool, kept, nodes[0].node_id).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_lost_everything_gets_nothing_new_and_is_out_after_a_day(pool: PgPool) {
     let (coordinator, nodes, client, file, begin) = fleet(&pool, 14, &[]).await;
     let cheat = &nodes[1];
@@ -85,14 +85,17 @@ async fn a_node_that_lost_everything_gets_nothing_new_and_is_out_after_a_day(poo
         "{out}"
     );
     // It is asked no more, and what it holds counts no more.
-    while audit::demote_some(&coordinator.app, begin).await.unwrap() {}
+    while demotion::demote_some(&coordinator.app.durability, begin)
+        .await
+        .unwrap()
+    {}
     assert_eq!(of_node(&pool, DEMOTED, cheat.node_id).await, 14);
     let entered = "SELECT count(*) FROM audit_schedule WHERE node_id = $1";
     assert_eq!(of_node(&pool, entered, cheat.node_id).await, 0);
     assert_eq!(client.content(&file).await, content(14 * CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_loses_one_blob_in_a_hundred_is_never_suspended(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 100, &[]).await;
     nodes[2].lose(nodes[2].blobs()[50]);
@@ -103,7 +106,7 @@ async fn a_node_that_loses_one_blob_in_a_hundred_is_never_suspended(pool: PgPool
     assert_eq!(of_node(&pool, DEMOTED, nodes[2].node_id).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_proves_and_refuses_downloads_is_caught_by_the_downloads(pool: PgPool) {
     let (coordinator, nodes, client, file, begin) = fleet(&pool, 6, &[]).await;
     nodes[0].on_read(OnRead::Refuse);
@@ -114,7 +117,7 @@ async fn a_node_that_proves_and_refuses_downloads_is_caught_by_the_downloads(poo
         (count(&pool, waiting).await > 0).then_some(())
     })
     .await;
-    let now = clock::now();
+    let now = Clock::system().now();
     for hours in 0..=2 {
         audit_at(&coordinator, now + HOUR * hours).await;
     }
@@ -126,7 +129,7 @@ async fn a_node_that_proves_and_refuses_downloads_is_caught_by_the_downloads(poo
     assert!(state(&coordinator, nodes[0].node_id).await["score_ppm"].as_u64() < score.as_u64());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn wrong_proofs_fail_and_are_kept_as_evidence(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 2, &[]).await;
     nodes[0].on_prove(OnProve::Guess);
@@ -140,7 +143,7 @@ async fn wrong_proofs_fail_and_are_kept_as_evidence(pool: PgPool) {
     assert_eq!(of_node(&pool, kept, nodes[0].node_id).await, 2);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_bytes_of_another_nodes_replica_prove_nothing(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
     let (cheat, neighbour) = (&nodes[0], &nodes[1]);
@@ -158,7 +161,7 @@ async fn the_bytes_of_another_nodes_replica_prove_nothing(pool: PgPool) {
     assert_eq!(penalties(&pool, neighbour.node_id).await, []);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_old_proof_sent_again_is_no_answer_and_the_loss_comes_out(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
     let cheat = &nodes[0];
@@ -177,7 +180,7 @@ async fn an_old_proof_sent_again_is_no_answer_and_the_loss_comes_out(pool: PgPoo
     assert_eq!(of_node(&pool, DEMOTED, cheat.node_id).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_keeps_only_what_its_turn_will_ask_is_suspended(pool: PgPool) {
     // 8 of 60 replicas have their turn in a round, and as many are drawn.
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &["proofs.per_node_limit=16"]).await;

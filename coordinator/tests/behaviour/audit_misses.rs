@@ -1,14 +1,14 @@
 //! Challenges that bring no answer: what they cost, when that is forgiven, and when they are failures.
 
-use coordinator::clock;
 use sqlx::PgPool;
 
 use crate::support::audit::{
     DEMOTED, HOUR, ROUND, audit_at, fleet, kinds, of_node, penalties, rounds,
 };
 use crate::support::{CHUNK, OnProve, OnRead, content, count, eventually};
+use kit::Clock;
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_challenge_without_an_answer_is_a_miss_and_forgiven_when_the_blob_comes(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 2, &["proofs.deadline=50ms"]).await;
     nodes[0].on_prove(OnProve::Hang);
@@ -30,7 +30,7 @@ async fn a_challenge_without_an_answer_is_a_miss_and_forgiven_when_the_blob_come
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn whoever_answers_neither_challenges_nor_requests_for_the_blob_fails(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &["proofs.deadline=50ms"]).await;
     nodes[0].on_prove(OnProve::Hang);
@@ -54,7 +54,7 @@ async fn whoever_answers_neither_challenges_nor_requests_for_the_blob_fails(pool
     assert!(metrics.audits_missed.get() >= 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_cuts_the_connection_at_a_challenge_has_missed_it(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 3, &[]).await;
     nodes[0].on_prove(OnProve::Vanish);
@@ -75,7 +75,7 @@ async fn a_node_that_cuts_the_connection_at_a_challenge_has_missed_it(pool: PgPo
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_may_be_busy_once_for_each_blob_and_round(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 2, &[]).await;
     nodes[0].on_prove(OnProve::Busy);
@@ -96,7 +96,7 @@ async fn a_node_may_be_busy_once_for_each_blob_and_round(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_is_gone_whenever_it_is_asked_fails(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
     let node = &nodes[0];
@@ -117,7 +117,7 @@ async fn a_node_that_is_gone_whenever_it_is_asked_fails(pool: PgPool) {
     assert_eq!(of_node(&pool, DEMOTED, node.node_id).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_flaps_and_holds_its_blobs_fails_nothing(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 3, &[]).await;
     let node = &nodes[0];
@@ -145,7 +145,7 @@ async fn a_node_that_flaps_and_holds_its_blobs_fails_nothing(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_proves_and_leaves_reads_unanswered_is_asked_for_the_whole_blob(pool: PgPool) {
     let (coordinator, nodes, client, file, _) = fleet(&pool, 30, &[]).await;
     nodes[0].on_read(OnRead::Hang);
@@ -157,7 +157,7 @@ async fn a_node_that_proves_and_leaves_reads_unanswered_is_asked_for_the_whole_b
     })
     .await;
     nodes[0].drop_hanging();
-    let now = clock::now();
+    let now = Clock::system().now();
     for hours in 0..4 {
         let mut asking = std::pin::pin!(audit_at(&coordinator, now + HOUR * hours));
         loop {

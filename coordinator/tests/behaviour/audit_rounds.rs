@@ -1,7 +1,8 @@
 //! Rounds of the audit: who is asked when, across crashes, clocks, absences and several coordinators.
 
-use coordinator::app::audit;
-use coordinator::db::audit_schedule::{self, Lease};
+use coordinator::proofs::audit;
+use coordinator::proofs::tables::audit_schedule;
+use coordinator::proofs::tables::audit_schedule::Lease;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use proto::NodeId;
@@ -12,7 +13,7 @@ use crate::support::audit::{
 };
 use crate::support::{OnProve, count};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn every_replica_is_asked_for_once_a_round_and_a_hundred_passes_end_probation(pool: PgPool) {
     let (coordinator, nodes, client, file, begin) = fleet(&pool, 40, &[]).await;
     rounds(&coordinator, begin, 1..=2).await;
@@ -74,7 +75,7 @@ async fn first_message(pool: &PgPool, node: NodeId) -> Timestamp {
     due.to_jiff()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_crash_in_mid_round_neither_skips_nor_doubles_a_replica(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &[]).await;
     let node = nodes[0].node_id;
@@ -109,12 +110,12 @@ async fn a_crash_in_mid_round_neither_skips_nor_doubles_a_replica(pool: PgPool) 
     assert_eq!(of_node(&pool, PASSED, node).await, 60);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn several_workers_on_one_database_ask_for_each_replica_once(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &[]).await;
     let at = begin + ROUND;
     let now = || at;
-    let step = || audit::step(&coordinator.app, &now);
+    let step = || audit::step(&coordinator.app.proofs, &now);
     let (a, b, c) = tokio::join!(step(), step(), step());
     a.and(b).and(c).unwrap();
     audit_at(&coordinator, at).await;
@@ -126,7 +127,7 @@ async fn several_workers_on_one_database_ask_for_each_replica_once(pool: PgPool)
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn whoever_was_away_for_a_whole_interval_is_asked_for_everything_at_once(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &[]).await;
     audit_at(&coordinator, begin + ROUND * 5).await;
@@ -139,7 +140,7 @@ async fn whoever_was_away_for_a_whole_interval_is_asked_for_everything_at_once(p
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_replica_that_is_deleted_while_it_is_asked_for_is_held_against_nobody(pool: PgPool) {
     let (coordinator, nodes, client, file, begin) = fleet(&pool, 2, &["proofs.deadline=5s"]).await;
     for node in &nodes {
@@ -148,7 +149,7 @@ async fn a_replica_that_is_deleted_while_it_is_asked_for_is_held_against_nobody(
     let app = &coordinator.app;
     let at = begin + ROUND;
     let now = move || at;
-    let asking = audit::step(app, &now);
+    let asking = audit::step(&app.proofs, &now);
     let deleting = async {
         for node in &nodes {
             node.until_hanging().await;
@@ -156,7 +157,10 @@ async fn a_replica_that_is_deleted_while_it_is_asked_for_is_held_against_nobody(
         let id = file["file_id"].as_str().unwrap();
         let deleted = client.delete(&format!("/api/v1/files/{id}")).await;
         assert_eq!(deleted.status, StatusCode::NO_CONTENT);
-        while coordinator::app::files::forget_some(app).await.unwrap() {}
+        while coordinator::files::delete::forget_some(&app.files)
+            .await
+            .unwrap()
+        {}
         for node in &nodes {
             node.drop_hanging(); // the streams end: a miss, were the replica still there
         }
@@ -173,7 +177,7 @@ async fn a_replica_that_is_deleted_while_it_is_asked_for_is_held_against_nobody(
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_leaves_and_returns_within_a_round_is_asked_for_what_it_missed(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &[]).await;
     let (node, other) = (&nodes[0], nodes[1].node_id);
@@ -200,7 +204,7 @@ async fn a_node_that_leaves_and_returns_within_a_round_is_asked_for_what_it_miss
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_skips_nor_doubles(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 60, &[]).await;
     for hours in [2, 1, 3, 2, 3, 4, 3, 4] {
@@ -217,7 +221,7 @@ async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_skips_nor_double
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_coordinator_whose_clock_is_ahead_drops_no_evidence(pool: PgPool) {
     let days = |parent: &'static str| {
         let count = sqlx::query_scalar::<_, i64>(

@@ -36,7 +36,7 @@ fn breaks_off(after: usize) -> Body {
     Body::from_stream(frames)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_that_breaks_off_leaves_nothing_but_purges(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -55,7 +55,7 @@ async fn an_upload_that_breaks_off_leaves_nothing_but_purges(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_breaks_off_is_not_taken_and_can_be_sent_again(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -79,7 +79,7 @@ async fn a_chunk_that_breaks_off_is_not_taken_and_can_be_sent_again(pool: PgPool
     client.complete(&upload).await.expect(StatusCode::CREATED);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_body_that_stands_still_is_given_up(pool: PgPool) {
     let settings = ["http.idle_timeout=50ms"];
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
@@ -106,7 +106,7 @@ async fn listen(coordinator: &Coordinator) -> (TcpStream, CancellationToken) {
     (TcpStream::connect(address).await.unwrap(), stop)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_client_that_disappears_gets_its_credits_back(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -124,7 +124,7 @@ async fn a_client_that_disappears_gets_its_credits_back(pool: PgPool) {
     nothing_is_left(&pool, &client).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn of_two_lengths_the_chunks_count_and_are_paid_for(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -144,7 +144,7 @@ async fn of_two_lengths_the_chunks_count_and_are_paid_for(pool: PgPool) {
     assert_eq!(client.balances().await, (CREDITS - 1, 0, 1));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_server_that_stops_finishes_what_runs(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (user, _client) = coordinator.customer().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinator::app::challenge::{Examination, Examined, Findings, examine};
+use coordinator::proofs::challenge::{Examination, Examined, Findings, examine};
 use proto::{
     BlobId, ChallengeId, ChallengeItem, Difficulty, ItemOutcome, Judgement, NodeId, ProofSeed,
     ProofStatement,
@@ -40,7 +40,10 @@ fn examination(number: u8, blobs: &[BlobId]) -> Examination {
 }
 
 async fn judged(coordinator: &Coordinator, node: NodeId, asked: Examination) -> Findings {
-    match soon(examine(&coordinator.app, node, asked)).await.unwrap() {
+    match soon(examine(&coordinator.app.proofs, node, asked))
+        .await
+        .unwrap()
+    {
         Examined::Judged(findings) => *findings,
         other => panic!("{other:?}"),
     }
@@ -53,7 +56,7 @@ fn judgements(findings: &Findings) -> Vec<Judgement> {
         .collect()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_honest_node_passes_and_the_statement_of_it_can_be_checked_by_anyone(pool: PgPool) {
     let (coordinator, [node, ..], blobs) = with_blobs(&pool).await;
     let findings = judged(&coordinator, node.node_id, examination(1, &blobs)).await;
@@ -66,7 +69,7 @@ async fn an_honest_node_passes_and_the_statement_of_it_can_be_checked_by_anyone(
     assert_eq!(challenge.parties().node, node.peer_id());
     assert_eq!(
         challenge.parties().network_id,
-        coordinator.app.keys.network_id
+        coordinator.app.keys.ring.network_id
     );
     let digests = statement.answer.unwrap().item_digests;
     for (index, question) in challenge.questions().enumerate() {
@@ -79,7 +82,7 @@ async fn an_honest_node_passes_and_the_statement_of_it_can_be_checked_by_anyone(
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn each_blob_of_a_message_has_its_own_outcome(pool: PgPool) {
     let (coordinator, [node, other, _], mut blobs) = with_blobs(&pool).await;
     node.lose(blobs[1]);
@@ -90,7 +93,7 @@ async fn each_blob_of_a_message_has_its_own_outcome(pool: PgPool) {
     findings.statement.verify().unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_says_wrong_things_fails_and_one_that_says_nothing_usable_has_missed(
     pool: PgPool,
 ) {
@@ -114,7 +117,7 @@ async fn a_node_that_says_wrong_things_fails_and_one_that_says_nothing_usable_ha
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_does_not_answer_in_time_or_cuts_the_connection_has_missed(pool: PgPool) {
     let (coordinator, [silent, gone, _], _) = with_blobs(&pool).await;
     silent.on_prove(OnProve::Hang);
@@ -130,22 +133,24 @@ async fn a_node_that_does_not_answer_in_time_or_cuts_the_connection_has_missed(p
     findings.statement.verify().unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_is_not_connected_is_offline_and_nothing_is_held_against_it(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let stranger = NodeId::from_bytes([7; 16]);
     let asked = examination(1, &[BlobId::of(b"a")]);
-    let outcome = examine(&coordinator.app, stranger, asked).await.unwrap();
+    let outcome = examine(&coordinator.app.proofs, stranger, asked)
+        .await
+        .unwrap();
     assert!(matches!(outcome, Examined::Offline), "{outcome:?}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_no_node_could_answer_is_not_asked(pool: PgPool) {
     let (coordinator, [node, ..], blobs) = with_blobs(&pool).await;
     let many = vec![blobs[0]; 17];
     for asked in [examination(1, &many), examination(1, &[])] {
         assert!(
-            examine(&coordinator.app, node.node_id, asked)
+            examine(&coordinator.app.proofs, node.node_id, asked)
                 .await
                 .is_err()
         );

@@ -3,10 +3,12 @@
 
 use std::process::{Command, Output, Stdio};
 
-use coordinator::clock;
 use coordinator::config::Config;
-use coordinator::db;
-use coordinator::domain::fleet_guard::{Alarm, FleetHealth};
+use coordinator::database;
+use coordinator::fleet;
+use kit::Clock;
+
+use coordinator::fleet::rules::fleet_guard::{Alarm, FleetHealth};
 use jiff::SignedDuration;
 use serde_json::Value;
 use sqlx::{ConnectOptions, PgPool};
@@ -94,7 +96,7 @@ fn a_postgres_that_does_not_answer_is_told_as_such() {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
     let nowhere = (*pool.connect_options()).clone().database("nowhere");
     let url = format!("database.url={}", nowhere.to_url_lossy());
@@ -104,16 +106,16 @@ async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn who_stands_still_in_a_transaction_loses_it_after_ten_seconds(pool: PgPool) {
     let config = Config::load(None, &[]).unwrap();
     let url = pool.connect_options().to_url_lossy().to_string();
-    let own = db::connect(&url, &config.database).await.unwrap();
+    let own = database::connect(&url, &config.database).await.unwrap();
     let setting = sqlx::query_scalar::<_, String>("SHOW idle_in_transaction_session_timeout");
     assert_eq!(setting.fetch_one(&own).await.unwrap(), "10s");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn administrators_look_at_nodes_suspend_and_restore_them(pool: PgPool) {
     let node = idle_node(&pool).await.to_string();
     let shown = succeeds(&pool, &["admin", "node", "list"]).await;
@@ -168,12 +170,12 @@ async fn administrators_look_at_nodes_suspend_and_restore_them(pool: PgPool) {
     assert!(unknown.contains("no node has the id"), "{unknown}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn administrators_end_the_hold_after_a_mass_failure(pool: PgPool) {
     let resume = ["admin", "repair", "resume", "--reason", "it was the switch"];
     let nothing = succeeds(&pool, &resume).await;
     assert!(nothing.contains("Nothing was on hold"), "{nothing}");
-    let (mut connection, now) = (pool.acquire().await.unwrap(), clock::now());
+    let (mut connection, now) = (pool.acquire().await.unwrap(), Clock::system().now());
     let alarm = Alarm {
         raised_at: now,
         until: now + SignedDuration::from_hours(2),
@@ -182,7 +184,7 @@ async fn administrators_end_the_hold_after_a_mass_failure(pool: PgPool) {
         nodes: 20,
         troubled: 5,
     };
-    db::node_standing::raise_alarm(&mut connection, &alarm, health)
+    fleet::tables::node_status::raise_alarm(&mut connection, &alarm, health)
         .await
         .unwrap();
     let done = succeeds(&pool, &resume).await;
@@ -192,7 +194,7 @@ async fn administrators_end_the_hold_after_a_mass_failure(pool: PgPool) {
     assert_eq!(count(&pool, ended).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_ledger_is_verified_and_exported_and_a_forged_one_is_told(pool: PgPool) {
     let keeper = Coordinator::start(pool.clone()).await;
     let (midnight, nodes) = (first_midnight(&pool).await, three_nodes(&pool).await);
@@ -222,7 +224,7 @@ async fn a_ledger_is_verified_and_exported_and_a_forged_one_is_told(pool: PgPool
     assert!(forged.contains("the ledger is not what it was"), "{forged}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn administrators_begin_adopt_mode_look_at_it_and_end_it_without_a_node_that_is_gone(
     pool: PgPool,
 ) {
@@ -251,7 +253,7 @@ async fn administrators_begin_adopt_mode_look_at_it_and_end_it_without_a_node_th
     assert!(ended.contains("kept out"), "{ended}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word(pool: PgPool) {
     for arguments in [
         &["config"][..],

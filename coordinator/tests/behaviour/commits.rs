@@ -1,8 +1,11 @@
 //! Writing chunk rows: nobody waits for another's session, and a database that goes away in the
 //! middle loses nothing.
 
-use coordinator::db::chunks::{StoredChunk, StoredReplica};
-use coordinator::domain::ids::UploadId;
+use coordinator::blobs::tentative::Tentative;
+use coordinator::files::upload::chunk_commit::{ChunkCommit, SentChunk};
+use coordinator::model::chunk::StoredChunk;
+use coordinator::model::chunk::StoredReplica;
+use coordinator::model::ids::UploadId;
 use http::StatusCode;
 use proto::{BlobId, FileId, NodeId, SignedReceipt};
 use serde_json::Value;
@@ -18,7 +21,7 @@ async fn begin(client: &Client, size: usize) -> Value {
     begun.expect(StatusCode::CREATED)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_locked_session_keeps_only_its_own_chunks_waiting(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -43,7 +46,7 @@ async fn a_locked_session_keeps_only_its_own_chunks_waiting(pool: PgPool) {
     client.complete(&locked).await.expect(StatusCode::CREATED);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -92,7 +95,7 @@ async fn the_chunk(pool: &PgPool) -> StoredChunk {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_commit_that_is_repeated_purges_nothing_that_stands(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -100,15 +103,23 @@ async fn a_commit_that_is_repeated_purges_nothing_that_stands(pool: PgPool) {
     let sent = client.send_chunk(&upload, 0, &content(CHUNK)).await;
     sent.expect(StatusCode::OK);
     let id: Uuid = upload["upload_id"].as_str().unwrap().parse().unwrap();
-    let again = vec![the_chunk(&pool).await];
-    let committer = &coordinator.app.committer;
-    let repeated = committer.commit(UploadId::from_uuid(id), again, Vec::new());
-    soon(repeated).await.unwrap();
+    let chunk = the_chunk(&pool).await;
+    let purger = coordinator.app.blobs.purger.clone();
+    let again = SentChunk {
+        blobs: Tentative::of(chunk.replicas.clone(), purger),
+        chunk,
+    };
+    let again = ChunkCommit {
+        upload_id: UploadId::from_uuid(id),
+        chunks: vec![again],
+    };
+    let repeated = coordinator.app.files.chunk_commits.submit(again);
+    soon(repeated).await.unwrap().unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_in_one_request_lives_on_a_short_lease(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;

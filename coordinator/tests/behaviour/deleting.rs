@@ -1,7 +1,7 @@
 //! Deleting: unreadable at once, refunded to the micro-credit, forgotten by every node in time.
 
-use coordinator::app::files;
-use coordinator::domain::ledger::Account;
+use coordinator::bookkeeping::chart;
+use coordinator::files::delete;
 use http::StatusCode;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ async fn delete(client: &Client, file: &Value) -> StatusCode {
     client.delete(&format!("/api/v1/files/{id}")).await.status
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_deleted_file_is_gone_with_its_key_and_its_blobs(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -44,10 +44,10 @@ async fn a_deleted_file_is_gone_with_its_key_and_its_blobs(pool: PgPool) {
 
 /// What users have paid, and what rounding up has added.
 async fn paid(pool: &PgPool) -> i64 {
-    total(pool, Account::INCOME).await + total(pool, Account::ROUNDING).await
+    total(pool, chart::INCOME).await + total(pool, chart::ROUNDING).await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -73,10 +73,10 @@ async fn what_was_not_used_of_the_price_comes_back(pool: PgPool) {
         let paid = paid(&pool).await;
         assert_eq!(client.balances().await, (CREDITS - paid, 0, 0));
     }
-    assert_eq!(total(&pool, Account::escrow(user)).await, 0);
+    assert_eq!(total(&pool, chart::escrow(user)).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn deleting_twice_at_once_refunds_once(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -93,7 +93,7 @@ async fn deleting_twice_at_once_refunds_once(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_huge_file_is_gone_at_once_and_its_chunks_follow_in_batches(pool: PgPool) {
     const CHUNKS: i64 = 2500;
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
@@ -115,7 +115,7 @@ async fn a_huge_file_is_gone_at_once_and_its_chunks_follow_in_batches(pool: PgPo
     let chunks = "SELECT count(*) FROM chunks";
     assert_eq!(count(&pool, chunks).await, CHUNKS);
     let mut before = CHUNKS;
-    while files::forget_some(&coordinator.app).await.unwrap() {
+    while delete::forget_some(&coordinator.app.files).await.unwrap() {
         let left = count(&pool, chunks).await;
         assert!((1..=1000).contains(&(before - left)), "{before} -> {left}");
         let replicas = count(&pool, "SELECT count(*) FROM replicas").await;

@@ -1,8 +1,8 @@
 //! Reading files: whole, in part, or not at all when the client has them.
 
-use coordinator::app::audit;
-use coordinator::clock;
+use coordinator::proofs::audit;
 use http::{Method, StatusCode};
+use kit::Clock;
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -29,7 +29,7 @@ async fn read(client: &Client, method: Method, file: &Value, headers: &[(&str, &
     call.send().await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_range_is_answered_with_exactly_its_bytes(pool: PgPool) {
     let (_coordinator, _nodes, client, file) = stored(pool).await;
     let bytes = content(SIZE);
@@ -53,7 +53,7 @@ async fn a_range_is_answered_with_exactly_its_bytes(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_range_outside_of_the_file_is_told_its_size(pool: PgPool) {
     let (_coordinator, _nodes, client, file) = stored(pool).await;
     let beyond = format!("bytes={SIZE}-");
@@ -75,7 +75,7 @@ async fn a_range_outside_of_the_file_is_told_its_size(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_empty_file_is_empty_and_has_no_ranges(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -89,7 +89,7 @@ async fn an_empty_file_is_empty_and_has_no_ranges(pool: PgPool) {
     range.problem(416, "range-not-satisfiable");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn head_tells_what_get_would_without_asking_a_node(pool: PgPool) {
     let (_coordinator, nodes, client, file) = stored(pool).await;
     let get = read(&client, Method::GET, &file, &[]).await;
@@ -118,7 +118,7 @@ async fn head_tells_what_get_would_without_asking_a_node(pool: PgPool) {
     assert_eq!(metadata.status, StatusCode::OK);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_client_that_has_the_file_gets_nothing_again(pool: PgPool) {
     let (_coordinator, _nodes, client, file) = stored(pool).await;
     let etag = read(&client, Method::HEAD, &file, &[]).await;
@@ -146,7 +146,7 @@ async fn a_client_that_has_the_file_gets_nothing_again(pool: PgPool) {
     assert_eq!(resumed.status, StatusCode::PARTIAL_CONTENT);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_files_bytes_are_never_compressed_and_never_run_as_a_page(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -165,7 +165,7 @@ async fn a_files_bytes_are_never_compressed_and_never_run_as_a_page(pool: PgPool
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn without_a_readable_copy_the_answer_is_an_error_and_never_a_short_file(pool: PgPool) {
     let (_coordinator, nodes, client, file) = stored(pool.clone()).await;
     // Of the last chunk nothing is left, so that the answer has begun when that turns out.
@@ -186,12 +186,19 @@ async fn without_a_readable_copy_the_answer_is_an_error_and_never_a_short_file(p
     assert_eq!(refused.header("retry-after"), "30");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_demoted_copy_is_still_read_when_no_other_is_left(pool: PgPool) {
     let (coordinator, nodes, client, file) = stored(pool).await;
     let [first, second, third] = &nodes;
     let (app, held) = (&coordinator.app, first.blobs());
-    let demoted = audit::loss_reported(app, first.node_id, &held, "a bad disk", clock::now()).await;
+    let demoted = audit::loss_reported(
+        &app.proofs,
+        first.node_id,
+        &held,
+        "a bad disk",
+        Clock::system().now(),
+    )
+    .await;
     assert_eq!(demoted.unwrap(), 4);
     second.on_read(OnRead::Deny);
     third.on_read(OnRead::Flip);

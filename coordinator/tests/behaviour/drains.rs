@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use coordinator::app::{audit, drain};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::node_standing::{Cause, NewState};
-use coordinator::domain::ids::uuid_v7;
-use coordinator::domain::node::NodeState;
+use coordinator::billing;
+use coordinator::compose::FACTS;
+use coordinator::durability::demotion;
+use coordinator::durability::drain;
+use coordinator::fleet::node_status::NodeStates;
+use coordinator::fleet::rules::reputation::StateChange;
+use coordinator::proofs::demotion::demote;
+use kit::{Clock, Entropy};
+
+use coordinator::fleet::tables::node_status::Cause;
+use coordinator::model::node_state::NodeState;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use proto::{BlobId, NodeId};
@@ -48,7 +53,7 @@ async fn move_everything(pool: &PgPool, node: NodeId) {
         .iter()
         .map(|blob| BlobId::try_from(&blob[..]).unwrap())
         .collect();
-    let stopped = db::earnings::stop_all(&mut transaction, node, &ids, "drain").await;
+    let stopped = billing::tables::earnings::stop_all(&mut transaction, node, &ids, "drain").await;
     stopped.unwrap();
     sqlx::query("DELETE FROM replicas WHERE node_id = $1")
         .bind(node.as_uuid())
@@ -59,11 +64,11 @@ async fn move_everything(pool: &PgPool, node: NodeId) {
 }
 
 fn a_minute_later() -> Timestamp {
-    clock::now() + Duration::from_secs(60)
+    Clock::system().now() + Duration::from_secs(60)
 }
 
 async fn finish(coordinator: &Coordinator) {
-    let finished = drain::finish_some(&coordinator.app, a_minute_later()).await;
+    let finished = drain::finish_some(&coordinator.app.durability, a_minute_later()).await;
     finished.unwrap();
 }
 
@@ -73,7 +78,7 @@ async fn state(coordinator: &Coordinator, node: NodeId) -> Value {
     answer.expect(StatusCode::OK)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_whose_copies_can_go_nowhere_is_not_drained_and_is_told_so(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, customer) = coordinator.customer().await;
@@ -109,7 +114,7 @@ async fn a_node_whose_copies_can_go_nowhere_is_not_drained_and_is_told_so(pool: 
     begin(&coordinator, &node).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_fleet_without_room_says_how_many_bytes_are_missing(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let elsewhere = [idle_node(&pool).await, idle_node(&pool).await];
@@ -129,7 +134,7 @@ async fn a_fleet_without_room_says_how_many_bytes_are_missing(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM drains").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_draining_node_gets_nothing_new_and_has_drained_when_it_is_empty(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let _fourth = Node::join(&coordinator).await;
@@ -161,7 +166,7 @@ async fn a_draining_node_gets_nothing_new_and_has_drained_when_it_is_empty(pool:
         (&0.into(), &0.into())
     );
     // Not before every coordinator has heard of it.
-    drain::finish_some(&coordinator.app, clock::now())
+    drain::finish_some(&coordinator.app.durability, Clock::system().now())
         .await
         .unwrap();
     assert_eq!(state(&coordinator, node.node_id).await["state"], "draining");
@@ -179,7 +184,7 @@ async fn a_draining_node_gets_nothing_new_and_has_drained_when_it_is_empty(pool:
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_was_held_back_comes_back_with_the_settlement_after_the_drain(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let app = &coordinator.app;
@@ -213,7 +218,7 @@ async fn what_was_held_back_comes_back_with_the_settlement_after_the_drain(pool:
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn only_the_node_and_its_operator_may_ask(pool: PgPool) {
     let (coordinator, [node, other, _]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (operator, client) = coordinator.user().await;
@@ -238,7 +243,7 @@ async fn only_the_node_and_its_operator_may_ask(pool: PgPool) {
     assert_eq!(asked.expect(StatusCode::ACCEPTED)["state"], "draining");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_drain_that_is_called_off_leaves_the_node_as_its_score_makes_it(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     begin(&coordinator, &node).await;
@@ -258,19 +263,22 @@ async fn a_drain_that_is_called_off_leaves_the_node_as_its_score_makes_it(pool: 
 
 async fn change_state(pool: &PgPool, node: NodeId, to: NodeState) {
     let mut connection = pool.acquire().await.unwrap();
-    let now = clock::now();
-    let new = NewState {
-        id: uuid_v7(now, &mut clock::rng()),
-        node_id: node,
+    let now = Clock::system().now();
+    let change = StateChange {
         to,
-        cause: Cause::Audit,
-        reason: "a test",
+        reason: "a test".to_owned(),
     };
-    let changed = db::node_standing::change_state(&mut connection, &new, now).await;
+    let states = NodeStates {
+        facts: FACTS,
+        entropy: Entropy::system(),
+    };
+    let changed = states
+        .enter(&mut connection, node, &change, Cause::Audit, now)
+        .await;
     changed.unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_is_disqualified_on_its_way_out_has_not_drained(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     begin(&coordinator, &node).await;
@@ -281,7 +289,7 @@ async fn a_node_that_is_disqualified_on_its_way_out_has_not_drained(pool: PgPool
     again.problem(403, "node-disqualified");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_that_ends_on_a_drained_node_sets_it_draining_again(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     begin(&coordinator, &node).await;
@@ -296,11 +304,13 @@ async fn an_upload_that_ends_on_a_drained_node_sets_it_draining_again(pool: PgPo
     assert_eq!(progress(&coordinator, &node).await["blobs_left"], 1);
     move_everything(&pool, node.node_id).await;
     let later = a_minute_later() + Duration::from_secs(60);
-    drain::finish_some(&coordinator.app, later).await.unwrap();
+    drain::finish_some(&coordinator.app.durability, later)
+        .await
+        .unwrap();
     assert_eq!(state(&coordinator, node.node_id).await["state"], "drained");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn copies_that_failed_keep_their_node_only_until_their_chunks_are_mended(pool: PgPool) {
     let (coordinator, [node, _second, _third]) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let _fourth = Node::join(&coordinator).await;
@@ -310,7 +320,15 @@ async fn copies_that_failed_keep_their_node_only_until_their_chunks_are_mended(p
     let mut connection = pool.acquire().await.unwrap();
     let why = "its proof was wrong";
     let (id, blobs) = (node.node_id, node.blobs());
-    let demoted = db::audit_results::demote(&mut connection, id, &blobs, why, clock::now()).await;
+    let demoted = demote(
+        &mut connection,
+        &FACTS,
+        id,
+        &blobs,
+        why,
+        Clock::system().now(),
+    )
+    .await;
     assert_eq!(demoted.unwrap().len(), blobs.len());
     assert_eq!(progress(&coordinator, &node).await["blobs_left"], 0);
     finish(&coordinator).await;
@@ -323,7 +341,7 @@ async fn copies_that_failed_keep_their_node_only_until_their_chunks_are_mended(p
     assert_eq!(state(&coordinator, id).await["state"], "drained");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn replicas_of_a_restored_node_count_again_but_for_those_that_failed(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (app, node) = (&coordinator.app, nodes[0].node_id);
@@ -332,18 +350,35 @@ async fn replicas_of_a_restored_node_count_again_but_for_those_that_failed(pool:
     let blobs = nodes[0].blobs();
     let mut connection = pool.acquire().await.unwrap();
     let why = "its proof was wrong";
-    let demoted =
-        db::audit_results::demote(&mut connection, node, &blobs[..1], why, clock::now()).await;
+    let demoted = demote(
+        &mut connection,
+        &FACTS,
+        node,
+        &blobs[..1],
+        why,
+        Clock::system().now(),
+    )
+    .await;
     assert_eq!(demoted.unwrap().len(), 1);
     drop(connection);
     change_state(&pool, node, NodeState::Disqualified).await;
-    while audit::demote_some(app, clock::now()).await.unwrap() {}
+    while demotion::demote_some(&app.durability, Clock::system().now())
+        .await
+        .unwrap()
+    {}
     let demoted = "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL AND NOT earns";
     assert_eq!(count(&pool, demoted).await, 4);
 
-    let restored = audit::restore(&pool, node, "the disk was unplugged", clock::now()).await;
+    let restored = app
+        .durability
+        .node_states
+        .restore(&pool, node, "the disk was unplugged", Clock::system().now())
+        .await;
     assert_eq!(restored.unwrap(), NodeState::Disqualified);
-    while audit::demote_some(app, clock::now()).await.unwrap() {}
+    while demotion::demote_some(&app.durability, Clock::system().now())
+        .await
+        .unwrap()
+    {}
     assert_eq!(count(&pool, demoted).await, 1);
     assert_eq!(
         count(&pool, "SELECT count(*) FROM replicas WHERE earns").await,

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use coordinator::app::audit;
-use coordinator::clock;
+use coordinator::proofs::audit;
 use http::StatusCode;
+use kit::Clock;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -60,7 +60,7 @@ fn printed(output: &Output) -> String {
     String::from_utf8(both).unwrap()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_owner_checks_offline_that_every_copy_is_there(pool: PgPool) {
     let (_coordinator, nodes, client, id) = stored(&pool, 3).await;
     let first = receipts(&client, &id, "?limit=4").await;
@@ -103,7 +103,7 @@ async fn an_owner_checks_offline_that_every_copy_is_there(pool: PgPool) {
     drop(nodes);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_copy_that_cannot_be_proven_is_named_and_noted_for_the_audit(pool: PgPool) {
     let (_coordinator, nodes, client, id) = stored(&pool, 1).await;
     nodes[0].on_prove(OnProve::Guess);
@@ -140,7 +140,7 @@ async fn a_copy_that_cannot_be_proven_is_named_and_noted_for_the_audit(pool: PgP
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn nodes_that_are_away_or_busy_are_told_apart_from_those_that_fail(pool: PgPool) {
     let (coordinator, nodes, client, id) = stored(&pool, 1).await;
     nodes[0].on_prove(OnProve::Busy);
@@ -152,7 +152,7 @@ async fn nodes_that_are_away_or_busy_are_told_apart_from_those_that_fail(pool: P
     assert_eq!(outcomes, ["busy", "offline", "passed"]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn evidence_is_for_the_owner_only_and_within_bounds(pool: PgPool) {
     let (coordinator, _nodes, client, id) = stored(&pool, 1).await;
     let (_, stranger) = coordinator.customer().await;
@@ -184,17 +184,17 @@ async fn evidence_is_for_the_owner_only_and_within_bounds(pool: PgPool) {
     asked(&stranger, "{}").await.problem(404, "not-found");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_demoted_copy_is_neither_promised_nor_asked_for_and_old_receipts_tell(pool: PgPool) {
     let (coordinator, nodes, client, id) = stored(&pool, 2).await;
     let before = receipts(&client, &id, "").await;
     let lost = nodes[0].blobs()[0];
     audit::loss_reported(
-        &coordinator.app,
+        &coordinator.app.proofs,
         nodes[0].node_id,
         &[lost],
         "rot",
-        clock::now(),
+        Clock::system().now(),
     )
     .await
     .unwrap();

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::Coordinator;
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn health_is_good_while_the_database_answers_and_an_error_otherwise(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();

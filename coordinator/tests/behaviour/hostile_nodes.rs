@@ -32,7 +32,7 @@ async fn all_chunks_have_their_copies(pool: &PgPool) {
     assert_eq!(count(pool, short).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_refuses_is_replaced_and_nothing_has_to_be_purged(pool: PgPool) {
     let (coordinator, nodes, client) = stored(&pool).await;
     let full = Node::join(&coordinator).await;
@@ -44,7 +44,7 @@ async fn a_node_that_refuses_is_replaced_and_nothing_has_to_be_purged(pool: PgPo
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn when_all_disks_are_full_nothing_is_stored_and_nothing_charged(pool: PgPool) {
     let settings = ["placement.patience=1s"]; // enough to ask a node that refused once more
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
@@ -71,7 +71,7 @@ async fn when_all_disks_are_full_nothing_is_stored_and_nothing_charged(pool: PgP
     assert_eq!(client.balances().await, before);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_forged_receipt_counts_for_nothing(pool: PgPool) {
     let (coordinator, nodes, client) = stored(&pool).await;
     nodes[0].on_store(OnStore::Forge);
@@ -91,7 +91,7 @@ async fn a_forged_receipt_counts_for_nothing(pool: PgPool) {
     assert!(!purges_of(&pool, nodes[0].node_id).await.is_empty());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_never_answers_is_overtaken_and_told_to_forget(pool: PgPool) {
     let (coordinator, nodes, client) = stored(&pool).await;
     let _fourth = Node::join(&coordinator).await;
@@ -109,7 +109,7 @@ async fn a_node_that_never_answers_is_overtaken_and_told_to_forget(pool: PgPool)
     assert!(count(&pool, soonest).await > 30);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_vanishes_in_mid_upload_is_replaced(pool: PgPool) {
     let (coordinator, nodes, client) = stored(&pool).await;
     let _fourth = Node::join(&coordinator).await;
@@ -127,7 +127,7 @@ async fn a_node_that_vanishes_in_mid_upload_is_replaced(pool: PgPool) {
     assert_eq!(online["nodes_online"], 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn wrong_bytes_are_never_served_and_make_their_replica_suspect(pool: PgPool) {
     let (_coordinator, nodes, client) = stored(&pool).await;
     let bytes = content(8 * CHUNK);
@@ -158,7 +158,7 @@ async fn wrong_bytes_are_never_served_and_make_their_replica_suspect(pool: PgPoo
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_bit_wrong_on_every_copy_is_an_error_and_no_file(pool: PgPool) {
     let (_coordinator, nodes, client) = stored(&pool).await;
     let file = client.upload("a", &content(CHUNK)).await;
@@ -173,7 +173,7 @@ async fn a_bit_wrong_on_every_copy_is_an_error_and_no_file(pool: PgPool) {
     assert_eq!(client.content(&file).await, content(CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_read_that_hangs_or_breaks_off_is_made_elsewhere(pool: PgPool) {
     let (_coordinator, nodes, client) = stored(&pool).await;
     let bytes = content(6 * CHUNK);

@@ -4,11 +4,11 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use coordinator::app::key_rotation::{announce, forget, put_to_use, rewrap_some};
-use coordinator::db::keys::{RunningCoordinator, note_running};
+use coordinator::keys::rotation::{announce, forget, put_to_use, rewrap_some};
+use coordinator::keys::tables::keys::{RunningCoordinator, note_running};
 use coordinator::keys::{self, KeyPurpose, KeyRing};
-use coordinator::{clock, db};
 use http::StatusCode;
+use kit::Entropy;
 use sqlx::PgPool;
 
 use crate::support::{CHUNK, Coordinator, content, count};
@@ -17,14 +17,14 @@ const NO_TTL: Duration = Duration::ZERO;
 
 async fn ring(coordinator: &Coordinator) -> KeyRing {
     let dir = coordinator.keys_dir.path();
-    let ring = keys::open(dir, &coordinator.app.db, &mut clock::sendable_rng()).await;
+    let ring = keys::open(dir, &coordinator.app.db, &mut Entropy::system().rng()).await;
     ring.unwrap()
 }
 
 /// What `coordinator keys rotate` does, all but the wrapping anew. Returns the new key's id.
 async fn rotate(coordinator: &Coordinator, purpose: KeyPurpose) -> String {
     let (db, ring) = (&coordinator.app.db, ring(coordinator).await);
-    let key = announce(db, &ring, purpose, &mut clock::sendable_rng()).await;
+    let key = announce(db, &ring, purpose, &mut Entropy::system().rng()).await;
     let key = key.unwrap();
     put_to_use(db, &key).await.unwrap();
     key.id
@@ -33,7 +33,7 @@ async fn rotate(coordinator: &Coordinator, purpose: KeyPurpose) -> String {
 async fn rewrap_all(pool: &PgPool, ring: &KeyRing) -> usize {
     let mut sum = 0;
     loop {
-        let done = rewrap_some(pool, ring, &mut clock::sendable_rng()).await;
+        let done = rewrap_some(pool, ring, &mut Entropy::system().rng()).await;
         match done.unwrap() {
             0 => return sum,
             done => sum += done,
@@ -43,7 +43,9 @@ async fn rewrap_all(pool: &PgPool, ring: &KeyRing) -> usize {
 
 async fn wrapped_by(pool: &PgPool, id: &str) -> u64 {
     let mut connection = pool.acquire().await.unwrap();
-    let wrapped = db::keys::wrapped_by(&mut connection).await.unwrap();
+    let wrapped = keys::tables::keys::wrapped_by(&mut connection)
+        .await
+        .unwrap();
     let found = wrapped.into_iter().find(|(key, _)| key == id);
     found.map_or(0, |(_, count)| count)
 }
@@ -57,7 +59,7 @@ async fn retired_long_ago(pool: &PgPool) {
     .unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn files_stay_readable_while_the_master_key_is_rotated_and_after_it_is_forgotten(
     pool: PgPool,
 ) {
@@ -75,26 +77,26 @@ async fn files_stay_readable_while_the_master_key_is_rotated_and_after_it_is_for
     assert_eq!(client.content(&old).await, bytes);
     assert_eq!(client.content(&meanwhile).await, bytes);
 
-    coordinator.app.keys.refresh(&pool).await.unwrap();
+    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
     let new = client.upload("new", &bytes).await;
     assert_eq!(wrapped_by(&pool, "master-2").await, 3);
 
     retired_long_ago(&pool).await;
     forget(&pool, "master-1", NO_TTL).await.unwrap();
     std::fs::remove_file(ring.file("master-1")).unwrap();
-    coordinator.app.keys.refresh(&pool).await.unwrap();
-    assert!(coordinator.app.keys.held_master("master-1").is_err());
+    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
+    assert!(coordinator.app.keys.ring.held_master("master-1").is_err());
     for file in [&old, &meanwhile, &new] {
         assert_eq!(client.content(file).await, bytes);
     }
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-2");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let ring = ring(&coordinator).await;
-    let rng = &mut clock::sendable_rng();
+    let rng = &mut Entropy::system().rng();
     let key = announce(&pool, &ring, KeyPurpose::Master, rng)
         .await
         .unwrap();
@@ -120,11 +122,11 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-2");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_coordinator_starts_and_serves_without_a_key_that_is_only_announced(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let ring = ring(&coordinator).await;
-    let rng = &mut clock::sendable_rng();
+    let rng = &mut Entropy::system().rng();
     let key = announce(&pool, &ring, KeyPurpose::Master, rng)
         .await
         .unwrap();
@@ -141,19 +143,19 @@ async fn a_coordinator_starts_and_serves_without_a_key_that_is_only_announced(po
     assert!(other.held().contains(&key.id));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_coordinator_that_missed_the_rotation_turns_nothing_back(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
     let stale = ring(&coordinator).await;
     rotate(&coordinator, KeyPurpose::Master).await;
-    coordinator.app.keys.refresh(&pool).await.unwrap();
+    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
     client.upload("new", &content(CHUNK)).await;
     assert_eq!(rewrap_all(&pool, &stale).await, 0);
     assert_eq!(wrapped_by(&pool, "master-2").await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_key_is_not_forgotten_while_anything_may_need_it(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -182,25 +184,25 @@ async fn a_key_is_not_forgotten_while_anything_may_need_it(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM keys").await, 4);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn tokens_of_before_stay_good_when_the_token_key_is_rotated(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (_, before) = coordinator.user().await;
     rotate(&coordinator, KeyPurpose::Token).await;
-    coordinator.app.keys.refresh(&pool).await.unwrap();
+    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
     let (_, after) = coordinator.user().await;
-    assert_eq!(coordinator.app.keys.token().0, "token-2");
+    assert_eq!(coordinator.app.keys.ring.token().0, "token-2");
     for client in [before, after] {
         let me = client.get("/api/v1/auth/me").await;
         assert_eq!(me.status, StatusCode::OK);
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_key_that_nodes_have_pinned_is_not_rotated(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let ring = ring(&coordinator).await;
-    let rng = &mut clock::sendable_rng();
+    let rng = &mut Entropy::system().rng();
     assert!(
         announce(&pool, &ring, KeyPurpose::Network, rng)
             .await

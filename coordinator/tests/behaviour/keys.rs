@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use coordinator::keys::{self, KeyRing};
-use coordinator::{clock, db};
+use kit::Entropy;
 use sqlx::PgPool;
 
 use crate::support::count;
 
 async fn open(dir: &Path, pool: &PgPool) -> anyhow::Result<KeyRing> {
-    keys::open(dir, pool, &mut clock::sendable_rng()).await
+    keys::open(dir, pool, &mut Entropy::system().rng()).await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_first_start_makes_keys_and_later_ones_find_them(pool: PgPool) {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), &pool).await.unwrap();
@@ -22,7 +22,7 @@ async fn a_first_start_makes_keys_and_later_ones_find_them(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM keys").await, 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn two_first_starts_at_once_agree_on_one_set_of_keys(pool: PgPool) {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = tokio::join!(open(dir.path(), &pool), open(dir.path(), &pool));
@@ -38,7 +38,7 @@ async fn two_first_starts_at_once_agree_on_one_set_of_keys(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM keys").await, 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_lost_keys_directory_is_never_replaced_by_a_fresh_one(pool: PgPool) {
     let (dir, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     open(dir.path(), &pool).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_lost_keys_directory_is_never_replaced_by_a_fresh_one(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_keys_of_another_network_are_refused(pool: PgPool) {
     let (dir, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     open(dir.path(), &pool).await.unwrap();
@@ -70,7 +70,7 @@ async fn the_keys_of_another_network_are_refused(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_second_coordinator_with_copied_keys_has_an_identity_of_its_own(pool: PgPool) {
     let (first_dir, second_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = open(first_dir.path(), &pool).await.unwrap();
@@ -82,12 +82,12 @@ async fn a_second_coordinator_with_copied_keys_has_an_identity_of_its_own(pool: 
     assert_ne!(first.identity.public(), second.identity.public());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_database_never_holds_a_key(pool: PgPool) {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path(), &pool).await.unwrap();
     let mut connection = pool.acquire().await.unwrap();
-    for named in db::keys::list(&mut connection).await.unwrap() {
+    for named in keys::tables::keys::list(&mut connection).await.unwrap() {
         let file = dir.path().join(format!("{}.key", named.id));
         let key = std::fs::read_to_string(file).unwrap();
         assert_ne!(hex::encode(named.check_value), key.trim());

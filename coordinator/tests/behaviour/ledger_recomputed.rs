@@ -1,8 +1,10 @@
 //! Whoever has the database, or the heads of its days, can tell whether the ledger is what it was.
 
-use coordinator::app::ledger_export::{self, Format};
-use coordinator::app::{files, ledger_verify};
-use coordinator::db;
+use coordinator::billing::ledger_verify;
+use coordinator::files::delete;
+
+use coordinator::bookkeeping::days as ledger_days;
+use ledger::Format;
 use proto::VerifyingKey;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -13,7 +15,7 @@ use crate::support::economy::{
 };
 use crate::support::{Coordinator, count, seal};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn every_tampering_with_the_ledger_or_its_sources_is_found(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -24,10 +26,10 @@ async fn every_tampering_with_the_ledger_or_its_sources_is_found(pool: PgPool) {
     let kept = store(app, user, &nodes, 5_000).await;
     penalise(&pool, nodes[0], hours(midnight, 2), "failed", 1_000_000).await;
     settle_at(app, days(midnight, 2)).await;
-    files::delete(app, user, file).await.unwrap();
+    delete::delete(&app.files, user, file).await.unwrap();
     settle_at(app, days(midnight, 4)).await;
     verified(&coordinator).await;
-    let keys = &app.keys;
+    let keys = &app.keys.ring;
     let key = VerifyingKey::of_keypair(&keys.network).unwrap();
     let changes = [
         (
@@ -108,16 +110,17 @@ async fn every_tampering_with_the_ledger_or_its_sources_is_found(pool: PgPool) {
             .unwrap();
         let told = report
             .findings
+            .told()
             .iter()
             .any(|finding| finding.contains(found));
         assert!(told, "{change}: {:#?}", report.findings);
         transaction.rollback().await.unwrap();
     }
-    files::delete(app, user, kept).await.unwrap();
+    delete::delete(&app.files, user, kept).await.unwrap();
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_head_of_each_day_is_signed_and_handed_to_nodes(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -125,19 +128,19 @@ async fn the_head_of_each_day_is_signed_and_handed_to_nodes(pool: PgPool) {
     rich_user(&pool, 5).await;
     settle_at(app, midnight).await;
     let mut connection = pool.acquire().await.unwrap();
-    let head = db::settlement::last_head(&mut connection).await;
+    let head = ledger_days::last_head(&mut connection).await;
     assert_eq!(head.unwrap(), None); // nothing was sealed yet
     seal(&pool, 10).await.unwrap();
     settle_at(app, days(midnight, 1)).await;
-    let head = db::settlement::last_head(&mut connection).await;
+    let head = ledger_days::last_head(&mut connection).await;
     let head = head.unwrap().unwrap();
-    let key = VerifyingKey::of_keypair(&app.keys.network).unwrap();
-    assert_eq!(head.verify(app.keys.network_id, &key), Ok(()));
+    let key = VerifyingKey::of_keypair(&app.keys.ring.network).unwrap();
+    assert_eq!(head.verify(app.keys.ring.network_id, &key), Ok(()));
     assert_eq!(head.block_number, 1);
     assert!(midnight.to_string().starts_with(&head.day), "{head:?}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -147,10 +150,8 @@ async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
     while seal(&pool, 2).await.is_some() {}
     settle_at(app, days(midnight, 1)).await;
     let (mut csv, mut lines) = (Vec::new(), Vec::new());
-    let transfers = ledger_export::export(&pool, Format::Csv, &mut csv)
-        .await
-        .unwrap();
-    let again = ledger_export::export(&pool, Format::JsonLines, &mut lines)
+    let transfers = ledger::export(&pool, Format::Csv, &mut csv).await.unwrap();
+    let again = ledger::export(&pool, Format::JsonLines, &mut lines)
         .await
         .unwrap();
     assert_eq!(transfers, again);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::support::{Client, Coordinator};
-use coordinator::domain::ids::UserId;
+use coordinator::model::ids::UserId;
 
 /// Ready files of one moment; the names may repeat.
 async fn add_files(pool: &PgPool, user: UserId, names: &[&str]) {
@@ -49,7 +49,7 @@ fn prefix(text: &str) -> String {
     )
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn files_of_one_moment_and_one_name_are_each_listed_once(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (user, client) = coordinator.user().await;
@@ -71,7 +71,7 @@ async fn files_of_one_moment_and_one_name_are_each_listed_once(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn names_are_listed_in_the_order_of_their_bytes(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (user, client) = coordinator.user().await;
@@ -96,7 +96,7 @@ async fn names_are_listed_in_the_order_of_their_bytes(pool: PgPool) {
     assert_eq!(names(&files), expected);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_prefix_means_its_own_characters_and_no_pattern(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (user, client) = coordinator.user().await;
@@ -130,7 +130,7 @@ async fn a_prefix_means_its_own_characters_and_no_pattern(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn newer_files_come_first_and_none_of_another_user(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (user, client) = coordinator.user().await;
@@ -146,7 +146,7 @@ async fn newer_files_come_first_and_none_of_another_user(pool: PgPool) {
     assert_eq!(names(&files), ["3", "2", "1", "0"]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_under_way_is_in_no_list(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;

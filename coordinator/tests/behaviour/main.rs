@@ -31,7 +31,6 @@ mod hostile_nodes;
 mod key_rotation;
 mod keys;
 mod ledger;
-mod ledger_history;
 mod ledger_recomputed;
 mod listing;
 mod money;

@@ -18,7 +18,7 @@ async fn buy(client: &Client, body: &str, key: Option<&str>) -> Answer {
     call.send().await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn dollars_become_credits_to_the_cent(pool: PgPool) {
     let (_, client) = Coordinator::start(pool).await.user().await;
     let mut available = 0;
@@ -40,7 +40,7 @@ async fn dollars_become_credits_to_the_cent(pool: PgPool) {
     assert_eq!(client.balances().await, (available, 0, 0));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_is_no_amount_buys_nothing(pool: PgPool) {
     let (_, client) = Coordinator::start(pool).await.user().await;
     for body in [
@@ -68,7 +68,7 @@ async fn what_is_no_amount_buys_nothing(pool: PgPool) {
     assert_eq!(client.balances().await, (0, 0, 0));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_purchase_that_is_repeated_under_its_key_is_made_once(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let (_, client) = coordinator.user().await;
@@ -94,7 +94,7 @@ async fn a_purchase_that_is_repeated_under_its_key_is_made_once(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_network_sells_no_more_than_its_accounts_can_hold(pool: PgPool) {
     let (_, client) = Coordinator::start(pool.clone()).await.user().await;
     let sold =
@@ -105,7 +105,7 @@ async fn the_network_sells_no_more_than_its_accounts_can_hold(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM transfers").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_idempotency_key_has_bounds(pool: PgPool) {
     let (_, client) = Coordinator::start(pool.clone()).await.user().await;
     let body = r#"{"amount_usd":1}"#;
@@ -121,7 +121,7 @@ async fn an_idempotency_key_has_bounds(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM transfers").await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn transactions_tell_the_newest_first_page_by_page(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (_, client) = coordinator.user().await;
@@ -162,7 +162,7 @@ async fn transactions_tell_the_newest_first_page_by_page(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_balance_is_told_to_its_user_and_to_its_node(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (_, client) = coordinator.customer().await;

@@ -32,7 +32,7 @@ async fn key_works(client: &Client, registered: &Value) -> bool {
     call.header("x-api-key", key).send().await.status == StatusCode::OK
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn registering_again_gives_the_same_node_and_voids_its_old_key(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let (client, keypair) = (coordinator.visitor(), Keypair::generate_ed25519());
@@ -41,7 +41,7 @@ async fn registering_again_gives_the_same_node_and_voids_its_old_key(pool: PgPoo
     assert_eq!(first["state"], "probation");
     assert_eq!(
         first["network_id"],
-        coordinator.app.keys.network_id.to_string()
+        coordinator.app.keys.ring.network_id.to_string()
     );
     assert!(key_works(&client, &first).await);
 
@@ -55,7 +55,7 @@ async fn registering_again_gives_the_same_node_and_voids_its_old_key(pool: PgPoo
     assert_eq!(count(&pool, accounts).await, 2);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_nonce_is_good_for_one_registration(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let body = registration(&client, &Keypair::generate_ed25519(), "a node").await;
@@ -68,7 +68,7 @@ async fn a_nonce_is_good_for_one_registration(pool: PgPool) {
     assert_eq!(count(&pool, left).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_nonce_that_is_old_or_made_up_is_refused(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let keypair = Keypair::generate_ed25519();
@@ -82,7 +82,7 @@ async fn a_nonce_that_is_old_or_made_up_is_refused(pool: PgPool) {
     register(&client, &body).await.problem(422, "bad-nonce");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_signature_holds_for_exactly_what_was_signed(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let other = Keypair::generate_ed25519().public().to_peer_id();
@@ -100,7 +100,7 @@ async fn a_signature_holds_for_exactly_what_was_signed(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM nodes").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_cannot_be_a_registration_is_refused_by_name(pool: PgPool) {
     let client = Coordinator::start(pool).await.visitor();
     for (name, value) in [
@@ -120,7 +120,7 @@ async fn what_cannot_be_a_registration_is_refused_by_name(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_lets_one_node_in_as_often_as_it_comes(pool: PgPool) {
     let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
     let (user_id, user) = coordinator.user().await;
@@ -155,7 +155,7 @@ async fn a_token_lets_one_node_in_as_often_as_it_comes(pool: PgPool) {
     assert_eq!(operator, user_id.as_uuid());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn of_two_nodes_with_one_token_at_once_one_is_let_in(pool: PgPool) {
     let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
     let (_, user) = coordinator.user().await;
@@ -171,7 +171,7 @@ async fn of_two_nodes_with_one_token_at_once_one_is_let_in(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM nodes").await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_expired_token_lets_nobody_in(pool: PgPool) {
     let coordinator = Coordinator::with(pool.clone(), &["nodes.admission=token"]).await;
     let (_, user) = coordinator.user().await;
@@ -185,7 +185,7 @@ async fn an_expired_token_lets_nobody_in(pool: PgPool) {
     refused.problem(403, "bad-node-token");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_bootstrap_token_lets_any_number_in(pool: PgPool) {
     let settings = [
         "nodes.admission=token",
@@ -201,7 +201,7 @@ async fn the_bootstrap_token_lets_any_number_in(pool: PgPool) {
     assert_eq!(count(&pool, own).await, 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_allowlist_lets_in_who_stands_on_it(pool: PgPool) {
     let listed = Keypair::generate_ed25519();
     let peers = format!("nodes.allowed_peers=[\"{}\"]", listed.public().to_peer_id());
@@ -215,7 +215,7 @@ async fn an_allowlist_lets_in_who_stands_on_it(pool: PgPool) {
         .problem(403, "node-not-allowed");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_disqualified_node_is_told_why_and_keeps_its_old_key(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let keypair = Keypair::generate_ed25519();

@@ -1,9 +1,10 @@
 //! What a node is paid, what it is not paid, and how it gets it.
 
-use coordinator::app::files;
-use coordinator::db;
-use coordinator::domain::ids::FileId;
-use coordinator::domain::ledger::Account;
+use coordinator::billing;
+use coordinator::files::delete;
+
+use coordinator::bookkeeping::chart;
+use coordinator::model::ids::FileId;
 use http::{Method, StatusCode};
 use proto::{BlobId, NodeId};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::support::economy::{
 };
 use crate::support::{Coordinator, count, total};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn penalties_and_downtime_are_told_with_their_causes(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -109,7 +110,7 @@ async fn penalties_and_downtime_are_told_with_their_causes(pool: PgPool) {
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_disqualified_node_forfeits_what_is_held_and_one_that_drained_gets_it(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -129,7 +130,7 @@ async fn a_disqualified_node_forfeits_what_is_held_and_one_that_drained_gets_it(
     settle_at(app, days(midnight, 4)).await;
     assert_eq!(of_node(&pool, nodes[0]).await, (0, 25_002));
     assert_eq!(of_node(&pool, nodes[1]).await, (0, 133_333));
-    assert_eq!(total(&pool, Account::PENALTIES).await, 74_998);
+    assert_eq!(total(&pool, chart::PENALTIES).await, 74_998);
     verified(&coordinator).await;
 }
 
@@ -140,7 +141,7 @@ async fn blob_of(pool: &PgPool, file: FileId, n: usize) -> BlobId {
     BlobId::try_from(&hash[..]).unwrap()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_replica_that_is_demoted_stops_earning_and_its_successor_takes_over(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -165,15 +166,18 @@ async fn a_replica_that_is_demoted_stops_earning_and_its_successor_takes_over(po
     }
     let mut connection = pool.acquire().await.unwrap();
     // Three earn already.
-    let started = db::earnings::start(&mut connection, fourth, surplus, "return").await;
+    let started =
+        billing::tables::earnings::start(&mut connection, fourth, surplus, "return").await;
     assert!(!started.unwrap());
     set_clock(pool, hours(midnight, 6)).await;
     for _ in 0..2 {
-        let stopped = db::earnings::stop(&mut connection, nodes[0], first, "demote").await;
+        let stopped =
+            billing::tables::earnings::stop(&mut connection, nodes[0], first, "demote").await;
         stopped.unwrap(); // the second time it is no news
     }
     set_clock(pool, hours(midnight, 12)).await;
-    let started = db::earnings::start(&mut connection, fourth, successor, "repair").await;
+    let started =
+        billing::tables::earnings::start(&mut connection, fourth, successor, "repair").await;
     assert!(started.unwrap());
     drop(connection);
     settle_at(app, days(midnight, 1)).await;
@@ -181,12 +185,12 @@ async fn a_replica_that_is_demoted_stops_earning_and_its_successor_takes_over(po
         let (held, available) = of_node(pool, node).await;
         assert_eq!(held + available, expected);
     }
-    files::delete(app, user, file).await.unwrap();
+    delete::delete(&app.files, user, file).await.unwrap();
     settle_at(app, days(midnight, 3)).await;
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_payout_is_made_once_and_never_of_more_than_there_is(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -239,7 +243,10 @@ async fn a_payout_is_made_once_and_never_of_more_than_there_is(pool: PgPool) {
         .execute(&pool)
         .await
         .unwrap();
-    while coordinator::app::payouts::tell_one(app).await.unwrap() {}
+    while coordinator::billing::payouts::tell_one(&app.billing)
+        .await
+        .unwrap()
+    {}
     assert_eq!(
         count(&pool, "SELECT count(*) FROM payouts WHERE state = 'paid'").await,
         2

@@ -1,8 +1,9 @@
 //! What the audit, absence and administrators make of a node, and who can see that.
 
-use coordinator::app::audit;
-use coordinator::clock;
+use coordinator::fleet::guard;
+use coordinator::fleet::node_status;
 use http::StatusCode;
+use kit::Clock;
 use sqlx::PgPool;
 
 use crate::support::audit::{
@@ -10,7 +11,7 @@ use crate::support::audit::{
 };
 use crate::support::{Coordinator, OnProve, count};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 2, &[]).await;
     let at = begin + ROUND;
@@ -30,7 +31,9 @@ async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPo
         .execute(&pool)
         .await
         .unwrap();
-    audit::watch_fleet(&coordinator.app, at).await.unwrap();
+    guard::watch_fleet(&coordinator.app.nodes, at)
+        .await
+        .unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM fleet_alarms").await, 1);
 
     nodes[0].on_prove(OnProve::Deny);
@@ -44,7 +47,7 @@ async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPo
 
     // An administrator has looked: what fails now has failed.
     assert!(
-        audit::end_alarm(&pool, "it was the switch", at)
+        guard::end_alarm(&pool, "it was the switch", at)
             .await
             .unwrap()
     );
@@ -52,7 +55,7 @@ async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPo
     assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 2);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn only_nodes_that_went_offline_make_an_alarm_and_none_that_nobody_could_see(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let fleet = "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash, last_seen_at)
@@ -60,8 +63,10 @@ async fn only_nodes_that_went_offline_make_an_alarm_and_none_that_nobody_could_s
          FROM generate_series(1, 20) AS n";
     sqlx::query(fleet).execute(&pool).await.unwrap();
     let alarms = async || {
-        let now = clock::now();
-        audit::watch_fleet(&coordinator.app, now).await.unwrap();
+        let now = Clock::system().now();
+        guard::watch_fleet(&coordinator.app.nodes, now)
+            .await
+            .unwrap();
         count(&pool, "SELECT count(*) FROM fleet_alarms").await
     };
     assert_eq!(alarms().await, 0, "the database was away for five minutes");
@@ -76,7 +81,7 @@ async fn only_nodes_that_went_offline_make_an_alarm_and_none_that_nobody_could_s
     assert_eq!(alarms().await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_loss_that_a_node_reports_is_charged_once_and_less(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 2, &[]).await;
     let (node, blobs) = (nodes[0].node_id, nodes[0].blobs());
@@ -101,7 +106,7 @@ async fn a_loss_that_a_node_reports_is_charged_once_and_less(pool: PgPool) {
     assert_eq!(of_node(&pool, DEMOTED, nodes[1].node_id).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_loss_is_acknowledged_only_when_it_is_noted(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 1, &[]).await;
     let blobs = nodes[0].blobs();
@@ -116,7 +121,7 @@ async fn a_loss_is_acknowledged_only_when_it_is_noted(pool: PgPool) {
     assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_peer_that_is_no_member_reports_in_vain(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 1, &[]).await;
     let blobs = nodes[0].blobs();
@@ -125,14 +130,26 @@ async fn a_peer_that_is_no_member_reports_in_vain(pool: PgPool) {
     assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
     let node = nodes[0].node_id;
-    audit::suspend(&pool, node, "complaints", begin)
+    coordinator
+        .app
+        .nodes
+        .states
+        .suspend(&pool, node, "complaints", begin)
         .await
         .unwrap();
-    assert!(audit::suspend(&pool, node, "again", begin).await.is_err());
+    assert!(
+        coordinator
+            .app
+            .nodes
+            .states
+            .suspend(&pool, node, "again", begin)
+            .await
+            .is_err()
+    );
     let suspended = state(&coordinator, node).await;
     assert_eq!(suspended["state"], "suspended");
     assert!(
@@ -141,10 +158,22 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
             .unwrap()
             .contains("complaints")
     );
-    audit::restore(&pool, node, "talked to them", begin)
+    coordinator
+        .app
+        .nodes
+        .states
+        .restore(&pool, node, "talked to them", begin)
         .await
         .unwrap();
-    assert!(audit::restore(&pool, node, "again", begin).await.is_err());
+    assert!(
+        coordinator
+            .app
+            .nodes
+            .states
+            .restore(&pool, node, "again", begin)
+            .await
+            .is_err()
+    );
     let restored = state(&coordinator, node).await;
     assert_eq!(restored["state"], "probation");
     let history = restored["state_history"].as_array().unwrap();
@@ -152,12 +181,12 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
     assert_eq!(history[0]["cause"], "admin");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 1, &[]).await;
     let long_ago = "UPDATE nodes SET offline_since = now() - interval '60 days'";
     sqlx::query(long_ago).execute(&pool).await.unwrap();
-    audit::disqualify_gone(&coordinator.app, begin)
+    node_status::disqualify_gone(&coordinator.app.nodes, begin)
         .await
         .unwrap();
     sqlx::query("UPDATE nodes SET offline_since = NULL")
@@ -171,7 +200,7 @@ async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
     );
     let still_in = async || {
         coordinator.app.fleet.remove_peer(&nodes[0].peer_id());
-        audit::disqualify_gone(&coordinator.app, begin)
+        node_status::disqualify_gone(&coordinator.app.nodes, begin)
             .await
             .unwrap();
         state(&coordinator, nodes[0].node_id).await["state"] == "probation"
@@ -196,7 +225,7 @@ async fn a_node_that_has_been_away_for_a_month_is_out(pool: PgPool) {
     assert!(gone["state_reason"].as_str().unwrap().starts_with("gone"));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_and_its_operator_see_its_proofs_and_nobody_else_does(pool: PgPool) {
     let (coordinator, nodes, stranger, _, begin) = fleet(&pool, 20, &[]).await;
     rounds(&coordinator, begin, 1..=1).await;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use coordinator::app::nodes;
-use coordinator::db;
-use coordinator::db::presence::Changes;
+use coordinator::compose::FACTS;
+use coordinator::facts::Fact;
+use coordinator::fleet;
+use coordinator::fleet::registration;
+
+use coordinator::fleet::tables::presence::Changes;
 use jiff::{SignedDuration, Timestamp};
 use network::{DisconnectReason, NetworkEvent};
 use proto::{HelloReport, NodeId};
@@ -19,11 +22,16 @@ const SETTLING: Duration = Duration::from_secs(60);
 /// What a coordinator concludes that has been looking for so many seconds.
 async fn look(pool: &PgPool, watching_for: i64, grace: Duration) -> Changes {
     let mut transaction = pool.begin().await.unwrap();
-    let now: Timestamp = db::presence::now(&mut transaction).await.unwrap();
-    let since = now - SignedDuration::from_secs(watching_for);
-    let changes = db::presence::update(&mut transaction, since, SETTLING, grace)
+    let now: Timestamp = fleet::tables::presence::now(&mut transaction)
         .await
         .unwrap();
+    let since = now - SignedDuration::from_secs(watching_for);
+    let changes = fleet::tables::presence::update(&mut transaction, since, SETTLING, grace)
+        .await
+        .unwrap();
+    let nodes = changes.nodes();
+    let fact = Fact::PresenceChanged { nodes: &nodes };
+    FACTS.tell(&mut transaction, fact).await.unwrap();
     transaction.commit().await.unwrap();
     changes
 }
@@ -51,7 +59,7 @@ async fn pass(pool: &PgPool, seconds: f64) {
 
 const SCANS_DUE: &str = "SELECT count(*) FROM repair_scans WHERE due_at <= now()";
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_silent_node_is_offline_and_after_the_grace_away_and_both_start_a_scan(pool: PgPool) {
     let node = idle_node(&pool).await;
     assert!(
@@ -88,7 +96,7 @@ async fn a_silent_node_is_offline_and_after_the_grace_away_and_both_start_a_scan
     assert_eq!(count(&pool, SCANS_DUE).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn without_a_grace_a_silent_node_is_away_at_once(pool: PgPool) {
     let node = idle_node(&pool).await;
     seen(&pool, node, 25.0).await;
@@ -96,7 +104,7 @@ async fn without_a_grace_a_silent_node_is_away_at_once(pool: PgPool) {
     assert_eq!((changes.offline, changes.away), (vec![node], vec![node]));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_coordinator_that_has_just_begun_to_look_waits_for_nodes_it_has_not_seen(pool: PgPool) {
     let node = idle_node(&pool).await;
     // Away for an hour: or it was the coordinator that was.
@@ -115,10 +123,17 @@ async fn a_coordinator_that_has_just_begun_to_look_waits_for_nodes_it_has_not_se
 /// What a coordinator concludes from the connections that it has lost and has.
 async fn connections(pool: &PgPool, lost: &[NodeId], connected: &[NodeId]) -> Changes {
     let mut transaction = pool.begin().await.unwrap();
-    let changes =
-        db::presence::update_connections(&mut transaction, lost, connected, Duration::ZERO)
-            .await
-            .unwrap();
+    let changes = fleet::tables::presence::update_connections(
+        &mut transaction,
+        lost,
+        connected,
+        Duration::ZERO,
+    )
+    .await
+    .unwrap();
+    let nodes = changes.nodes();
+    let fact = Fact::PresenceChanged { nodes: &nodes };
+    FACTS.tell(&mut transaction, fact).await.unwrap();
     transaction.commit().await.unwrap();
     changes
 }
@@ -135,12 +150,14 @@ async fn pass_since_loss(pool: &PgPool, seconds: f64) {
 
 async fn any_lost(pool: &PgPool) -> bool {
     let mut connection = pool.acquire().await.unwrap();
-    db::presence::any_lost(&mut connection).await.unwrap()
+    fleet::tables::presence::any_lost(&mut connection)
+        .await
+        .unwrap()
 }
 
 /// The node's coordinator writes that it heard of it just now.
 async fn reports(pool: &PgPool, node: NodeId) {
-    let report = db::nodes::NodeReport {
+    let report = fleet::tables::nodes::NodeReport {
         id: node,
         capacity_bytes: 1,
         used_bytes: 0,
@@ -149,12 +166,12 @@ async fn reports(pool: &PgPool, node: NodeId) {
         heard_ago: Duration::ZERO,
     };
     let mut connection = pool.acquire().await.unwrap();
-    db::nodes::record_reports(&mut connection, &[report])
+    fleet::tables::nodes::record_reports(&mut connection, &[report])
         .await
         .unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_lost_connection_is_enough_when_no_coordinator_has_another(pool: PgPool) {
     let node = idle_node(&pool).await;
     seen(&pool, node, 1.0).await;
@@ -178,7 +195,7 @@ async fn a_lost_connection_is_enough_when_no_coordinator_has_another(pool: PgPoo
     assert!(connections(&pool, &[], &[]).await.is_empty());
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn who_still_has_a_connection_takes_the_loss_of_another_back(pool: PgPool) {
     let node = idle_node(&pool).await;
     seen(&pool, node, 1.0).await;
@@ -194,7 +211,7 @@ async fn who_still_has_a_connection_takes_the_loss_of_another_back(pool: PgPool)
     assert!(!any_lost(&pool).await);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn old_news_of_a_connection_puts_out_no_node_that_has_another(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let fleet = &coordinator.app.fleet;
@@ -210,7 +227,7 @@ async fn old_news_of_a_connection_puts_out_no_node_that_has_another(pool: PgPool
     assert_eq!(lost, [nodes[1].node_id]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_hello_that_is_read_after_its_connection_is_gone_lets_nobody_in(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let app = &coordinator.app;
@@ -226,7 +243,7 @@ async fn a_hello_that_is_read_after_its_connection_is_gone_lets_nobody_in(pool: 
         blob_count: 0,
         draining: false,
     };
-    let answer = nodes::hello(app, member.peer_id, None, hello).await;
+    let answer = registration::hello(&app.nodes, member.peer_id, None, hello).await;
     assert_eq!(answer.unwrap().rejection, None);
     assert!(app.fleet.member(nodes[0].node_id).is_none());
     assert!(app.fleet.lost().contains_key(&nodes[0].node_id));

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use coordinator::db;
-use coordinator::db::purges::Purge;
+use coordinator::blobs;
+use coordinator::blobs::tables::purges::Purge;
 use futures::future::join_all;
 use proto::{BlobId, DeletionMode, NodeId};
 use sqlx::PgPool;
@@ -25,13 +25,13 @@ fn blobs(count: u32) -> Vec<BlobId> {
 async fn enqueue(pool: &PgPool, node: NodeId, blobs: &[BlobId], delay: Duration) {
     let rows: Vec<_> = blobs.iter().map(|blob| (node, *blob)).collect();
     let mut connection = pool.acquire().await.unwrap();
-    let enqueued = db::purges::enqueue(&mut connection, &rows, delay).await;
+    let enqueued = blobs::tables::purges::enqueue(&mut connection, &rows, delay).await;
     enqueued.unwrap();
 }
 
 async fn take(pool: &PgPool, node: NodeId, limit: i64) -> Vec<Purge> {
     let mut connection = pool.acquire().await.unwrap();
-    let taken = db::purges::take_due(&mut connection, node, limit, LEASE).await;
+    let taken = blobs::tables::purges::take_due(&mut connection, node, limit, LEASE).await;
     taken.unwrap()
 }
 
@@ -44,7 +44,7 @@ async fn pass(pool: &PgPool, seconds: f64) {
         .unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_was_taken_is_out_of_reach_until_its_lease_ends(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(3), Duration::ZERO).await;
     let taken = take(&pool, node(1), 10).await;
@@ -57,7 +57,7 @@ async fn what_was_taken_is_out_of_reach_until_its_lease_ends(pool: PgPool) {
     assert_eq!(take(&pool, node(1), 10).await.len(), 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn each_attempt_doubles_the_pause_up_to_a_bound(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(1), Duration::ZERO).await;
     for doubled in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
@@ -68,7 +68,7 @@ async fn each_attempt_doubles_the_pause_up_to_a_bound(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_fails_for_years_is_still_asked(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(1), Duration::ZERO).await;
     for attempts in [1_023, 1_024, 100_000, i32::MAX - 1] {
@@ -81,7 +81,7 @@ async fn a_node_that_fails_for_years_is_still_asked(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn several_takers_never_get_the_same_row(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(200), Duration::ZERO).await;
     let takers = (0..20).map(|_| take(&pool, node(1), 10));
@@ -90,43 +90,43 @@ async fn several_takers_never_get_the_same_row(pool: PgPool) {
     assert_eq!((taken.len(), different.len()), (200, 200));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn rows_that_another_taker_is_at_are_passed_over(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(10), Duration::ZERO).await;
     let mut first = pool.begin().await.unwrap();
-    let taken = db::purges::take_due(&mut first, node(1), 4, LEASE).await;
+    let taken = blobs::tables::purges::take_due(&mut first, node(1), 4, LEASE).await;
     assert_eq!(taken.unwrap().len(), 4);
     assert_eq!(soon(take(&pool, node(1), 10)).await.len(), 6);
     first.rollback().await.unwrap();
     assert_eq!(take(&pool, node(1), 10).await.len(), 4);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_acknowledged_purge_is_gone_and_the_others_stay(pool: PgPool) {
     let blobs = blobs(3);
     enqueue(&pool, node(1), &blobs, Duration::ZERO).await;
     enqueue(&pool, node(2), &blobs, Duration::ZERO).await;
     let mut connection = pool.acquire().await.unwrap();
-    let done = db::purges::acknowledge(&mut connection, node(1), &blobs[..2]).await;
+    let done = blobs::tables::purges::acknowledge(&mut connection, node(1), &blobs[..2]).await;
     done.unwrap();
     assert_eq!(purges_of(&pool, node(1)).await, blobs[2..]);
     assert_eq!(purges_of(&pool, node(2)).await.len(), 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_store_that_may_be_under_way_is_not_purged_before_it_must_have_ended(pool: PgPool) {
     enqueue(&pool, node(1), &blobs(1), Duration::from_secs(120)).await;
     let online = [node(1), node(2)];
     let mut connection = pool.acquire().await.unwrap();
-    let due = db::purges::nodes_with_due(&mut connection, &online).await;
+    let due = blobs::tables::purges::nodes_with_due(&mut connection, &online).await;
     assert_eq!(due.unwrap(), []);
     assert_eq!(take(&pool, node(1), 1).await, []);
     pass(&pool, 121.0).await;
-    let due = db::purges::nodes_with_due(&mut connection, &online).await;
+    let due = blobs::tables::purges::nodes_with_due(&mut connection, &online).await;
     assert_eq!(due.unwrap(), [node(1)]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_purge_goes_before_what_was_only_to_be_trashed(pool: PgPool) {
     let blobs = blobs(1);
     sqlx::query("INSERT INTO purges (node_id, blob_id, mode) VALUES ($1, $2, 'trash')")

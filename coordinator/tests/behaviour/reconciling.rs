@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordinator::app::{audit, reconcile};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::reconcile::{Due, Ended, Outcome};
-use coordinator::domain::inventory::Findings;
-use coordinator::domain::sealing::{ChunkRef, Place};
+use coordinator::blobs;
+use coordinator::durability;
+use coordinator::durability::reconcile;
+use coordinator::proofs::audit;
+use kit::{Clock, Entropy};
+
+use coordinator::durability::rules::inventory::Findings;
+use coordinator::durability::tables::reconcile::{Due, Ended, Outcome};
 use proto::{BlobId, DeletionMode, FileId, Locator, NodeId};
+use sealing::{ChunkRef, ChunkVersion};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -38,13 +41,15 @@ async fn compare(coordinator: &Coordinator, node: &Node) -> Ended {
 async fn compare_as(coordinator: &Coordinator, node: &Node, forced: bool) -> Ended {
     let mut connection = coordinator.app.db.acquire().await.unwrap();
     let interval = Duration::from_secs(30 * 24 * 3600); // nobody else is due
-    db::reconcile::enter(&mut connection, &[node.node_id], interval)
+    durability::tables::reconcile::enter(&mut connection, &[node.node_id], interval)
         .await
         .unwrap();
-    let made = db::reconcile::make_due(&mut connection, node.node_id, forced).await;
+    let made = durability::tables::reconcile::make_due(&mut connection, node.node_id, forced).await;
     assert!(made.unwrap());
-    reconcile::step(&coordinator.app).await.unwrap();
-    let all = db::reconcile::list(&mut connection).await.unwrap();
+    reconcile::step(&coordinator.app.durability).await.unwrap();
+    let all = durability::tables::reconcile::list(&mut connection)
+        .await
+        .unwrap();
     let status = all
         .into_iter()
         .find(|status| status.node_id == node.node_id);
@@ -69,15 +74,17 @@ fn same(blobs: u64) -> Findings {
 
 /// A blob that belongs to this network, as far as its locator goes.
 fn sealed(coordinator: &Coordinator, n: u32) -> (Locator, Bytes) {
-    let place = Place {
+    let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: FileId::from_uuid(Uuid::from_u128(7)),
             index: n,
         },
         version: 1,
     };
-    let master = coordinator.app.keys.master();
-    let locator = master.seal_locator(&place, &mut clock::rng()).unwrap();
+    let master = coordinator.app.keys.ring.master();
+    let locator = master
+        .seal_locator(&place, &mut Entropy::system().rng())
+        .unwrap();
     (locator, Bytes::from(format!("blob {n}")))
 }
 
@@ -99,7 +106,7 @@ async fn demoted(pool: &PgPool) -> i64 {
     .await
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn where_both_sides_agree_nothing_changes(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 40).await;
     nodes[0].ages(OLD);
@@ -119,7 +126,7 @@ async fn where_both_sides_agree_nothing_changes(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_nothing_names_goes_to_the_trash_once_it_is_older_than_any_upload(pool: PgPool) {
     let (coordinator, nodes, client, file) = fleet(&pool, 5).await;
     let unknown = hold(&coordinator, &nodes[0], 3);
@@ -151,7 +158,7 @@ async fn what_nothing_names_goes_to_the_trash_once_it_is_older_than_any_upload(p
     assert_eq!(client.content(&file).await, content(5 * CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn chunks_of_an_upload_that_goes_on_are_named_and_stay(pool: PgPool) {
     let (coordinator, nodes, client, _) = fleet(&pool, 1).await;
     let upload = client
@@ -163,7 +170,7 @@ async fn chunks_of_an_upload_that_goes_on_are_named_and_stay(pool: PgPool) {
     assert_eq!(compare(&coordinator, &nodes[0]).await, done(same(2)));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_store_whose_outcome_is_unknown_is_left_to_its_purge(pool: PgPool) {
     let (coordinator, nodes, client, _) = fleet(&pool, 1).await;
     let _fourth = Node::join(&coordinator).await;
@@ -180,7 +187,7 @@ async fn a_store_whose_outcome_is_unknown_is_left_to_its_purge(pool: PgPool) {
     assert_eq!(count(&pool, modes).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_repair_that_goes_on_keeps_its_blob_whatever_the_clocks_say(pool: PgPool) {
     let (coordinator, nodes, client, file) = fleet(&pool, 2).await;
     // The repair has stored; its row is not there yet, and the node's clock has just jumped a day.
@@ -208,14 +215,14 @@ async fn a_repair_that_goes_on_keeps_its_blob_whatever_the_clocks_say(pool: PgPo
         .await
         .unwrap();
     let mut connection = pool.acquire().await.unwrap();
-    let told = db::purges::take_due(&mut connection, nodes[0].node_id, 10, HOUR).await;
+    let told = blobs::tables::purges::take_due(&mut connection, nodes[0].node_id, 10, HOUR).await;
     assert_eq!(told.unwrap(), []);
     assert_eq!(purges_of(&pool, nodes[0].node_id).await, []);
     assert_eq!(compare(&coordinator, &nodes[0]).await, done(same(2)));
     assert_eq!(client.content(&file).await, content(2 * CHUNK));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_blob_that_was_thrown_away_too_early_is_back_after_the_next_comparison(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 3).await;
     let blob = nodes[0].blobs()[1];
@@ -223,7 +230,10 @@ async fn a_blob_that_was_thrown_away_too_early_is_back_after_the_next_comparison
     assert_eq!(nodes[0].trash(), [blob]);
     let ended = compare(&coordinator, &nodes[0]).await;
     assert_eq!((ended.outcome, ended.findings.missing), (Outcome::Done, 1));
-    while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
+    while audit::step(&coordinator.app.proofs, &|| Clock::system().now())
+        .await
+        .unwrap()
+    {}
     assert_eq!(nodes[0].trash(), []);
     assert_eq!(demoted(&pool).await, 0);
     assert_eq!(
@@ -232,7 +242,7 @@ async fn a_blob_that_was_thrown_away_too_early_is_back_after_the_next_comparison
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_is_missing_is_demoted_only_when_a_challenge_confirms_it(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 20).await;
     let blobs = nodes[0].blobs();
@@ -246,7 +256,10 @@ async fn what_is_missing_is_demoted_only_when_a_challenge_confirms_it(pool: PgPo
     };
     assert_eq!(compare(&coordinator, &nodes[0]).await, done(expected));
     assert_eq!(demoted(&pool).await, 0, "nobody has asked yet");
-    while audit::step(&coordinator.app, &clock::now).await.unwrap() {}
+    while audit::step(&coordinator.app.proofs, &|| Clock::system().now())
+        .await
+        .unwrap()
+    {}
     let demoted = "SELECT blob_id FROM replicas WHERE demoted_at IS NOT NULL";
     let demoted: Vec<Vec<u8>> = sqlx::query_scalar(demoted).fetch_all(&pool).await.unwrap();
     assert_eq!(demoted, [blobs[11].as_bytes().to_vec()]);
@@ -263,7 +276,7 @@ async fn what_is_missing_is_demoted_only_when_a_challenge_confirms_it(pool: PgPo
     assert_eq!(compare(&coordinator, &nodes[0]).await, done(known));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_demoted_replica_that_is_still_held_stays_as_a_last_resort(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 3).await;
     let demote = "UPDATE replicas SET demoted_at = now(), demoted_reason = 'a test'";
@@ -272,7 +285,7 @@ async fn a_demoted_replica_that_is_still_held_stays_as_a_last_resort(pool: PgPoo
     assert_eq!(compare(&coordinator, &nodes[0]).await, done(same(3)));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_empty_database_throws_nothing_away(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 3).await;
     nodes[0].ages(OLD);
@@ -287,7 +300,7 @@ async fn an_empty_database_throws_nothing_away(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_old_database_throws_nothing_away_until_an_administrator_says_so(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 5).await;
     let unknown = hold(&coordinator, &nodes[0], 101);
@@ -303,7 +316,7 @@ async fn an_old_database_throws_nothing_away_until_an_administrator_says_so(pool
     assert_eq!(purges_of(&pool, nodes[0].node_id).await, unknown);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_wrong_database_demotes_nothing(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 101).await;
     for blob in nodes[0].blobs() {
@@ -320,7 +333,7 @@ async fn a_wrong_database_demotes_nothing(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_blob_that_was_sealed_under_foreign_keys_is_left_alone(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 3).await;
     nodes[0].hold(Locator::from_bytes([9; 64]), Bytes::from_static(b"foreign"));
@@ -335,7 +348,7 @@ async fn a_blob_that_was_sealed_under_foreign_keys_is_left_alone(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_tells_nonsense_or_never_ends_is_given_up_and_tried_again(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 3).await;
     nodes[0].ages(OLD);
@@ -354,18 +367,20 @@ async fn a_node_that_tells_nonsense_or_never_ends_is_given_up_and_tried_again(po
     assert_eq!(count(&pool, soon).await, 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing(pool: PgPool) {
     let (_coordinator, nodes, ..) = fleet(&pool, 1).await;
     let mut connection = pool.acquire().await.unwrap();
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-    db::reconcile::enter(&mut connection, &ids, Duration::ZERO)
+    durability::tables::reconcile::enter(&mut connection, &ids, Duration::ZERO)
         .await
         .unwrap();
     let (mine, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let take = async |lease, limit| {
         let mut connection = pool.acquire().await.unwrap();
-        let taken = db::reconcile::take_due(&mut connection, &ids, lease, HOUR, limit).await;
+        let taken =
+            durability::tables::reconcile::take_due(&mut connection, &ids, lease, HOUR, limit)
+                .await;
         taken.unwrap()
     };
     let first: Vec<Due> = take(mine, 2).await;
@@ -383,7 +398,8 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
     let finish = async |lease, node: NodeId| {
         let mut connection = pool.acquire().await.unwrap();
         let ended = done(same(1));
-        let written = db::reconcile::finish(&mut connection, node, lease, &ended, HOUR).await;
+        let written =
+            durability::tables::reconcile::finish(&mut connection, node, lease, &ended, HOUR).await;
         written.unwrap()
     };
     assert!(!finish(mine, first[0].node_id).await);
@@ -395,7 +411,7 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_was_away_for_weeks_gets_its_deletions(pool: PgPool) {
     let (coordinator, nodes, client, file) = fleet(&pool, 3).await;
     let path = format!("/api/v1/files/{}", file["file_id"].as_str().unwrap());
@@ -412,7 +428,7 @@ async fn a_node_that_was_away_for_weeks_gets_its_deletions(pool: PgPool) {
         .await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn all_that_a_node_holds_can_be_read_in_pages(pool: PgPool) {
     let (coordinator, nodes, ..) = fleet(&pool, 20).await;
     let thrown_away = nodes[0].blobs()[4];
@@ -420,7 +436,7 @@ async fn all_that_a_node_holds_can_be_read_in_pages(pool: PgPool) {
     nodes[0].on_inventory(OnInventory::TellSlowly(6));
     let network = coordinator.app.fleet.network();
     let peer = nodes[0].peer_id();
-    let mut pages = coordinator::app::inventory::pages(network, peer, proto::BlobRange::ALL);
+    let mut pages = coordinator::durability::inventory::pages(network, peer, proto::BlobRange::ALL);
     let (mut items, mut sizes) = (Vec::new(), Vec::new());
     while let Some(page) = pages.next().await.unwrap() {
         sizes.push(page.len());
@@ -433,27 +449,27 @@ async fn all_that_a_node_holds_can_be_read_in_pages(pool: PgPool) {
         .map(|i| i.blob_id)
         .collect();
     assert_eq!(trashed, [thrown_away]);
-    let keys = &coordinator.app.keys;
+    let keys = &coordinator.app.keys.ring;
     for item in &items {
         assert_eq!(item.locator, nodes[0].locator_of(item.blob_id));
         assert!(keys.open_locator(&item.locator).is_some());
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_mode_of_an_earlier_purge_stays(pool: PgPool) {
     let node = NodeId::from_uuid(Uuid::from_u128(1));
     let blobs = [BlobId::of(b"a"), BlobId::of(b"b")];
     let mut connection = pool.acquire().await.unwrap();
-    db::purges::enqueue(&mut connection, &[(node, blobs[0])], Duration::ZERO)
+    blobs::tables::purges::enqueue(&mut connection, &[(node, blobs[0])], Duration::ZERO)
         .await
         .unwrap();
-    let left = db::purges::not_on_their_way_out(&mut connection, node, &blobs).await;
+    let left = blobs::tables::purges::not_on_their_way_out(&mut connection, node, &blobs).await;
     assert_eq!(left.unwrap(), [blobs[1]]);
-    db::purges::throw_away(&mut connection, node, &blobs)
+    blobs::tables::purges::throw_away(&mut connection, node, &blobs)
         .await
         .unwrap();
-    let mut told = db::purges::take_due(&mut connection, node, 10, HOUR)
+    let mut told = blobs::tables::purges::take_due(&mut connection, node, 10, HOUR)
         .await
         .unwrap();
     told.sort_unstable_by_key(|purge| purge.mode == DeletionMode::Trash);

@@ -3,12 +3,22 @@
 
 use std::collections::BTreeSet;
 
-use coordinator::app::{audit, files, repair};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::db::node_standing::{Cause, NewState};
-use coordinator::domain::ids::{FileId, uuid_v7};
-use coordinator::domain::node::NodeState;
+use coordinator::compose::FACTS;
+use coordinator::durability;
+use coordinator::durability::demotion;
+use coordinator::durability::repair;
+use coordinator::files::delete;
+use coordinator::fleet;
+use coordinator::fleet::guard;
+use coordinator::fleet::node_status::NodeStates;
+use coordinator::fleet::rules::reputation::StateChange;
+use coordinator::model::scheme::Scheme;
+use coordinator::proofs::audit;
+use kit::{Clock, Entropy};
+
+use coordinator::fleet::tables::node_status::Cause;
+use coordinator::model::ids::FileId;
+use coordinator::model::node_state::NodeState;
 use http::StatusCode;
 use jiff::SignedDuration;
 use proto::{BlobId, NodeId};
@@ -21,7 +31,7 @@ use crate::support::{
 };
 
 /// Five nodes, and a file of `chunks` chunks on three of them each.
-pub async fn fleet(
+pub(crate) async fn fleet(
     pool: &PgPool,
     chunks: usize,
     settings: &[&str],
@@ -38,13 +48,13 @@ pub async fn fleet(
 }
 
 /// Everything that is due: scans, then whatever they and demotions have found.
-pub async fn repair_all(coordinator: &Coordinator) {
-    while repair::scan(&coordinator.app).await.unwrap() {}
-    while repair::step(&coordinator.app).await.unwrap() {}
+pub(crate) async fn repair_all(coordinator: &Coordinator) {
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
+    while repair::step(&coordinator.app.durability).await.unwrap() {}
 }
 
 /// What the liveness worker writes down when a node has been offline for longer than the grace.
-pub async fn goes_away(pool: &PgPool, node: NodeId) {
+pub(crate) async fn goes_away(pool: &PgPool, node: NodeId) {
     set_presence(
         pool,
         node,
@@ -53,7 +63,7 @@ pub async fn goes_away(pool: &PgPool, node: NodeId) {
     .await;
 }
 
-pub async fn comes_back(pool: &PgPool, node: NodeId) {
+pub(crate) async fn comes_back(pool: &PgPool, node: NodeId) {
     set_presence(
         pool,
         node,
@@ -69,30 +79,32 @@ async fn set_presence(pool: &PgPool, node: NodeId, update: &'static str) {
         .execute(&mut *transaction)
         .await
         .unwrap();
-    db::repair::schedule_scans(&mut transaction, &[node])
+    durability::tables::repair::schedule_scans(&mut transaction, &[node])
         .await
         .unwrap();
     transaction.commit().await.unwrap();
 }
 
-pub async fn enters(pool: &PgPool, node: NodeId, to: NodeState) {
-    let now = clock::now();
-    let new = NewState {
-        id: uuid_v7(now, &mut clock::rng()),
-        node_id: node,
+pub(crate) async fn enters(pool: &PgPool, node: NodeId, to: NodeState) {
+    let now = Clock::system().now();
+    let change = StateChange {
         to,
-        cause: Cause::Operator,
-        reason: "a test",
+        reason: "a test".to_owned(),
+    };
+    let states = NodeStates {
+        facts: FACTS,
+        entropy: Entropy::system(),
     };
     let mut transaction = pool.begin().await.unwrap();
-    db::node_standing::change_state(&mut transaction, &new, now)
+    states
+        .enter(&mut transaction, node, &change, Cause::Operator, now)
         .await
         .unwrap();
     transaction.commit().await.unwrap();
 }
 
 /// Chunks by how many replicas they have that are neither demoted nor on a node that is away.
-pub async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
+pub(crate) async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
     let query = sqlx::query_scalar(
         "SELECT count(*) FROM (
              SELECT 1 FROM chunks JOIN replicas USING (file_id, chunk_index) JOIN nodes USING (node_id)
@@ -102,20 +114,20 @@ pub async fn chunks_with(pool: &PgPool, replicas: i64) -> i64 {
     query.bind(replicas).fetch_one(pool).await.unwrap()
 }
 
-pub async fn held_by(pool: &PgPool, node: NodeId) -> i64 {
+pub(crate) async fn held_by(pool: &PgPool, node: NodeId) -> i64 {
     let query = sqlx::query_scalar("SELECT count(*) FROM replicas WHERE node_id = $1");
     query.bind(node.as_uuid()).fetch_one(pool).await.unwrap()
 }
 
 /// What waits: healthy replicas, attempts in vain, and whether it is put off.
-pub async fn queue(pool: &PgPool) -> Vec<(i32, i32, bool)> {
+pub(crate) async fn queue(pool: &PgPool) -> Vec<(i32, i32, bool)> {
     let query =
         "SELECT healthy, attempts, not_before > now() FROM chunks_to_repair ORDER BY 1, 2, 3";
     sqlx::query_as(query).fetch_all(pool).await.unwrap()
 }
 
 /// The events say of every node what its replicas say, and of no chunk do more earn than were paid for.
-pub async fn earnings_are_right(coordinator: &Coordinator) {
+pub(crate) async fn earnings_are_right(coordinator: &Coordinator) {
     let pool = &coordinator.app.db;
     let differing = "SELECT count(*) FROM (
              SELECT file_id, node_id, sum(change) AS bytes
@@ -134,7 +146,7 @@ pub async fn earnings_are_right(coordinator: &Coordinator) {
     verified(coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_a_lost_node_held_is_copied_to_others_which_earn_for_it(pool: PgPool) {
     let (coordinator, mut nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     let lost = nodes.remove(0);
@@ -156,7 +168,7 @@ async fn what_a_lost_node_held_is_copied_to_others_which_earn_for_it(pool: PgPoo
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_returns_brings_its_replicas_back_and_what_is_too_much_goes(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     let node = nodes[0].node_id;
@@ -176,12 +188,12 @@ async fn a_node_that_returns_brings_its_replicas_back_and_what_is_too_much_goes(
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_is_back_before_anything_was_copied_keeps_what_it_has(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 10, &[]).await;
     let held = held_by(&pool, nodes[0].node_id).await;
     goes_away(&pool, nodes[0].node_id).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     assert_eq!(
         count(
             &pool,
@@ -201,7 +213,7 @@ async fn a_node_that_is_back_before_anything_was_copied_keeps_what_it_has(pool: 
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_draining_node_is_emptied_and_read_from_meanwhile(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 20, &[]).await;
     let node = &nodes[0];
@@ -230,7 +242,7 @@ async fn a_draining_node_is_emptied_and_read_from_meanwhile(pool: PgPool) {
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_drain_that_finds_no_room_leaves_everything_where_it_is(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 5, &[]).await;
     let held = held_by(&pool, nodes[0].node_id).await;
@@ -245,7 +257,7 @@ async fn a_drain_that_finds_no_room_leaves_everything_where_it_is(pool: PgPool) 
     assert_eq!(count(&pool, waiting).await, held);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn wrong_bytes_are_never_the_source_of_a_copy(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 1, &[]).await;
     let holders: Vec<&Node> = nodes
@@ -263,7 +275,7 @@ async fn wrong_bytes_are_never_the_source_of_a_copy(pool: PgPool) {
     assert!(client.content(&file).await == text);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_blob_that_rotted_is_replaced_on_its_own_node_when_there_is_no_other(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -271,7 +283,13 @@ async fn a_blob_that_rotted_is_replaced_on_its_own_node_when_there_is_no_other(p
     let file = client.upload("a", &text).await;
     let rotten = nodes[0].blobs()[0];
     let (node, blobs) = (nodes[0].node_id, [rotten]);
-    let lost = audit::loss_reported(&coordinator.app, node, &blobs, "rot", clock::now());
+    let lost = audit::loss_reported(
+        &coordinator.app.proofs,
+        node,
+        &blobs,
+        "rot",
+        Clock::system().now(),
+    );
     assert_eq!(lost.await.unwrap(), 1);
     repair_all(&coordinator).await;
     assert_eq!(chunks_with(&pool, 3).await, 3);
@@ -284,11 +302,11 @@ async fn a_blob_that_rotted_is_replaced_on_its_own_node_when_there_is_no_other(p
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn chunks_of_a_disqualified_node_are_copied_and_its_rows_go(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 10, &[]).await;
     enters(&pool, nodes[0].node_id, NodeState::Disqualified).await;
-    while audit::demote_some(&coordinator.app, clock::now())
+    while demotion::demote_some(&coordinator.app.durability, Clock::system().now())
         .await
         .unwrap()
     {}
@@ -301,7 +319,7 @@ async fn chunks_of_a_disqualified_node_are_copied_and_its_rows_go(pool: PgPool) 
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_that_is_deleted_while_it_is_copied_leaves_nothing_behind(pool: PgPool) {
     let (coordinator, nodes, client, file, _) = fleet(&pool, 1, &[]).await;
     let (holders, free): (Vec<&Node>, Vec<&Node>) =
@@ -310,7 +328,7 @@ async fn a_file_that_is_deleted_while_it_is_copied_leaves_nothing_behind(pool: P
         node.on_store(OnStore::Hang);
     }
     goes_away(&pool, holders[0].node_id).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     let deleting = async {
         tokio::select! {
             () = free[0].until_hanging() => {}
@@ -319,13 +337,13 @@ async fn a_file_that_is_deleted_while_it_is_copied_leaves_nothing_behind(pool: P
         let id = file["file_id"].as_str().unwrap();
         let deleted = client.delete(&format!("/api/v1/files/{id}")).await;
         assert_eq!(deleted.status, StatusCode::NO_CONTENT);
-        while files::forget_some(&coordinator.app).await.unwrap() {}
+        while delete::forget_some(&coordinator.app.files).await.unwrap() {}
         for node in &free {
             node.on_store(OnStore::Keep);
             node.drop_hanging();
         }
     };
-    let (step, ()) = tokio::join!(repair::step(&coordinator.app), deleting);
+    let (step, ()) = tokio::join!(repair::step(&coordinator.app.durability), deleting);
     step.unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 0);
     assert_eq!(
@@ -338,20 +356,20 @@ async fn a_file_that_is_deleted_while_it_is_copied_leaves_nothing_behind(pool: P
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn while_much_of_the_fleet_fails_only_last_copies_are_saved(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 30, &[]).await;
-    let now = clock::now();
-    let alarm = coordinator::domain::fleet_guard::Alarm {
+    let now = Clock::system().now();
+    let alarm = coordinator::fleet::rules::fleet_guard::Alarm {
         raised_at: now,
         until: now + SignedDuration::from_hours(1),
     };
-    let health = coordinator::domain::fleet_guard::FleetHealth {
+    let health = coordinator::fleet::rules::fleet_guard::FleetHealth {
         nodes: 20,
         troubled: 5,
     };
     let mut connection = pool.acquire().await.unwrap();
-    db::node_standing::raise_alarm(&mut connection, &alarm, health)
+    fleet::tables::node_status::raise_alarm(&mut connection, &alarm, health)
         .await
         .unwrap();
     goes_away(&pool, nodes[0].node_id).await;
@@ -368,7 +386,7 @@ async fn while_much_of_the_fleet_fails_only_last_copies_are_saved(pool: PgPool) 
     );
 
     assert!(
-        audit::end_alarm(&pool, "it was the switch", clock::now())
+        guard::end_alarm(&pool, "it was the switch", Clock::system().now())
             .await
             .unwrap()
     );
@@ -377,7 +395,7 @@ async fn while_much_of_the_fleet_fails_only_last_copies_are_saved(pool: PgPool) 
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_that_is_not_complete_is_repaired_and_earns_once_it_is(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let mut nodes = Vec::new();
@@ -396,7 +414,13 @@ async fn an_upload_that_is_not_complete_is_repaired_and_earns_once_it_is(pool: P
         .expect(StatusCode::OK);
     let holder = nodes.iter().find(|node| !node.blobs().is_empty()).unwrap();
     let (node, blobs) = (holder.node_id, holder.blobs());
-    let lost = audit::loss_reported(&coordinator.app, node, &blobs, "rot", clock::now());
+    let lost = audit::loss_reported(
+        &coordinator.app.proofs,
+        node,
+        &blobs,
+        "rot",
+        Clock::system().now(),
+    );
     lost.await.unwrap();
     repair_all(&coordinator).await;
     assert_eq!(chunks_with(&pool, 3).await, 1);
@@ -415,11 +439,11 @@ async fn an_upload_that_is_not_complete_is_repaired_and_earns_once_it_is(pool: P
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) {
     let (_coordinator, nodes, _, file, _) = fleet(&pool, 1, &[]).await;
     let file: FileId = file["file_id"].as_str().unwrap().parse().unwrap();
-    let chunk = coordinator::domain::sealing::ChunkRef {
+    let chunk = sealing::ChunkRef {
         file_id: file,
         index: 0,
     };
@@ -451,12 +475,16 @@ async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) 
         ] {
             sqlx::query(change).execute(&mut *transaction).await.unwrap();
         }
-        let replicas = db::repair::replicas(&mut transaction, &[chunk])
+        let replicas = durability::tables::repair::replicas(&mut transaction, &[chunk])
             .await
             .unwrap();
         let replicas: Vec<_> = replicas.into_iter().map(|(_, replica)| replica).collect();
-        let health = coordinator::domain::repair::health(&replicas, 3);
-        let plan = coordinator::domain::repair::plan(&replicas, 3, clock::now());
+        let health = coordinator::durability::rules::repair::health(&replicas, Scheme::copies(3));
+        let plan = coordinator::durability::rules::repair::plan(
+            &replicas,
+            Scheme::copies(3),
+            Clock::system().now(),
+        );
         let told: (i64, i64, i64) =
             sqlx::query_as("SELECT healthy, missing::bigint, too_many FROM chunk_health($1, 0)")
                 .bind(file.as_uuid())
@@ -473,7 +501,7 @@ async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) 
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_scan_passes_over_a_chunk_that_another_transaction_works_on(pool: PgPool) {
     let (coordinator, mut nodes, ..) = fleet(&pool, 20, &[]).await;
     let lost = nodes.remove(0).node_id;
@@ -487,13 +515,13 @@ async fn a_scan_passes_over_a_chunk_that_another_transaction_works_on(pool: PgPo
         .execute(&mut *other)
         .await
         .unwrap();
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     assert_eq!(queue(&pool).await.len() as i64, held - 1);
     // The other may have the node scanned, which waits for no scan that waits for it.
-    db::repair::schedule_scans(&mut other, &[lost])
+    durability::tables::repair::schedule_scans(&mut other, &[lost])
         .await
         .unwrap();
     other.commit().await.unwrap();
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     assert_eq!(queue(&pool).await.len() as i64, held);
 }

@@ -1,7 +1,8 @@
 //! Whole chunks that stand in a bad place, because a repair found no better one.
 
-use coordinator::app::repair;
-use coordinator::db;
+use coordinator::durability;
+use coordinator::durability::repair;
+
 use proto::NodeId;
 use sqlx::PgPool;
 
@@ -26,7 +27,7 @@ async fn stand_in(coordinator: &Coordinator, pool: &PgPool, nodes: &[Node], regi
 async fn scan_everything(pool: &PgPool, nodes: &[Node]) {
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
     let mut connection = pool.acquire().await.unwrap();
-    db::repair::schedule_scans(&mut connection, &ids)
+    durability::tables::repair::schedule_scans(&mut connection, &ids)
         .await
         .unwrap();
 }
@@ -43,7 +44,7 @@ async fn on_both(pool: &PgPool, nodes: &[Node]) -> i64 {
     query.fetch_one(pool).await.unwrap()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_whole_chunk_in_a_bad_place_moves_to_a_better_one_and_then_stays(pool: PgPool) {
     let settings = ["placement.distinct_domains=true"];
     let (coordinator, nodes, client, file, text) = fleet(&pool, 40, &settings).await;
@@ -62,14 +63,14 @@ async fn a_whole_chunk_in_a_bad_place_moves_to_a_better_one_and_then_stays(pool:
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, before);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_in_a_bad_place_stays_where_there_is_no_better_one(pool: PgPool) {
     let settings = ["placement.distinct_domains=true"];
     let (coordinator, nodes, _, _, _) = fleet(&pool, 40, &settings).await;
     let before = on_both(&pool, &nodes).await;
     assert!(before > 0);
     stand_in(&coordinator, &pool, &nodes, &["a"; 5]).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     assert_eq!(queue(&pool).await, []);
     assert_eq!(on_both(&pool, &nodes).await, before);
 }

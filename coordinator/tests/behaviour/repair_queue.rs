@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-use coordinator::app::repair;
-use coordinator::db;
+use coordinator::durability;
+use coordinator::durability::repair;
+
 use sqlx::PgPool;
 
 use crate::repair::{chunks_with, earnings_are_right, fleet, goes_away, repair_all};
 use crate::support::{count, wait_for_locks};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn several_coordinators_share_the_work_and_no_chunk_gets_too_many_copies(pool: PgPool) {
     let (coordinator, nodes, client, file, text) = fleet(&pool, 60, &[]).await;
     goes_away(&pool, nodes[0].node_id).await;
     let app = &coordinator.app;
     let one = async {
-        while repair::scan(app).await.unwrap() {}
-        while repair::step(app).await.unwrap() {}
+        while repair::scan(&app.durability).await.unwrap() {}
+        while repair::step(&app.durability).await.unwrap() {}
     };
     let other = async {
-        while repair::scan(app).await.unwrap() {}
-        while repair::step(app).await.unwrap() {}
+        while repair::scan(&app.durability).await.unwrap() {}
+        while repair::step(&app.durability).await.unwrap() {}
     };
     tokio::join!(one, other);
     repair_all(&coordinator).await;
@@ -29,11 +30,11 @@ async fn several_coordinators_share_the_work_and_no_chunk_gets_too_many_copies(p
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_two_have_taken_ends_with_three_replicas(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 10, &[]).await;
     goes_away(&pool, nodes[0].node_id).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     // As if the lease of the first were over: both take every chunk.
     let app = &coordinator.app;
     let again = async {
@@ -42,9 +43,9 @@ async fn a_chunk_that_two_have_taken_ends_with_three_replicas(pool: PgPool) {
             .execute(&pool)
             .await
             .unwrap();
-        repair::step(app).await
+        repair::step(&app.durability).await
     };
-    let (one, other) = tokio::join!(repair::step(app), again);
+    let (one, other) = tokio::join!(repair::step(&app.durability), again);
     one.unwrap();
     other.unwrap();
     repair_all(&coordinator).await;
@@ -55,14 +56,14 @@ async fn a_chunk_that_two_have_taken_ends_with_three_replicas(pool: PgPool) {
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn two_that_have_taken_a_chunk_do_not_put_two_copies_on_the_node_that_is_left(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 30, &[]).await;
     for node in &nodes[..3] {
         node.leave(&coordinator).await;
         goes_away(&pool, node.node_id).await;
     }
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     // Neither can end before both have stored what they made.
     let mut gate = pool.begin().await.unwrap();
     let lock = "SELECT FROM chunks FOR UPDATE";
@@ -73,13 +74,13 @@ async fn two_that_have_taken_a_chunk_do_not_put_two_copies_on_the_node_that_is_l
         // As if the lease of the first were over.
         let again = "UPDATE chunks_to_repair SET not_before = now()";
         sqlx::query(again).execute(&pool).await.unwrap();
-        repair::step(app).await
+        repair::step(&app.durability).await
     };
     let open = async {
         wait_for_locks(&pool, 2).await;
         gate.commit().await.unwrap();
     };
-    let (one, other, ()) = tokio::join!(repair::step(app), other, open);
+    let (one, other, ()) = tokio::join!(repair::step(&app.durability), other, open);
     one.unwrap();
     other.unwrap();
     let in_vain = count(&pool, "SELECT count(*) FROM purges").await;
@@ -94,15 +95,15 @@ async fn two_that_have_taken_a_chunk_do_not_put_two_copies_on_the_node_that_is_l
     earnings_are_right(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_was_put_off_is_due_when_it_loses_another_copy(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 30, &[]).await;
     goes_away(&pool, nodes[0].node_id).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     let put_off = "UPDATE chunks_to_repair SET attempts = 7, not_before = now() + interval '5 min'";
     sqlx::query(put_off).execute(&pool).await.unwrap();
     goes_away(&pool, nodes[1].node_id).await;
-    while repair::scan(&coordinator.app).await.unwrap() {}
+    while repair::scan(&coordinator.app.durability).await.unwrap() {}
     let due = |healthy: &'static str| count(&pool, healthy);
     let of_both = due("SELECT count(*) FROM chunks_to_repair WHERE healthy = 1").await;
     assert!(of_both > 0);
@@ -116,6 +117,8 @@ async fn a_chunk_that_was_put_off_is_due_when_it_loses_another_copy(pool: PgPool
     let mut connection = pool.acquire().await.unwrap();
     let all_due = "UPDATE chunks_to_repair SET not_before = now() - interval '1 s' * healthy";
     sqlx::query(all_due).execute(&pool).await.unwrap();
-    let taken = db::repair::take(&mut connection, of_both, 3, Duration::from_secs(60)).await;
+    let taken =
+        durability::tables::repair::take(&mut connection, of_both, 3, Duration::from_secs(60))
+            .await;
     assert!(taken.unwrap().iter().all(|queued| queued.healthy == 1));
 }

@@ -1,67 +1,70 @@
 //! A coordinator works with the schema it knows and says what to do about any other.
 
-use coordinator::db;
+use coordinator::database;
 use sqlx::PgPool;
 
 use crate::support::count;
 
 #[sqlx::test(migrations = false)]
 async fn an_empty_database_is_migrated_and_migrating_again_changes_nothing(pool: PgPool) {
-    let error = db::check_schema(&pool).await.unwrap_err().to_string();
-    let behind = format!("{} migrations behind", db::MIGRATIONS.iter().count());
+    let error = database::check_schema(&pool).await.unwrap_err().to_string();
+    let behind = format!("{} migrations behind", database::MIGRATIONS.iter().count());
     assert!(error.contains(&behind), "{error}");
     assert!(error.contains("coordinator migrate"), "{error}");
-    db::migrate(&pool).await.unwrap();
-    db::check_schema(&pool).await.unwrap();
-    db::migrate(&pool).await.unwrap();
+    database::migrate(&pool).await.unwrap();
+    database::check_schema(&pool).await.unwrap();
+    database::migrate(&pool).await.unwrap();
     let platform = "SELECT count(*) FROM accounts WHERE owner_kind = 'platform'";
     assert_eq!(count(&pool, platform).await, 4);
 }
 
 #[sqlx::test(migrations = false)]
 async fn two_coordinators_that_migrate_at_once_both_succeed(pool: PgPool) {
-    let (first, second) = tokio::join!(db::migrate(&pool), db::migrate(&pool));
+    let (first, second) = tokio::join!(database::migrate(&pool), database::migrate(&pool));
     first.unwrap();
     second.unwrap();
-    db::check_schema(&pool).await.unwrap();
+    database::check_schema(&pool).await.unwrap();
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_older_schema_is_told_from_a_current_one(pool: PgPool) {
     let older = "DELETE FROM _sqlx_migrations
          WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     sqlx::query(older).execute(&pool).await.unwrap();
-    let error = db::check_schema(&pool).await.unwrap_err().to_string();
+    let error = database::check_schema(&pool).await.unwrap_err().to_string();
     assert!(error.contains("1 migrations behind"), "{error}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_schema_of_a_newer_release_is_refused(pool: PgPool) {
     let newer = "INSERT INTO _sqlx_migrations
              (version, description, installed_on, success, checksum, execution_time)
          VALUES (9999, 'from the future', now(), true, 'x', 1)";
     sqlx::query(newer).execute(&pool).await.unwrap();
-    for outcome in [db::migrate(&pool).await, db::check_schema(&pool).await] {
+    for outcome in [
+        database::migrate(&pool).await,
+        database::check_schema(&pool).await,
+    ] {
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("9999"), "{error}");
         assert!(error.contains("newer coordinator"), "{error}");
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_schema_of_another_make_is_refused(pool: PgPool) {
     let other = "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 2";
     sqlx::query(other).execute(&pool).await.unwrap();
-    let error = db::migrate(&pool).await.unwrap_err().to_string();
+    let error = database::migrate(&pool).await.unwrap_err().to_string();
     assert!(error.contains("migration 2"), "{error}");
     assert!(error.contains("same release"), "{error}");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_database_that_does_not_answer_is_not_taken_for_an_old_one(pool: PgPool) {
     let denied = "ALTER TABLE _sqlx_migrations RENAME COLUMN success TO failure";
     sqlx::query(denied).execute(&pool).await.unwrap();
-    let error = db::check_schema(&pool).await.unwrap_err().to_string();
+    let error = database::check_schema(&pool).await.unwrap_err().to_string();
     assert!(!error.contains("behind"), "{error}");
 }
 
@@ -75,7 +78,9 @@ const OLD_EVIDENCE: &str = "EXECUTE FORMAT('DROP TABLE %I', OLD.RELNAME)";
 /// schema: it has to have everything that they use, and to ask for nothing that they do not write.
 #[test]
 fn migrations_take_nothing_away_from_the_release_that_still_runs() {
-    let newer = db::MIGRATIONS.iter().filter(|m| m.version > FOUNDATIONS);
+    let newer = database::MIGRATIONS
+        .iter()
+        .filter(|m| m.version > FOUNDATIONS);
     for migration in newer {
         let lines = migration.sql.as_str().lines();
         let code: Vec<&str> = lines

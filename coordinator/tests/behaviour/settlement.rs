@@ -1,9 +1,13 @@
 //! Days of storage become charges and pay, to the micro-credit.
 
-use coordinator::app::{files, settlement, storage_charges};
-use coordinator::db;
-use coordinator::domain::ids::{FileId, UserId};
-use coordinator::domain::ledger::Account;
+use coordinator::billing;
+use coordinator::billing::settlement;
+use coordinator::bookkeeping::days as ledger_days;
+use coordinator::files::delete;
+use coordinator::files::renewal;
+
+use coordinator::bookkeeping::chart;
+use coordinator::model::ids::{FileId, UserId};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use proto::{BlobId, NodeId};
@@ -16,7 +20,7 @@ use crate::support::economy::{
 };
 use crate::support::{Coordinator, balance, count, soon, total};
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_gigabyte_costs_what_is_used_of_it_and_pays_the_nodes_that_hold_it(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -51,7 +55,7 @@ async fn a_gigabyte_costs_what_is_used_of_it_and_pays_the_nodes_that_hold_it(poo
     );
 
     set_clock(&pool, hours(midnight, 54)).await;
-    files::delete(app, user, file).await.unwrap();
+    delete::delete(&app.files, user, file).await.unwrap();
     let used = 93_750 + 125_000 + 31_250;
     assert_eq!(of_user(&pool, user).await, (RICH - used, 0));
     settle_at(app, days(midnight, 4)).await;
@@ -60,11 +64,11 @@ async fn a_gigabyte_costs_what_is_used_of_it_and_pays_the_nodes_that_hold_it(poo
         let (held, available) = of_node(&pool, node).await;
         assert_eq!(held + available, 66_666);
     }
-    assert_eq!(total(&pool, Account::INCOME).await, used - 3 * 66_666);
+    assert_eq!(total(&pool, chart::INCOME).await, used - 3 * 66_666);
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_is_renewed_then_in_grace_then_gone(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -110,7 +114,7 @@ async fn a_file_is_renewed_then_in_grace_then_gone(pool: PgPool) {
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_day_is_not_cut_off_before_all_that_happened_in_it_is_committed(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -118,24 +122,24 @@ async fn a_day_is_not_cut_off_before_all_that_happened_in_it_is_committed(pool: 
     let user = rich_user(&pool, RICH).await;
     store(app, user, &nodes, GB).await;
     set_clock(&pool, hours(midnight, 23)).await;
-    while settlement::cut_day(app).await.unwrap() {}
+    while settlement::cut_day(&app.billing).await.unwrap() {}
     // Somebody is paused in the middle of something that is dated before midnight.
     let mut event = pool.begin().await.unwrap();
-    let at = db::earnings::ledger_now(&mut event).await.unwrap();
+    let at = ledger_days::ledger_now(&mut event).await.unwrap();
     set_clock(&pool, days(midnight, 1) + SignedDuration::from_mins(5)).await;
     assert!(at < days(midnight, 1));
     assert!(
-        !settlement::cut_day(app).await.unwrap(),
+        !settlement::cut_day(&app.billing).await.unwrap(),
         "nor is he waited for"
     );
     event.commit().await.unwrap();
-    assert!(settlement::cut_day(app).await.unwrap());
+    assert!(settlement::cut_day(&app.billing).await.unwrap());
     let mut later = pool.begin().await.unwrap();
-    let at = db::earnings::ledger_now(&mut later).await.unwrap();
+    let at = ledger_days::ledger_now(&mut later).await.unwrap();
     assert!(at >= days(midnight, 1));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn nothing_of_a_file_that_is_used_up_begins_to_earn_before_it_ends(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -151,17 +155,18 @@ async fn nothing_of_a_file_that_is_used_up_begins_to_earn_before_it_ends(pool: P
         .map(|id| BlobId::try_from(&id[..]).unwrap())
         .collect();
     let mut connection = pool.acquire().await.unwrap();
-    db::earnings::stop_all(&mut connection, nodes[0], &blobs, "repair")
+    billing::tables::earnings::stop_all(&mut connection, nodes[0], &blobs, "repair")
         .await
         .unwrap();
     // Nobody was there when it was used up.
     let used_up = "UPDATE files SET paid_until = completed_at + interval '1 day', renew_at = NULL";
     sqlx::query(used_up).execute(&pool).await.unwrap();
     set_clock(&pool, days(midnight, 2)).await;
-    let started = db::earnings::start(&mut connection, nodes[0], blobs[0], "repair").await;
+    let started =
+        billing::tables::earnings::start(&mut connection, nodes[0], blobs[0], "repair").await;
     assert!(!started.unwrap());
     let start = [(nodes[0], blobs[0])];
-    db::earnings::reassign(&mut connection, &[], &start, "repair")
+    billing::tables::earnings::reassign(&mut connection, &[], &start, "repair")
         .await
         .unwrap();
     let earning = "SELECT count(*) FROM replicas WHERE earns AND blob_id = $1";
@@ -171,7 +176,7 @@ async fn nothing_of_a_file_that_is_used_up_begins_to_earn_before_it_ends(pool: P
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn two_coordinators_that_settle_at_once_settle_once(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -196,7 +201,7 @@ async fn two_coordinators_that_settle_at_once_settle_once(pool: PgPool) {
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_doubles_nor_loses_a_day(
     pool: PgPool,
 ) {
@@ -216,7 +221,7 @@ async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_doubles_nor_lose
             settle_all(app).await;
             // What happens in a day that was cut off counts from its end on.
             let brief = store(app, user, &nodes, 1000).await;
-            files::delete(app, user, brief).await.unwrap();
+            delete::delete(&app.files, user, brief).await.unwrap();
         }
     }
     let rows: Vec<(jiff_sqlx::Timestamp, jiff_sqlx::Timestamp)> = sqlx::query_as(
@@ -237,7 +242,7 @@ async fn a_clock_that_is_set_back_or_forward_by_an_hour_neither_doubles_nor_lose
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn nodes_are_never_paid_more_than_the_cheapest_stored_file_pays(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -257,7 +262,7 @@ async fn nodes_are_never_paid_more_than_the_cheapest_stored_file_pays(pool: PgPo
         assert_eq!(held + available, 2 * 10_000);
     }
     set_clock(&pool, days(midnight, 1)).await; // it was cut off a little later
-    files::delete(app, user, cheap).await.unwrap();
+    delete::delete(&app.files, user, cheap).await.unwrap();
     settle_at(app, days(midnight, 2)).await;
     for node in nodes {
         let (held, available) = of_node(&pool, node).await;
@@ -277,7 +282,7 @@ async fn profit(pool: &PgPool, user: UserId, nodes: &[NodeId], brought: i64) -> 
     sum
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn who_runs_all_the_nodes_cannot_earn_by_storing_for_himself(pool: PgPool) {
     // At the same price on both sides not even the margin protects the network.
     let settings = ["money.pay_per_gb_month=1.25"];
@@ -289,13 +294,13 @@ async fn who_runs_all_the_nodes_cannot_earn_by_storing_for_himself(pool: PgPool)
 
     // Uploads that are given up, files that are deleted at once, files that a microcredit pays for.
     let abandoned = begin(app, user, &nodes, 1_000_000).await;
-    coordinator::app::upload::end::abort(app, user, abandoned)
+    coordinator::files::upload::complete::abort(&app.files, user, abandoned)
         .await
         .unwrap();
     for size in [1, 100, 266, 267, 1000, 90_001] {
         let brief = store(app, user, &nodes, size).await;
         set_clock(&pool, hours(midnight, 1)).await;
-        files::delete(app, user, brief).await.unwrap();
+        delete::delete(&app.files, user, brief).await.unwrap();
         store(app, user, &nodes, size).await;
     }
     // More replicas than were promised, in the hope that all of them earn.
@@ -304,7 +309,7 @@ async fn who_runs_all_the_nodes_cannot_earn_by_storing_for_himself(pool: PgPool)
     ];
     store(app, user, &crowd, 50_000_000).await;
     // And files that run out: there is nothing left to renew them with.
-    let rest = balance(&pool, Account::available(user)).await;
+    let rest = balance(&pool, chart::available(user)).await;
     let size = (rest * 1_000_000_000 / 3_750_000) as u32;
     store(app, user, &nodes, size).await;
     for day in [1, 5, 20, 31, 40, 400] {
@@ -320,7 +325,7 @@ async fn who_runs_all_the_nodes_cannot_earn_by_storing_for_himself(pool: PgPool)
             .await
             .unwrap();
     for file in left {
-        files::delete(app, user, FileId::from_uuid(file))
+        delete::delete(&app.files, user, FileId::from_uuid(file))
             .await
             .unwrap();
     }
@@ -329,7 +334,7 @@ async fn who_runs_all_the_nodes_cannot_earn_by_storing_for_himself(pool: PgPool)
     verified(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn nothing_is_settled_before_a_day_is_over(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let app = &coordinator.app;
@@ -341,10 +346,10 @@ async fn nothing_is_settled_before_a_day_is_over(pool: PgPool) {
             .unwrap(),
     )
     .await;
-    assert!(!settlement::cut_day(app).await.unwrap());
-    assert!(!settlement::count_day(app).await.unwrap());
-    assert!(!settlement::charge_one_user(app).await.unwrap());
-    assert!(!settlement::settle_one_node(app).await.unwrap());
-    assert!(!storage_charges::renew_one(app).await.unwrap());
-    assert!(!storage_charges::expire_one(app).await.unwrap());
+    assert!(!settlement::cut_day(&app.billing).await.unwrap());
+    assert!(!settlement::count_day(&app.billing).await.unwrap());
+    assert!(!settlement::charge_one_user(&app.billing).await.unwrap());
+    assert!(!settlement::settle_one_node(&app.billing).await.unwrap());
+    assert!(!renewal::renew_one(&app.files).await.unwrap());
+    assert!(!renewal::expire_one(&app.files).await.unwrap());
 }

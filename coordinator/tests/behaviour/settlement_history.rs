@@ -1,11 +1,14 @@
 //! Random histories of files, nodes, clocks and crashes: whatever happens, and however often each step
 //! is cut off and done again, what was used is charged and what was held is paid, once.
 
+use coordinator::bookkeeping::chart;
 use std::sync::Arc;
 
-use coordinator::app::{App, files, ledger_verify, settlement, storage_charges};
-use coordinator::domain::ids::{FileId, UserId};
-use coordinator::domain::ledger::Account;
+use coordinator::billing::{ledger_verify, settlement};
+use coordinator::compose::Coordinator as App;
+use coordinator::files::delete;
+use coordinator::files::renewal;
+use coordinator::model::ids::{FileId, UserId};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -87,12 +90,12 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 async fn step(app: &App, which: usize) -> anyhow::Result<bool> {
     Ok(match which {
-        0 => storage_charges::renew_one(app).await?,
-        1 => storage_charges::expire_one(app).await?,
-        2 => settlement::cut_day(app).await?,
-        3 => settlement::count_day(app).await?,
-        4 => settlement::charge_one_user(app).await?,
-        _ => settlement::settle_one_node(app).await?,
+        0 => renewal::renew_one(&app.files).await?,
+        1 => renewal::expire_one(&app.files).await?,
+        2 => settlement::cut_day(&app.billing).await?,
+        3 => settlement::count_day(&app.billing).await?,
+        4 => settlement::charge_one_user(&app.billing).await?,
+        _ => settlement::settle_one_node(&app.billing).await?,
     })
 }
 
@@ -140,7 +143,7 @@ impl History {
                 if self.can_pay(user, size).await {
                     let user = self.users[user];
                     let upload = begin(&app, user, &self.nodes[..3], size).await;
-                    coordinator::app::upload::end::abort(&app, user, upload)
+                    coordinator::files::upload::complete::abort(&app.files, user, upload)
                         .await
                         .unwrap();
                 }
@@ -148,7 +151,7 @@ impl History {
             Happening::Delete { nth } => {
                 if nth < self.stored.len() {
                     let (user, file) = self.stored.swap_remove(nth);
-                    let _ = files::delete(&app, user, file).await; // it may have expired
+                    let _ = delete::delete(&app.files, user, file).await; // it may have expired
                 }
             }
             Happening::Penalty { node, kind, length } => {
@@ -204,7 +207,7 @@ impl History {
     }
 
     async fn can_pay(&self, user: usize, size: u32) -> bool {
-        let account = Account::available(self.users[user]);
+        let account = chart::available(self.users[user]);
         crate::support::balance(&self.app.db, account).await > i64::from(size) * 4 / 1000 + 1
     }
 }
@@ -224,7 +227,7 @@ async fn exact_use(pool: &PgPool) -> i64 {
     charges.iter().sum()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let midnight = first_midnight(&pool).await;
@@ -250,7 +253,7 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
     }
     let app = Arc::clone(&history.app);
     for (user, file) in history.stored.drain(..) {
-        let _ = files::delete(&app, user, file).await;
+        let _ = delete::delete(&app.files, user, file).await;
     }
     // Clocks may have gone back into days that are closed; all of them are over by then.
     let far = history
@@ -272,8 +275,8 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
         0
     );
     for user in &history.users {
-        assert_eq!(total(&pool, Account::escrow(*user)).await, 0);
-        assert_eq!(total(&pool, Account::upload_hold(*user)).await, 0);
+        assert_eq!(total(&pool, chart::escrow(*user)).await, 0);
+        assert_eq!(total(&pool, chart::upload_hold(*user)).await, 0);
     }
     // Users paid for what they used, rounded up once a file, and for nothing else.
     let charged = "SELECT coalesce(sum(amount_microcredits), 0)::bigint

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coordinator::domain::ledger::Account;
+use coordinator::bookkeeping::chart;
 use futures::future::join_all;
 use http::StatusCode;
 use sqlx::PgPool;
@@ -35,7 +35,7 @@ fn upload(
     call.send()
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
     const AFFORDED: i64 = 5;
     let settings = ["money.trial_microcredits=0"];
@@ -43,8 +43,8 @@ async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
     let (user, client) = coordinator.user().await;
     let credits = AFFORDED * price(CHUNK) + price(CHUNK) / 2;
     let bought = [
-        (Account::OUTSIDE, -credits),
-        (Account::available(user), credits),
+        (chart::OUTSIDE, -credits),
+        (chart::available(user), credits),
     ];
     crate::support::post(&pool, "credits", &bought)
         .await
@@ -60,18 +60,18 @@ async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
         answer.problem(402, "insufficient-credits");
     }
     assert_eq!(
-        balance(&pool, Account::available(user)).await,
+        balance(&pool, chart::available(user)).await,
         price(CHUNK) / 2
     );
     let paid = AFFORDED * price(CHUNK);
-    assert_eq!(balance(&pool, Account::escrow(user)).await, paid);
-    assert_eq!(total(&pool, Account::escrow(user)).await, paid);
+    assert_eq!(balance(&pool, chart::escrow(user)).await, paid);
+    assert_eq!(total(&pool, chart::escrow(user)).await, paid);
     let counted = "SELECT sum(file_count)::bigint FROM users";
     assert_eq!(count(&pool, counted).await, AFFORDED);
     blobs_are_known(&pool, &nodes, AFFORDED).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_trial_allowance_pays_for_the_first_files_of_an_empty_account(pool: PgPool) {
     let trial = 2 * price(CHUNK) + 1;
     let settings = [format!("money.trial_microcredits={trial}")];
@@ -81,15 +81,12 @@ async fn the_trial_allowance_pays_for_the_first_files_of_an_empty_account(pool: 
     let answers = soon(join_all((0..4).map(|n| upload(&client, n, None)))).await;
     let stored = answers.iter().filter(|a| a.status == StatusCode::CREATED);
     assert_eq!(stored.count(), 2);
-    assert_eq!(total(&pool, Account::INCOME).await, -2 * price(CHUNK));
-    assert_eq!(
-        balance(&pool, Account::escrow(user)).await,
-        2 * price(CHUNK)
-    );
-    assert_eq!(balance(&pool, Account::available(user)).await, 0);
+    assert_eq!(total(&pool, chart::INCOME).await, -2 * price(CHUNK));
+    assert_eq!(balance(&pool, chart::escrow(user)).await, 2 * price(CHUNK));
+    assert_eq!(balance(&pool, chart::available(user)).await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn one_idempotency_key_makes_one_file_however_often_it_is_sent(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -110,7 +107,7 @@ async fn one_idempotency_key_makes_one_file_however_often_it_is_sent(pool: PgPoo
     other.send().await.problem(422, "idempotency-key-reused");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn one_key_twice_in_one_transaction_is_one_file_and_spoils_no_other(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -142,7 +139,7 @@ async fn one_key_twice_in_one_transaction_is_one_file_and_spoils_no_other(pool: 
     blobs_are_known(&pool, &nodes, 3).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -165,7 +162,7 @@ async fn a_file_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_of_one_piece_opens_no_session_and_one_byte_more_does(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;

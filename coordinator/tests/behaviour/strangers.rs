@@ -1,15 +1,15 @@
 //! Peers that are not registered, and those that are.
 
 use http::StatusCode;
-use network::{CallError, Keypair, Network, NetworkConfig, NetworkEvent, RefusalReason, start};
-use proto::{Heartbeat, HeartbeatReport, NodeActivity, Side};
+use network::{CallError, Keypair, Network, NetworkEvent, RefusalReason, start};
+use proto::{Heartbeat, HeartbeatReport, NodeActivity};
 use sqlx::PgPool;
 
-use crate::support::{Coordinator, Node, registration, soon};
+use crate::support::{Coordinator, Node, node_config, registration, soon};
 
 /// A peer that has dialled the coordinator, as far as it can tell.
 async fn dialled(coordinator: &Coordinator, keypair: &Keypair) -> Network {
-    let config = NetworkConfig::new(keypair.clone(), Side::Node);
+    let config = node_config(keypair.clone());
     let mut network = start(config).await.unwrap();
     let peer = coordinator.app.fleet.network().local_peer_id();
     network.handle.dial(peer, coordinator.addrs.clone()).await;
@@ -43,7 +43,7 @@ fn refused(coordinator: &Coordinator) -> u64 {
     refusals.of(RefusalReason::Stranger)
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_peer_that_is_not_registered_is_hung_up_on_until_it_registers(pool: PgPool) {
     let coordinator = Coordinator::start(pool).await;
     let keypair = Keypair::generate_ed25519();
@@ -69,7 +69,7 @@ async fn a_peer_that_is_not_registered_is_hung_up_on_until_it_registers(pool: Pg
     assert_eq!(refused(&coordinator), 1);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_node_that_registered_with_another_coordinator_is_let_in_at_once(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let keypair = Keypair::generate_ed25519();
@@ -89,13 +89,13 @@ async fn a_node_that_registered_with_another_coordinator_is_let_in_at_once(pool:
     assert_eq!(refused(&coordinator), 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_stranger_that_is_learnt_is_not_served(pool: PgPool) {
     let coordinator = Coordinator::with(pool, &["p2p.auth_mode=learn"]).await;
     only_registered_nodes_are_served(&coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_stranger_that_nobody_asks_who_it_is_is_not_served(pool: PgPool) {
     let coordinator = Coordinator::with(pool, &["p2p.auth_mode=off"]).await;
     only_registered_nodes_are_served(&coordinator).await;
@@ -110,7 +110,7 @@ async fn only_registered_nodes_are_served(coordinator: &Coordinator) {
     let _node = Node::join(coordinator).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_admin_sees_the_peers_and_nobody_else_does(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let node = Node::join(&coordinator).await;

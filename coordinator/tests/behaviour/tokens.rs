@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use coordinator::app::access_tokens::{self, Identity};
-use coordinator::clock;
-use coordinator::db::users::Role;
-use coordinator::domain::ids::UserId;
+use coordinator::accounts::access_tokens;
+use coordinator::accounts::access_tokens::Identity;
+use coordinator::model::ids::UserId;
+use coordinator::model::user::Role;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use kit::Clock;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -35,21 +36,21 @@ impl Issuer {
             "sub": self.user_id,
             "role": "user",
             "aud": "fsn-api",
-            "iss": self.coordinator.app.keys.network_id,
-            "iat": clock::now().as_second(),
-            "exp": clock::now().as_second() + 900,
+            "iss": self.coordinator.app.keys.ring.network_id,
+            "iat": Clock::system().now().as_second(),
+            "exp": Clock::system().now().as_second() + 900,
         })
     }
 
     fn header(&self, algorithm: Algorithm) -> Header {
         let mut header = Header::new(algorithm);
-        header.kid = Some(self.coordinator.app.keys.token().0);
+        header.kid = Some(self.coordinator.app.keys.ring.token().0);
         header
     }
 
     /// Signed with the coordinator's key.
     fn sign(&self, header: &Header, claims: &Value) -> String {
-        let (_, key) = self.coordinator.app.keys.token();
+        let (_, key) = self.coordinator.app.keys.ring.token();
         encode(header, claims, &EncodingKey::from_secret(&key[..])).unwrap()
     }
 
@@ -65,7 +66,7 @@ impl Issuer {
             role: Role::User,
         };
         let ttl = self.coordinator.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.coordinator.app.keys, identity, at, ttl).unwrap()
+        access_tokens::issue(&self.coordinator.app.keys.ring, identity, at, ttl).unwrap()
     }
 
     async fn is_accepted(&self, token: &str) -> bool {
@@ -80,10 +81,10 @@ impl Issuer {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_lives_for_its_time_and_a_minute_of_skew(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
-    let (now, minutes) = (clock::now(), SignedDuration::from_mins);
+    let (now, minutes) = (Clock::system().now(), SignedDuration::from_mins);
     for (age, accepted) in [
         (0, true),
         (14, true),
@@ -96,7 +97,7 @@ async fn a_token_lives_for_its_time_and_a_minute_of_skew(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_claims_of_a_token_are_all_checked(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
     assert!(
@@ -122,7 +123,7 @@ async fn the_claims_of_a_token_are_all_checked(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_signature_by_anything_but_the_named_key_is_refused(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
     let (claims, hs256) = (issuer.claims(), issuer.header(Algorithm::HS256));
@@ -147,10 +148,10 @@ async fn a_signature_by_anything_but_the_named_key_is_refused(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_without_a_signature_is_refused_whatever_it_says_of_it(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
-    let (kid, _) = issuer.coordinator.app.keys.token();
+    let (kid, _) = issuer.coordinator.app.keys.ring.token();
     let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
     let claims = part(&issuer.claims());
     for algorithm in ["none", "None", "NONE", "HS256", ""] {
@@ -161,10 +162,10 @@ async fn a_token_without_a_signature_is_refused_whatever_it_says_of_it(pool: PgP
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_that_was_tampered_with_is_refused(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
-    let token = issuer.issued_at(clock::now());
+    let token = issuer.issued_at(Clock::system().now());
     assert!(issuer.is_accepted(&token).await);
     for at in (0..token.len()).step_by(7) {
         let mut tampered = token.clone().into_bytes();
@@ -177,10 +178,13 @@ async fn a_token_that_was_tampered_with_is_refused(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_request_without_a_bearer_token_is_told_how_to_get_one(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
-    let (visitor, token) = (issuer.coordinator.visitor(), issuer.issued_at(clock::now()));
+    let (visitor, token) = (
+        issuer.coordinator.visitor(),
+        issuer.issued_at(Clock::system().now()),
+    );
     for authorization in [None, Some("Basic dTpw".to_owned()), Some(token.clone())] {
         let mut call = visitor.call(http::Method::GET, "/api/v1/files");
         if let Some(value) = &authorization {
@@ -195,12 +199,16 @@ async fn a_request_without_a_bearer_token_is_told_how_to_get_one(pool: PgPool) {
     assert_eq!(any_case.send().await.status, StatusCode::OK);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_token_of_an_account_that_is_gone_speaks_for_nobody(pool: PgPool) {
     let issuer = Issuer::new(pool.clone()).await;
     sqlx::query("DELETE FROM users")
         .execute(&pool)
         .await
         .unwrap();
-    assert!(!issuer.is_accepted(&issuer.issued_at(clock::now())).await);
+    assert!(
+        !issuer
+            .is_accepted(&issuer.issued_at(Clock::system().now()))
+            .await
+    );
 }

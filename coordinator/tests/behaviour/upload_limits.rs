@@ -9,7 +9,7 @@ use crate::support::{CHUNK, Coordinator, content, count, price};
 
 const CREDITS: i64 = 1_000_000_000;
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn too_little_credit_is_told_to_the_micro_credit(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.user().await;
@@ -25,7 +25,7 @@ async fn too_little_credit_is_told_to_the_micro_credit(pool: PgPool) {
     assert_eq!(client.balances().await, (1_000_000, 0, 0));
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_trial_covers_its_allowance_once_and_no_more(pool: PgPool) {
     let settings = ["money.trial_microcredits=100"];
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
@@ -61,7 +61,7 @@ async fn the_trial_covers_its_allowance_once_and_no_more(pool: PgPool) {
     assert_eq!(count(&pool, given).await, 100);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_number_of_files_is_limited_until_one_goes(pool: PgPool) {
     let settings = ["uploads.max_files_per_user=2"];
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
@@ -90,7 +90,7 @@ async fn the_number_of_files_is_limited_until_one_goes(pool: PgPool) {
     client.upload("c", b"c").await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_beyond_the_limit_is_refused_before_and_while_it_comes(pool: PgPool) {
     let settings = ["uploads.max_file_size=10000B"];
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &settings).await;
@@ -111,7 +111,7 @@ async fn a_file_beyond_the_limit_is_refused_before_and_while_it_comes(pool: PgPo
     assert_eq!(client.balances().await, balances);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_body_of_unknown_length_pays_for_exactly_what_it_was(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -130,7 +130,7 @@ async fn a_body_of_unknown_length_pays_for_exactly_what_it_was(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_small_body_of_unknown_length_fits_into_the_trial(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.user().await;

@@ -1,9 +1,9 @@
 //! Many requests about one upload, or one account, at once. Whatever order they come in, credits
 //! and blobs are accounted for.
 
-use coordinator::app::upload::end;
-use coordinator::domain::ids::UserId;
-use coordinator::domain::ledger::Account;
+use coordinator::bookkeeping::chart;
+use coordinator::files::upload::complete;
+use coordinator::model::ids::UserId;
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::Value;
@@ -18,16 +18,16 @@ const CREDITS: i64 = 1_000_000_000;
 
 /// What the moments have cost in which files were kept.
 async fn used(pool: &PgPool) -> i64 {
-    total(pool, Account::INCOME).await + total(pool, Account::ROUNDING).await
+    total(pool, chart::INCOME).await + total(pool, chart::ROUNDING).await
 }
 
 /// All of a user's credits are on their accounts, and what is held belongs to open uploads.
 async fn nothing_is_lost(pool: &PgPool, user: UserId) {
     let mut sum = 0;
     for account in [
-        Account::available(user),
-        Account::upload_hold(user),
-        Account::escrow(user),
+        chart::available(user),
+        chart::upload_hold(user),
+        chart::escrow(user),
     ] {
         sum += balance(pool, account).await;
     }
@@ -36,12 +36,12 @@ async fn nothing_is_lost(pool: &PgPool, user: UserId) {
     let held =
         "SELECT coalesce(sum(hold_microcredits), 0)::bigint FROM uploads WHERE state = 'open'";
     assert_eq!(
-        balance(pool, Account::upload_hold(user)).await,
+        balance(pool, chart::upload_hold(user)).await,
         count(pool, held).await
     );
     let escrow = "SELECT coalesce(sum(paid_microcredits), 0)::bigint FROM files";
     assert_eq!(
-        balance(pool, Account::escrow(user)).await,
+        balance(pool, chart::escrow(user)).await,
         count(pool, escrow).await
     );
     let files = count(pool, "SELECT count(*) FROM files WHERE state <> 'deleted'").await;
@@ -67,7 +67,7 @@ async fn every_blob_is_known(pool: &PgPool, nodes: &[Node; 3]) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_same_chunk_sent_many_times_at_once_is_stored_once(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -102,7 +102,7 @@ async fn end_upload(coordinator: &Coordinator, client: &Client, upload: &Value, 
         Ending::Complete => client.complete(upload).await,
         Ending::Abort => client.abort(upload).await,
         Ending::Expire => {
-            end::expire_one(&coordinator.app).await.unwrap();
+            complete::expire_one(&coordinator.app.files).await.unwrap();
             return;
         }
     };
@@ -113,7 +113,7 @@ async fn end_upload(coordinator: &Coordinator, client: &Client, upload: &Value, 
     );
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn chunks_completion_and_abort_at_once_leave_one_outcome(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -152,7 +152,7 @@ async fn chunks_completion_and_abort_at_once_leave_one_outcome(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn completion_and_abort_of_a_whole_upload_exclude_each_other(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -175,7 +175,7 @@ async fn completion_and_abort_of_a_whole_upload_exclude_each_other(pool: PgPool)
 }
 
 /// Begin, abort, complete, expire and delete of one account take the same rows.
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn everything_at_once_on_one_account_never_deadlocks(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -209,7 +209,7 @@ async fn everything_at_once_on_one_account_never_deadlocks(pool: PgPool) {
     soon(join_all((0..8).map(life))).await;
     // A row that a refused request still holds is passed over: expiry comes by again.
     eventually(|| async {
-        while end::expire_one(&coordinator.app).await.unwrap() {}
+        while complete::expire_one(&coordinator.app.files).await.unwrap() {}
         coordinator.forget().await;
         (count(&pool, "SELECT count(*) FROM files").await == 0).then_some(())
     })
@@ -219,7 +219,7 @@ async fn everything_at_once_on_one_account_never_deadlocks(pool: PgPool) {
 
 /// The same with amounts to move, where the order of the locks shows: the account's credits against
 /// its number of files.
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn beginning_and_giving_up_at_once_wait_for_each_other_in_one_order(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;

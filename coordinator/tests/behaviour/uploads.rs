@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use coordinator::app::audit;
-use coordinator::app::upload::end;
-use coordinator::clock;
-use coordinator::domain::ledger::Account;
+use coordinator::bookkeeping::chart;
+use coordinator::files::upload::complete;
+use coordinator::proofs::audit;
 use futures::{StreamExt, stream};
 use http::StatusCode;
+use kit::Clock;
 use proto::BlobId;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ async fn all_hold(nodes: &[Node; 3], blobs: usize) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn every_size_around_a_chunk_comes_back_as_it_went_in(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -50,7 +50,7 @@ async fn every_size_around_a_chunk_comes_back_as_it_went_in(pool: PgPool) {
     all_hold(&nodes, chunks).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn no_two_nodes_hold_the_same_bytes(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -62,7 +62,7 @@ async fn no_two_nodes_hold_the_same_bytes(pool: PgPool) {
     assert_eq!(blobs.len(), 4 * 3);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn chunks_may_come_in_any_order_and_are_told_apart(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -119,7 +119,7 @@ async fn chunks_may_come_in_any_order_and_are_told_apart(pool: PgPool) {
     all_hold(&nodes, 4).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_is_sent_again_replaces_the_one_before(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -147,7 +147,7 @@ async fn a_chunk_that_is_sent_again_replaces_the_one_before(pool: PgPool) {
     assert_eq!(client.content(&file).await, new);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_has_its_length_and_its_place(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -177,7 +177,7 @@ async fn a_chunk_has_its_length_and_its_place(pool: PgPool) {
     all_hold(&nodes, 0).await;
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn giving_up_returns_every_credit_and_every_blob(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -208,7 +208,7 @@ async fn giving_up_returns_every_credit_and_every_blob(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_that_expires_returns_every_credit(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (user, client) = coordinator.customer().await;
@@ -217,7 +217,7 @@ async fn an_upload_that_expires_returns_every_credit(pool: PgPool) {
         .send_chunk(&upload, 0, &content(CHUNK))
         .await
         .expect(StatusCode::OK);
-    assert!(!end::expire_one(&coordinator.app).await.unwrap());
+    assert!(!complete::expire_one(&coordinator.app.files).await.unwrap());
     let late = "UPDATE uploads SET expires_at = now() - interval '1 second'";
     sqlx::query(late).execute(&pool).await.unwrap();
     let refused = client.send_chunk(&upload, 0, &content(CHUNK)).await;
@@ -229,13 +229,13 @@ async fn an_upload_that_expires_returns_every_credit(pool: PgPool) {
 
     // The refused requests' transactions may still be rolling back; the row is passed over meanwhile.
     eventually(|| async {
-        let expired = end::expire_one(&coordinator.app).await.unwrap();
+        let expired = complete::expire_one(&coordinator.app.files).await.unwrap();
         expired.then_some(())
     })
     .await;
-    assert!(!end::expire_one(&coordinator.app).await.unwrap());
-    assert_eq!(balance(&pool, Account::available(user)).await, CREDITS);
-    assert_eq!(balance(&pool, Account::upload_hold(user)).await, 0);
+    assert!(!complete::expire_one(&coordinator.app.files).await.unwrap());
+    assert_eq!(balance(&pool, chart::available(user)).await, CREDITS);
+    assert_eq!(balance(&pool, chart::upload_hold(user)).await, 0);
     coordinator.forget().await;
     for node in &nodes {
         let purges = purges_of(&pool, node.node_id).await;
@@ -243,7 +243,7 @@ async fn an_upload_that_expires_returns_every_credit(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn another_users_upload_and_file_do_not_exist(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -266,7 +266,7 @@ async fn another_users_upload_and_file_do_not_exist(pool: PgPool) {
     assert_eq!(client.content(&file).await, &b"secret"[..]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_form_brings_its_first_file_with_its_name_and_type(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -291,7 +291,7 @@ async fn a_form_brings_its_first_file_with_its_name_and_type(pool: PgPool) {
     assert_eq!(client.balances().await, balances);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_form_that_never_comes_to_its_file_is_not_read_to_the_end(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -305,7 +305,7 @@ async fn a_form_that_never_comes_to_its_file_is_not_read_to_the_end(pool: PgPool
     answer.await.problem(400, "invalid-request");
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_sent_again_wins_whatever_the_clock_said_before(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -327,7 +327,7 @@ async fn a_chunk_sent_again_wins_whatever_the_clock_said_before(pool: PgPool) {
     assert_eq!(client.content(&file).await, &b"new"[..]);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn names_in_any_script_survive_and_no_name_is_none(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -349,7 +349,7 @@ async fn names_in_any_script_survive_and_no_name_is_none(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_repeated_request_under_its_key_stores_once(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -393,7 +393,7 @@ async fn a_repeated_request_under_its_key_stores_once(pool: PgPool) {
     assert_eq!(client.balances().await.1, 0);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_lost_a_copy_before_complete_has_to_be_sent_again(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
@@ -411,7 +411,14 @@ async fn a_chunk_that_lost_a_copy_before_complete_has_to_be_sent_again(pool: PgP
         .unwrap();
     let lost = [BlobId::try_from(&lost[..]).unwrap()];
     let node = nodes[0].node_id;
-    let reported = audit::loss_reported(&coordinator.app, node, &lost, "rot", clock::now()).await;
+    let reported = audit::loss_reported(
+        &coordinator.app.proofs,
+        node,
+        &lost,
+        "rot",
+        Clock::system().now(),
+    )
+    .await;
     assert_eq!(reported.unwrap(), 1);
 
     let status = client.upload_status(&upload).await.expect(StatusCode::OK);
@@ -429,7 +436,7 @@ async fn a_chunk_that_lost_a_copy_before_complete_has_to_be_sent_again(pool: PgP
     assert_eq!(count(&pool, counted).await, 6);
 }
 
-#[sqlx::test(migrator = "coordinator::db::MIGRATIONS")]
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_copy_on_a_node_that_was_thrown_out_meanwhile_does_not_count(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;

@@ -7,14 +7,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use api::durability::{Durability, ReplicaView};
+use api::nodes::{Node, NodeDetail};
+use api::page::{MAX_LIMIT, PageParams};
+use api::paths;
 use local_cluster::client::Session;
 use local_cluster::{Cluster, Member, Programs};
+use proto::{FileId, NodeId};
 use rand::Rng;
 use reqwest::Body;
-use serde_json::Value;
 
-use super::demo::{held, plural};
-use local_cluster::edge;
+use super::holdings::{held, plural};
 
 const BYTES: usize = 1024 * 1024;
 const CAUGHT_WITHIN: Duration = Duration::from_secs(90);
@@ -25,14 +28,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) async fn show(cluster: &Cluster, session: &Session) -> Result<()> {
     let before = held(cluster).await?;
     let mut content = vec![0; BYTES];
-    edge::random_source().fill_bytes(&mut content);
+    kit::Entropy::system().rng().fill_bytes(&mut content);
     let file = session
         .upload("bait", Some(BYTES as u64), Body::from(content))
         .await
         .context("the file could not be stored")?;
-    let replicas = replicas(session, &file.file_id).await?;
+    let replicas = replicas(session, file.file_id).await?;
     let nodes = cluster.status()?.nodes;
-    let holding = |id: &str| replicas.iter().filter(|replica| replica.node == id).count();
+    let held_by = |id: NodeId| move |replica: &&ReplicaView| replica.node_id == id;
+    let holding = |id: &str| {
+        let id = id.parse().ok();
+        id.map_or(0, |id| replicas.iter().filter(held_by(id)).count())
+    };
     let cheat = nodes
         .iter()
         .enumerate()
@@ -41,12 +48,13 @@ pub(super) async fn show(cluster: &Cluster, session: &Session) -> Result<()> {
     let (number, cheat) = cheat;
     let name = Member::Node(number + 1);
     let id = cheat.node_id.as_deref().context("the node has no id")?;
+    let id: NodeId = id.parse()?;
     let blobs: HashSet<String> = replicas
         .iter()
-        .filter(|replica| replica.node == id)
-        .map(|replica| replica.blob.clone())
+        .filter(held_by(id))
+        .map(|replica| replica.blob_id.to_string())
         .collect();
-    let score = score(session, id).await?;
+    let score = node(session, id).await?.score_ppm;
     let spoilt = spoil(&cheat.data_dir, &blobs)?;
     ensure!(
         spoilt == blobs.len(),
@@ -59,10 +67,10 @@ pub(super) async fn show(cluster: &Cluster, session: &Session) -> Result<()> {
 
     let began = Instant::now();
     let (caught, now) = loop {
-        let replicas = self::replicas(session, &file.file_id).await?;
-        let mine = replicas.iter().filter(|replica| replica.node == id);
-        let caught = mine.filter(|replica| replica.demoted).count();
-        let now = self::score(session, id).await?;
+        let replicas = self::replicas(session, file.file_id).await?;
+        let mine = replicas.iter().filter(held_by(id));
+        let caught = mine.filter(|replica| replica.state == "demoted").count();
+        let now = node(session, id).await?.score_ppm;
         if caught == spoilt && now < score {
             break (caught, now);
         }
@@ -81,43 +89,34 @@ pub(super) async fn show(cluster: &Cluster, session: &Session) -> Result<()> {
         plural(caught as u64, "proof")
     );
 
-    session.delete(&file.file_id).await?;
+    session.delete(file.file_id).await?;
     let began = Instant::now();
     while held(cluster).await?[number] > before[number] && began.elapsed() < CAUGHT_WITHIN {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     // In a small cluster this was half of the node's round, which would keep it from new data for a day.
-    let node: Value = session.get(&format!("/nodes/{id}")).await?;
-    if node["on_hold"] == true || node["state"] == "suspended" || node["state"] == "disqualified" {
+    let node = self::node(session, id).await?;
+    if node.on_hold || ["suspended", "disqualified"].contains(&node.state.as_str()) {
         restore(cluster, id)?;
         println!("Pardoned    {name}: coordinator admin node restore");
     }
     Ok(())
 }
 
-struct Replica {
-    node: String,
-    blob: String,
-    demoted: bool,
+async fn replicas(session: &Session, file_id: FileId) -> Result<Vec<ReplicaView>> {
+    let all = PageParams {
+        limit: Some(MAX_LIMIT),
+        cursor: None,
+    };
+    let path = paths::file_durability(file_id);
+    let durability: Durability = session.get_with(&path, &all).await?;
+    let chunks = durability.chunks.into_iter();
+    Ok(chunks.flat_map(|chunk| chunk.replicas).collect())
 }
 
-async fn replicas(session: &Session, file_id: &str) -> Result<Vec<Replica>> {
-    let path = format!("/files/{file_id}/durability?limit=1000");
-    let durability: Value = session.get(&path).await?;
-    let chunks = durability["chunks"].as_array().into_iter().flatten();
-    let replicas = chunks.flat_map(|chunk| chunk["replicas"].as_array().into_iter().flatten());
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let replicas = replicas.map(|replica| Replica {
-        node: text(&replica["node_id"]),
-        blob: text(&replica["blob_id"]),
-        demoted: replica["state"] == "demoted",
-    });
-    Ok(replicas.collect())
-}
-
-async fn score(session: &Session, node_id: &str) -> Result<u64> {
-    let node: Value = session.get(&format!("/nodes/{node_id}")).await?;
-    node["score_ppm"].as_u64().context("a node without a score")
+async fn node(session: &Session, id: NodeId) -> Result<Node> {
+    let NodeDetail { node, .. } = session.get(&paths::node(id)).await?;
+    Ok(node)
 }
 
 /// Overwrites these blobs in a data directory, in whichever layout they lie: a file of the blob's name
@@ -179,7 +178,7 @@ fn overwrite(path: &Path, from: u64, length: u64) -> Result<()> {
 }
 
 /// What an operator of the network would type.
-fn restore(cluster: &Cluster, node_id: &str) -> Result<()> {
+fn restore(cluster: &Cluster, node_id: NodeId) -> Result<()> {
     let programs = Programs::in_dir(cluster.launcher()?.parent().unwrap_or(Path::new("/")));
     let config = cluster.config_file(Member::Coordinator(1));
     let output = std::process::Command::new(programs.coordinator)
@@ -187,7 +186,7 @@ fn restore(cluster: &Cluster, node_id: &str) -> Result<()> {
             "admin",
             "node",
             "restore",
-            node_id,
+            &node_id.to_string(),
             "--reason",
             "it was a demonstration",
         ])

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use clap::Args;
 use local_cluster::process::ProcessState;
-use local_cluster::{Afterwards, Cluster, DirLock, Guard, Member};
+use local_cluster::{Afterwards, Cluster, DirLock, Member, Reaper};
 
 use super::{DirArg, narrate};
 
 #[derive(Debug, Args)]
-pub struct Target {
+pub(super) struct Target {
     /// node-1, node-2, …, coordinator, coordinator-2, … or postgres
     name: String,
     #[command(flatten)]
@@ -16,35 +16,35 @@ pub struct Target {
 }
 
 impl Target {
-    pub async fn kill(self) -> Result<()> {
+    pub(super) async fn kill(self) -> Result<()> {
         let (cluster, member, _lock) = self.open()?;
         cluster.kill(member).await?;
         println!("{member} was killed.");
         Ok(())
     }
 
-    pub async fn stop(self) -> Result<()> {
+    pub(super) async fn stop(self) -> Result<()> {
         let (cluster, member, _lock) = self.open()?;
         cluster.stop(member).await?;
         println!("{member} has stopped.");
         Ok(())
     }
 
-    pub fn pause(self) -> Result<()> {
+    pub(super) fn pause(self) -> Result<()> {
         let (cluster, member, _lock) = self.open()?;
         cluster.pause(member)?;
         println!("{member} is paused.");
         Ok(())
     }
 
-    pub fn resume(self) -> Result<()> {
+    pub(super) fn resume(self) -> Result<()> {
         let (cluster, member, _lock) = self.open()?;
         cluster.resume(member)?;
         println!("{member} goes on.");
         Ok(())
     }
 
-    pub async fn start(self) -> Result<()> {
+    pub(super) async fn start(self) -> Result<()> {
         let (mut cluster, member, _lock) = self.open()?;
         match cluster.state(member)? {
             ProcessState::Running => println!("{member} is running already."),
@@ -53,10 +53,10 @@ impl Target {
                 println!("{member} was paused and goes on.");
             }
             ProcessState::Gone => {
-                let guard =
-                    Guard::start(cluster.launcher()?, cluster.dir(), Afterwards::KeepFiles)?;
+                let reaper =
+                    Reaper::start(cluster.launcher()?, cluster.dir(), Afterwards::KeepFiles)?;
                 cluster.start(member).await?;
-                guard.release()?;
+                reaper.release()?;
                 println!("{member} is ready.");
             }
         }

@@ -4,21 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use api::files::File;
 use clap::Args;
-use futures::future::join_all;
-use local_cluster::client::{Client, FileInfo, Session};
-use local_cluster::{Afterwards, Cluster, DirLock, Guard, Member, edge};
+use local_cluster::client::Session;
+use local_cluster::{Afterwards, Cluster, DirLock, Member, Reaper};
 use rand::Rng;
 use reqwest::Body;
-use serde_json::Value;
 
+use super::holdings::{held, plural};
 use super::{DirArg, cheat, narrate, sha256};
 
 /// Enough for every node to hold part of it.
 const MADE_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(super) struct Demo {
     /// The file to store [default: 8 MiB of random bytes]
     file: Option<PathBuf>,
     /// Leave out the second half, in which a node loses what it holds and is found out
@@ -29,7 +29,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    pub async fn run(self) -> Result<ExitCode> {
+    pub(super) async fn run(self) -> Result<ExitCode> {
         let dir = self.dir.path()?;
         Cluster::open(&dir)?;
         let _lock = DirLock::acquire(&dir, &narrate)?;
@@ -68,12 +68,12 @@ impl Demo {
         } else {
             println!("Killed      nothing: an empty file has no chunks that a node could hold");
         }
-        let back = session.download_digest(&file.file_id).await;
+        let back = session.download_digest(file.file_id).await;
         if let Some((node, _)) = victim {
             let launcher = cluster.launcher()?.to_owned();
-            let guard = Guard::start(&launcher, cluster.dir(), Afterwards::KeepFiles)?;
+            let reaper = Reaper::start(&launcher, cluster.dir(), Afterwards::KeepFiles)?;
             cluster.start(node).await?;
-            guard.release()?;
+            reaper.release()?;
         }
         let (length, back) = back.context("the file could not be downloaded")?;
         println!("Downloaded  {length} bytes from the nodes that are left");
@@ -96,30 +96,19 @@ impl Demo {
 
 fn random_file() -> Result<tempfile::NamedTempFile> {
     let mut content = vec![0; MADE_BYTES];
-    edge::random_source().fill_bytes(&mut content);
+    kit::Entropy::system().rng().fill_bytes(&mut content);
     let file = tempfile::NamedTempFile::with_prefix("fsn-demo-")?;
     std::fs::write(file.path(), &content).context("cannot write a file to store")?;
     Ok(file)
 }
 
-async fn upload(session: &Session, path: &Path, size: u64) -> Result<FileInfo> {
+async fn upload(session: &Session, path: &Path, size: u64) -> Result<File> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let body = Body::wrap_stream(sha256::pieces(path).await?);
     session
         .upload(&name, Some(size), body)
         .await
         .context("the file could not be stored")
-}
-
-/// How many blobs each node holds, as the nodes say themselves; one that does not answer, none.
-pub(super) async fn held(cluster: &Cluster) -> Result<Vec<u64>> {
-    let nodes = cluster.status()?.nodes;
-    let count = async |admin_url: Option<String>| {
-        let status: Value = Client::new(admin_url?).ok()?.get("/status").await.ok()?;
-        status["catalogue"]["live"]["blobs"].as_u64()
-    };
-    let counts = join_all(nodes.into_iter().map(|node| count(node.admin_url))).await;
-    Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
 }
 
 /// The node that took most of the file, and how many blobs.
@@ -131,9 +120,4 @@ fn holder(before: &[u64], after: &[u64]) -> Option<(Member, u64)> {
     let nodes = (1..).map(Member::Node);
     let most = nodes.zip(taken).max_by_key(|(_, taken)| *taken);
     most.filter(|(_, taken)| *taken > 0)
-}
-
-pub(super) fn plural(count: u64, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{s}")
 }

@@ -7,7 +7,7 @@ use local_cluster::{Cluster, DirLock};
 use super::{DirArg, narrate};
 
 #[derive(Debug, Args)]
-pub struct Down {
+pub(super) struct Down {
     /// Also remove the cluster's directory, with all data
     #[arg(long)]
     wipe: bool,
@@ -16,7 +16,7 @@ pub struct Down {
 }
 
 impl Down {
-    pub async fn run(self) -> Result<()> {
+    pub(super) async fn run(self) -> Result<()> {
         let dir = self.dir.path()?;
         Cluster::open(&dir)?;
         let _lock = DirLock::acquire(&dir, &narrate)?;

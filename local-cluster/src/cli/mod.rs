@@ -4,6 +4,7 @@ mod cheat;
 mod control;
 mod demo;
 mod down;
+mod holdings;
 mod sha256;
 mod status;
 mod up;
@@ -16,12 +17,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local_cluster::process::ProcessId;
-use local_cluster::{Afterwards, run_guard, run_guard_until, run_launcher};
+use local_cluster::{Afterwards, run_launcher, run_reaper, run_reaper_until};
 
 /// A federated storage network on this machine: Postgres, a coordinator and storage nodes.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +63,7 @@ enum Command {
         command: Vec<OsString>,
     },
     #[command(hide = true)]
-    Guard {
+    Reaper {
         #[arg(long)]
         dir: PathBuf,
         #[arg(long)]
@@ -104,7 +105,7 @@ impl DirArg {
     }
 }
 
-pub fn run(cli: Cli) -> Result<ExitCode> {
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     // Neither may wait for a runtime: they are started very often and do next to nothing.
     match cli.command {
         Command::Launch { uid, gid, command } => {
@@ -112,22 +113,22 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             run_launcher(program.as_ref(), args, uid.zip(gid))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Guard {
+        Command::Reaper {
             dir,
             until_pid: Some(pid),
             started: Some(started),
             ..
         } => {
-            run_guard_until(&dir, ProcessId { pid, started })?;
+            run_reaper_until(&dir, ProcessId { pid, started })?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Guard { dir, remove, .. } => {
+        Command::Reaper { dir, remove, .. } => {
             let afterwards = if remove {
                 Afterwards::RemoveFiles
             } else {
                 Afterwards::KeepFiles
             };
-            run_guard(&dir, afterwards)?;
+            run_reaper(&dir, afterwards)?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -151,7 +152,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Start(target) => target.start().await?,
         Command::Down(down) => down.run().await?,
         Command::WithPostgres { command } => return with_postgres::run(&command).await,
-        Command::Launch { .. } | Command::Guard { .. } => {}
+        Command::Launch { .. } | Command::Reaper { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 const PIECE: usize = 256 * 1024;
 
 /// A file in pieces, for an upload.
-pub async fn pieces(
+pub(super) async fn pieces(
     path: &Path,
 ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static> {
     let file = File::open(path)
@@ -22,7 +22,7 @@ pub async fn pieces(
 }
 
 /// Length and SHA-256 in hex.
-pub async fn digest(path: &Path) -> Result<(u64, String)> {
+pub(super) async fn digest(path: &Path) -> Result<(u64, String)> {
     let start = (0, Sha256::new());
     let (length, digest) = pieces(path)
         .await?

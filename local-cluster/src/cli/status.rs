@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
+use kit::output::{plain_table, print_json};
 use local_cluster::process::ProcessState;
 use local_cluster::{Cluster, Member};
 
 use super::DirArg;
 
 #[derive(Debug, Args)]
-pub struct StatusCommand {
+pub(super) struct StatusCommand {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
@@ -23,10 +23,10 @@ enum Output {
 }
 
 impl StatusCommand {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let cluster = Cluster::open(&self.dir.path()?)?;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&cluster.status()?)?),
+            Output::Json => print_json(&cluster.status()?)?,
             Output::Text => print!("{}", text(&cluster)?),
         }
         Ok(())
@@ -35,8 +35,7 @@ impl StatusCommand {
 
 fn text(cluster: &Cluster) -> Result<String> {
     let status = cluster.status()?;
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header(["NAME", "STATE", "PID", "ADDRESS"]);
     for member in cluster.members() {
         let address = match member {

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use local_cluster::{
-    Afterwards, Cluster, DirLock, Guard, Overrides, Programs, UpOptions, create_dir, edge,
+    Afterwards, Cluster, DirLock, Overrides, Programs, Reaper, UpOptions, create_dir,
 };
 
 use super::{DirArg, narrate};
 
 /// Whoever tries the network wants to see a proof fail before the day is over.
-const IMPATIENT: &str = "[coordinator.proofs]
+const FAST_PROOFS: &str = "[coordinator.proofs]
 interval = \"5s\"
 retry_after = \"5s\"
 per_node_limit = 64
 ";
 
 #[derive(Debug, Args)]
-pub struct Up {
+pub(super) struct Up {
     /// How many storage nodes [default: 5, or as many as there are]
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
@@ -36,11 +36,11 @@ pub struct Up {
 }
 
 impl Up {
-    pub async fn run(self) -> Result<()> {
+    pub(super) async fn run(self) -> Result<()> {
         let dir = self.dir.path()?;
         let overrides = match &self.config {
             Some(file) => Some(Overrides::read(file)?),
-            None if Cluster::open(&dir).is_err() => Some(IMPATIENT.parse()?),
+            None if Cluster::open(&dir).is_err() => Some(FAST_PROOFS.parse()?),
             None => None, // what it had
         };
         let options = UpOptions {
@@ -54,11 +54,11 @@ impl Up {
         programs.check()?;
         create_dir(&dir)?;
         let _lock = DirLock::acquire(&dir, &narrate)?;
-        let guard = Guard::start(&programs.local_cluster, &dir, Afterwards::KeepFiles)?;
-        let random = &mut edge::random_source();
+        let reaper = Reaper::start(&programs.local_cluster, &dir, Afterwards::KeepFiles)?;
+        let random = &mut kit::Entropy::system().rng();
         let mut cluster = Cluster::prepare(&dir, programs, options, random, &narrate)?;
         cluster.bring_up(&narrate).await?;
-        guard.release()?;
+        reaper.release()?;
         print!("{}", summary(&cluster, &self.dir.flag())?);
         Ok(())
     }

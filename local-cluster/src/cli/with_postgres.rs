@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use local_cluster::TemporaryPostgres;
 
 /// Runs the command and passes its exit code on. The database is gone afterwards, however this ends.
-pub async fn run(command: &[OsString]) -> Result<ExitCode> {
+pub(super) async fn run(command: &[OsString]) -> Result<ExitCode> {
     let (program, args) = command.split_first().context("no command to run")?;
     let postgres = TemporaryPostgres::start().await?;
     let status = tokio::process::Command::new(program)

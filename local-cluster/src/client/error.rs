@@ -1,30 +1,19 @@
 //! Why a request did not do what it was asked to.
 
+use api::problem::Problem;
 use reqwest::{Response, StatusCode};
-use serde::Deserialize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The coordinator's answer, from its problem document (RFC 9457).
-    #[error("{status}: {title}{}{detail}", if .detail.is_empty() { "" } else { ": " })]
+    /// The coordinator's answer.
+    #[error("{status}: {}{}{}", problem.title, if problem.detail.is_empty() { "" } else { ": " }, problem.detail)]
     Refused {
         status: StatusCode,
-        kind: String,
-        title: String,
-        detail: String,
+        problem: Box<Problem>,
     },
     /// No answer, or one that was cut.
     #[error("no answer from the coordinator: {}", innermost(.0))]
     Transport(#[from] reqwest::Error),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
-    title: String,
-    detail: String,
 }
 
 impl ApiError {
@@ -48,12 +37,10 @@ pub(crate) async fn checked(response: Response) -> Result<Response, ApiError> {
     if status.is_success() {
         return Ok(response);
     }
-    let problem: Problem = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+    let problem = Problem::of_answer(status.as_u16(), &response.bytes().await?);
     Err(ApiError::Refused {
         status,
-        kind: problem.kind,
-        title: problem.title,
-        detail: problem.detail,
+        problem: Box::new(problem),
     })
 }
 

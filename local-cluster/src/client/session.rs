@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::auth::{Credentials, Me, Registered, Tokens};
+use api::credits::{PurchaseBody, Purchased};
+use api::nodes::Node;
+use api::page::{DEFAULT_LIMIT, Page, PageParams};
+use api::paths;
 use reqwest::{Method, RequestBuilder, Response};
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::error::{ApiError, checked};
@@ -36,19 +40,6 @@ struct Token {
     renew_at: Instant,
 }
 
-/// One page of a list.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    pub next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Login {
-    access_token: String,
-    expires_in: u64,
-}
-
 impl Client {
     /// `base_url` without a slash at its end, as in `status --output json`.
     pub fn new(base_url: impl Into<String>) -> Result<Self, ApiError> {
@@ -63,40 +54,47 @@ impl Client {
         })
     }
 
-    /// A request to a path from the root, `/health` for instance.
+    /// A request to a path from the root, as [`api::paths`] has them.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.base_url))
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        match json_of(self.request(Method::GET, path)).await {
-            Err(error) if error.is_closed_connection() => {
-                json_of(self.request(Method::GET, path)).await
-            }
+        self.get_with(path, &()).await
+    }
+
+    pub async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, ApiError> {
+        let request = || self.request(Method::GET, path).query(query);
+        match json_of(request()).await {
+            Err(error) if error.is_closed_connection() => json_of(request()).await,
             outcome => outcome,
         }
     }
 
     pub async fn is_ready(&self) -> bool {
-        let request = self.request(Method::GET, "/readyz");
+        let request = self.request(Method::GET, paths::READYZ);
         let answer = request.timeout(Duration::from_secs(5)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Every node that the coordinator knows, as JSON objects of the API.
-    pub async fn nodes(&self) -> Result<Vec<Value>, ApiError> {
-        let page: Page<Value> = self.get("/api/v1/nodes?limit=100").await?;
+    /// The first hundred nodes that the coordinator knows.
+    pub async fn nodes(&self) -> Result<Vec<Node>, ApiError> {
+        let params = PageParams {
+            limit: Some(DEFAULT_LIMIT),
+            cursor: None,
+        };
+        let page: Page<Node> = self.get_with(paths::NODES, &params).await?;
         Ok(page.items)
     }
 
-    pub async fn register(&self, email: &str, password: &str) -> Result<Value, ApiError> {
-        let body = json!({"email": email, "password": password});
-        json_of(
-            self.request(Method::POST, "/api/v1/auth/register")
-                .json(&body),
-        )
-        .await
+    pub async fn register(&self, email: &str, password: &str) -> Result<Registered, ApiError> {
+        let request = self.request(Method::POST, paths::REGISTER);
+        json_of(request.json(&credentials(email, password))).await
     }
 
     pub async fn login(&self, email: &str, password: &str) -> Result<Session, ApiError> {
@@ -111,14 +109,20 @@ impl Client {
 
     async fn token(&self, email: &str, password: &str) -> Result<Token, ApiError> {
         let asked = Instant::now();
-        let body = json!({"email": email, "password": password});
-        let login: Login =
-            json_of(self.request(Method::POST, "/api/v1/auth/login").json(&body)).await?;
-        let lifetime = Duration::from_secs(login.expires_in);
+        let request = self.request(Method::POST, paths::LOGIN);
+        let tokens: Tokens = json_of(request.json(&credentials(email, password))).await?;
+        let lifetime = Duration::from_secs(tokens.expires_in);
         Ok(Token {
-            text: login.access_token,
+            text: tokens.access_token,
             renew_at: asked + lifetime.saturating_sub(RENEW_BEFORE),
         })
+    }
+}
+
+fn credentials(email: &str, password: &str) -> Credentials {
+    Credentials {
+        email: email.to_owned(),
+        password: password.to_owned(),
     }
 }
 
@@ -131,11 +135,10 @@ impl Session {
         }
     }
 
-    /// A request in this user's name, to a path under `/api/v1`.
+    /// A request in this user's name, to a path from the root, as [`api::paths`] has them.
     pub async fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
         let token = self.access_token().await?;
-        let request = self.client.request(method, &format!("/api/v1{path}"));
-        Ok(request.bearer_auth(token))
+        Ok(self.client.request(method, path).bearer_auth(token))
     }
 
     pub async fn access_token(&self) -> Result<String, ApiError> {
@@ -147,22 +150,34 @@ impl Session {
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        match json_of(self.request(Method::GET, path).await?).await {
+        self.get_with(path, &()).await
+    }
+
+    pub async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, ApiError> {
+        let request = self.request(Method::GET, path).await?.query(query);
+        match json_of(request).await {
             Err(error) if error.is_closed_connection() => {
-                json_of(self.request(Method::GET, path).await?).await
+                json_of(self.request(Method::GET, path).await?.query(query)).await
             }
             outcome => outcome,
         }
     }
 
-    pub async fn me(&self) -> Result<Value, ApiError> {
-        self.get("/auth/me").await
+    pub async fn me(&self) -> Result<Me, ApiError> {
+        self.get(paths::ME).await
     }
 
     /// Buys credits with the pretended money of the mock payment provider.
-    pub async fn purchase(&self, amount_usd: u32) -> Result<Value, ApiError> {
-        let request = self.request(Method::POST, "/auth/credits/purchase").await?;
-        json_of(request.json(&json!({"amount_usd": amount_usd}))).await
+    pub async fn purchase(&self, amount_usd: u32) -> Result<Purchased, ApiError> {
+        let body = PurchaseBody {
+            amount_usd: amount_usd.into(),
+        };
+        let request = self.request(Method::POST, paths::PURCHASE).await?;
+        json_of(request.json(&body)).await
     }
 }
 

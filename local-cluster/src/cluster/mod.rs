@@ -156,7 +156,7 @@ impl Cluster {
         self.save()
     }
 
-    /// The executable that starts and guards processes.
+    /// The executable that starts processes and reaps them.
     pub fn launcher(&self) -> Result<&Path> {
         self.programs.check()?;
         Ok(&self.programs.local_cluster)

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kit::{Entropy, private_file};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, Member};
-use crate::edge;
 use crate::files;
 use crate::launch::{Launch, Launched};
 use crate::ports;
@@ -96,7 +96,7 @@ impl Cluster {
     /// Sees that every address of a coordinator is chosen and free. The first one's HTTP port is known
     /// to people, so it being taken is an error; the others are chosen anew.
     pub(super) fn choose_ports(&mut self, number: usize) -> Result<()> {
-        let random = &mut edge::random_source();
+        let random = &mut Entropy::system().rng();
         let coordinator = &mut self.record.coordinators[number - 1];
         let taken = !ports::is_free(coordinator.http_port);
         if coordinator.http_port == 0 || (taken && number > 1) {
@@ -190,7 +190,7 @@ async fn until_ready<T: DeserializeOwned>(launched: &Launched, ready_file: &Path
     let what = format!("{name} to be ready");
     let outcome = wait_for(what, READY_WITHIN, async || {
         let ended = !launched.process.is_alive();
-        match files::read_json(ready_file) {
+        match private_file::read_json(ready_file) {
             Ok(Some(ready)) => Some(Ok(ready)),
             Ok(None) if ended => Some(Err(anyhow::anyhow!("{name} has ended while starting"))),
             Ok(None) => None,

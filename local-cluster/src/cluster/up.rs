@@ -11,11 +11,11 @@ use reqwest::StatusCode;
 
 use super::{Cluster, Member, Progress};
 use crate::files;
+use crate::overrides::Overrides;
 use crate::process::ProcessState;
 use crate::programs::Programs;
 use crate::record::{ClusterRecord, CoordinatorRecord, NodeRecord};
 use crate::registry::Registry;
-use crate::settings::Overrides;
 use crate::wait::wait_for;
 
 const DEFAULT_NODES: usize = 5;
@@ -221,7 +221,7 @@ impl Cluster {
                 let online = |id: &str| {
                     nodes
                         .iter()
-                        .any(|node| node["node_id"] == id && node["online"] == true)
+                        .any(|node| node.online && node.node_id.to_string() == id)
                 };
                 (client.is_ready().await && ids.iter().all(|id| online(id))).then_some(())
             },

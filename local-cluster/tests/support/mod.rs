@@ -13,24 +13,27 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::durability::{ChunkDurability, Durability};
+use api::page::{MAX_LIMIT, PageParams};
+use api::paths;
 use bytes::Bytes;
 use local_cluster::client::{ApiError, Session};
-use local_cluster::{Cluster, TemporaryCluster, UpOptions, edge, shared_cluster};
+use local_cluster::{Cluster, TemporaryCluster, UpOptions, new_secret, shared_cluster};
+use proto::FileId;
 use rand::Rng;
-use serde_json::Value;
 
-pub const LONG: Duration = Duration::from_secs(60);
-pub const KIB: usize = 1024;
-pub const CHUNK: usize = 256 * KIB;
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const KIB: usize = 1024;
+pub(crate) const CHUNK: usize = 256 * KIB;
 
 /// A cluster of this test alone, so that the test may break it.
-pub async fn cluster(nodes: usize, overrides: &str) -> TemporaryCluster {
+pub(crate) async fn cluster(nodes: usize, overrides: &str) -> TemporaryCluster {
     let options = options(nodes, overrides).expect("settings");
     TemporaryCluster::start(options).await.expect("a cluster")
 }
 
 /// Two coordinators that share a database, and nodes that are connected to both.
-pub async fn pair(nodes: usize, overrides: &str) -> TemporaryCluster {
+pub(crate) async fn pair(nodes: usize, overrides: &str) -> TemporaryCluster {
     let options = options(nodes, overrides).expect("settings");
     let options = UpOptions {
         coordinators: Some(2),
@@ -40,7 +43,7 @@ pub async fn pair(nodes: usize, overrides: &str) -> TemporaryCluster {
 }
 
 /// The cluster of all tests that do not hurt it: three healthy nodes, every user a new one.
-pub async fn shared() -> Cluster {
+pub(crate) async fn shared() -> Cluster {
     let options = options(3, "").expect("settings");
     shared_cluster(options).await.expect("a cluster")
 }
@@ -55,31 +58,31 @@ fn options(nodes: usize, overrides: &str) -> anyhow::Result<UpOptions> {
 }
 
 /// A user that no other test knows, with credits.
-pub async fn user(cluster: &Cluster) -> Session {
+pub(crate) async fn user(cluster: &Cluster) -> Session {
     let session = poor_user(cluster).await;
     session.purchase(10).await.unwrap();
     session
 }
 
 /// A user that no other test knows, without credits.
-pub async fn poor_user(cluster: &Cluster) -> Session {
-    let random = &mut edge::random_source();
-    let email = format!("{}@example.com", edge::secret(random));
-    let password = edge::secret(random);
+pub(crate) async fn poor_user(cluster: &Cluster) -> Session {
+    let random = &mut kit::Entropy::system().rng();
+    let email = format!("{}@example.com", new_secret(random));
+    let password = new_secret(random);
     let client = cluster.client().unwrap();
     client.register(&email, &password).await.unwrap();
     client.login(&email, &password).await.unwrap()
 }
 
-pub fn random_bytes(length: usize) -> Bytes {
+pub(crate) fn random_bytes(length: usize) -> Bytes {
     let mut bytes = vec![0; length];
-    edge::random_source().fill_bytes(&mut bytes);
+    kit::Entropy::system().rng().fill_bytes(&mut bytes);
     bytes.into()
 }
 
 /// The status of a refusal; anything else is a failed test.
 #[track_caller]
-pub fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
+pub(crate) fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
     let Err(error) = outcome else {
         panic!("this should have been refused");
     };
@@ -91,33 +94,35 @@ pub fn refused<T>(outcome: Result<T, ApiError>) -> u16 {
 
 /// A replica that the coordinator names to its owner.
 #[derive(Debug, Clone)]
-pub struct Replica {
-    pub chunk: u64,
+pub(crate) struct Replica {
+    pub chunk: u32,
     pub node_id: String,
     pub blob_id: String,
     pub healthy: bool,
 }
 
 /// Every replica of a file of up to 1000 chunks.
-pub async fn replicas(user: &Session, file_id: &str) -> Result<Vec<Replica>, ApiError> {
-    let path = format!("/files/{file_id}/durability?limit=1000");
-    let durability: Value = user.get(&path).await?;
-    let chunks = durability["chunks"].as_array().unwrap();
-    let of_chunk = |chunk: &Value| -> Vec<Replica> {
-        let replicas = chunk["replicas"].as_array().unwrap().iter();
-        let replicas = replicas.map(|replica| Replica {
-            chunk: chunk["index"].as_u64().unwrap(),
-            node_id: replica["node_id"].as_str().unwrap().to_owned(),
-            blob_id: replica["blob_id"].as_str().unwrap().to_owned(),
-            healthy: replica["healthy"].as_bool().unwrap(),
-        });
-        replicas.collect()
+pub(crate) async fn replicas(user: &Session, file_id: FileId) -> Result<Vec<Replica>, ApiError> {
+    let all = PageParams {
+        limit: Some(MAX_LIMIT),
+        cursor: None,
     };
-    Ok(chunks.iter().flat_map(of_chunk).collect())
+    let path = paths::file_durability(file_id);
+    let durability: Durability = user.get_with(&path, &all).await?;
+    let chunks = durability.chunks.into_iter();
+    let of_chunk = |chunk: ChunkDurability| {
+        chunk.replicas.into_iter().map(move |replica| Replica {
+            chunk: chunk.index,
+            node_id: replica.node_id.to_string(),
+            blob_id: replica.blob_id.to_string(),
+            healthy: replica.healthy,
+        })
+    };
+    Ok(chunks.flat_map(of_chunk).collect())
 }
 
 /// What a node's disk holds has the names of its blobs.
-pub fn blob_names(cluster: &Cluster, node: usize) -> BTreeSet<String> {
+pub(crate) fn blob_names(cluster: &Cluster, node: usize) -> BTreeSet<String> {
     let files = blob_files(cluster, node);
     let names = files.iter().filter_map(|path| path.file_name()?.to_str());
     names.map(ToOwned::to_owned).collect()
@@ -125,13 +130,13 @@ pub fn blob_names(cluster: &Cluster, node: usize) -> BTreeSet<String> {
 
 /// A copy that a slower node was asked for as well is purged by the coordinator once that can no longer arrive,
 /// two minutes later.
-pub const UNTIL_PURGED: Duration = Duration::from_secs(180);
+pub(crate) const UNTIL_PURGED: Duration = Duration::from_secs(180);
 
 /// Settings with which every blob is a file, so that a test can count and damage them.
-pub const FILES: &str = "[node.store]\nlayout = \"files\"";
+pub(crate) const FILES: &str = "[node.store]\nlayout = \"files\"";
 
 /// Every blob file on a node's disk.
-pub fn blob_files(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
+pub(crate) fn blob_files(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![cluster.data_dir(node).join("blobs")];
     while let Some(dir) = dirs.pop() {
@@ -148,7 +153,7 @@ pub fn blob_files(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
 }
 
 /// Every blob file on the disks of all nodes.
-pub fn all_blob_files(cluster: &Cluster) -> Vec<PathBuf> {
+pub(crate) fn all_blob_files(cluster: &Cluster) -> Vec<PathBuf> {
     (1..=cluster.node_count())
         .flat_map(|node| blob_files(cluster, node))
         .collect()

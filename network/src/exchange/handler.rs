@@ -18,26 +18,26 @@ use libp2p::swarm::handler::{
     StreamUpgradeError,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream};
-use proto::{Lane, Protocol};
+use proto::{Lane, ProtocolSpec, Roles};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::protocols::{Asked, Served};
-use super::{Call, INBOUND_DATA_STREAMS, INBOUND_STREAMS, Shared, patience};
+use super::{Call, CallError, INBOUND_DATA_STREAMS, INBOUND_STREAMS, Shared};
 use crate::codec::FrameCodec;
 use crate::event::InboundRequest;
-use crate::handle::CallError;
 
 pub(crate) struct Handler {
     peer: PeerId,
     connection: ConnectionId,
     shared: Shared,
-    served: Served,
+    /// In which the peer was let in when this connection was set up.
+    admitted: Roles,
     calls: VecDeque<Call>,
-    /// Both directions; those of the peer end with their protocol.
-    exchanges: FuturesUnordered<BoxFuture<'static, Option<Protocol>>>,
-    /// Streams of the peer in each protocol.
-    serving: [usize; Protocol::ALL.len()],
+    /// Both directions; those of the peer end with the place of their protocol among those served.
+    exchanges: FuturesUnordered<BoxFuture<'static, Option<usize>>>,
+    /// Streams of the peer in each protocol served.
+    serving: Box<[usize]>,
 }
 
 impl Handler {
@@ -45,48 +45,55 @@ impl Handler {
         Self {
             peer,
             connection,
-            served: Served::by(shared.side),
+            admitted: shared.admitted.roles(&peer),
+            serving: vec![0; shared.served.len()].into(),
             shared,
             calls: VecDeque::new(),
             exchanges: FuturesUnordered::new(),
-            serving: [0; Protocol::ALL.len()],
         }
     }
 
+    /// Of the peer, now: they may change while it is connected.
+    fn roles(&self) -> Roles {
+        self.shared.admission.roles(&self.peer, self.admitted)
+    }
+
     /// Takes a stream of the peer, or closes it before anything of it is read.
-    fn serve(&mut self, protocol: Protocol, stream: Stream) {
-        if !self.shared.gatekeeper.is_served(&self.peer) {
-            tracing::debug!(peer = %self.peer, ?protocol, "refused a stream: the peer is not served");
+    fn serve(&mut self, at: usize, stream: Stream) {
+        let Some(protocol) = self.shared.served.get(at).copied() else {
+            return;
+        };
+        // It was offered when the stream came; the roles may have changed since.
+        if !protocol.initiator.intersects(self.roles()) {
+            tracing::debug!(peer = %self.peer, %protocol, "refused a stream: the peer has no role for it");
             return;
         }
-        if !self.has_room(protocol) {
-            tracing::debug!(peer = %self.peer, ?protocol, "refused a stream: too many are open");
+        if !self.has_room(at, &protocol) {
+            tracing::debug!(peer = %self.peer, %protocol, "refused a stream: too many are open");
             return;
         }
-        self.serving[protocol as usize] += 1;
+        self.serving[at] += 1;
         let (peer, connection, shared) = (self.peer, self.connection, self.shared.clone());
         let exchange = async move {
             let answered = answer(peer, connection, protocol, stream, &shared);
-            let error = match timeout(patience(protocol), answered).await {
-                Ok(Ok(())) => return Some(protocol),
+            let error = match timeout(protocol.timeout, answered).await {
+                Ok(Ok(())) => return Some(at),
                 Ok(Err(error)) => error,
                 Err(elapsed) => elapsed.into(),
             };
-            tracing::debug!(%peer, ?protocol, %error, "an inbound exchange failed");
-            Some(protocol)
+            tracing::debug!(%peer, %protocol, %error, "an inbound exchange failed");
+            Some(at)
         };
         self.exchanges.push(exchange.boxed());
     }
 
-    fn has_room(&self, protocol: Protocol) -> bool {
-        let open = |one: Protocol| self.serving[one as usize];
-        match protocol.lane() {
-            Lane::Control => open(protocol) < INBOUND_STREAMS,
+    fn has_room(&self, at: usize, protocol: &ProtocolSpec) -> bool {
+        match protocol.lane {
+            Lane::Control => self.serving[at] < INBOUND_STREAMS,
             Lane::Data => {
-                let lane = Protocol::ALL
-                    .into_iter()
-                    .filter(|one| one.lane() == Lane::Data);
-                lane.map(open).sum::<usize>() < INBOUND_DATA_STREAMS
+                let open = self.shared.served.iter().zip(&self.serving);
+                let lane = open.filter(|(protocol, _)| protocol.lane == Lane::Data);
+                lane.map(|(_, open)| open).sum::<usize>() < INBOUND_DATA_STREAMS
             }
         }
     }
@@ -102,7 +109,7 @@ impl Handler {
         } = call;
         let exchange = async move {
             let asked = ask(protocol, frame, stream);
-            let outcome = match timeout(patience(protocol), asked).await {
+            let outcome = match timeout(protocol.timeout, asked).await {
                 Ok(outcome) => outcome.map_err(|error| failure(&error)),
                 Err(_) => Err(CallError::Timeout),
             };
@@ -120,18 +127,18 @@ impl Handler {
 async fn answer(
     peer: PeerId,
     connection: ConnectionId,
-    protocol: Protocol,
+    protocol: ProtocolSpec,
     mut stream: Stream,
     shared: &Shared,
 ) -> io::Result<()> {
-    let codec = FrameCodec::new(protocol);
+    let codec = FrameCodec::new(&protocol);
     let request = codec.read(&mut stream).await?;
     shared.signs.note(peer, connection);
     let (channel, answer) = oneshot::channel();
     let answers = shared.answers.clone();
     let request = InboundRequest::new(peer, protocol, request, channel, answers);
     if shared.requests.try_send(request).is_err() {
-        tracing::warn!(%peer, ?protocol, "dropped a request: too many are waiting");
+        tracing::warn!(%peer, %protocol, "dropped a request: too many are waiting");
     }
     // Nobody may be there to answer, or want to.
     let Ok((frame, _leaving)) = answer.await else {
@@ -141,8 +148,12 @@ async fn answer(
     stream.close().await
 }
 
-async fn ask(protocol: Protocol, request: proto::Frame, mut stream: Stream) -> io::Result<Bytes> {
-    let codec = FrameCodec::new(protocol);
+async fn ask(
+    protocol: ProtocolSpec,
+    request: proto::Frame,
+    mut stream: Stream,
+) -> io::Result<Bytes> {
+    let codec = FrameCodec::new(&protocol);
     codec.write(&mut stream, request).await?;
     stream.close().await?;
     Ok(codec.read(&mut stream).await?.head)
@@ -165,7 +176,8 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = Call;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Served> {
-        SubstreamProtocol::new(self.served, ())
+        let served = Served::to(self.roles(), Arc::clone(&self.shared.served));
+        SubstreamProtocol::new(served, ())
     }
 
     fn on_behaviour_event(&mut self, call: Call) {
@@ -177,13 +189,13 @@ impl ConnectionHandler for Handler {
         context: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Asked, Call, Infallible>> {
         while let Poll::Ready(Some(ended)) = self.exchanges.poll_next_unpin(context) {
-            if let Some(protocol) = ended {
-                self.serving[protocol as usize] -= 1;
+            if let Some(at) = ended {
+                self.serving[at] -= 1;
             }
         }
         match self.calls.pop_front() {
             Some(call) => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                protocol: SubstreamProtocol::new(Asked(call.protocol), call),
+                protocol: SubstreamProtocol::new(Asked(call.protocol.name), call),
             }),
             None => Poll::Pending,
         }
@@ -192,9 +204,9 @@ impl ConnectionHandler for Handler {
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Served, Asked, (), Call>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                protocol: (stream, protocol),
+                protocol: (stream, at),
                 ..
-            }) => self.serve(protocol, stream),
+            }) => self.serve(at, stream),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: stream,
                 info: call,

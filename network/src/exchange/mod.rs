@@ -8,6 +8,7 @@
 //! all. Each exchange went through the event loop three times, and each turn of a connection's
 //! task and of the event loop asked eight behaviours.
 
+mod call;
 mod handler;
 mod protocols;
 mod signs;
@@ -16,9 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
@@ -26,15 +25,16 @@ use libp2p::swarm::{
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
-use proto::{Frame, Lane, Protocol, Side};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use proto::ProtocolSpec;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use self::handler::Handler;
-use crate::admission::Gatekeeper;
+use crate::admission::{Admission, Admitted};
 use crate::event::InboundRequest;
-use crate::handle::CallError;
 
+pub(crate) use self::call::Call;
+pub use self::call::CallError;
 pub(crate) use self::signs::Signs;
 
 /// Requests that one connection may have open with us at one time, per protocol of the control lane.
@@ -44,33 +44,14 @@ pub(crate) const INBOUND_STREAMS: usize = 64;
 /// has under way (`data_calls_per_peer`), for a call that was given up may still be worked on.
 const INBOUND_DATA_STREAMS: usize = 32;
 
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
-const DATA_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long either side's part of an exchange may take.
-fn patience(protocol: Protocol) -> Duration {
-    match protocol.lane() {
-        Lane::Control => CONTROL_TIMEOUT,
-        Lane::Data => DATA_TIMEOUT,
-    }
-}
-
-/// A request on its way out.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) protocol: Protocol,
-    pub(crate) frame: Frame,
-    /// Dropped when the connection is lost.
-    pub(crate) reply: oneshot::Sender<Result<Bytes, CallError>>,
-    /// Given back when the exchange has ended, whether or not anyone waits for its answer.
-    pub(crate) slot: OwnedSemaphorePermit,
-}
-
 /// What the connections' tasks share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    pub(crate) side: Side,
-    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
+    /// What we serve, whoever asks.
+    pub(crate) served: Arc<[ProtocolSpec]>,
+    pub(crate) answers_only: bool,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) admitted: Arc<Admitted>,
     pub(crate) requests: mpsc::Sender<InboundRequest>,
     /// Answers that were given and have not left yet.
     pub(crate) answers: TaskTracker,
@@ -81,8 +62,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     id: ConnectionId,
-    /// Opened by the node and not by the coordinator, which dials back to find out whether a node can be reached
-    /// and hangs up again.
+    /// Not opened by a side that only answers: that one dials back to find out whether the other can be reached, and
+    /// hangs up again.
     lasting: bool,
 }
 
@@ -153,14 +134,14 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(opened) => {
-                let by_node = match self.shared.side {
-                    Side::Coordinator => opened.endpoint.is_listener(),
-                    Side::Node => opened.endpoint.is_dialer(),
+                let lasting = match self.shared.answers_only {
+                    true => opened.endpoint.is_listener(),
+                    false => opened.endpoint.is_dialer(),
                 };
                 let open = self.connections.entry(opened.peer_id).or_default();
                 open.push(Open {
                     id: opened.connection_id,
-                    lasting: by_node,
+                    lasting,
                 });
             }
             FromSwarm::ConnectionClosed(closed) => {
@@ -201,14 +182,17 @@ impl NetworkBehaviour for Behaviour {
 mod tests {
     use libp2p::core::ConnectedPoint;
     use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
+    use proto::Roles;
 
     use super::*;
     use crate::admission::Everyone;
 
-    fn behaviour(side: Side) -> Behaviour {
+    fn behaviour(answers_only: bool) -> Behaviour {
         Behaviour::new(Shared {
-            side,
-            gatekeeper: Arc::new(Everyone),
+            served: Arc::new([]),
+            answers_only,
+            admission: Arc::new(Everyone(Roles::NONE)),
+            admitted: Arc::default(),
             requests: mpsc::channel(1).0,
             answers: TaskTracker::new(),
             signs: Arc::default(),
@@ -231,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn calls_go_over_the_newest_connection_of_the_node_and_not_over_a_visit() {
-        for side in [Side::Coordinator, Side::Node] {
-            let (mut behaviour, peer) = (behaviour(side), PeerId::random());
-            let by_node = side == Side::Node;
-            for (number, dialled) in [(1, !by_node), (2, by_node), (3, by_node), (4, !by_node)] {
+    fn calls_go_over_the_newest_connection_that_is_no_probe_of_who_only_answers() {
+        for answers_only in [true, false] {
+            let (mut behaviour, peer) = (behaviour(answers_only), PeerId::random());
+            let lasting = !answers_only; // as dialled by us
+            for (number, dialled) in [(1, !lasting), (2, lasting), (3, lasting), (4, !lasting)] {
                 behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
                     peer_id: peer,
                     connection_id: ConnectionId::new_unchecked(number),
@@ -256,10 +240,10 @@ mod tests {
                 chosen
             };
             let chosen = [
-                close(3, by_node),
-                close(2, by_node),
-                close(4, !by_node),
-                close(1, !by_node),
+                close(3, lasting),
+                close(2, lasting),
+                close(4, !lasting),
+                close(1, !lasting),
             ];
             assert_eq!(
                 chosen,

@@ -72,7 +72,7 @@ impl Default for PeerPolicy {
 
 impl PeerPolicy {
     /// How long a peer may be silent.
-    pub fn patience(&self) -> Duration {
+    pub fn silence_timeout(&self) -> Duration {
         self.ping_interval.saturating_mul(self.ping_failures.max(1))
     }
 }
@@ -389,7 +389,7 @@ impl PeerManager {
     }
 
     fn note_connected(&mut self, peer: PeerId, addr: Multiaddr, now: Instant) {
-        let patience = self.policy.patience();
+        let timeout = self.policy.silence_timeout();
         let record = self.record(peer, now);
         if record.change(&peer, Change::Connected, now) {
             record.connected_at = Some(now);
@@ -398,7 +398,7 @@ impl PeerManager {
             record.last_addr = Some(addr);
             record.last_error = None;
             record.dial = Dial::Idle;
-            self.agenda.add(now + patience, peer, Due::Silence);
+            self.agenda.add(now + timeout, peer, Due::Silence);
         }
     }
 
@@ -425,8 +425,8 @@ impl PeerManager {
         }
         record.responsive = true;
         record.changed = Instant::now();
-        let patience = self.policy.patience();
-        self.agenda.add(at + patience, peer, Due::Silence);
+        let timeout = self.policy.silence_timeout();
+        self.agenda.add(at + timeout, peer, Due::Silence);
         tracing::info!(%peer, ?silent_for, "an unresponsive peer has recovered");
         Some(PeerEvent::Recovered { peer, silent_for })
     }
@@ -487,15 +487,15 @@ impl PeerManager {
     }
 
     fn judge_silence(&mut self, peer: PeerId, now: Instant) -> Option<PeerEvent> {
-        let patience = self.policy.patience();
+        let timeout = self.policy.silence_timeout();
         let record = self.records.get_mut(&peer)?;
         let heard = record.heard?;
         if record.state != PeerState::Connected || !record.responsive {
             return None;
         }
         let silent_for = now.duration_since(heard);
-        if silent_for < patience {
-            self.agenda.add(heard + patience, peer, Due::Silence);
+        if silent_for < timeout {
+            self.agenda.add(heard + timeout, peer, Due::Silence);
             return None;
         }
         record.responsive = false;
@@ -503,22 +503,21 @@ impl PeerManager {
         tracing::warn!(%peer, ?silent_for, "a peer has become unresponsive");
         self.look_for_recovery(peer, now);
         if self.target(&peer).is_some() {
-            self.agenda.add(now + patience, peer, Due::GiveUp);
+            self.agenda.add(now + timeout, peer, Due::GiveUp);
         }
         Some(PeerEvent::Unresponsive { peer, silent_for })
     }
 
     /// A target that stays silent may be reachable by a new connection, for all that we know.
     async fn give_up_if_silent(&mut self, peer: PeerId, now: Instant) {
-        let patience = self.policy.patience();
+        let timeout = self.policy.silence_timeout();
         let Some(record) = self.records.get(&peer) else {
             return;
         };
         let silent_for = record
             .heard
             .map_or(Duration::ZERO, |at| now.duration_since(at));
-        if record.state == PeerState::Connected && !record.responsive && silent_for >= 2 * patience
-        {
+        if record.state == PeerState::Connected && !record.responsive && silent_for >= 2 * timeout {
             tracing::warn!(%peer, ?silent_for, "giving up the connection to an unresponsive peer");
             self.network.disconnect(peer).await;
         }

@@ -50,7 +50,7 @@ impl Handler {
 async fn ask<S>(
     mut stream: S,
     Payload(payload): Payload,
-    patience: Duration,
+    within: Duration,
 ) -> io::Result<(S, Duration)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -69,7 +69,7 @@ where
             )),
         }
     };
-    let (rtt, stream) = timeout(patience, exchange).await??;
+    let (rtt, stream) = timeout(within, exchange).await??;
     Ok((stream, rtt))
 }
 

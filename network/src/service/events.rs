@@ -7,9 +7,9 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use super::{NetworkService, root_cause};
+use crate::admission::RefusalReason;
 use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::event::{DisconnectReason, NetworkEvent};
-use crate::gate::RefusalReason;
 use crate::ping;
 
 type Event = SwarmEvent<<Behaviour as libp2p::swarm::NetworkBehaviour>::ToSwarm>;
@@ -100,7 +100,7 @@ impl NetworkService {
             }
             BehaviourEvent::Upnp(event) => self.note_upnp(event),
             BehaviourEvent::Exchange(never) => match never {},
-            BehaviourEvent::Gate(never) => match never {},
+            BehaviourEvent::Admission(never) => match never {},
             BehaviourEvent::Limits(never) => match never {},
             BehaviourEvent::Memory(never) => match never {},
         }

@@ -10,7 +10,7 @@ mod commands;
 mod discovery;
 mod events;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol as AddrPart;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
+use proto::ProtocolSpec;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
@@ -27,13 +28,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admitted, handshake};
 use crate::behaviour::Behaviour;
 use crate::config::NetworkConfig;
 use crate::event::{InboundRequest, NetworkEvent};
 use crate::exchange::Shared;
 use crate::handle::{Command, NetworkHandle};
 use crate::status::{Probe, Upnp};
-use crate::{gate, transport};
+use crate::transport;
 
 use self::events::RefusalLog;
 
@@ -62,17 +64,25 @@ pub struct Network {
 pub enum StartError {
     #[error("the peer network cannot start: {0}")]
     Transport(String),
+    #[error("the table of protocols has {0}, which cannot be negotiated")]
+    Protocol(String),
     #[error("cannot listen on {addr}: {reason}")]
     Listen { addr: Multiaddr, reason: String },
 }
 
 /// Starts the event loop and returns once every listen address is bound.
 pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
-    let handshakes = Arc::default();
+    let served = served(&config)?;
+    let (handshakes, admitted) = (Arc::default(), Arc::<Admitted>::default());
     let transport = transport::build(&config.keypair, &handshakes)
         .map_err(|error| StartError::Transport(error.to_string()))?;
-    let transport = gate::guard(transport, Arc::clone(&config.gatekeeper));
     let local_peer_id = config.keypair.public().to_peer_id();
+    let transport = handshake::admitting(
+        transport,
+        local_peer_id,
+        Arc::clone(&config.admission),
+        Arc::clone(&admitted),
+    );
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
     let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
@@ -84,8 +94,10 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
     );
     let answers = TaskTracker::new();
     let shared = Shared {
-        side: config.side,
-        gatekeeper: Arc::clone(&config.gatekeeper),
+        served,
+        answers_only: config.answers_only,
+        admission: Arc::clone(&config.admission),
+        admitted,
         requests: request_sender,
         answers: answers.clone(),
         signs: Arc::clone(handle.signs()),
@@ -125,6 +137,23 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         requests,
         service: tokio::spawn(service.run(event_sender)),
     })
+}
+
+/// What of the table is served in our roles. Of two protocols with one name only the first would ever be asked.
+fn served(config: &NetworkConfig) -> Result<Arc<[ProtocolSpec]>, StartError> {
+    let mut names = HashSet::new();
+    for protocol in &config.protocols {
+        if !protocol.name.starts_with('/') {
+            return Err(StartError::Protocol(format!("the name `{protocol}`")));
+        }
+        if !names.insert(protocol.name) {
+            return Err(StartError::Protocol(format!("`{protocol}` twice")));
+        }
+    }
+    let served = config.protocols.iter().copied();
+    Ok(served
+        .filter(|protocol| protocol.server.intersects(config.roles))
+        .collect())
 }
 
 #[expect(

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
 use network::{
-    AllowList, AuthMode, CallError, Gatekeeper, Multiaddr, Network, NetworkConfig, PeerId, Refusal,
+    Admission, AllowList, AuthMode, CallError, Multiaddr, Network, NetworkConfig, PeerId, Refusal,
     RefusalReason, start,
 };
-use proto::{Heartbeat, Side};
+use proto::{Heartbeat, Roles};
 
 use crate::support::{
     Wire, address_of, answer_all, config, dial, heartbeat_is_answered, listening_as,
@@ -21,10 +21,10 @@ over_tcp_and_quic! {
     who_is_learnt_is_served_and_noted,
 }
 
-fn guarded_by(gatekeeper: Arc<dyn Gatekeeper>) -> NetworkConfig {
+fn guarded_by(admission: Arc<dyn Admission>) -> NetworkConfig {
     NetworkConfig {
-        gatekeeper,
-        ..config(Side::Coordinator)
+        admission,
+        ..config(Roles::COORDINATOR)
     }
 }
 
@@ -37,8 +37,12 @@ fn strangers(network: &Network) -> u64 {
 }
 
 async fn the_listed_are_served_and_a_stranger_is_hung_up_on(wire: Wire) {
-    let (friend, stranger) = (config(Side::Node), config(Side::Node));
-    let list = Arc::new(AllowList::new(AuthMode::Enforce, [identity(&friend)]));
+    let (friend, stranger) = (config(Roles::NODE), config(Roles::NODE));
+    let list = Arc::new(AllowList::new(
+        AuthMode::Enforce,
+        Roles::NODE,
+        [identity(&friend)],
+    ));
     let mut coordinator = listening_as(guarded_by(list), wire).await;
     let coordinator_id = coordinator.handle.local_peer_id();
 
@@ -64,9 +68,9 @@ async fn the_listed_are_served_and_a_stranger_is_hung_up_on(wire: Wire) {
 }
 
 async fn a_list_that_changes_holds_for_connections_to_come(wire: Wire) {
-    let node = config(Side::Node);
+    let node = config(Roles::NODE);
     let id = identity(&node);
-    let list = Arc::new(AllowList::new(AuthMode::Enforce, []));
+    let list = Arc::new(AllowList::new(AuthMode::Enforce, Roles::NODE, []));
     let guarded = guarded_by(Arc::<AllowList>::clone(&list));
     let coordinator = listening_as(guarded, wire).await;
     let coordinator_id = coordinator.handle.local_peer_id();
@@ -90,11 +94,11 @@ async fn a_list_that_changes_holds_for_connections_to_come(wire: Wire) {
 }
 
 async fn who_is_learnt_is_served_and_noted(wire: Wire) {
-    let list = Arc::new(AllowList::new(AuthMode::Learn, []));
+    let list = Arc::new(AllowList::new(AuthMode::Learn, Roles::NODE, []));
     let guarded = guarded_by(Arc::<AllowList>::clone(&list));
     let coordinator = listening_as(guarded, wire).await;
     let coordinator_id = coordinator.handle.local_peer_id();
-    let mut node = start(config(Side::Node)).await.unwrap();
+    let mut node = start(config(Roles::NODE)).await.unwrap();
     dial(&node, &coordinator).await;
     until_connected(&mut node.events, coordinator_id).await;
     answer_all(coordinator.requests);
@@ -107,10 +111,10 @@ async fn who_is_learnt_is_served_and_noted(wire: Wire) {
 #[derive(Debug)]
 struct Undecided(PeerId);
 
-impl Gatekeeper for Undecided {
-    fn admit(&self, peer: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
+impl Admission for Undecided {
+    fn admit(&self, peer: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<Roles, Refusal>> {
         if peer == self.0 {
-            ready(Ok(())).boxed()
+            ready(Ok(Roles::NODE)).boxed()
         } else {
             pending().boxed()
         }
@@ -119,11 +123,11 @@ impl Gatekeeper for Undecided {
 
 #[tokio::test]
 async fn a_decision_that_takes_its_time_holds_up_nobody_and_is_a_no_in_the_end() {
-    let friend = config(Side::Node);
+    let friend = config(Roles::NODE);
     let guarded = guarded_by(Arc::new(Undecided(identity(&friend))));
     let coordinator = listening_as(guarded, Wire::Tcp).await;
     let coordinator_id = coordinator.handle.local_peer_id();
-    let mut stranger = start(config(Side::Node)).await.unwrap();
+    let mut stranger = start(config(Roles::NODE)).await.unwrap();
     dial(&stranger, &coordinator).await;
     until_connected(&mut stranger.events, coordinator_id).await; // as far as it can tell
 
@@ -144,7 +148,7 @@ async fn fill(coordinator: &Network, expected: usize) -> Vec<Network> {
     let id = coordinator.handle.local_peer_id();
     let mut connected = Vec::new();
     for _ in 0..expected {
-        let mut node = start(config(Side::Node)).await.unwrap();
+        let mut node = start(config(Roles::NODE)).await.unwrap();
         dial(&node, coordinator).await;
         until_connected(&mut node.events, id).await;
         heartbeat_of(&node, coordinator).await.unwrap();
@@ -162,7 +166,7 @@ async fn heartbeat_of(node: &Network, coordinator: &Network) -> Result<(), CallE
 
 #[tokio::test]
 async fn an_address_gets_no_more_connections_than_its_share() {
-    let mut guarded = config(Side::Coordinator);
+    let mut guarded = config(Roles::COORDINATOR);
     guarded.limits.connections_per_address = 2;
     let mut coordinator = listening_as(guarded, Wire::Tcp).await;
     answer_all(std::mem::replace(
@@ -171,7 +175,7 @@ async fn an_address_gets_no_more_connections_than_its_share() {
     ));
     let mut connected = fill(&coordinator, 2).await;
 
-    let mut third = start(config(Side::Node)).await.unwrap();
+    let mut third = start(config(Roles::NODE)).await.unwrap();
     let addr = address_of(&coordinator).await;
     let id = coordinator.handle.local_peer_id();
     third.handle.dial(id, vec![addr.clone()]).await;
@@ -194,7 +198,7 @@ async fn an_address_gets_no_more_connections_than_its_share() {
 
 #[tokio::test]
 async fn there_are_no_more_connections_than_the_total_allows() {
-    let mut guarded = config(Side::Coordinator);
+    let mut guarded = config(Roles::COORDINATOR);
     guarded.limits.connections = 2;
     let mut coordinator = listening_as(guarded, Wire::Tcp).await;
     answer_all(std::mem::replace(
@@ -202,7 +206,7 @@ async fn there_are_no_more_connections_than_the_total_allows() {
         tokio::sync::mpsc::channel(1).1,
     ));
     let _connected = fill(&coordinator, 2).await;
-    let mut third = start(config(Side::Node)).await.unwrap();
+    let mut third = start(config(Roles::NODE)).await.unwrap();
     let id = coordinator.handle.local_peer_id();
     dial(&third, &coordinator).await;
     until_disconnected(&mut third.events, id).await;
@@ -211,10 +215,10 @@ async fn there_are_no_more_connections_than_the_total_allows() {
 
 #[tokio::test]
 async fn no_connection_is_taken_while_memory_is_short() {
-    let mut guarded = config(Side::Coordinator);
+    let mut guarded = config(Roles::COORDINATOR);
     guarded.limits.memory_bytes = Some(1);
     let coordinator = listening_as(guarded, Wire::Tcp).await;
-    let node = start(config(Side::Node)).await.unwrap();
+    let node = start(config(Roles::NODE)).await.unwrap();
     dial(&node, &coordinator).await;
     let refused = async {
         while coordinator.handle.refusals().of(RefusalReason::Memory) == 0 {

@@ -18,13 +18,13 @@ use libp2p::{Multiaddr, PeerId, Transport, identity::Keypair, noise, tcp};
 
 use crate::support::soon;
 
-pub struct BareChannel {
+pub(crate) struct BareChannel {
     pub id: PeerId,
     channel: SubstreamBox,
 }
 
 impl BareChannel {
-    pub async fn dial(addr: Multiaddr) -> Self {
+    pub(crate) async fn dial(addr: Multiaddr) -> Self {
         let keypair = Keypair::generate_ed25519();
         let mut transport = tcp::tokio::Transport::new(tcp::Config::new())
             .upgrade(Version::V1)
@@ -44,7 +44,7 @@ impl BareChannel {
     }
 
     /// Opens streams and says nothing on them, without regard for what comes back.
-    pub async fn open_streams(&mut self, count: u32) {
+    pub(crate) async fn open_streams(&mut self, count: u32) {
         const WINDOW_UPDATE: u8 = 1;
         const SYN: u8 = 1;
         for number in 0..count {
@@ -58,7 +58,7 @@ impl BareChannel {
         let _ = self.channel.flush().await;
     }
 
-    pub async fn until_closed(&mut self) {
+    pub(crate) async fn until_closed(&mut self) {
         let mut bytes = [0; 1024];
         let closed = async { while self.channel.read(&mut bytes).await.is_ok_and(|n| n > 0) {} };
         soon(closed).await;

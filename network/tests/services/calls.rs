@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use network::{CallError, start};
 use proto::{
-    BlobId, Delete, DeletionOutcomes, Deletions, Heartbeat, Hello, HelloReport, NodeId, Protocol,
-    Retrieve, RetrieveAnswer, RetrieveRequest, Side, Store,
+    BlobId, Delete, DeletionOutcomes, Deletions, Heartbeat, Hello, HelloReport, NodeId, Retrieve,
+    RetrieveAnswer, RetrieveRequest, Roles, Store, protocols,
 };
 use tokio::sync::mpsc;
 
@@ -41,7 +41,7 @@ async fn a_blob_goes_out_and_its_answer_comes_back(wire: Wire) {
 
     let mut request = next_request(&mut pair.node).await;
     assert_eq!(request.peer, pair.coordinator_id());
-    assert_eq!(request.protocol, Protocol::StoreChunk);
+    assert_eq!(request.protocol, protocols::STORE_CHUNK);
     assert!(request.payload_len() > sent.data.len());
     assert_eq!(request.decode::<Store>(), Ok(sent.clone()));
     request.respond::<Store>(answer_for(sent.blob_id)).await;
@@ -114,7 +114,7 @@ async fn a_request_beyond_the_cap_is_refused_by_its_sender(wire: Wire) {
     let pair = Pair::over(wire).await;
     let node = pair.node_id();
     answer_all(pair.node.requests);
-    let cap = Protocol::StoreChunk.max_frame_bytes();
+    let cap = protocols::STORE_CHUNK.max_frame_bytes;
     let call = pair.coordinator.handle.call::<Store>(node, store(1, cap));
     let Err(CallError::Io(reason)) = soon(call).await else {
         panic!("a frame beyond the cap was sent");
@@ -131,7 +131,7 @@ async fn an_answer_beyond_the_cap_is_refused_by_its_sender(wire: Wire) {
     };
     let call = pair.coordinator.handle.call::<Retrieve>(node, asked);
     let answering = async {
-        let too_large = Bytes::from(vec![0; Protocol::RetrieveChunk.max_frame_bytes()]);
+        let too_large = Bytes::from(vec![0; protocols::RETRIEVE_CHUNK.max_frame_bytes]);
         let request = next_request(&mut pair.node).await;
         let found = RetrieveAnswer::Found(too_large);
         request.respond::<Retrieve>(found).await;
@@ -163,7 +163,7 @@ async fn many_large_calls_are_answered_and_eight_run_at_a_time(wire: Wire) {
             .call::<Delete>(node, Deletions(vec![]));
         let answering = async {
             let request = next_request(&mut pair.node).await;
-            assert_eq!(request.protocol, Protocol::DeleteChunk);
+            assert_eq!(request.protocol, protocols::DELETE_CHUNK);
             answer(request).await;
         };
         let (answered, ()) = soon(async { tokio::join!(delete, answering) }).await;
@@ -240,8 +240,8 @@ async fn a_protocol_is_not_served_against_its_direction(wire: Wire) {
 
 #[tokio::test]
 async fn a_coordinator_does_not_serve_another_coordinator() {
-    let one = listening_as(config(Side::Coordinator), Wire::Tcp).await;
-    let other = start(config(Side::Coordinator)).await.unwrap();
+    let one = listening_as(config(Roles::COORDINATOR), Wire::Tcp).await;
+    let other = start(config(Roles::COORDINATOR)).await.unwrap();
     let pair = Pair::connected(one, other).await;
     let call = pair
         .node
@@ -254,8 +254,8 @@ async fn a_coordinator_does_not_serve_another_coordinator() {
 
 #[tokio::test]
 async fn a_peer_that_is_not_connected_is_not_called() {
-    let node = start(config(Side::Node)).await.unwrap();
-    let stranger = config(Side::Coordinator).keypair.public().to_peer_id();
+    let node = start(config(Roles::NODE)).await.unwrap();
+    let stranger = config(Roles::COORDINATOR).keypair.public().to_peer_id();
     let error = soon(node.handle.call::<Heartbeat>(stranger, report(1)))
         .await
         .unwrap_err();

@@ -1,7 +1,7 @@
 //! What secures connections, and whom that lets in.
 
 use network::{Channel, NetworkEvent, NetworkHandle, PeerId, start};
-use proto::{Heartbeat, Message, Protocol, Side};
+use proto::{Heartbeat, Message, Roles, protocols};
 
 use crate::raw_peer::{Bytes, RawPeer, Security};
 use crate::support::{
@@ -52,7 +52,7 @@ async fn foreign_peers_that_know_one_of_tls_and_noise_are_served() {
             address_of(&coordinator).await,
         );
         answer_all(coordinator.requests);
-        let mut foreign = RawPeer::dial_with(security, id, addr, Protocol::Heartbeat).await;
+        let mut foreign = RawPeer::dial_with(security, id, addr, protocols::HEARTBEAT).await;
         foreign.write(Bytes::framed(&report(7).into_frame().to_bytes()));
         let Bytes::Ended(answer) = Bytes::framed(&answer_to(&report(7)).into_frame().to_bytes())
         else {
@@ -69,9 +69,9 @@ async fn foreign_peers_that_know_one_of_tls_and_noise_are_dialled() {
         (Security::Tls, &TLS[..]),
         (Security::Noise, &[Channel::Noise]),
     ] {
-        let mut node = start(config(Side::Node)).await.unwrap();
+        let mut node = start(config(Roles::NODE)).await.unwrap();
         let us = node.handle.local_peer_id();
-        let (foreign, addr) = RawPeer::listen_with(security, us, Protocol::Heartbeat).await;
+        let (foreign, addr) = RawPeer::listen_with(security, us, protocols::HEARTBEAT).await;
         let peer = foreign.id();
         let answer = answer_to(&report(42)).into_frame().to_bytes();
         foreign.answer_with(vec![Bytes::framed(&answer)]);
@@ -84,10 +84,10 @@ async fn foreign_peers_that_know_one_of_tls_and_noise_are_dialled() {
 
 #[tokio::test]
 async fn whoever_proves_another_identity_than_was_dialled_is_refused() {
-    let mut node = start(config(Side::Node)).await.unwrap();
+    let mut node = start(config(Roles::NODE)).await.unwrap();
     for security in [Security::Tls, Security::Noise] {
         let us = node.handle.local_peer_id();
-        let (foreign, addr) = RawPeer::listen_with(security, us, Protocol::Heartbeat).await;
+        let (foreign, addr) = RawPeer::listen_with(security, us, protocols::HEARTBEAT).await;
         foreign.stay();
         let wanted = PeerId::random();
         node.handle.dial(wanted, vec![addr]).await;

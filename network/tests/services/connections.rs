@@ -6,7 +6,7 @@ use network::{
     CallError, Multiaddr, NetworkConfig, NetworkEvent, NetworkHandle, PeerEvent, PeerId,
     PeerManager, PeerPolicy, Peers, ReconnectPolicy, Target, start,
 };
-use proto::{Side, Store};
+use proto::{Roles, Store};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -82,10 +82,10 @@ async fn a_peer_that_is_reached_elsewhere_does_not_tell_where_it_listens() {
     let elsewhere: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
     let coordinator = NetworkConfig {
         external_addrs: vec![elsewhere.clone()],
-        ..config(Side::Coordinator)
+        ..config(Roles::COORDINATOR)
     };
     let coordinator = listening_as(coordinator, Wire::Tcp).await;
-    let mut node = start(config(Side::Node)).await.unwrap();
+    let mut node = start(config(Roles::NODE)).await.unwrap();
     dial(&node, &coordinator).await;
     let told = until(&mut node.events, |event| match event {
         NetworkEvent::Discovered { addrs, .. } => Some(addrs.clone()),
@@ -110,7 +110,7 @@ fn quick() -> PeerPolicy {
 
 /// A node whose policy keeps it connected to its targets.
 async fn managed_node() -> Peers {
-    let node = start(config(Side::Node)).await.unwrap();
+    let node = start(config(Roles::NODE)).await.unwrap();
     PeerManager::spawn(node.handle, node.events, quick(), StdRng::seed_from_u64(1))
 }
 
@@ -127,7 +127,7 @@ async fn next_change(peers: &mut Peers) -> PeerEvent {
 }
 
 async fn a_target_is_dialled_and_dialled_again_when_it_comes_back_on_its_port(wire: Wire) {
-    let identity = config(Side::Coordinator);
+    let identity = config(Roles::COORDINATOR);
     let coordinator = listening_as(identity.clone(), wire).await;
     let addr = address_of(&coordinator).await;
     let peer_id = coordinator.handle.local_peer_id();
@@ -212,7 +212,7 @@ async fn a_peer_is_reached_though_others_answer_at_some_of_its_addresses() {
         others.push(other);
     }
     addrs.push(address_of(&coordinator).await);
-    let mut node = start(config(Side::Node)).await.unwrap();
+    let mut node = start(config(Roles::NODE)).await.unwrap();
     let peer = coordinator.handle.local_peer_id();
     node.handle.dial(peer, addrs).await;
     let outcome = until(&mut node.events, |event| match event {
@@ -245,23 +245,23 @@ async fn a_dial_that_comes_to_nothing_is_told_with_its_reason() {
     let coordinator = listening(Wire::Tcp).await;
     let addr = address_of(&coordinator).await;
     let stranger = Target {
-        peer_id: config(Side::Coordinator).keypair.public().to_peer_id(),
+        peer_id: config(Roles::COORDINATOR).keypair.public().to_peer_id(),
         addrs: vec![addr.clone()],
         answers_only: true,
     };
-    let wrong_peer = dial_failure(config(Side::Node), stranger.clone()).await;
+    let wrong_peer = dial_failure(config(Roles::NODE), stranger.clone()).await;
     assert!(!wrong_peer.is_empty());
 
     coordinator.handle.shutdown().await;
     soon(coordinator.service).await.unwrap();
-    let closed_port = dial_failure(config(Side::Node), stranger.clone()).await;
+    let closed_port = dial_failure(config(Roles::NODE), stranger.clone()).await;
     assert!(closed_port.contains("refused"), "{closed_port}");
 
     let nowhere = Target {
         addrs: Vec::new(),
         ..stranger
     };
-    let no_address = dial_failure(config(Side::Node), nowhere).await;
+    let no_address = dial_failure(config(Roles::NODE), nowhere).await;
     assert!(no_address.contains("address"), "{no_address}");
 }
 

@@ -4,21 +4,21 @@ use network::{
     AddrSource, Discovery, Multiaddr, Network, NetworkConfig, NetworkEvent, NetworkHandle,
     NetworkStatus, PeerId, Upnp, start,
 };
-use proto::Side;
+use proto::Roles;
 
 use crate::own_network::{self, entered};
 use crate::router;
 use crate::support::{Wire, address_of, config, dial, listening_as, soon, until, until_connected};
 
-fn with(discovery: Discovery, side: Side) -> NetworkConfig {
+fn with(discovery: Discovery, roles: Roles) -> NetworkConfig {
     NetworkConfig {
         discovery,
-        ..config(side)
+        ..config(roles)
     }
 }
 
 async fn node_in_own_network(discovery: Discovery) -> Network {
-    let mut config = with(discovery, Side::Node);
+    let mut config = with(discovery, Roles::NODE);
     config.listen = vec![format!("/ip4/{}/tcp/0", own_network::ADDR).parse().unwrap()];
     start(config).await.unwrap()
 }
@@ -90,8 +90,8 @@ fn asking() -> Discovery {
 
 #[tokio::test]
 async fn a_node_that_can_be_reached_learns_it_from_its_coordinator() {
-    let coordinator = listening_as(with(asking(), Side::Coordinator), Wire::Tcp).await;
-    let node = listening_as(with(asking(), Side::Node), Wire::Tcp).await;
+    let coordinator = listening_as(with(asking(), Roles::COORDINATOR), Wire::Tcp).await;
+    let node = listening_as(with(asking(), Roles::NODE), Wire::Tcp).await;
     let addr = address_of(&node).await;
     assert!(soon(node.handle.status()).await.external_addrs.is_empty());
     dial(&node, &coordinator).await;

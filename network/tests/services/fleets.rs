@@ -7,7 +7,7 @@ use network::{
     Discovery, Kademlia, KademliaMode, Keypair, Multiaddr, NetworkConfig, NetworkHandle, PeerId,
     PeerManager, PeerPolicy, PeerState, PeerView, Peers, ReconnectPolicy, Target, start,
 };
-use proto::Side;
+use proto::Roles;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ impl Member {
     }
 
     async fn node() -> Self {
-        Self::new(config(Side::Node)).await
+        Self::new(config(Roles::NODE)).await
     }
 
     async fn start(&mut self) {
@@ -265,7 +265,7 @@ async fn ten_peers_find_together_again_whoever_goes_and_comes() {
     }
 }
 
-fn walking(side: Side, network: &str) -> NetworkConfig {
+fn walking(roles: Roles, network: &str) -> NetworkConfig {
     NetworkConfig {
         discovery: Discovery {
             kademlia: Some(Kademlia {
@@ -274,7 +274,7 @@ fn walking(side: Side, network: &str) -> NetworkConfig {
             }),
             ..Discovery::default()
         },
-        ..config(side)
+        ..config(roles)
     }
 }
 
@@ -288,10 +288,10 @@ fn at(peer: &Member, addrs: Vec<Multiaddr>) -> Target {
 
 #[tokio::test]
 async fn a_coordinator_that_has_moved_is_found_through_a_peer_that_knows_where() {
-    let mut coordinator = Member::new(walking(Side::Coordinator, "one")).await;
+    let mut coordinator = Member::new(walking(Roles::COORDINATOR, "one")).await;
     let (mut informed, mut lost) = (
-        Member::new(walking(Side::Node, "one")).await,
-        Member::new(walking(Side::Node, "one")).await,
+        Member::new(walking(Roles::NODE, "one")).await,
+        Member::new(walking(Roles::NODE, "one")).await,
     );
     let old = coordinator.config.listen.clone();
     for node in [&mut informed, &mut lost] {
@@ -314,9 +314,9 @@ async fn a_coordinator_that_has_moved_is_found_through_a_peer_that_knows_where()
 
 #[tokio::test]
 async fn peers_of_different_networks_do_not_walk_through_each_others_tables() {
-    let mut coordinator = Member::new(walking(Side::Coordinator, "one")).await;
-    let mut node = Member::new(walking(Side::Node, "another")).await;
-    let mut kin = Member::new(walking(Side::Node, "one")).await;
+    let mut coordinator = Member::new(walking(Roles::COORDINATOR, "one")).await;
+    let mut node = Member::new(walking(Roles::NODE, "another")).await;
+    let mut kin = Member::new(walking(Roles::NODE, "one")).await;
     for node in [&mut node, &mut kin] {
         node.wants(&[at(&coordinator, coordinator.config.listen.clone())]);
         node.until_connected_to(&[coordinator.id()]).await;
@@ -342,8 +342,8 @@ async fn peers_of_different_networks_do_not_walk_through_each_others_tables() {
 
 #[tokio::test]
 async fn round_trips_are_measured_and_shown() {
-    let mut coordinator = Member::new(config(Side::Coordinator)).await;
-    let mut eager = config(Side::Node);
+    let mut coordinator = Member::new(config(Roles::COORDINATOR)).await;
+    let mut eager = config(Roles::NODE);
     eager.ping.interval = Duration::from_millis(10);
     let mut node = Member::new(eager).await;
     node.wants(&[at(&coordinator, coordinator.config.listen.clone())]);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use libp2p::request_response::OutboundFailure;
-use network::{CallError, Gatekeeper, Multiaddr, Network, NetworkConfig, PeerId, Refusal, start};
-use proto::{Heartbeat, Message, Protocol, Side, Store};
+use network::{Admission, CallError, Multiaddr, Network, NetworkConfig, PeerId, Refusal, start};
+use proto::{Heartbeat, Message, ProtocolSpec, Roles, Store, protocols};
 
 use crate::bare_channel::BareChannel;
 use crate::raw_peer::{Bytes, RawPeer};
@@ -22,10 +22,10 @@ struct Scene {
 }
 
 impl Scene {
-    async fn with(protocol: Protocol) -> Self {
+    async fn with(protocol: ProtocolSpec) -> Self {
         let coordinator = listening(Wire::Tcp).await;
         let addr = address_of(&coordinator).await;
-        let node = start(config(Side::Node)).await.unwrap();
+        let node = start(config(Roles::NODE)).await.unwrap();
         let mut honest = Pair::connected(coordinator, node).await;
         let hostile = RawPeer::dial(honest.coordinator_id(), addr, protocol).await;
         until_connected(&mut honest.coordinator.events, hostile.id()).await;
@@ -48,7 +48,7 @@ async fn only_the_honest_node_is_heard(honest: &mut Pair) {
 
 #[tokio::test]
 async fn a_request_that_is_no_frame_is_dropped_and_others_are_served() {
-    let cap = Protocol::Heartbeat.max_frame_bytes();
+    let cap = protocols::HEARTBEAT.max_frame_bytes;
     let mut beyond_cap = unsigned_varint::encode::usize_buffer();
     let beyond_cap = unsigned_varint::encode::usize(cap + 1, &mut beyond_cap);
     let too_long = [beyond_cap, &vec![0; cap + 1]].concat();
@@ -69,7 +69,7 @@ async fn a_request_that_is_no_frame_is_dropped_and_others_are_served() {
     let Scene {
         mut honest,
         mut hostile,
-    } = Scene::with(Protocol::Heartbeat).await;
+    } = Scene::with(protocols::HEARTBEAT).await;
     for (what, bytes) in not_frames {
         hostile.write(Bytes::Ended(bytes));
         if let Ok(answer) = hostile.outcome().await {
@@ -94,7 +94,7 @@ async fn a_frame_that_is_no_message_is_refused_by_whoever_reads_it() {
     let Scene {
         mut honest,
         mut hostile,
-    } = Scene::with(Protocol::Heartbeat).await;
+    } = Scene::with(protocols::HEARTBEAT).await;
     for garbage in [&[0xff; 100][..], &[], &[0x0a], &[0x20, 0x63]] {
         hostile.write(Bytes::framed(garbage));
         let reading = async {
@@ -112,7 +112,7 @@ async fn peers_that_stall_in_mid_frame_keep_nobody_from_being_served() {
     let Scene {
         honest,
         mut hostile,
-    } = Scene::with(Protocol::Heartbeat).await;
+    } = Scene::with(protocols::HEARTBEAT).await;
     let coordinator = honest.coordinator_id();
     let half = [vec![100], vec![0; 50]].concat();
     for _ in 0..100 {
@@ -134,7 +134,7 @@ async fn of_streams_without_end_those_beyond_the_limit_are_reset_and_others_are_
     let Scene {
         mut honest,
         mut hostile,
-    } = Scene::with(Protocol::Heartbeat).await;
+    } = Scene::with(protocols::HEARTBEAT).await;
     let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
     for _ in 0..STREAMS_OF_A_PROTOCOL {
         hostile.write(Bytes::Stalled(vec![100]));
@@ -156,31 +156,34 @@ async fn of_streams_without_end_those_beyond_the_limit_are_reset_and_others_are_
 /// What one peer may have open of one protocol.
 const STREAMS_OF_A_PROTOCOL: usize = 64;
 
-/// Lets everybody in and serves one.
+/// Lets everybody in, and takes one for a coordinator.
 #[derive(Debug)]
 struct ServesOnly(PeerId);
 
-impl Gatekeeper for ServesOnly {
-    fn admit(&self, _: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<(), Refusal>> {
-        ready(Ok(())).boxed()
+impl Admission for ServesOnly {
+    fn admit(&self, _: PeerId, _: Multiaddr) -> BoxFuture<'static, Result<Roles, Refusal>> {
+        ready(Ok(Roles::NONE)).boxed()
     }
 
-    fn is_served(&self, peer: &PeerId) -> bool {
-        *peer == self.0
+    fn roles(&self, peer: &PeerId, _: Roles) -> Roles {
+        match *peer == self.0 {
+            true => Roles::COORDINATOR,
+            false => Roles::NONE,
+        }
     }
 }
 
 #[tokio::test]
 async fn of_a_peer_that_is_not_served_nothing_is_read_and_others_are_served() {
-    let friend = config(Side::Coordinator);
+    let friend = config(Roles::COORDINATOR);
     let served = ServesOnly(friend.keypair.public().to_peer_id());
     let node = NetworkConfig {
-        gatekeeper: Arc::new(served),
-        ..config(Side::Node)
+        admission: Arc::new(served),
+        ..config(Roles::NODE)
     };
     let mut node = listening_as(node, Wire::Tcp).await;
     let (node_id, addr) = (node.handle.local_peer_id(), address_of(&node).await);
-    let mut stranger = RawPeer::dial(node_id, addr, Protocol::StoreChunk).await;
+    let mut stranger = RawPeer::dial(node_id, addr, protocols::STORE_CHUNK).await;
     // More than goes out before somebody reads, and a whole frame: who read it would hand on the request.
     let blob = vec![0_u8; 4 * 1024 * 1024];
     for _ in 0..10 {
@@ -209,9 +212,9 @@ const DATA_STREAMS: usize = 32;
 
 #[tokio::test]
 async fn of_streams_with_blobs_a_peer_may_have_fewer_open() {
-    let mut node = listening_as(config(Side::Node), Wire::Tcp).await;
+    let mut node = listening_as(config(Roles::NODE), Wire::Tcp).await;
     let (node_id, addr) = (node.handle.local_peer_id(), address_of(&node).await);
-    let mut hostile = RawPeer::dial(node_id, addr, Protocol::StoreChunk).await;
+    let mut hostile = RawPeer::dial(node_id, addr, protocols::STORE_CHUNK).await;
     for _ in 0..DATA_STREAMS + 20 {
         hostile.write(Bytes::framed(&[0; 100]));
     }
@@ -230,7 +233,7 @@ async fn of_streams_with_blobs_a_peer_may_have_fewer_open() {
 async fn a_peer_with_more_streams_than_a_connection_may_have_is_dropped_and_others_are_served() {
     let coordinator = listening(Wire::Tcp).await;
     let addr = address_of(&coordinator).await;
-    let node = start(config(Side::Node)).await.unwrap();
+    let node = start(config(Roles::NODE)).await.unwrap();
     let mut honest = Pair::connected(coordinator, node).await;
     let (coordinator, node) = (honest.coordinator_id(), honest.node_id());
     let mut bare = BareChannel::dial(addr).await;
@@ -261,7 +264,7 @@ async fn answer_to_a_store(coordinator: &Network, peer: PeerId) -> CallError {
 
 #[tokio::test]
 async fn an_answer_that_breaks_the_rules_is_an_error_at_the_caller_only() {
-    let Scene { honest, hostile } = Scene::with(Protocol::StoreChunk).await;
+    let Scene { honest, hostile } = Scene::with(protocols::STORE_CHUNK).await;
     let (hostile_id, node) = (hostile.id(), honest.node_id());
     let beyond_cap = vec![0xff, 0xff, 0xff, 0x7f];
     hostile.answer_with(vec![
@@ -287,7 +290,7 @@ async fn an_answer_that_breaks_the_rules_is_an_error_at_the_caller_only() {
 
 #[tokio::test]
 async fn a_peer_that_answers_nothing_holds_up_no_other() {
-    let Scene { honest, hostile } = Scene::with(Protocol::StoreChunk).await;
+    let Scene { honest, hostile } = Scene::with(protocols::STORE_CHUNK).await;
     let (hostile_id, node) = (hostile.id(), honest.node_id());
     hostile.stay();
     for number in 0..50 {

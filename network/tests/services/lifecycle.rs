@@ -3,7 +3,7 @@
 use std::net::{TcpListener, UdpSocket};
 
 use network::{CallError, Multiaddr, NetworkConfig, StartError, multiaddr, start};
-use proto::{Heartbeat, Side, Store};
+use proto::{Heartbeat, Roles, Store};
 
 use crate::support::{
     Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening, listening_as,
@@ -27,7 +27,7 @@ fn port_of(addr: &Multiaddr) -> u16 {
 async fn refusal_to_listen_on(addr: Multiaddr) -> String {
     let config = NetworkConfig {
         listen: vec![addr.clone()],
-        ..config(Side::Coordinator)
+        ..config(Roles::COORDINATOR)
     };
     let Err(error) = start(config).await else {
         panic!("it listens on {addr}");
@@ -98,7 +98,7 @@ async fn an_address_that_is_not_this_machines_or_not_understood_is_refused_by_na
 async fn a_service_listens_on_every_address_and_tells_the_real_ports() {
     let config = NetworkConfig {
         listen: vec![Wire::Tcp.any_port(), Wire::Quic.any_port()],
-        ..config(Side::Coordinator)
+        ..config(Roles::COORDINATOR)
     };
     let coordinator = start(config).await.unwrap();
     let addrs = soon(coordinator.handle.listen_addrs()).await;
@@ -109,13 +109,13 @@ async fn a_service_listens_on_every_address_and_tells_the_real_ports() {
 /// Pings as fast as they go, and nobody reads what they measure.
 #[tokio::test]
 async fn events_that_nobody_reads_do_not_hold_up_calls() {
-    let eager = |side| {
-        let mut config = config(side);
+    let eager = |roles| {
+        let mut config = config(roles);
         config.ping.interval = std::time::Duration::from_nanos(1);
         config
     };
-    let coordinator = listening_as(eager(Side::Coordinator), Wire::Tcp).await;
-    let node = start(eager(Side::Node)).await.unwrap();
+    let coordinator = listening_as(eager(Roles::COORDINATOR), Wire::Tcp).await;
+    let node = start(eager(Roles::NODE)).await.unwrap();
     let pair = Pair::connected(coordinator, node).await;
     let coordinator = pair.coordinator_id();
     answer_all(pair.coordinator.requests);

@@ -19,5 +19,6 @@ mod lifecycle;
 mod own_network;
 mod pings;
 mod raw_peer;
+mod roles;
 mod router;
 mod support;

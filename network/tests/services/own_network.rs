@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 /// An address in that network, like one that a router gives out.
-pub const ADDR: &str = "10.99.0.1";
+pub(crate) const ADDR: &str = "10.99.0.1";
 
 const INSIDE: &str = "FSN_TEST_IN_ITS_OWN_NETWORK";
 
@@ -14,7 +14,7 @@ const SET_UP: &str = "ip link set lo up && ip link set lo multicast on && \
 
 /// Whether to go on with the test: in the process that runs in the network, which this one starts for it.
 /// Where the system gives nobody a network, says so and passes the test over.
-pub fn entered(test: &str) -> bool {
+pub(crate) fn entered(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }

@@ -7,15 +7,15 @@ use libp2p::core::upgrade::Version;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Swarm, Transport, identity::Keypair, noise, ping, tcp, yamux};
 use network::{NetworkConfig, NetworkEvent, PeerId, start};
-use proto::Side;
+use proto::Roles;
 use tokio::time::Instant;
 
 use crate::support::{
     Pair, Wire, address_of, answer_all, config, heartbeat_is_answered, listening_as, soon, until,
 };
 
-fn eager(side: Side) -> NetworkConfig {
-    let mut config = config(side);
+fn eager(roles: Roles) -> NetworkConfig {
+    let mut config = config(roles);
     config.ping.interval = Duration::from_millis(20);
     config
 }
@@ -29,7 +29,7 @@ fn ping_of(wanted: PeerId) -> impl Fn(&NetworkEvent) -> Option<Duration> {
 
 #[tokio::test]
 async fn a_foreign_peer_is_pinged_again_and_again_and_answered() {
-    let mut coordinator = listening_as(eager(Side::Coordinator), Wire::Tcp).await;
+    let mut coordinator = listening_as(eager(Roles::COORDINATOR), Wire::Tcp).await;
     let keypair = Keypair::generate_ed25519();
     let foreign = keypair.public().to_peer_id();
     let transport = tcp::tokio::Transport::new(tcp::Config::new())
@@ -64,10 +64,10 @@ async fn a_foreign_peer_is_pinged_again_and_again_and_answered() {
 
 #[tokio::test]
 async fn a_peer_that_is_heard_is_rarely_pinged_and_one_that_falls_silent_is_again() {
-    let mut coordinator = config(Side::Coordinator);
+    let mut coordinator = config(Roles::COORDINATOR);
     coordinator.ping.interval = Duration::from_millis(100);
     let coordinator = listening_as(coordinator, Wire::Tcp).await;
-    let node = start(config(Side::Node)).await.unwrap();
+    let node = start(config(Roles::NODE)).await.unwrap();
     let pair = Pair::connected(coordinator, node).await;
     let (coordinator, node) = (pair.coordinator_id(), pair.node.handle.clone());
     let mut events = pair.coordinator.events;

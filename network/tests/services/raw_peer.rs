@@ -11,13 +11,13 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, Transport, identity::Keypair, noise, tcp, tls, yamux,
 };
-use proto::Protocol;
+use proto::ProtocolSpec;
 
 use crate::support::soon;
 
 /// What is written in place of a frame.
 #[derive(Debug, Clone)]
-pub enum Bytes {
+pub(crate) enum Bytes {
     /// These bytes, then the end of the stream.
     Ended(Vec<u8>),
     /// These bytes, and then nothing: the stream stays open.
@@ -26,7 +26,7 @@ pub enum Bytes {
 
 impl Bytes {
     /// A message behind its right length.
-    pub fn framed(message: &[u8]) -> Self {
+    pub(crate) fn framed(message: &[u8]) -> Self {
         let mut prefix = unsigned_varint::encode::usize_buffer();
         let prefix = unsigned_varint::encode::usize(message.len(), &mut prefix);
         Self::Ended([prefix, message].concat())
@@ -34,7 +34,7 @@ impl Bytes {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct RawCodec;
+pub(crate) struct RawCodec;
 
 async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: Bytes) -> io::Result<()> {
     let (Bytes::Ended(written) | Bytes::Stalled(written)) = &bytes;
@@ -97,21 +97,21 @@ impl Codec for RawCodec {
     }
 }
 
-pub struct RawPeer {
+pub(crate) struct RawPeer {
     swarm: Swarm<Behaviour<RawCodec>>,
     service: PeerId,
 }
 
 /// What libp2p itself brings along to secure a connection; a raw peer knows one of them.
 #[derive(Debug, Clone, Copy)]
-pub enum Security {
+pub(crate) enum Security {
     Noise,
     Tls,
 }
 
 impl RawPeer {
     /// Speaks `protocol` in both directions.
-    fn new(security: Security, service: PeerId, protocol: Protocol) -> Self {
+    fn new(security: Security, service: PeerId, protocol: ProtocolSpec) -> Self {
         let keypair = Keypair::generate_ed25519();
         let tcp = tcp::tokio::Transport::new(tcp::Config::new()).upgrade(Version::V1);
         let yamux = yamux::Config::default();
@@ -125,7 +125,7 @@ impl RawPeer {
                 .multiplex(yamux)
                 .boxed(),
         };
-        let protocols = [(StreamProtocol::new(protocol.name()), ProtocolSupport::Full)];
+        let protocols = [(StreamProtocol::new(protocol.name), ProtocolSupport::Full)];
         let limits = Config::default().with_max_concurrent_streams(1000);
         let config = libp2p::swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(std::time::Duration::from_secs(3600));
@@ -139,15 +139,15 @@ impl RawPeer {
     }
 
     /// Dials a service.
-    pub async fn dial(service: PeerId, addr: Multiaddr, protocol: Protocol) -> Self {
+    pub(crate) async fn dial(service: PeerId, addr: Multiaddr, protocol: ProtocolSpec) -> Self {
         Self::dial_with(Security::Noise, service, addr, protocol).await
     }
 
-    pub async fn dial_with(
+    pub(crate) async fn dial_with(
         security: Security,
         service: PeerId,
         addr: Multiaddr,
-        protocol: Protocol,
+        protocol: ProtocolSpec,
     ) -> Self {
         let mut peer = Self::new(security, service, protocol);
         peer.swarm
@@ -163,10 +163,10 @@ impl RawPeer {
     }
 
     /// Waits to be dialled by a service, at the address returned.
-    pub async fn listen_with(
+    pub(crate) async fn listen_with(
         security: Security,
         service: PeerId,
-        protocol: Protocol,
+        protocol: ProtocolSpec,
     ) -> (Self, Multiaddr) {
         let mut peer = Self::new(security, service, protocol);
         peer.swarm
@@ -185,22 +185,22 @@ impl RawPeer {
         (peer, addr)
     }
 
-    pub fn id(&self) -> PeerId {
+    pub(crate) fn id(&self) -> PeerId {
         *self.swarm.local_peer_id()
     }
 
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.swarm.is_connected(&self.service)
     }
 
     /// Opens a stream and writes these bytes, without waiting for what comes of it.
-    pub fn write(&mut self, bytes: Bytes) {
+    pub(crate) fn write(&mut self, bytes: Bytes) {
         let service = self.service;
         self.swarm.behaviour_mut().send_request(&service, bytes);
     }
 
     /// What the service has to say to the last request, or why nothing comes.
-    pub async fn outcome(&mut self) -> Result<Vec<u8>, OutboundFailure> {
+    pub(crate) async fn outcome(&mut self) -> Result<Vec<u8>, OutboundFailure> {
         let outcome = async {
             loop {
                 match self.swarm.select_next_some().await {
@@ -223,7 +223,7 @@ impl RawPeer {
 
     /// Keeps the connection going, and answers every request with the next of these; further ones
     /// are left open.
-    pub fn answer_with(mut self, answers: Vec<Bytes>) {
+    pub(crate) fn answer_with(mut self, answers: Vec<Bytes>) {
         let mut answers = answers.into_iter();
         tokio::spawn(async move {
             loop {
@@ -240,7 +240,7 @@ impl RawPeer {
     }
 
     /// Keeps the connection, and the streams that are open, going.
-    pub fn stay(self) {
+    pub(crate) fn stay(self) {
         self.answer_with(Vec::new());
     }
 }

@@ -15,7 +15,7 @@ const SERVICE: &str = "urn:schemas-upnp-org:service:WANIPConnection:1";
 
 /// Answers searches on this address until the runtime ends. What it is asked to forward comes out: the
 /// external port and the address inside.
-pub async fn start(addr: Ipv4Addr, public: Ipv4Addr) -> mpsc::Receiver<(u16, String)> {
+pub(crate) async fn start(addr: Ipv4Addr, public: Ipv4Addr) -> mpsc::Receiver<(u16, String)> {
     let (sender, forwarded) = mpsc::channel(16);
     let web = TcpListener::bind((addr, 0)).await.unwrap();
     let location = format!("http://{}/device.xml", web.local_addr().unwrap());

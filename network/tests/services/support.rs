@@ -1,27 +1,28 @@
 //! Two services with a connection between them, and messages for them to exchange.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use network::{
-    InboundRequest, Keypair, Multiaddr, Network, NetworkConfig, NetworkEvent, NetworkHandle,
-    PeerId, start,
+    Everyone, InboundRequest, Keypair, Multiaddr, Network, NetworkConfig, NetworkEvent,
+    NetworkHandle, PeerId, start,
 };
 use proto::{
     BlobId, Delete, DeletionOutcomes, Deletions, Heartbeat, HeartbeatAnswer, HeartbeatReport,
-    Locator, MicroCredits, NodeActivity, Protocol, Refusal, RefusalCode, Side, Store, StoreAnswer,
-    StoreRequest,
+    Locator, MicroCredits, NodeActivity, Refusal, RefusalCode, Roles, Store, StoreAnswer,
+    StoreRequest, protocols,
 };
 use tokio::sync::mpsc;
 
 #[derive(Debug, Clone, Copy)]
-pub enum Wire {
+pub(crate) enum Wire {
     Tcp,
     Quic,
 }
 
 impl Wire {
-    pub fn any_port(self) -> Multiaddr {
+    pub(crate) fn any_port(self) -> Multiaddr {
         match self {
             Self::Tcp => "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
             Self::Quic => "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
@@ -49,14 +50,14 @@ macro_rules! over_tcp_and_quic {
 pub(crate) use over_tcp_and_quic;
 
 /// Ends a test that would wait for ever. No outcome depends on how long it is.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     let outcome = tokio::time::timeout(limit, Box::pin(future)).await;
     outcome.unwrap_or_else(|_| panic!("what this test waits for does not happen"))
 }
 
 /// Takes what is free soon: QUIC holds its socket a moment longer than its service, for goodbyes.
-pub async fn once_free<T, E, F: Future<Output = Result<T, E>>>(take: impl Fn() -> F) -> T {
+pub(crate) async fn once_free<T, E, F: Future<Output = Result<T, E>>>(take: impl Fn() -> F) -> T {
     let taken = async {
         loop {
             match take().await {
@@ -68,31 +69,42 @@ pub async fn once_free<T, E, F: Future<Output = Result<T, E>>>(take: impl Fn() -
     soon(taken).await
 }
 
-pub fn config(side: Side) -> NetworkConfig {
-    NetworkConfig::new(Keypair::generate_ed25519(), side)
+/// A coordinator that takes everybody for a node, or a node that takes everybody for a coordinator.
+pub(crate) fn config(roles: Roles) -> NetworkConfig {
+    let is_coordinator = roles == Roles::COORDINATOR;
+    let others = match is_coordinator {
+        true => Roles::NODE,
+        false => Roles::COORDINATOR,
+    };
+    let keypair = Keypair::generate_ed25519();
+    NetworkConfig {
+        answers_only: is_coordinator,
+        admission: Arc::new(Everyone(others)),
+        ..NetworkConfig::new(keypair, protocols::FAMILY, &protocols::TABLE, roles)
+    }
 }
 
-pub async fn listening(wire: Wire) -> Network {
-    listening_as(config(Side::Coordinator), wire).await
+pub(crate) async fn listening(wire: Wire) -> Network {
+    listening_as(config(Roles::COORDINATOR), wire).await
 }
 
-pub async fn listening_as(mut config: NetworkConfig, wire: Wire) -> Network {
+pub(crate) async fn listening_as(mut config: NetworkConfig, wire: Wire) -> Network {
     config.listen = vec![wire.any_port()];
     start(config).await.unwrap()
 }
 
 /// The one address that a service listens on.
-pub async fn address_of(network: &Network) -> Multiaddr {
+pub(crate) async fn address_of(network: &Network) -> Multiaddr {
     soon(network.handle.listen_addrs()).await.remove(0)
 }
 
-pub async fn dial(from: &Network, to: &Network) {
+pub(crate) async fn dial(from: &Network, to: &Network) {
     let addrs = soon(to.handle.listen_addrs()).await;
     from.handle.dial(to.handle.local_peer_id(), addrs).await;
 }
 
 /// Waits for the event that `wanted` takes something from; the others are passed over.
-pub async fn until<T>(
+pub(crate) async fn until<T>(
     events: &mut mpsc::Receiver<NetworkEvent>,
     wanted: impl Fn(&NetworkEvent) -> Option<T>,
 ) -> T {
@@ -107,7 +119,7 @@ pub async fn until<T>(
     soon(found).await
 }
 
-pub async fn until_connected(events: &mut mpsc::Receiver<NetworkEvent>, to: PeerId) {
+pub(crate) async fn until_connected(events: &mut mpsc::Receiver<NetworkEvent>, to: PeerId) {
     let is_it = |event: &NetworkEvent| match event {
         NetworkEvent::Connected { peer, .. } if *peer == to => Some(()),
         _ => None,
@@ -115,7 +127,7 @@ pub async fn until_connected(events: &mut mpsc::Receiver<NetworkEvent>, to: Peer
     until(events, is_it).await;
 }
 
-pub async fn until_disconnected(events: &mut mpsc::Receiver<NetworkEvent>, from: PeerId) {
+pub(crate) async fn until_disconnected(events: &mut mpsc::Receiver<NetworkEvent>, from: PeerId) {
     let is_it = |event: &NetworkEvent| match event {
         NetworkEvent::Disconnected { peer, .. } if *peer == from => Some(()),
         _ => None,
@@ -124,19 +136,19 @@ pub async fn until_disconnected(events: &mut mpsc::Receiver<NetworkEvent>, from:
 }
 
 /// A coordinator and a node that has dialled it.
-pub struct Pair {
+pub(crate) struct Pair {
     pub coordinator: Network,
     pub node: Network,
 }
 
 impl Pair {
-    pub async fn over(wire: Wire) -> Self {
+    pub(crate) async fn over(wire: Wire) -> Self {
         let coordinator = listening(wire).await;
-        let node = start(config(Side::Node)).await.unwrap();
+        let node = start(config(Roles::NODE)).await.unwrap();
         Self::connected(coordinator, node).await
     }
 
-    pub async fn connected(mut coordinator: Network, mut node: Network) -> Self {
+    pub(crate) async fn connected(mut coordinator: Network, mut node: Network) -> Self {
         let addr = address_of(&coordinator).await;
         let peer = coordinator.handle.local_peer_id();
         node.handle.dial(peer, vec![addr]).await;
@@ -145,21 +157,21 @@ impl Pair {
         Self { coordinator, node }
     }
 
-    pub fn coordinator_id(&self) -> PeerId {
+    pub(crate) fn coordinator_id(&self) -> PeerId {
         self.coordinator.handle.local_peer_id()
     }
 
-    pub fn node_id(&self) -> PeerId {
+    pub(crate) fn node_id(&self) -> PeerId {
         self.node.handle.local_peer_id()
     }
 }
 
-pub async fn next_request(network: &mut Network) -> InboundRequest {
+pub(crate) async fn next_request(network: &mut Network) -> InboundRequest {
     soon(network.requests.recv()).await.unwrap()
 }
 
 /// A blob of this many bytes that differs from every other `number`'s.
-pub fn store(number: usize, bytes: usize) -> StoreRequest {
+pub(crate) fn store(number: usize, bytes: usize) -> StoreRequest {
     let mut data = vec![number as u8; bytes];
     data[..8].copy_from_slice(&(number as u64).to_le_bytes());
     StoreRequest {
@@ -170,14 +182,14 @@ pub fn store(number: usize, bytes: usize) -> StoreRequest {
 }
 
 /// An answer that shows which blob it answers for.
-pub fn answer_for(blob_id: BlobId) -> StoreAnswer {
+pub(crate) fn answer_for(blob_id: BlobId) -> StoreAnswer {
     StoreAnswer::Refused(Refusal {
         code: RefusalCode::Full,
         detail: blob_id.to_string(),
     })
 }
 
-pub fn report(blob_count: u64) -> HeartbeatReport {
+pub(crate) fn report(blob_count: u64) -> HeartbeatReport {
     HeartbeatReport {
         capacity_bytes: 0,
         used_bytes: 0,
@@ -188,7 +200,7 @@ pub fn report(blob_count: u64) -> HeartbeatReport {
 }
 
 /// An answer that shows which report it answers.
-pub fn answer_to(report: &HeartbeatReport) -> HeartbeatAnswer {
+pub(crate) fn answer_to(report: &HeartbeatReport) -> HeartbeatAnswer {
     HeartbeatAnswer {
         earned: MicroCredits::ZERO,
         server_time_ms: 0,
@@ -200,18 +212,18 @@ pub fn answer_to(report: &HeartbeatReport) -> HeartbeatAnswer {
 }
 
 /// Answers one request, whichever it is; a blob must arrive as it was sent.
-pub async fn answer(mut request: InboundRequest) {
+pub(crate) async fn answer(mut request: InboundRequest) {
     match request.protocol {
-        Protocol::StoreChunk => {
+        protocols::STORE_CHUNK => {
             let store = request.decode::<Store>().unwrap();
             assert_eq!(BlobId::of(&store.data), store.blob_id);
             request.respond::<Store>(answer_for(store.blob_id)).await;
         }
-        Protocol::Heartbeat => {
+        protocols::HEARTBEAT => {
             let report = request.decode::<Heartbeat>().unwrap();
             request.respond::<Heartbeat>(answer_to(&report)).await;
         }
-        Protocol::DeleteChunk => {
+        protocols::DELETE_CHUNK => {
             let Deletions(deletions) = request.decode::<Delete>().unwrap();
             assert!(deletions.is_empty());
             request.respond::<Delete>(DeletionOutcomes(vec![])).await;
@@ -221,7 +233,7 @@ pub async fn answer(mut request: InboundRequest) {
 }
 
 /// Answers everything until the service ends.
-pub fn answer_all(mut requests: mpsc::Receiver<InboundRequest>) {
+pub(crate) fn answer_all(mut requests: mpsc::Receiver<InboundRequest>) {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             answer(request).await;
@@ -230,14 +242,14 @@ pub fn answer_all(mut requests: mpsc::Receiver<InboundRequest>) {
 }
 
 /// Sends a heartbeat and checks that the answer is its own.
-pub async fn heartbeat_is_answered(node: &NetworkHandle, coordinator: PeerId) {
+pub(crate) async fn heartbeat_is_answered(node: &NetworkHandle, coordinator: PeerId) {
     let report = report(42);
     let answered = soon(node.call::<Heartbeat>(coordinator, report)).await;
     assert_eq!(answered, Ok(answer_to(&report)));
 }
 
 /// Stores a small blob and checks that the answer is for it.
-pub async fn store_is_answered(coordinator: &NetworkHandle, node: PeerId) {
+pub(crate) async fn store_is_answered(coordinator: &NetworkHandle, node: PeerId) {
     let request = store(1, 100);
     let blob_id = request.blob_id;
     let answered = soon(coordinator.call::<Store>(node, request)).await;

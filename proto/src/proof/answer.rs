@@ -9,8 +9,8 @@ use crate::signing::SignedBytes;
 use crate::wire;
 use crate::wire::proof_item::Outcome;
 use crate::{
-    Frame, InvalidSignature, ItemDigest, Keypair, Malformed, Message, ProofHash, Protocol, Rpc,
-    Signature, VerifyingKey,
+    Frame, InvalidSignature, ItemDigest, Keypair, Malformed, Message, ProofHash, ProtocolSpec, Rpc,
+    Signature, VerifyingKey, protocols,
 };
 
 /// coordinator → node: prove that you hold these blobs.
@@ -18,7 +18,7 @@ use crate::{
 pub struct Prove;
 
 impl Rpc for Prove {
-    const PROTOCOL: Protocol = Protocol::ProofChallenge;
+    const PROTOCOL: ProtocolSpec = protocols::PROOF_CHALLENGE;
     type Request = ChallengeRequest;
     type Response = ProofAnswer;
 }

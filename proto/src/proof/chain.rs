@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use blake3::Hasher;
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
-use super::walk::Question;
+use super::question::Question;
 use crate::ProofHash;
 
 static INIT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("fsn pos v1 init"));

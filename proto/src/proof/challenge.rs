@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::walk::{Difficulty, MAX_LENGTH, Question};
-use crate::data::blob_id;
+use super::question::{Difficulty, MAX_LENGTH, Question};
+use crate::fields::blob_id;
 use crate::frame::at_most;
 use crate::signing::SignedBytes;
 use crate::wire;

@@ -11,6 +11,7 @@
 mod answer;
 mod chain;
 mod challenge;
+mod question;
 mod statement;
 mod tree;
 mod walk;
@@ -20,8 +21,8 @@ pub use challenge::{
     Challenge, ChallengeItem, ChallengeRequest, MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES,
     Parties,
 };
+pub use question::{Difficulty, Question};
 pub use statement::{InvalidStatement, Judgement, MAX_STATEMENT_BYTES, ProofStatement, Verdict};
 pub use walk::{
-    BlobSource, Difficulty, MAX_PIECE_BYTES, OutsideBlob, Proof, ProofError, ProveError, Question,
-    prove, verify,
+    BlobSource, MAX_PIECE_BYTES, OutsideBlob, Proof, ProofError, ProveError, prove, verify,
 };

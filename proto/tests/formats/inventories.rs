@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::{
     BlobId, BlobRange, GroupDigest, InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest,
-    Locator, MAX_INVENTORY_GROUPS, MAX_INVENTORY_ITEMS, MAX_INVENTORY_RANGES, Message, Protocol,
+    Locator, MAX_INVENTORY_GROUPS, MAX_INVENTORY_ITEMS, MAX_INVENTORY_RANGES, Message, protocols,
 };
 
 use crate::values;
@@ -165,7 +165,7 @@ fn the_largest_answers_fit_their_frame() {
 
 fn fits(answer: InventoryAnswer) {
     let frame: Bytes = answer.clone().into_frame().to_bytes();
-    assert!(frame.len() <= Protocol::Inventory.max_frame_bytes());
+    assert!(frame.len() <= protocols::INVENTORY.max_frame_bytes);
     assert_eq!(InventoryAnswer::from_bytes(frame), Ok(answer));
 }
 

@@ -6,8 +6,8 @@ use proto::{
     BlobId, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
     HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryRequest,
     Locator, LossNoted, LossReport, MAX_DELETIONS_PER_MESSAGE, MAX_LOSSES_PER_MESSAGE, Message,
-    NodeActivity, NodeId, ProofAnswer, Protocol, Refusal, RefusalCode, RetrieveAnswer,
-    RetrieveRequest, StoreAnswer, StoreRequest, wire,
+    NodeActivity, NodeId, ProofAnswer, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest,
+    StoreAnswer, StoreRequest, protocols, wire,
 };
 
 use crate::message_vectors::message_bytes;
@@ -213,7 +213,7 @@ fn a_message_holds_a_thousand_deletions_and_fits_its_frame() {
     };
     let read = |count| {
         let frame = Deletions(vec![deletion; count]).into_frame();
-        assert!(frame.len() <= Protocol::DeleteChunk.max_frame_bytes());
+        assert!(frame.len() <= protocols::DELETE_CHUNK.max_frame_bytes);
         Deletions::from_bytes(frame.to_bytes())
     };
     assert!(read(MAX_DELETIONS_PER_MESSAGE).is_ok());
@@ -233,7 +233,7 @@ fn a_message_holds_a_thousand_losses_and_fits_its_frame() {
             reason: "x".repeat(1000),
         };
         let frame = report.into_frame();
-        assert!(frame.len() <= Protocol::ReportLoss.max_frame_bytes());
+        assert!(frame.len() <= protocols::REPORT_LOSS.max_frame_bytes);
         LossReport::from_bytes(frame.to_bytes())
     };
     let read_whole = read(MAX_LOSSES_PER_MESSAGE).unwrap();

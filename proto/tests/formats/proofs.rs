@@ -16,12 +16,12 @@ fn vectors() -> Vec<Value> {
     file["cases"].as_array().unwrap().clone()
 }
 
-pub fn node(number: u8) -> PeerId {
+pub(crate) fn node(number: u8) -> PeerId {
     key([number; 32]).public().to_peer_id()
 }
 
 /// Bytes that no compressor would save.
-pub fn noise(name: &str, length: usize) -> Vec<u8> {
+pub(crate) fn noise(name: &str, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut hasher = blake3::Hasher::new();
     hasher
@@ -32,7 +32,10 @@ pub fn noise(name: &str, length: usize) -> Vec<u8> {
 }
 
 /// Proves from memory.
-pub fn prove_bytes(question: &Question, mut blob: &[u8]) -> Result<Proof, ProveError<OutsideBlob>> {
+pub(crate) fn prove_bytes(
+    question: &Question,
+    mut blob: &[u8],
+) -> Result<Proof, ProveError<OutsideBlob>> {
     prove(question, &mut blob)
 }
 

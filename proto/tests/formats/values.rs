@@ -14,11 +14,11 @@ use proto::{
 };
 
 /// The Ed25519 key with this seed.
-pub fn key(seed: [u8; 32]) -> Keypair {
+pub(crate) fn key(seed: [u8; 32]) -> Keypair {
     Keypair::ed25519_from_bytes(seed).unwrap()
 }
 
-pub fn blob_id() -> impl Strategy<Value = BlobId> {
+pub(crate) fn blob_id() -> impl Strategy<Value = BlobId> {
     any::<[u8; 32]>().prop_map(BlobId::from_bytes)
 }
 
@@ -40,11 +40,11 @@ fn count() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(i64::MAX as u64), 0..=i64::MAX as u64]
 }
 
-pub fn blob() -> impl Strategy<Value = Bytes> {
+pub(crate) fn blob() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 1..4096).prop_map(Bytes::from)
 }
 
-pub fn hello_report() -> impl Strategy<Value = HelloReport> {
+pub(crate) fn hello_report() -> impl Strategy<Value = HelloReport> {
     let counts = [count(), count(), count(), count()];
     (node_id(), text(), counts, any::<bool>()).prop_map(
         |(node_id, software, [capacity, used, free, blobs], draining)| HelloReport {
@@ -59,7 +59,7 @@ pub fn hello_report() -> impl Strategy<Value = HelloReport> {
     )
 }
 
-pub fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
+pub(crate) fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
     let rejection = proptest::option::of(text());
     (rejection, any::<u64>()).prop_map(|(rejection, network_serial)| HelloAnswer {
         rejection,
@@ -67,7 +67,7 @@ pub fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
     })
 }
 
-pub fn heartbeat_report() -> impl Strategy<Value = HeartbeatReport> {
+pub(crate) fn heartbeat_report() -> impl Strategy<Value = HeartbeatReport> {
     let activity = prop_oneof![
         Just(NodeActivity::Running),
         Just(NodeActivity::Draining),
@@ -96,7 +96,7 @@ fn ledger_day() -> impl Strategy<Value = LedgerDay> {
     )
 }
 
-pub fn heartbeat_answer() -> impl Strategy<Value = HeartbeatAnswer> {
+pub(crate) fn heartbeat_answer() -> impl Strategy<Value = HeartbeatAnswer> {
     let amounts = (any::<i64>(), any::<u64>(), any::<u64>());
     let day = proptest::option::of(ledger_day());
     (amounts, text(), text(), day).prop_map(
@@ -113,7 +113,7 @@ pub fn heartbeat_answer() -> impl Strategy<Value = HeartbeatAnswer> {
     )
 }
 
-pub fn store_request() -> impl Strategy<Value = StoreRequest> {
+pub(crate) fn store_request() -> impl Strategy<Value = StoreRequest> {
     let locator = vec(any::<u8>(), Locator::LEN);
     (blob_id(), locator, blob()).prop_map(|(blob_id, locator, data)| StoreRequest {
         blob_id,
@@ -122,7 +122,7 @@ pub fn store_request() -> impl Strategy<Value = StoreRequest> {
     })
 }
 
-pub fn store_answer() -> impl Strategy<Value = StoreAnswer> {
+pub(crate) fn store_answer() -> impl Strategy<Value = StoreAnswer> {
     let code = prop_oneof![
         Just(RefusalCode::Full),
         Just(RefusalCode::Draining),
@@ -143,11 +143,11 @@ pub fn store_answer() -> impl Strategy<Value = StoreAnswer> {
     prop_oneof![receipt, refusal]
 }
 
-pub fn retrieve_request() -> impl Strategy<Value = RetrieveRequest> {
+pub(crate) fn retrieve_request() -> impl Strategy<Value = RetrieveRequest> {
     blob_id().prop_map(|blob_id| RetrieveRequest { blob_id })
 }
 
-pub fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {
+pub(crate) fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {
     prop_oneof![
         blob().prop_map(RetrieveAnswer::Found),
         Just(RetrieveAnswer::Missing),
@@ -157,7 +157,7 @@ pub fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {
     ]
 }
 
-pub fn deletions() -> impl Strategy<Value = Deletions> {
+pub(crate) fn deletions() -> impl Strategy<Value = Deletions> {
     let mode = prop_oneof![
         Just(DeletionMode::Purge),
         Just(DeletionMode::Trash),
@@ -167,7 +167,7 @@ pub fn deletions() -> impl Strategy<Value = Deletions> {
     vec(deletion, 0..50).prop_map(Deletions)
 }
 
-pub fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
+pub(crate) fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
     let outcome = prop_oneof![
         Just(DeletionOutcome::Done),
         Just(DeletionOutcome::NotHeld),
@@ -176,11 +176,11 @@ pub fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
     vec(outcome, 0..=MAX_DELETIONS_PER_MESSAGE).prop_map(DeletionOutcomes)
 }
 
-pub fn loss_report() -> impl Strategy<Value = LossReport> {
+pub(crate) fn loss_report() -> impl Strategy<Value = LossReport> {
     (vec(blob_id(), 0..50), text()).prop_map(|(blob_ids, reason)| LossReport { blob_ids, reason })
 }
 
-pub fn ranges() -> impl Strategy<Value = Vec<BlobRange>> {
+pub(crate) fn ranges() -> impl Strategy<Value = Vec<BlobRange>> {
     prop::collection::btree_set(any::<[u8; 32]>(), 2..20).prop_map(|ids| {
         let ids: Vec<_> = ids.into_iter().map(BlobId::from_bytes).collect();
         let pairs = ids.chunks_exact(2);
@@ -192,13 +192,13 @@ pub fn ranges() -> impl Strategy<Value = Vec<BlobRange>> {
     })
 }
 
-pub fn inventory_request() -> impl Strategy<Value = InventoryRequest> {
+pub(crate) fn inventory_request() -> impl Strategy<Value = InventoryRequest> {
     let groups = (1..=MAX_GROUP_BLOBS).prop_map(|group| InventoryAsk::Digests { group });
     let ask = prop_oneof![groups, Just(InventoryAsk::Items)];
     (ranges(), ask).prop_map(|(ranges, ask)| InventoryRequest::new(ranges, ask).unwrap())
 }
 
-pub fn inventory_answer() -> impl Strategy<Value = InventoryAnswer> {
+pub(crate) fn inventory_answer() -> impl Strategy<Value = InventoryAnswer> {
     let group = (1..=MAX_GROUP_BLOBS, any::<[u8; 32]>(), blob_id());
     let group = group.prop_map(|(count, digest, last)| GroupDigest {
         count,
@@ -226,11 +226,11 @@ pub fn inventory_answer() -> impl Strategy<Value = InventoryAnswer> {
     })
 }
 
-pub fn seed() -> impl Strategy<Value = ProofSeed> {
+pub(crate) fn seed() -> impl Strategy<Value = ProofSeed> {
     any::<[u8; 32]>().prop_map(ProofSeed::from_bytes)
 }
 
-pub fn difficulty() -> impl Strategy<Value = Difficulty> {
+pub(crate) fn difficulty() -> impl Strategy<Value = Difficulty> {
     (1..=Difficulty::MAX.get()).prop_map(|leaves| Difficulty::new(leaves).unwrap())
 }
 
@@ -238,7 +238,7 @@ fn challenge_id() -> impl Strategy<Value = ChallengeId> {
     any::<[u8; 16]>().prop_map(ChallengeId::from_bytes)
 }
 
-pub fn challenge_request() -> impl Strategy<Value = ChallengeRequest> {
+pub(crate) fn challenge_request() -> impl Strategy<Value = ChallengeRequest> {
     let item =
         (blob_id(), any::<u64>(), seed()).prop_map(|(blob_id, length, seed)| ChallengeItem {
             blob_id,
@@ -264,7 +264,7 @@ pub fn challenge_request() -> impl Strategy<Value = ChallengeRequest> {
         )
 }
 
-pub fn item_answer() -> impl Strategy<Value = ItemAnswer> {
+pub(crate) fn item_answer() -> impl Strategy<Value = ItemAnswer> {
     let body = vec(any::<u8>(), 0..2000).prop_map(Bytes::from);
     let proof = (any::<[u8; 32]>(), body).prop_map(|(hash, body)| Proof {
         proof_hash: ProofHash::from_bytes(hash),
@@ -282,7 +282,7 @@ pub fn item_answer() -> impl Strategy<Value = ItemAnswer> {
     })
 }
 
-pub fn proof_answer() -> impl Strategy<Value = ProofAnswer> {
+pub(crate) fn proof_answer() -> impl Strategy<Value = ProofAnswer> {
     let items = vec(item_answer(), 0..=MAX_CHALLENGE_ITEMS);
     (items, signature()).prop_map(|(items, signature)| ProofAnswer { items, signature })
 }

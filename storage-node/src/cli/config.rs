@@ -1,3 +1,5 @@
+//! `storage-node config`: the settings as they hold now, or a template.
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,7 +9,7 @@ use super::SettingsArgs;
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// Print a commented template with all settings and their defaults

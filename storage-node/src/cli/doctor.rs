@@ -3,21 +3,22 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use blobstore::disk_space;
 use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, print_json, running};
+use crate::admin::NodeStatus;
 use crate::config::Config;
+use crate::membership::CoordinatorStatus;
 use crate::peers::{PeerEntry, PeersReport, Reachability};
-use crate::state::{CoordinatorStatus, NodeStatus};
-use crate::store::disk_space;
 use crate::volume::Volume;
 
 /// Tokens and signatures allow a minute; a clock that is off by more than this will get there.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -170,21 +171,21 @@ fn examine_coordinators(findings: &mut Findings, status: &NodeStatus, peers: &Pe
             "storage-node init",
         );
     }
-    for (peer_id, standing) in &status.coordinators {
+    for (peer_id, coordinator) in &status.coordinators {
         let peer = peers.peers.iter().find(|peer| peer.peer_id == *peer_id);
-        examine_coordinator(findings, standing, peer);
-        examine_clock(findings, standing);
+        examine_coordinator(findings, coordinator, peer);
+        examine_clock(findings, coordinator);
     }
 }
 
 fn examine_coordinator(
     findings: &mut Findings,
-    standing: &CoordinatorStatus,
+    coordinator: &CoordinatorStatus,
     peer: Option<&PeerEntry>,
 ) {
     let about = "coordinator";
     let addr = peer.and_then(|peer| peer.addr.clone()).unwrap_or_default();
-    if !standing.connected {
+    if !coordinator.connected {
         let error = peer.and_then(|peer| peer.last_error.clone());
         let error = error.unwrap_or_else(|| "no reason is known".to_owned());
         findings.bad(
@@ -193,7 +194,7 @@ fn examine_coordinator(
             "check that this machine is online and that a firewall lets it connect outwards; a node \
              that is not registered is hung up on: storage-node init",
         );
-    } else if let Some(reason) = &standing.rejection {
+    } else if let Some(reason) = &coordinator.rejection {
         let text = format!("connected, does not accept the node: {reason}");
         findings.bad(about, text, "do what the coordinator says");
     } else if peer.is_some_and(|peer| !peer.responsive) {
@@ -205,12 +206,15 @@ fn examine_coordinator(
     } else {
         let rtt = peer.and_then(|peer| peer.rtt_smoothed_ms);
         let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt:.1} ms"));
-        findings.good(about, format!("connected, {}{rtt} {addr}", standing.state));
+        findings.good(
+            about,
+            format!("connected, {}{rtt} {addr}", coordinator.state),
+        );
     }
 }
 
-fn examine_clock(findings: &mut Findings, standing: &CoordinatorStatus) {
-    let Some(difference) = standing.clock_difference_ms else {
+fn examine_clock(findings: &mut Findings, coordinator: &CoordinatorStatus) {
+    let Some(difference) = coordinator.clock_difference_ms else {
         return;
     };
     let text = format!(

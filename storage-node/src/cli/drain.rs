@@ -8,19 +8,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use api::drain::{DrainPlan, DrainView};
 use bytesize::ByteSize;
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use kit::output::plain_table;
 
-use super::{Output, SettingsArgs, block_on, credits, print_json};
-use crate::coordinator_api::{ApiError, CoordinatorApi, DrainPlan, DrainProgress};
-use crate::state::{DRAINED, DRAINING};
+use super::{Output, SettingsArgs, block_on, print_json};
+use crate::membership::{ApiError, CoordinatorApi, DRAINED, DRAINING};
 use crate::volume::{Credentials, Volume};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Only show what it would mean; exits with 1 when the network has no room
     #[arg(long, conflicts_with_all = ["yes", "wait", "cancel"])]
     dry_run: bool,
@@ -62,8 +62,8 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
             false => progress,
         };
         show(&progress, args.output)?;
-        let in_vain = args.wait && progress.state != DRAINED;
-        Ok(ExitCode::from(u8::from(in_vain)))
+        let failed = args.wait && progress.state != DRAINED;
+        Ok(ExitCode::from(u8::from(failed)))
     })
 }
 
@@ -77,7 +77,7 @@ async fn dry_run(api: &CoordinatorApi, own: &Credentials, output: Output) -> Res
 }
 
 /// Asks the operator first, unless he has said yes.
-async fn begin(api: &CoordinatorApi, own: &Credentials, args: &Args) -> Result<DrainProgress> {
+async fn begin(api: &CoordinatorApi, own: &Credentials, args: &Args) -> Result<DrainView> {
     if !args.yes {
         if !io::stdin().is_terminal() {
             bail!(
@@ -101,8 +101,8 @@ async fn begin(api: &CoordinatorApi, own: &Credentials, args: &Args) -> Result<D
 async fn wait(
     api: &CoordinatorApi,
     own: &Credentials,
-    mut progress: DrainProgress,
-) -> Result<DrainProgress> {
+    mut progress: DrainView,
+) -> Result<DrainView> {
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(progress.bytes).with_style(style);
@@ -129,7 +129,7 @@ async fn wait(
     Ok(progress)
 }
 
-fn show(progress: &DrainProgress, output: Output) -> Result<()> {
+fn show(progress: &DrainView, output: Output) -> Result<()> {
     match output {
         Output::Json => print_json(progress),
         Output::Table => {
@@ -140,8 +140,7 @@ fn show(progress: &DrainProgress, output: Output) -> Result<()> {
 }
 
 fn print_plan(plan: &DrainPlan) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
@@ -157,8 +156,8 @@ fn print_plan(plan: &DrainPlan) {
     });
     row("time", time);
     let (back, lost) = (plan.returned_microcredits, plan.forfeited_microcredits);
-    row("comes back", format!("{} credits held back", credits(back)));
-    row("forfeited", format!("{} credits", credits(lost)));
+    row("comes back", format!("{back} credits held back"));
+    row("forfeited", format!("{lost} credits"));
     println!("{table}");
     match &plan.obstacle {
         Some(obstacle) => println!("\nNot possible now: {obstacle}."),
@@ -169,9 +168,8 @@ fn print_plan(plan: &DrainPlan) {
     }
 }
 
-fn print_progress(progress: &DrainProgress) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+fn print_progress(progress: &DrainView) {
+    let mut table = plain_table();
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
@@ -181,10 +179,10 @@ fn print_progress(progress: &DrainProgress) {
         row("ended", format!("{ended_at:.0}"));
     }
     row("moved", moved(progress));
-    row("earned", credits(progress.earned_microcredits));
-    row("paid out", credits(progress.paid_out_microcredits));
-    row("available", credits(progress.available_microcredits));
-    row("held back", credits(progress.held_microcredits));
+    row("earned", progress.earned_microcredits.to_string());
+    row("paid out", progress.paid_out_microcredits.to_string());
+    row("available", progress.available_microcredits.to_string());
+    row("held back", progress.held_microcredits.to_string());
     println!("{table}");
     match progress.state.as_str() {
         DRAINING => println!(
@@ -200,7 +198,7 @@ fn print_progress(progress: &DrainProgress) {
 }
 
 /// In one line.
-pub(super) fn moved(progress: &DrainProgress) -> String {
+pub(super) fn moved(progress: &DrainView) -> String {
     let blobs = progress.blobs.saturating_sub(progress.blobs_left);
     let bytes = progress.bytes.saturating_sub(progress.bytes_left);
     let left = progress.estimated_seconds.map_or(String::new(), |seconds| {

@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use api::earnings::Earnings;
+use kit::output::{align_right, ruled_table};
+use proto::MicroCredits;
 
-use super::{Output, SettingsArgs, block_on, credits, print_json};
-use crate::coordinator_api::{CoordinatorApi, Earnings};
+use super::{Output, SettingsArgs, block_on, print_json};
+use crate::membership::CoordinatorApi;
 use crate::volume::Volume;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
     /// How many days, the newest first
@@ -36,10 +38,12 @@ fn percent(ppm: u32) -> String {
     format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
 }
 
+fn less(amount: MicroCredits, part: MicroCredits) -> MicroCredits {
+    MicroCredits::new(amount.get().saturating_sub(part.get()))
+}
+
 fn print_table(earnings: &Earnings) {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "day",
         "gross",
         "uptime",
@@ -48,31 +52,30 @@ fn print_table(earnings: &Earnings) {
         "held back",
         "available",
     ]);
-    for column in 1..7 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    align_right(&mut table, 1..7);
     let pending = &earnings.pending;
-    let taken = pending.penalties_microcredits - pending.given_back_microcredits;
+    let taken = less(
+        pending.penalties_microcredits,
+        pending.given_back_microcredits,
+    );
     table.add_row([
         "so far".to_owned(),
-        credits(pending.gross_microcredits),
+        pending.gross_microcredits.to_string(),
         percent(pending.uptime_ppm),
-        credits(taken),
-        format!("({})", credits(pending.earned_microcredits - taken)),
+        taken.to_string(),
+        format!("({})", less(pending.earned_microcredits, taken)),
         String::new(),
         String::new(),
     ]);
     for day in &earnings.days {
         table.add_row([
             day.day.clone(),
-            credits(day.gross_microcredits),
+            day.gross_microcredits.to_string(),
             percent(day.uptime_ppm),
-            credits(day.penalties_microcredits - day.given_back_microcredits),
-            credits(day.net_microcredits),
-            credits(day.held_microcredits),
-            credits(day.available_microcredits),
+            less(day.penalties_microcredits, day.given_back_microcredits).to_string(),
+            day.net_microcredits.to_string(),
+            day.held_microcredits.to_string(),
+            day.available_microcredits.to_string(),
         ]);
     }
     println!("{table}");

@@ -1,13 +1,16 @@
+//! `storage-node identity show | export | import`
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use kit::private_file;
 
 use super::SettingsArgs;
-use crate::{identity, private_file};
+use crate::volume::identity;
 
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Print the node's peer id
     Show,
     /// Write the identity to a text file that you keep in a safe place

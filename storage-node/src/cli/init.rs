@@ -5,19 +5,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
+use kit::config::set;
+use kit::private_file;
 use libp2p_identity::PeerId;
 use toml::{Table, Value};
 
 use super::join::JoinArgs;
 use super::{SettingsArgs, block_on};
-use crate::config::{Config, set};
-use crate::coordinator_api::Applicant;
-use crate::private_file;
-use crate::registration::Candidate;
+use crate::config::Config;
+use crate::membership::{Applicant, Candidate};
 use crate::volume::Volume;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// What people call the node
     #[arg(long)]
     name: Option<String>,

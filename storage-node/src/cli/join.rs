@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use kit::private_file;
 use proto::NetworkId;
 
-use crate::private_file;
-use crate::registration::Terms;
+use crate::membership::Terms;
 
 #[derive(Debug, clap::Args)]
-pub struct JoinArgs {
+pub(crate) struct JoinArgs {
     /// An admission token, for networks that ask for one
     #[arg(long, env = "FSN_NODE_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -27,7 +27,7 @@ pub struct JoinArgs {
 }
 
 impl JoinArgs {
-    pub fn terms(&self) -> Result<Terms> {
+    pub(crate) fn terms(&self) -> Result<Terms> {
         Ok(Terms {
             token: self.token()?,
             network_id: self.network_id,

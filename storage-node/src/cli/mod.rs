@@ -18,9 +18,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use kit::output::print_json;
 use toml::Table;
 
-use crate::config::{Config, default_file, parse_overrides};
+use crate::config::{Config, default_file};
 use crate::volume::Volume;
 
 /// Gives disk space to a federated storage network.
@@ -112,7 +113,7 @@ impl SettingsArgs {
     }
 
     fn overrides(&self) -> Result<Table> {
-        parse_overrides(&self.set)
+        kit::config::overrides(&self.set)
     }
 
     /// A file that was named has to be there; the default one may be missing.
@@ -136,13 +137,4 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .build()
         .context("the runtime cannot be started")?
         .block_on(work)
-}
-
-fn credits(microcredits: i64) -> String {
-    proto::MicroCredits::new(microcredits).to_string()
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use comfy_table::{Table, presets};
+use kit::output::ruled_table;
 
 use super::{Output, SettingsArgs, block_on, print_json, running};
 use crate::peers::{PeerEntry, PeersReport};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -31,9 +31,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
 fn print_table(report: &PeersReport) {
     println!("peer id    {}", report.peer_id);
     println!("listens on {}", report.listen_addrs.join(", "));
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "peer",
         "what",
         "state",

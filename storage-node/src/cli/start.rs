@@ -1,15 +1,18 @@
+//! `storage-node start`: runs the node until it is told to stop.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use kit::{Signals, logging};
 
 use super::join::JoinArgs;
 use super::{SettingsArgs, block_on};
-use crate::signals::Signals;
-use crate::{logging, node, registration};
+use crate::membership::register_once;
+use crate::node;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Register first if this node never was, once the coordinator answers. For containers, whose data
     /// directory is always there: with this option an unmounted disk would be taken for a new node
     #[arg(long)]
@@ -28,7 +31,7 @@ pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
         let mut signals = Signals::install()?;
         if args.init {
             tokio::select! {
-                registered = registration::register_once(&config, || args.join.terms()) => registered?,
+                registered = register_once(&config, || args.join.terms()) => registered?,
                 signal = signals.received() => {
                     tracing::info!("{signal}: stopped before it was registered");
                     return Ok(());

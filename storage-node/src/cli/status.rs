@@ -3,22 +3,24 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use api::drain::DrainView;
+use api::nodes::NodeDetail;
+use blobstore::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
 use bytesize::ByteSize;
-use comfy_table::{Table, presets};
+use kit::output::plain_table;
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, drain, print_json, running};
+use crate::admin::NodeStatus;
 use crate::config::Config;
-use crate::coordinator_api::{CoordinatorApi, DrainProgress, Standing};
-use crate::state::{DRAINED, DRAINING, NodeStatus};
-use crate::store::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
+use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING};
 use crate::volume::Volume;
 
 /// A node that stores at this moment changes what is measured.
 const MEASUREMENTS: usize = 5;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
     /// Exit with 1 unless the node runs, its disk works, a coordinator has accepted it, and catalogue
@@ -46,9 +48,9 @@ struct Report {
     /// What the node itself says.
     node: Option<NodeStatus>,
     /// What the network says of it; `None` when its coordinator does not answer, and with `--check`.
-    standing: Option<Standing>,
+    standing: Option<NodeDetail>,
     /// How far the node is on its way out; `None` when it is not.
-    drain: Option<DrainProgress>,
+    drain: Option<DrainView>,
 }
 
 pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
@@ -98,15 +100,12 @@ fn is_healthy(node: &NodeStatus) -> bool {
 }
 
 /// Asks the coordinator; `None` when it does not answer in time.
-async fn ask_network(
-    volume: &Volume,
-    config: &Config,
-) -> Option<(Standing, Option<DrainProgress>)> {
+async fn ask_network(volume: &Volume, config: &Config) -> Option<(NodeDetail, Option<DrainView>)> {
     let own = volume.credentials().ok()?;
     let api = CoordinatorApi::of(config, &own).ok()?;
     let answers = async {
         let standing = api.standing(own.node_id).await.ok()?;
-        let drain = match standing.state.as_str() {
+        let drain = match standing.node.state.as_str() {
             DRAINING | DRAINED => api.drain_progress(&own).await.ok()?,
             _ => None,
         };
@@ -153,8 +152,7 @@ fn count(volume: &Volume) -> Result<(Counts, Tally)> {
 }
 
 fn print_table(report: &Report) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
@@ -169,12 +167,12 @@ fn print_table(report: &Report) {
                 row("fault", fault.clone());
             }
             for (peer, status) in &node.coordinators {
-                row("coordinator", format!("{peer}: {}", standing(status)));
+                row("coordinator", format!("{peer}: {}", relation(status)));
             }
         }
         None => row("state", "not running (storage-node start)".to_owned()),
     }
-    if let Some(standing) = &report.standing {
+    if let Some(NodeDetail { node: standing, .. }) = &report.standing {
         let since = standing.state_since;
         row(
             "in the network",
@@ -227,7 +225,7 @@ fn tally(tally: Tally) -> String {
     format!("{} blobs, {}", tally.blobs, ByteSize(tally.bytes))
 }
 
-fn standing(status: &crate::state::CoordinatorStatus) -> String {
+fn relation(status: &CoordinatorStatus) -> String {
     match (status.connected, &status.rejection) {
         (false, _) => "not connected".to_owned(),
         (true, Some(reason)) => format!("does not accept the node: {reason}"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use blobstore::LayoutKind;
 use bytesize::ByteSize;
 use network::{AuthMode as NetworkAuthMode, KademliaMode, Multiaddr, PeerId, Target};
 use serde::de::Visitor;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The node and what it gives.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct NodeConfig {
+pub(crate) struct NodeConfig {
     /// What people call the node, 1 to 64 characters.
     #[config(env = "FSN_NODE_NAME")]
     pub name: Option<String>,
@@ -46,7 +47,7 @@ pub struct NodeConfig {
 /// The peer network.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct P2pConfig {
+pub(crate) struct P2pConfig {
     /// Multiaddresses to listen on. The node dials its coordinators; nothing needs to reach it.
     #[config(default = ["/ip4/0.0.0.0/tcp/0"], env = "FSN_P2P_LISTEN", parse_env = confique::env::parse::list_by_comma)]
     pub listen: Vec<Multiaddr>,
@@ -100,7 +101,7 @@ pub struct P2pConfig {
 /// A peer and where it is, checked as it is read, so that an error names its line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub struct BootstrapPeer(pub Target);
+pub(crate) struct BootstrapPeer(pub Target);
 
 impl FromStr for BootstrapPeer {
     type Err = network::ParseTargetError;
@@ -124,7 +125,7 @@ impl From<BootstrapPeer> for String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub struct AllowedPeer(pub PeerId);
+pub(crate) struct AllowedPeer(pub PeerId);
 
 impl FromStr for AllowedPeer {
     type Err = NotAPeerId;
@@ -153,7 +154,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotAPeerId(String);
+pub(crate) struct NotAPeerId(String);
 
 impl<'de> Deserialize<'de> for AllowedPeer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -169,7 +170,7 @@ impl From<AllowedPeer> for String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AuthMode {
+pub(crate) enum AuthMode {
     Enforce,
     Learn,
     Off,
@@ -187,7 +188,7 @@ impl From<AuthMode> for NetworkAuthMode {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KademliaChoice {
+pub(crate) enum KademliaChoice {
     Auto,
     Server,
     Client,
@@ -195,7 +196,7 @@ pub enum KademliaChoice {
 }
 
 impl KademliaChoice {
-    pub fn mode(self) -> Option<KademliaMode> {
+    pub(crate) fn mode(self) -> Option<KademliaMode> {
         match self {
             Self::Auto => Some(KademliaMode::Auto),
             Self::Server => Some(KademliaMode::Server),
@@ -208,7 +209,7 @@ impl KademliaChoice {
 /// The HTTP API for the node's operator.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct AdminConfig {
+pub(crate) struct AdminConfig {
     /// Address and port that the API is served on.
     #[config(default = "127.0.0.1:9090", env = "FSN_ADMIN_LISTEN")]
     pub listen: SocketAddr,
@@ -221,7 +222,7 @@ pub struct AdminConfig {
 /// How a lost coordinator is dialled again: with growing, jittered pauses.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct ReconnectConfig {
+pub(crate) struct ReconnectConfig {
     /// The pause between the first failed dial and the next one.
     #[config(default = "1s", deserialize_with = humantime_serde::deserialize, env = "FSN_RECONNECT_INITIAL")]
     pub initial: Duration,
@@ -250,7 +251,7 @@ pub struct ReconnectConfig {
 /// How a silent coordinator is told from a slow one.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct PingConfig {
+pub(crate) struct PingConfig {
     /// Time between two pings of a peer of which nothing else is heard, 100ms to 10m.
     #[config(default = "5s", deserialize_with = humantime_serde::deserialize, env = "FSN_PING_INTERVAL")]
     pub interval: Duration,
@@ -268,7 +269,7 @@ pub struct PingConfig {
 /// How blobs are kept.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct StoreConfig {
+pub(crate) struct StoreConfig {
     /// "segments": many blobs in large files that only grow. "files": one file for each blob, slower and
     /// plain to see. A data directory keeps the layout that it was made with; when this is unset, that
     /// one, and "segments" for a new one. `storage-node chunks convert` changes it.
@@ -276,27 +277,10 @@ pub struct StoreConfig {
     pub layout: Option<LayoutKind>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LayoutKind {
-    #[default]
-    Segments,
-    Files,
-}
-
-impl fmt::Display for LayoutKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Segments => "segments",
-            Self::Files => "files",
-        })
-    }
-}
-
 /// Reading every blob now and then, to find rot.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct ScrubConfig {
+pub(crate) struct ScrubConfig {
     /// Every blob is read once within this time.
     #[config(default = "14d", deserialize_with = humantime_serde::deserialize, env = "FSN_SCRUB_PERIOD")]
     pub period: Duration,
@@ -305,7 +289,7 @@ pub struct ScrubConfig {
 /// Blobs that a coordinator threw away but may still want back.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct TrashConfig {
+pub(crate) struct TrashConfig {
     /// How long blobs stay in the trash before they are deleted.
     #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_TRASH_RETENTION")]
     pub retention: Duration,
@@ -314,32 +298,11 @@ pub struct TrashConfig {
 /// Proving to coordinators that the blobs are here.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct ProofsConfig {
+pub(crate) struct ProofsConfig {
     /// The part of the disk's time that proofs may take, above 0 and at most 1. What would go beyond
     /// is put off; a node that always puts it off is taken for one that has lost its blobs.
     #[config(default = 0.25, env = "FSN_PROOFS_DISK_SHARE")]
     pub disk_share: f64,
-}
-
-/// Logs, on standard error.
-#[derive(Debug, Clone, confique::Config)]
-#[config(layer_attr(serde(deny_unknown_fields)))]
-pub struct LogConfig {
-    /// What is logged: a level, or a filter like "info,network=debug".
-    #[config(default = "info", env = "FSN_LOG_FILTER")]
-    pub filter: String,
-
-    /// "text", "json", or "auto": text on a terminal, JSON lines otherwise.
-    #[config(default = "auto", env = "FSN_LOG_FORMAT")]
-    pub format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Auto,
-    Text,
-    Json,
 }
 
 fn deserialize_peer_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {

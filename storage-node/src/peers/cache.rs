@@ -4,32 +4,33 @@
 //! It is a help and no more: one that is damaged is left aside, and nothing in it is believed beyond
 //! where to try, for whoever answers has to prove its identity.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
+use kit::{Clock, private_file};
 use network::{Multiaddr, PeerId, PeerView, PeersObserver, can_be_dialled};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::Guests;
-use crate::clock::Clock;
-use crate::volume::Volume;
 
 const MAX_PEERS: usize = 256;
 const MAX_ADDRS: usize = 8;
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerCache {
+pub(crate) struct PeerCache {
     pub peers: Vec<CachedPeer>,
     #[serde(default)]
     pub learnt: Vec<LearntPeer>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CachedPeer {
+pub(crate) struct CachedPeer {
     pub peer_id: String,
     pub addrs: Vec<String>,
     pub last_seen_at: Timestamp,
@@ -37,13 +38,13 @@ pub struct CachedPeer {
 
 /// A peer that came in though nobody had allowed it, and the address that it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LearntPeer {
+pub(crate) struct LearntPeer {
     pub peer_id: String,
     pub from: String,
 }
 
 impl LearntPeer {
-    pub fn all(guests: &Guests) -> Vec<Self> {
+    pub(crate) fn all(guests: &Guests) -> Vec<Self> {
         let learnt = guests.learnt().into_iter();
         let entry = |(peer, from): (PeerId, Multiaddr)| Self {
             peer_id: peer.to_string(),
@@ -54,8 +55,23 @@ impl LearntPeer {
 }
 
 impl PeerCache {
+    /// Damaged ones count as none.
+    pub(crate) fn load(path: &Path) -> Self {
+        private_file::read_json(path)
+            .inspect_err(|error| {
+                tracing::warn!(error = format!("{error:#}"), "starting without known peers");
+            })
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        private_file::write_json(path, self)
+    }
+
     /// Those that were ever connected, wanted ones first and then the latest.
-    pub fn of(views: &[PeerView], now: Timestamp) -> Self {
+    pub(crate) fn of(views: &[PeerView], now: Timestamp) -> Self {
         let mut seen: Vec<(bool, Duration, &PeerView)> = views
             .iter()
             .filter(|view| !view.addrs.is_empty())
@@ -82,14 +98,14 @@ impl PeerCache {
     }
 
     /// Of those that were learnt, what can be read.
-    pub fn learnt(&self) -> Vec<(PeerId, Multiaddr)> {
+    pub(crate) fn learnt(&self) -> Vec<(PeerId, Multiaddr)> {
         let learnt = self.learnt.iter();
         let read = |peer: &LearntPeer| Some((peer.peer_id.parse().ok()?, peer.from.parse().ok()?));
         learnt.filter_map(read).collect()
     }
 
     /// What of it can be used.
-    pub fn known(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+    pub(crate) fn known(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let peers = self.peers.iter().take(MAX_PEERS);
         let known = peers.filter_map(|peer| {
             let addrs = peer.addrs.iter().take(MAX_ADDRS);
@@ -112,8 +128,8 @@ impl PeerCache {
 }
 
 /// Brings the cache to disk now and then, and once more when it is cancelled.
-pub async fn keep(
-    volume: Volume,
+pub(crate) async fn keep(
+    path: PathBuf,
     observer: PeersObserver,
     guests: Arc<Guests>,
     earlier: PeerCache,
@@ -126,12 +142,12 @@ pub async fn keep(
         let last = pause.await.is_none();
         let cache = PeerCache {
             learnt: LearntPeer::all(&guests),
-            ..PeerCache::of(&observer.view().await, clock())
+            ..PeerCache::of(&observer.view().await, clock.now())
         };
         // A run that has met nobody knows less than the one before it.
         if !cache.peers.is_empty() && (last || cache.tells_more_than(&saved)) {
-            let (volume, written) = (volume.clone(), cache.clone());
-            match spawn_blocking(move || volume.save_peer_cache(&written)).await {
+            let (path, written) = (path.clone(), cache.clone());
+            match spawn_blocking(move || written.save(&path)).await {
                 Ok(Ok(())) => saved = cache,
                 Ok(Err(error)) => {
                     tracing::warn!(error = format!("{error:#}"), "peers are not remembered");

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use network::{NetworkStatus, PeerView, Upnp};
+use network::{NetworkStatus, PeerId, PeerView, Upnp};
 use serde::{Deserialize, Serialize};
 
 use super::{LearntPeer, PeerNetwork};
-use crate::state::State;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeersReport {
+pub(crate) struct PeersReport {
     pub peer_id: String,
     pub listen_addrs: Vec<String>,
     pub reachability: ReachabilityReport,
@@ -25,7 +24,7 @@ pub struct PeersReport {
 
 /// Whether others could open a connection to this node. None has to: outbound connections suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReachabilityReport {
+pub(crate) struct ReachabilityReport {
     pub outcome: Reachability,
     /// Addresses at which others reach this node.
     pub external_addrs: Vec<String>,
@@ -36,7 +35,7 @@ pub struct ReachabilityReport {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reachability {
+pub(crate) enum Reachability {
     Public,
     /// Others have tried and failed.
     Private,
@@ -46,7 +45,7 @@ pub enum Reachability {
 
 /// A peer. Times are milliseconds before now, or from now on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerEntry {
+pub(crate) struct PeerEntry {
     pub peer_id: String,
     pub coordinator: bool,
     /// Named in `p2p.bootstrap_peers`, or a coordinator: the node stays connected to it.
@@ -70,7 +69,7 @@ pub struct PeerEntry {
 }
 
 impl PeersReport {
-    pub async fn of(state: &State, peers: &PeerNetwork) -> Self {
+    pub(crate) async fn of(peers: &PeerNetwork, is_coordinator: impl Fn(&PeerId) -> bool) -> Self {
         let (status, views) = tokio::join!(peers.handle.status(), peers.observer.view());
         let texts = |addrs: &[network::Multiaddr]| addrs.iter().map(ToString::to_string).collect();
         Self {
@@ -83,7 +82,7 @@ impl PeersReport {
                 .into_iter()
                 .map(|view| {
                     let (coordinator, allowed) = (
-                        state.is_coordinator(&view.peer),
+                        is_coordinator(&view.peer),
                         peers.guests.is_invited(&view.peer),
                     );
                     PeerEntry::of(coordinator, allowed, view)

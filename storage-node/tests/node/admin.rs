@@ -1,3 +1,5 @@
+//! The HTTP API for the node's operator.
+
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;

@@ -5,27 +5,29 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use api::paths;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use network::{CallError, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
+use kit::Clock;
+use network::{
+    CallError, Everyone, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle,
+};
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
     HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator,
     LossNoted, LossReport, MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId,
-    ProofAnswer, ProofSeed, Protocol, Prove, Registration, ReportLoss, Retrieve, RetrieveAnswer,
-    RetrieveRequest, Side, Signature, Store, StoreAnswer, StoreRequest,
+    ProofAnswer, ProofSeed, Prove, Registration, ReportLoss, Retrieve, RetrieveAnswer,
+    RetrieveRequest, Roles, Signature, Store, StoreAnswer, StoreRequest, protocols,
 };
 use serde_json::{Value, json};
-use storage_node::clock;
-use storage_node::identity;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-pub struct Coordinator {
+pub(crate) struct Coordinator {
     pub url: String,
     pub identity: Keypair,
     pub peers: NetworkHandle,
@@ -35,7 +37,7 @@ pub struct Coordinator {
     pub shared: Arc<Shared>,
 }
 
-pub struct Shared {
+pub(crate) struct Shared {
     network_key: Keypair,
     pub document: Mutex<NetworkDocument>,
     /// Why nodes are not welcome.
@@ -54,11 +56,21 @@ pub struct Shared {
 
 const NONCE: [u8; 32] = [0x5a; 32];
 
+/// A coordinator that takes everybody for a node.
+pub(crate) fn coordinator_config(keypair: Keypair) -> NetworkConfig {
+    let (family, table) = (protocols::FAMILY, &protocols::TABLE);
+    NetworkConfig {
+        answers_only: true,
+        admission: Arc::new(Everyone(Roles::NODE)),
+        ..NetworkConfig::new(keypair, family, table, Roles::COORDINATOR)
+    }
+}
+
 impl Coordinator {
-    pub async fn start() -> Self {
-        let network_key = identity::generate(&mut clock::rng()).unwrap();
-        let identity = identity::generate(&mut clock::rng()).unwrap();
-        let mut config = NetworkConfig::new(identity.clone(), Side::Coordinator);
+    pub(crate) async fn start() -> Self {
+        let network_key = Keypair::generate_ed25519();
+        let identity = Keypair::generate_ed25519();
+        let mut config = coordinator_config(identity.clone());
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         let Network {
             handle, requests, ..
@@ -68,7 +80,8 @@ impl Coordinator {
             peer_id: handle.local_peer_id().to_string(),
             addrs: addrs.iter().map(ToString::to_string).collect(),
         };
-        let document = NetworkDocument::sign(&network_key, 1, vec![entry], clock::now()).unwrap();
+        let document =
+            NetworkDocument::sign(&network_key, 1, vec![entry], Clock::system().now()).unwrap();
         let shared = Arc::new(Shared {
             network_key,
             document: Mutex::new(document),
@@ -93,14 +106,14 @@ impl Coordinator {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new()
-            .route("/api/v1/network", get(network_document))
-            .route("/api/v1/nodes/register/nonce", post(nonce))
-            .route("/api/v1/nodes/register", post(register))
-            .route("/api/v1/nodes/{id}", get(standing))
-            .route("/api/v1/nodes/{id}/earnings", get(earnings))
-            .route("/api/v1/nodes/{id}/drain/plan", get(drain_plan))
+            .route(paths::NETWORK, get(network_document))
+            .route(paths::NODE_NONCE, post(nonce))
+            .route(paths::NODE_REGISTER, post(register))
+            .route(paths::NODE, get(standing))
+            .route(paths::NODE_EARNINGS, get(earnings))
+            .route(paths::NODE_DRAIN_PLAN, get(drain_plan))
             .route(
-                "/api/v1/nodes/{id}/drain",
+                paths::NODE_DRAIN,
                 get(drain_progress).post(drain).delete(cancel_drain),
             )
             .with_state(Arc::clone(&shared));
@@ -116,40 +129,44 @@ impl Coordinator {
         }
     }
 
-    pub fn document(&self) -> NetworkDocument {
+    pub(crate) fn document(&self) -> NetworkDocument {
         self.shared.document.lock().unwrap().clone()
     }
 
     /// Publishes a newer document that lists `entry` too.
-    pub fn add_to_document(&self, entry: CoordinatorEntry) -> u64 {
+    pub(crate) fn add_to_document(&self, entry: CoordinatorEntry) -> u64 {
         let mut document = self.shared.document.lock().unwrap();
         let mut coordinators = document.coordinators.clone();
         coordinators.push(entry);
         let serial = document.serial + 1;
         let key = &self.shared.network_key;
-        *document = NetworkDocument::sign(key, serial, coordinators, clock::now()).unwrap();
+        *document =
+            NetworkDocument::sign(key, serial, coordinators, Clock::system().now()).unwrap();
         serial
     }
 
     /// Waits until somebody has been told that the coordinator is away.
-    pub async fn has_turned_away(&self, times: u32) {
+    pub(crate) async fn has_turned_away(&self, times: u32) {
         let mut turned_away = self.shared.turned_away.subscribe();
         let waited = turned_away.wait_for(|count| *count >= times);
         in_time(waited).await.unwrap();
     }
 
     /// Waits until somebody looks how far the drain is, from now on.
-    pub fn looked(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn looked(&self) -> impl Future<Output = ()> + use<> {
         let mut looks = self.shared.looks.subscribe();
         async move { in_time(looks.changed()).await.unwrap() }
     }
 
-    pub async fn hello(&mut self) -> (PeerId, HelloReport) {
+    pub(crate) async fn hello(&mut self) -> (PeerId, HelloReport) {
         in_time(self.hellos.recv()).await.unwrap()
     }
 
     /// Waits for a heartbeat that says so.
-    pub async fn heartbeat(&mut self, says: impl Fn(&HeartbeatReport) -> bool) -> HeartbeatReport {
+    pub(crate) async fn heartbeat(
+        &mut self,
+        says: impl Fn(&HeartbeatReport) -> bool,
+    ) -> HeartbeatReport {
         loop {
             let heartbeat = in_time(self.heartbeats.recv()).await.unwrap();
             if says(&heartbeat) {
@@ -158,11 +175,11 @@ impl Coordinator {
         }
     }
 
-    pub async fn loss(&mut self) -> LossReport {
+    pub(crate) async fn loss(&mut self) -> LossReport {
         in_time(self.losses.recv()).await.unwrap()
     }
 
-    pub async fn store(&self, node: PeerId, data: &Bytes) -> StoreAnswer {
+    pub(crate) async fn store(&self, node: PeerId, data: &Bytes) -> StoreAnswer {
         let request = StoreRequest {
             blob_id: BlobId::of(data),
             locator: Locator::from_bytes([7; 64]),
@@ -174,7 +191,7 @@ impl Coordinator {
     }
 
     /// A challenge to prove these blobs, at the usual difficulty.
-    pub fn challenge(&self, node: PeerId, blobs: &[&Bytes]) -> Challenge {
+    pub(crate) fn challenge(&self, node: PeerId, blobs: &[&Bytes]) -> Challenge {
         let parties = Parties {
             network_id: self.document().network_id,
             coordinator: self.peers.local_peer_id(),
@@ -189,13 +206,13 @@ impl Coordinator {
         Challenge::new(parties, id, 0, Difficulty::STANDARD, items.collect()).unwrap()
     }
 
-    pub async fn prove(&self, challenge: &Challenge) -> Result<ProofAnswer, CallError> {
+    pub(crate) async fn prove(&self, challenge: &Challenge) -> Result<ProofAnswer, CallError> {
         let request = challenge.sign(&self.identity).unwrap();
         let node = challenge.parties().node;
         in_time(self.peers.call::<Prove>(node, request)).await
     }
 
-    pub async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {
+    pub(crate) async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {
         let request = RetrieveRequest { blob_id };
         in_time(self.peers.call::<Retrieve>(node, request))
             .await
@@ -203,7 +220,7 @@ impl Coordinator {
     }
 }
 
-pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
     let outcome = tokio::time::timeout(Duration::from_secs(60), work).await;
     outcome.unwrap_or_else(|_| panic!("it did not happen in time"))
 }
@@ -218,7 +235,7 @@ async fn answer(
     while let Some(mut request) = requests.recv().await {
         let network_serial = shared.document.lock().unwrap().serial;
         match request.protocol {
-            Protocol::Hello => {
+            protocols::HELLO => {
                 let report = request.decode::<Hello>().unwrap();
                 let peer = request.peer;
                 let rejection = shared.rejection.lock().unwrap().clone();
@@ -229,7 +246,7 @@ async fn answer(
                 request.respond::<Hello>(answer).await;
                 let _ = hellos.try_send((peer, report));
             }
-            Protocol::Heartbeat => {
+            protocols::HEARTBEAT => {
                 let report = request.decode::<Heartbeat>().unwrap();
                 let network_id = shared.document.lock().unwrap().network_id;
                 let head =
@@ -249,7 +266,7 @@ async fn answer(
                 request.respond::<Heartbeat>(answer).await;
                 let _ = heartbeats.try_send(report);
             }
-            Protocol::ReportLoss => {
+            protocols::REPORT_LOSS => {
                 let report = request.decode::<ReportLoss>().unwrap();
                 let acknowledged = shared.losses_noted.load(Ordering::SeqCst);
                 request
@@ -257,7 +274,7 @@ async fn answer(
                     .await;
                 let _ = losses.try_send(report);
             }
-            other => panic!("a node does not send {}", other.name()),
+            other => panic!("a node does not send {}", other.name),
         }
     }
 }
@@ -277,14 +294,17 @@ async fn earnings(headers: HeaderMap) -> Response {
         let problem = json!({"title": "Unauthorized", "detail": "the key is not good"});
         return (StatusCode::UNAUTHORIZED, Json(problem)).into_response();
     }
-    let pending = json!({"gross_microcredits": 5000, "uptime_ppm": 1_000_000,
+    let pending = json!({"since": "2026-11-22T00:00:00Z", "bytes": 1_000_000,
+        "byte_seconds": "3600000000", "gross_microcredits": 5000, "uptime_ppm": 1_000_000,
         "earned_microcredits": 5000, "penalties_microcredits": 0, "given_back_microcredits": 0});
     let penalty = json!({"kind": "missed", "amount_microcredits": 5556,
-        "cause": {"reason": "no answer within 2 s"}});
-    let day = json!({"day": "2026-11-21", "gross_microcredits": 33_333, "uptime_ppm": 912_345,
-        "earned_microcredits": 28_000, "penalties": [penalty], "penalties_microcredits": 5556,
-        "given_back_microcredits": 0, "net_microcredits": 22_444, "held_microcredits": 16_833,
-        "available_microcredits": 5611});
+        "collected_microcredits": 5556, "cause": {"reason": "no answer within 2 s"}});
+    let day = json!({"day": "2026-11-21", "starts_at": "2026-11-21T00:00:00Z",
+        "ends_at": "2026-11-22T00:00:00Z", "byte_seconds": "86400000000",
+        "gross_microcredits": 33_333, "uptime_ppm": 912_345, "earned_microcredits": 28_000,
+        "penalties": [penalty], "penalties_microcredits": 5556, "given_back_microcredits": 0,
+        "uncollected_microcredits": 0, "net_microcredits": 22_444, "held_microcredits": 16_833,
+        "available_microcredits": 5611, "transfer_id": null});
     Json(json!({"pending": pending, "days": [day], "next_cursor": null})).into_response()
 }
 
@@ -293,8 +313,11 @@ async fn standing(State(shared): State<Arc<Shared>>) -> Response {
         drain @ ("draining" | "drained") => drain,
         _ => "probation",
     };
-    let answer = json!({"state": state, "state_reason": "new", "on_hold": false,
-        "state_since": "2026-11-21T00:00:00Z", "score_ppm": 1_000_000, "state_history": []});
+    let answer = json!({"node_id": uuid::Uuid::from_u128(1), "name": "node", "peer_id": "peer",
+        "state": state, "state_reason": "new", "state_since": "2026-11-21T00:00:00Z",
+        "on_hold": false, "online": true, "region": null, "capacity_bytes": 1_000_000_000,
+        "used_bytes": 0, "blob_count": 0, "score_ppm": 1_000_000, "uptime_ppm": null,
+        "last_seen_at": null, "state_history": []});
     Json(answer).into_response()
 }
 

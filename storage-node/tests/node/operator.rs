@@ -1,9 +1,11 @@
+//! What the operator is shown, and what becomes of a node that is damaged.
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
+use network::Keypair;
 use proto::BlobId;
-use storage_node::{clock, identity};
 
 use crate::coordinator::Coordinator;
 use crate::program::{Operator, errors, flip_a_bit, json, place_of, printed};
@@ -263,7 +265,7 @@ async fn every_setting_is_shown_as_it_holds_wherever_it_was_set() {
     let file = operator.home.path().join("some.toml");
     let text = "[p2p]\nexternal_addrs = [\n  \"/ip4/192.0.2.1/tcp/4001\",\n]\nupnp = true\nmax_connections = 9\n";
     fs::write(&file, text).unwrap();
-    let peer = identity::generate(&mut clock::rng()).unwrap();
+    let peer = Keypair::generate_ed25519();
     let peer = peer.public().to_peer_id();
     let friend = format!("p2p.bootstrap_peers=[\"{peer}@/ip4/192.0.2.2/tcp/1\"]");
     let mut command = operator.command(&["config", "--config", file.to_str().unwrap()]);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use network::{Keypair, NetworkConfig, NetworkEvent, start};
-use proto::Side;
+use proto::{Roles, protocols};
 use serde_json::Value;
 
 use crate::coordinator::{Coordinator, in_time};
@@ -11,7 +11,7 @@ use crate::program::{Operator, errors, json, printed};
 
 async fn stranger() -> network::Network {
     let keypair = Keypair::generate_ed25519();
-    let mut config = NetworkConfig::new(keypair, Side::Node);
+    let mut config = NetworkConfig::new(keypair, protocols::FAMILY, &protocols::TABLE, Roles::NODE);
     config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     start(config).await.unwrap()
 }

@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use blobstore::{Readers, catalogue_path};
 use proto::PeerId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use storage_node::store::{Readers, catalogue_path};
 use tempfile::TempDir;
 
 use crate::coordinator::{Coordinator, in_time};
 
 /// An operator's account: its home, and settings that suit a test.
-pub struct Operator {
+pub(crate) struct Operator {
     pub home: TempDir,
     /// Goes before the configuration file.
     pub settings: Vec<String>,
 }
 
 impl Operator {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let settings = [
             "admin.listen=127.0.0.1:0",
             "p2p.listen=[\"/ip4/127.0.0.1/tcp/0\"]",
@@ -36,33 +36,33 @@ impl Operator {
     }
 
     /// One that has registered a node with the coordinator.
-    pub async fn registered(coordinator: &Coordinator) -> Self {
+    pub(crate) async fn registered(coordinator: &Coordinator) -> Self {
         let operator = Self::new();
         let output = operator.init(coordinator, &["--capacity", "100MB"]).await;
         assert!(output.status.success(), "{}", errors(&output));
         operator
     }
 
-    pub async fn init(&self, coordinator: &Coordinator, args: &[&str]) -> Output {
+    pub(crate) async fn init(&self, coordinator: &Coordinator, args: &[&str]) -> Output {
         let mut all = vec!["init", "--name", "Test Node", "--coordinator-url"];
         all.push(&coordinator.url);
         all.extend(args);
         self.run(&all).await
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.home
             .path()
             .join(".local/share/federated-storage/storage-node")
     }
 
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.home
             .path()
             .join(".config/federated-storage/storage-node.toml")
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_storage-node"));
         command
             .env_clear()
@@ -74,7 +74,7 @@ impl Operator {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, args: &[&str]) -> Output {
+    pub(crate) async fn run(&self, args: &[&str]) -> Output {
         let mut command = self.command(args);
         in_time(tokio::task::spawn_blocking(move || command.output()))
             .await
@@ -83,12 +83,12 @@ impl Operator {
     }
 
     /// Starts the node and waits until it is ready.
-    pub async fn start(&self) -> Node {
+    pub(crate) async fn start(&self) -> Node {
         self.launch(&[]).ready().await
     }
 
     /// Starts the node with more arguments.
-    pub fn launch(&self, args: &[&str]) -> Node {
+    pub(crate) fn launch(&self, args: &[&str]) -> Node {
         let ready_file = self.home.path().join("ready.json");
         let log = self.home.path().join("node.log");
         let mut command = self.command(&["start", "--ready-file", ready_file.to_str().unwrap()]);
@@ -107,7 +107,7 @@ impl Operator {
 }
 
 /// A running node; killed when it is dropped.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     pub ready_file: PathBuf,
     log: PathBuf,
@@ -116,7 +116,7 @@ pub struct Node {
 
 impl Node {
     /// Waits until it is ready.
-    pub async fn ready(mut self) -> Self {
+    pub(crate) async fn ready(mut self) -> Self {
         let ready = async {
             loop {
                 if let Ok(text) = fs::read(&self.ready_file) {
@@ -132,20 +132,20 @@ impl Node {
         self
     }
 
-    pub fn peer_id(&self) -> PeerId {
+    pub(crate) fn peer_id(&self) -> PeerId {
         self.ready["peer_id"].as_str().unwrap().parse().unwrap()
     }
 
-    pub fn admin(&self, path: &str) -> String {
+    pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.ready["admin"].as_str().unwrap())
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).unwrap();
     }
 
-    pub async fn ended(mut self) -> ExitStatus {
+    pub(crate) async fn ended(mut self) -> ExitStatus {
         let status = async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
@@ -157,7 +157,7 @@ impl Node {
         in_time(status).await
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.terminate();
         assert!(self.ended().await.success());
     }
@@ -170,20 +170,20 @@ impl Drop for Node {
     }
 }
 
-pub fn errors(output: &Output) -> String {
+pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The file in which a blob is, and where it begins there.
-pub fn place_of(data_dir: &Path, id: &proto::BlobId) -> (PathBuf, u64) {
+pub(crate) fn place_of(data_dir: &Path, id: &proto::BlobId) -> (PathBuf, u64) {
     let readers = Readers::open(&catalogue_path(data_dir)).unwrap();
     let row = readers.row(id).unwrap().unwrap();
     match row.location {
@@ -199,7 +199,7 @@ pub fn place_of(data_dir: &Path, id: &proto::BlobId) -> (PathBuf, u64) {
     }
 }
 
-pub fn flip_a_bit(data_dir: &Path, id: &proto::BlobId, at: u64) {
+pub(crate) fn flip_a_bit(data_dir: &Path, id: &proto::BlobId, at: u64) {
     let (path, begin) = place_of(data_dir, id);
     let file = fs::OpenOptions::new().read(true).write(true).open(path);
     let (file, mut byte) = (file.unwrap(), [0]);

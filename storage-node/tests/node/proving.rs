@@ -1,3 +1,5 @@
+//! Challenges, and what a node answers to them.
+
 use bytes::Bytes;
 use proto::{BlobId, Challenge, ItemOutcome, ProofAnswer, RetrieveAnswer, StoreAnswer};
 

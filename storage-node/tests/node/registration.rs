@@ -1,3 +1,5 @@
+//! `storage-node init`, and what it leaves for a second one.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,17 +1,19 @@
+//! What a node stores and serves, and for whom.
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use blobstore::{Readers, catalogue_path};
 use bytes::Bytes;
-use network::{Network, NetworkConfig, PeerManager, PeerPolicy, Target};
+use kit::Entropy;
+use network::{Keypair, Network, PeerManager, PeerPolicy, Target};
 use proto::{
     BlobId, CoordinatorEntry, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions, Locator,
-    NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Side,
-    Store, StoreAnswer, StoreRequest,
+    NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store,
+    StoreAnswer, StoreRequest,
 };
-use storage_node::store::{Readers, catalogue_path};
-use storage_node::{clock, identity};
 
-use crate::coordinator::{Coordinator, in_time};
+use crate::coordinator::{Coordinator, coordinator_config, in_time};
 use crate::program::{Operator, flip_a_bit};
 
 fn sealed(seed: u8) -> Bytes {
@@ -196,11 +198,11 @@ async fn a_peer_that_is_no_coordinator_of_the_network_gets_no_answer() {
     let data = sealed(3);
     coordinator.store(peer, &data).await;
 
-    let key = identity::generate(&mut clock::rng()).unwrap();
-    let stranger = network::start(NetworkConfig::new(key, Side::Coordinator)).await;
+    let key = Keypair::generate_ed25519();
+    let stranger = network::start(coordinator_config(key)).await;
     let Network { handle, events, .. } = stranger.unwrap();
     let policy = PeerPolicy::default();
-    let mut peers = PeerManager::spawn(handle.clone(), events, policy, clock::rng());
+    let mut peers = PeerManager::spawn(handle.clone(), events, policy, Entropy::system().rng());
     let addr = node.ready["p2p"][0].as_str().unwrap().parse().unwrap();
     peers.set_targets(vec![Target {
         peer_id: peer,

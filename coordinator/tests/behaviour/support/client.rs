@@ -15,21 +15,21 @@ use tower::ServiceExt;
 use super::soon;
 
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     router: Router,
     token: Option<String>,
 }
 
 impl Client {
-    pub fn new(router: Router, token: Option<String>) -> Self {
+    pub(crate) fn new(router: Router, token: Option<String>) -> Self {
         Self { router, token }
     }
 
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         Self::new(self.router.clone(), Some(token.to_owned()))
     }
 
-    pub fn call(&self, method: Method, path: &str) -> Call {
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         let address: SocketAddr = "192.0.2.1:1234".parse().unwrap();
         let mut request = http::Request::builder()
             .method(method)
@@ -45,77 +45,77 @@ impl Client {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path).send().await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path).send().await
     }
 
-    pub fn post(&self, path: &str) -> Call {
+    pub(crate) fn post(&self, path: &str) -> Call {
         self.call(Method::POST, path)
     }
 
-    pub fn put(&self, path: &str) -> Call {
+    pub(crate) fn put(&self, path: &str) -> Call {
         self.call(Method::PUT, path)
     }
 
     /// Stores a file in one request of known length; the file as it is described.
-    pub async fn upload(&self, filename: &str, content: &[u8]) -> Value {
+    pub(crate) async fn upload(&self, filename: &str, content: &[u8]) -> Value {
         let answer = self.upload_call(filename, content).send().await;
         answer.expect(StatusCode::CREATED)
     }
 
-    pub fn upload_call(&self, filename: &str, content: &[u8]) -> Call {
+    pub(crate) fn upload_call(&self, filename: &str, content: &[u8]) -> Call {
         let filename = utf8_percent_encode(filename, NON_ALPHANUMERIC);
         self.put(&format!("/api/v1/files?filename={filename}"))
             .header("content-length", &content.len().to_string())
             .body(content.to_vec())
     }
 
-    pub async fn download(&self, file: &Value) -> Answer {
+    pub(crate) async fn download(&self, file: &Value) -> Answer {
         let id = file["file_id"].as_str().unwrap();
         self.get(&format!("/api/v1/files/{id}/download")).await
     }
 
     /// The whole file, which has to be readable.
-    pub async fn content(&self, file: &Value) -> Bytes {
+    pub(crate) async fn content(&self, file: &Value) -> Bytes {
         let answer = self.download(file).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
         answer.body.unwrap()
     }
 
-    pub async fn initiate(&self, filename: &str, size_bytes: usize) -> Answer {
+    pub(crate) async fn initiate(&self, filename: &str, size_bytes: usize) -> Answer {
         let body = serde_json::json!({"filename": filename, "size_bytes": size_bytes});
         let call = self.post("/api/v1/files/upload/initiate");
         call.body(body.to_string()).send().await
     }
 
-    pub async fn send_chunk(&self, upload: &Value, index: usize, content: &[u8]) -> Answer {
+    pub(crate) async fn send_chunk(&self, upload: &Value, index: usize, content: &[u8]) -> Answer {
         let id = upload["upload_id"].as_str().unwrap();
         let call = self.put(&format!("/api/v1/files/upload/{id}/chunk?index={index}"));
         call.body(content.to_vec()).send().await
     }
 
-    pub async fn complete(&self, upload: &Value) -> Answer {
+    pub(crate) async fn complete(&self, upload: &Value) -> Answer {
         let id = upload["upload_id"].as_str().unwrap();
         let call = self.post(&format!("/api/v1/files/upload/{id}/complete"));
         call.send().await
     }
 
-    pub async fn abort(&self, upload: &Value) -> Answer {
+    pub(crate) async fn abort(&self, upload: &Value) -> Answer {
         let id = upload["upload_id"].as_str().unwrap();
         self.delete(&format!("/api/v1/files/upload/{id}")).await
     }
 
-    pub async fn upload_status(&self, upload: &Value) -> Answer {
+    pub(crate) async fn upload_status(&self, upload: &Value) -> Answer {
         let id = upload["upload_id"].as_str().unwrap();
         self.get(&format!("/api/v1/files/upload/{id}")).await
     }
 
     /// Available, held and in escrow, in micro-credits.
-    pub async fn balances(&self) -> (i64, i64, i64) {
+    pub(crate) async fn balances(&self) -> (i64, i64, i64) {
         let me = self.get("/api/v1/auth/me").await.expect(StatusCode::OK);
         let amount = |name: &str| me[name].as_i64().unwrap();
         (
@@ -127,24 +127,24 @@ impl Client {
 }
 
 /// A request that is being written.
-pub struct Call {
+pub(crate) struct Call {
     router: Router,
     request: request::Builder,
     body: Body,
 }
 
 impl Call {
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
-    pub fn body(mut self, body: impl Into<Body>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
     }
 
-    pub async fn send(self) -> Answer {
+    pub(crate) async fn send(self) -> Answer {
         let request = self.request.body(self.body).unwrap();
         let response = soon(self.router.oneshot(request)).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -158,7 +158,7 @@ impl Call {
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// An error when the server cut the connection.
@@ -166,18 +166,18 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &Bytes {
         self.body.as_ref().unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let bytes = self.bytes();
         serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))
     }
 
     /// The JSON of an answer with this status; `null` where there is no content.
     #[track_caller]
-    pub fn expect(&self, status: StatusCode) -> Value {
+    pub(crate) fn expect(&self, status: StatusCode) -> Value {
         assert_eq!(self.status, status, "{:?}", self.body);
         if self.bytes().is_empty() {
             return Value::Null;
@@ -187,7 +187,7 @@ impl Answer {
 
     /// The problem document, which has the shape that all have.
     #[track_caller]
-    pub fn problem(&self, status: u16, slug: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, slug: &str) -> Value {
         let document = self.json();
         assert_eq!(
             self.header("content-type"),
@@ -214,7 +214,7 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         let value = value.unwrap_or_else(|| panic!("no {name} among {:?}", self.headers));
         value.to_str().unwrap()

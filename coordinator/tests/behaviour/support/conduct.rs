@@ -4,7 +4,7 @@ use proto::BlobId;
 
 /// How a node takes a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnStore {
+pub(crate) enum OnStore {
     Keep,
     /// Says that its disk is full.
     Refuse,
@@ -18,7 +18,7 @@ pub enum OnStore {
 
 /// How a node gives a blob back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnRead {
+pub(crate) enum OnRead {
     Give,
     /// One bit is wrong.
     Flip,
@@ -33,7 +33,7 @@ pub enum OnRead {
 
 /// How a node answers a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnProve {
+pub(crate) enum OnProve {
     Prove,
     /// Proofs of other bytes in place of the blobs: of what it has borrowed, or of zeros.
     Guess,
@@ -50,7 +50,7 @@ pub enum OnProve {
 
 /// How a node tells what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnInventory {
+pub(crate) enum OnInventory {
     Tell,
     /// So many blobs in an answer.
     TellSlowly(usize),

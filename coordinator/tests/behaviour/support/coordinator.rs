@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 use axum::Router;
-use coordinator::app::access_tokens::{self, Identity};
-use coordinator::app::peers::PeerNetwork;
-use coordinator::app::registered::RegisteredPeers;
-use coordinator::app::{App, files, network_document};
+use coordinator::accounts::access_tokens;
+use coordinator::accounts::access_tokens::Identity;
+use coordinator::compose::{Coordinator as App, Parts};
 use coordinator::config::Config;
-use coordinator::db::users::Role;
-use coordinator::domain::ids::UserId;
-use coordinator::metrics::Metrics;
-use coordinator::{clock, http, keys, p2p, workers};
+use coordinator::files::delete;
+use coordinator::fleet::admission::RegisteredPeers;
+use coordinator::fleet::peers::PeerNetwork;
+use coordinator::keys::network_document;
+use coordinator::model::ids::UserId;
+use coordinator::model::user::Role;
+use coordinator::{http, keys, p2p};
+use kit::{Clock, Entropy, Statuses};
 use network::{Multiaddr, NetworkEvent, PeerManager};
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -22,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{CHUNK, Client, Node};
 
-pub struct Coordinator {
+pub(crate) struct Coordinator {
     pub app: Arc<App>,
     pub router: Router,
     pub addrs: Vec<Multiaddr>,
@@ -45,12 +48,12 @@ async fn forward(mut from: mpsc::Receiver<NetworkEvent>, to: mpsc::Sender<Networ
 }
 
 impl Coordinator {
-    pub async fn start(pool: PgPool) -> Self {
+    pub(crate) async fn start(pool: PgPool) -> Self {
         Self::with(pool, &[]).await
     }
 
     /// `settings` are `table.key=value` and go before those that all tests share.
-    pub async fn with(pool: PgPool, settings: &[&str]) -> Self {
+    pub(crate) async fn with(pool: PgPool, settings: &[&str]) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
@@ -61,7 +64,7 @@ impl Coordinator {
         let settings = settings.iter().map(ToString::to_string);
         let settings: Vec<String> = shared.into_iter().chain(settings).collect();
         let config = Config::load(None, &settings).unwrap();
-        let keys = keys::open(keys_dir.path(), &pool, &mut clock::sendable_rng()).await;
+        let keys = keys::open(keys_dir.path(), &pool, &mut Entropy::system().rng()).await;
         let keys = keys.unwrap();
 
         let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
@@ -69,24 +72,32 @@ impl Coordinator {
         let network = network::start(network).await.unwrap();
         let addrs = network.handle.listen_addrs().await;
         let announced = addrs.iter().map(ToString::to_string).collect();
-        let document = network_document::publish(&pool, &keys, announced);
+        let document = network_document::publish(&pool, &keys, announced, Clock::system().now());
         let document = document.await.unwrap();
         let policy = p2p::peer_policy(&config);
         let handle = network.handle.clone();
         let (news, told) = mpsc::channel(NEWS);
         tokio::spawn(forward(network.events, news.clone()));
-        let peers = PeerManager::spawn(handle, told, policy, clock::sendable_rng());
+        let peers = PeerManager::spawn(handle, told, policy, Entropy::system().rng());
         let peer_network = PeerNetwork {
             handle: network.handle,
             observer: peers.observer(),
             registered,
         };
-        let metrics = Arc::new(Metrics::new());
-        let app = App::new(config, pool, keys, document, peer_network, metrics);
-        let app = app.await.unwrap();
-        tokio::spawn(p2p::serve(Arc::clone(&app), peers, network.requests));
+        let app = App::compose(Parts {
+            config,
+            db: pool,
+            ring: Arc::new(keys),
+            document,
+            peers: peer_network,
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+        });
+        let app = Arc::new(app.await.unwrap());
+        let (nodes, proofs) = (Arc::clone(&app.nodes), Arc::clone(&app.proofs));
+        tokio::spawn(p2p::serve(nodes, proofs, peers, network.requests));
         Self {
-            router: http::router(&app),
+            router: http::router(&app, Statuses::default()),
             app,
             addrs,
             workers: TaskTracker::new(),
@@ -97,7 +108,7 @@ impl Coordinator {
     }
 
     /// With three honest nodes.
-    pub async fn with_fleet(pool: PgPool, settings: &[&str]) -> (Self, [Node; 3]) {
+    pub(crate) async fn with_fleet(pool: PgPool, settings: &[&str]) -> (Self, [Node; 3]) {
         let coordinator = Self::with(pool, settings).await;
         let nodes = [
             Node::join(&coordinator).await,
@@ -108,27 +119,27 @@ impl Coordinator {
     }
 
     /// Takes away what belongs to deleted files, as the worker does.
-    pub async fn forget(&self) {
-        while files::forget_some(&self.app).await.unwrap() {}
+    pub(crate) async fn forget(&self) {
+        while delete::forget_some(&self.app.files).await.unwrap() {}
     }
 
-    pub fn start_workers(&self) {
-        workers::spawn_all(&self.app, &self.workers, &self.stop);
+    pub(crate) fn start_workers(&self) {
+        self.app.start_jobs(&self.workers, &self.stop);
     }
 
     /// Somebody without an account.
-    pub fn visitor(&self) -> Client {
+    pub(crate) fn visitor(&self) -> Client {
         Client::new(self.router.clone(), None)
     }
 
     /// A fresh account, logged in, without credits.
-    pub async fn user(&self) -> (UserId, Client) {
+    pub(crate) async fn user(&self) -> (UserId, Client) {
         let user_id = super::user(&self.app.db).await;
         (user_id, self.client_of(user_id))
     }
 
     /// A fresh account with credits for 10 USD.
-    pub async fn customer(&self) -> (UserId, Client) {
+    pub(crate) async fn customer(&self) -> (UserId, Client) {
         let (user_id, client) = self.user().await;
         let bought = client.post("/api/v1/auth/credits/purchase");
         let bought = bought.body(r#"{"amount_usd":10}"#).send().await;
@@ -136,26 +147,26 @@ impl Coordinator {
         (user_id, client)
     }
 
-    pub fn client_of(&self, user_id: UserId) -> Client {
+    pub(crate) fn client_of(&self, user_id: UserId) -> Client {
         Client::new(self.router.clone(), Some(self.token_of(user_id)))
     }
 
     /// The account's client with the rights of an admin.
-    pub fn admin(&self, user_id: UserId) -> Client {
+    pub(crate) fn admin(&self, user_id: UserId) -> Client {
         Client::new(
             self.router.clone(),
             Some(self.token_for(user_id, Role::Admin)),
         )
     }
 
-    pub fn token_of(&self, user_id: UserId) -> String {
+    pub(crate) fn token_of(&self, user_id: UserId) -> String {
         self.token_for(user_id, Role::User)
     }
 
     fn token_for(&self, user_id: UserId, role: Role) -> String {
         let identity = Identity { user_id, role };
         let ttl = self.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.app.keys, identity, clock::now(), ttl).unwrap()
+        access_tokens::issue(&self.app.keys.ring, identity, Clock::system().now(), ttl).unwrap()
     }
 }
 

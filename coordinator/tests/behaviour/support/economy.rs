@@ -1,13 +1,19 @@
 //! Files, nodes and time as settlement meets them: through the real use-cases, with a clock that the
 //! test sets and chunks that no node ever saw.
 
-use coordinator::app::upload::end;
-use coordinator::app::{App, ledger_verify, settlement, storage_charges};
-use coordinator::clock;
-use coordinator::db;
-use coordinator::domain::day::{DAY, Day};
-use coordinator::domain::ids::{FileId, UploadId, UserId, uuid_v7};
-use coordinator::domain::ledger::Account;
+use coordinator::accounts;
+use coordinator::billing::{ledger_verify, settlement};
+use coordinator::bookkeeping::days;
+use coordinator::compose::Coordinator as App;
+use coordinator::files;
+use coordinator::files::renewal;
+use coordinator::files::upload::complete;
+use coordinator::model::scheme::Scheme;
+use kit::{Clock, Entropy};
+
+use coordinator::bookkeeping::chart;
+use coordinator::model::day::{DAY, Day};
+use coordinator::model::ids::{FileId, UploadId, UserId, uuid_v7};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use proto::{NodeId, VerifyingKey};
@@ -17,11 +23,11 @@ use uuid::Uuid;
 use super::{Coordinator, balance, post, seal};
 
 fn fresh() -> Uuid {
-    uuid_v7(clock::now(), &mut clock::rng())
+    uuid_v7(Clock::system().now(), &mut Entropy::system().rng())
 }
 
 /// From now on it is `at`, for all that concerns money.
-pub async fn set_clock(pool: &PgPool, at: Timestamp) {
+pub(crate) async fn set_clock(pool: &PgPool, at: Timestamp) {
     let function = format!(
         "CREATE OR REPLACE FUNCTION database_clock() RETURNS timestamptz LANGUAGE sql VOLATILE
          AS $$SELECT '{at}'::timestamptz$$"
@@ -33,39 +39,39 @@ pub async fn set_clock(pool: &PgPool, at: Timestamp) {
 }
 
 /// The end of the day in which the database was made. The clock stands there from then on.
-pub async fn first_midnight(pool: &PgPool) -> Timestamp {
+pub(crate) async fn first_midnight(pool: &PgPool) -> Timestamp {
     let mut connection = pool.acquire().await.unwrap();
-    let (_, made) = db::settlement::last_day(&mut connection).await.unwrap();
+    let (_, made) = days::last_day(&mut connection).await.unwrap();
     let midnight = Day::after(made, DAY).ends_at;
     set_clock(pool, midnight).await;
     midnight
 }
 
 /// A node that is registered and does nothing else.
-pub async fn idle_node(pool: &PgPool) -> NodeId {
+pub(crate) async fn idle_node(pool: &PgPool) -> NodeId {
     let node = NodeId::from_uuid(fresh());
     sqlx::query(
         "INSERT INTO nodes (node_id, peer_id, name, capacity_bytes, api_key_hash, created_at)
          VALUES ($1, $2, 'a node', 1000000000000, sha256($3), 'epoch')",
     )
     .bind(node.as_uuid())
-    .bind(coordinator::domain::ids::PeerId::random().to_string())
+    .bind(coordinator::model::ids::PeerId::random().to_string())
     .bind(node.as_bytes().to_vec())
     .execute(pool)
     .await
     .unwrap();
     let mut connection = pool.acquire().await.unwrap();
-    let opened = db::ledger::open_node_accounts(&mut connection, node).await;
+    let opened = ledger::open_accounts(&mut connection, node.as_uuid(), &chart::OF_NODES).await;
     opened.unwrap();
     node
 }
 
 /// A user who has bought `credits` micro-credits.
-pub async fn rich_user(pool: &PgPool, credits: i64) -> UserId {
+pub(crate) async fn rich_user(pool: &PgPool, credits: i64) -> UserId {
     let user = super::user(pool).await;
     let entries = [
-        (Account::OUTSIDE, -credits),
-        (Account::available(user), credits),
+        (chart::OUTSIDE, -credits),
+        (chart::available(user), credits),
     ];
     post(pool, &format!("fund {user}"), &entries).await.unwrap();
     user
@@ -73,14 +79,16 @@ pub async fn rich_user(pool: &PgPool, credits: i64) -> UserId {
 
 /// An upload of one chunk with a replica on each of these nodes; its price is held. The node may be
 /// named more than once.
-pub async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> UploadId {
+pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> UploadId {
     let (pool, replication) = (&app.db, app.config.placement.replicas);
     let price = app.config.money.price_per_gb_month;
-    let hold = price.first_month(u64::from(size), replication).unwrap();
+    let hold = price
+        .first_month(u64::from(size), Scheme::copies(replication))
+        .unwrap();
     let (file, upload) = (FileId::from_uuid(fresh()), UploadId::from_uuid(fresh()));
     let entries = [
-        (Account::available(user), -hold.get()),
-        (Account::upload_hold(user), hold.get()),
+        (chart::available(user), -hold.get()),
+        (chart::upload_hold(user), hold.get()),
     ];
     post(pool, &format!("hold {upload}"), &entries)
         .await
@@ -99,7 +107,7 @@ pub async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> Uplo
     .execute(&mut *transaction)
     .await
     .unwrap();
-    let new = db::uploads::NewUpload {
+    let new = files::tables::uploads::NewUpload {
         id: upload,
         file_id: file,
         user_id: user,
@@ -108,7 +116,9 @@ pub async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> Uplo
         request_digest: &[0; 32],
         ttl: DAY,
     };
-    db::uploads::insert(&mut transaction, &new).await.unwrap();
+    files::tables::uploads::insert(&mut transaction, &new)
+        .await
+        .unwrap();
     sqlx::query(
         "INSERT INTO chunks (file_id, chunk_index, version, size_bytes) VALUES ($1, 0, 1, $2)",
     )
@@ -131,38 +141,47 @@ pub async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> Uplo
         .await
         .unwrap();
     }
-    let counted = db::users::add_file(&mut transaction, user, u64::MAX).await;
+    let counted = accounts::tables::users::add_file(&mut transaction, user, u64::MAX).await;
     assert!(counted.unwrap());
     transaction.commit().await.unwrap();
     upload
 }
 
 /// A stored file.
-pub async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
+pub(crate) async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
     let upload = begin(app, user, nodes, size).await;
-    end::complete(app, user, upload).await.unwrap().id
+    complete::complete(&app.files, user, upload)
+        .await
+        .unwrap()
+        .id
 }
 
 /// Everything that is due at the time that it is.
-pub async fn settle_all(app: &App) {
-    while storage_charges::renew_one(app).await.unwrap()
-        || storage_charges::expire_one(app).await.unwrap()
-        || settlement::settle_one_node(app).await.unwrap()
-        || settlement::charge_one_user(app).await.unwrap()
-        || settlement::count_day(app).await.unwrap()
-        || settlement::cut_day(app).await.unwrap()
+pub(crate) async fn settle_all(app: &App) {
+    while renewal::renew_one(&app.files).await.unwrap()
+        || renewal::expire_one(&app.files).await.unwrap()
+        || settlement::settle_one_node(&app.billing).await.unwrap()
+        || settlement::charge_one_user(&app.billing).await.unwrap()
+        || settlement::count_day(&app.billing).await.unwrap()
+        || settlement::cut_day(&app.billing).await.unwrap()
     {}
 }
 
 /// Sets the clock to half a minute after `at`, and does what is due.
-pub async fn settle_at(app: &App, at: Timestamp) {
+pub(crate) async fn settle_at(app: &App, at: Timestamp) {
     let margin = SignedDuration::from_secs(30);
     set_clock(&app.db, at.saturating_add(margin).unwrap()).await;
     settle_all(app).await;
 }
 
 /// What the audit charges a node with.
-pub async fn penalise(pool: &PgPool, node: NodeId, at: Timestamp, kind: &str, length: i64) -> Uuid {
+pub(crate) async fn penalise(
+    pool: &PgPool,
+    node: NodeId,
+    at: Timestamp,
+    kind: &str,
+    length: i64,
+) -> Uuid {
     let id = fresh();
     sqlx::query(
         "INSERT INTO audit_penalties (penalty_id, node_id, at, kind, blob_id, length_bytes, interval_s,
@@ -181,7 +200,7 @@ pub async fn penalise(pool: &PgPool, node: NodeId, at: Timestamp, kind: &str, le
 }
 
 /// The audit takes a miss back.
-pub async fn forgive(pool: &PgPool, miss: Uuid, at: Timestamp) {
+pub(crate) async fn forgive(pool: &PgPool, miss: Uuid, at: Timestamp) {
     sqlx::query(
         "INSERT INTO audit_penalties (penalty_id, node_id, at, kind, blob_id, length_bytes, interval_s,
                                       weight_ppm, gives_back)
@@ -197,20 +216,20 @@ pub async fn forgive(pool: &PgPool, miss: Uuid, at: Timestamp) {
 }
 
 /// Bytes; a node is paid a credit for it a month.
-pub const GB: u32 = 1_000_000_000;
+pub(crate) const GB: u32 = 1_000_000_000;
 /// Micro-credits, enough for anything here.
-pub const RICH: i64 = 1_000_000_000;
+pub(crate) const RICH: i64 = 1_000_000_000;
 
-pub fn hours(at: Timestamp, hours: i64) -> Timestamp {
+pub(crate) fn hours(at: Timestamp, hours: i64) -> Timestamp {
     at.saturating_add(SignedDuration::from_hours(hours))
         .unwrap()
 }
 
-pub fn days(at: Timestamp, days: i64) -> Timestamp {
+pub(crate) fn days(at: Timestamp, days: i64) -> Timestamp {
     hours(at, days * 24)
 }
 
-pub async fn three_nodes(pool: &PgPool) -> [NodeId; 3] {
+pub(crate) async fn three_nodes(pool: &PgPool) -> [NodeId; 3] {
     [
         idle_node(pool).await,
         idle_node(pool).await,
@@ -218,23 +237,23 @@ pub async fn three_nodes(pool: &PgPool) -> [NodeId; 3] {
     ]
 }
 
-pub async fn of_node(pool: &PgPool, node: NodeId) -> (i64, i64) {
+pub(crate) async fn of_node(pool: &PgPool, node: NodeId) -> (i64, i64) {
     (
-        balance(pool, Account::node_held(node)).await,
-        balance(pool, Account::node_available(node)).await,
+        balance(pool, chart::node_held(node)).await,
+        balance(pool, chart::node_available(node)).await,
     )
 }
 
-pub async fn of_user(pool: &PgPool, user: UserId) -> (i64, i64) {
+pub(crate) async fn of_user(pool: &PgPool, user: UserId) -> (i64, i64) {
     (
-        balance(pool, Account::available(user)).await,
-        balance(pool, Account::escrow(user)).await,
+        balance(pool, chart::available(user)).await,
+        balance(pool, chart::escrow(user)).await,
     )
 }
 
-pub async fn verified(coordinator: &Coordinator) {
+pub(crate) async fn verified(coordinator: &Coordinator) {
     while seal(&coordinator.app.db, 50).await.is_some() {}
-    let keys = &coordinator.app.keys;
+    let keys = &coordinator.app.keys.ring;
     let key = VerifyingKey::of_keypair(&keys.network).unwrap();
     let report = ledger_verify::verify(&coordinator.app.db, Some((keys.network_id, key))).await;
     let report = report.unwrap();

@@ -1,36 +1,37 @@
 //! What the tests share: a coordinator, clients of its API, storage nodes, and looks into the
 //! database.
 
-pub mod audit;
+pub(crate) mod audit;
 mod client;
 mod conduct;
 mod coordinator;
 mod database;
-pub mod economy;
+pub(crate) mod economy;
 mod node;
 mod shelf;
 
 use std::time::Duration;
 
-pub use client::{Answer, Client};
-pub use conduct::{OnInventory, OnProve, OnRead, OnStore};
-pub use coordinator::Coordinator;
-pub use database::{
+pub(crate) use client::{Answer, Client};
+pub(crate) use conduct::{OnInventory, OnProve, OnRead, OnStore};
+pub(crate) use coordinator::Coordinator;
+pub(crate) use database::{
     balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
 };
-pub use node::{Node, registration};
+pub(crate) use node::{Node, registration};
+pub(crate) use shelf::node_config;
 
 /// One chunk, as the tests configure it.
-pub const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 
 /// Ends a test that would wait for ever. No outcome depends on how long it is.
-pub fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let limited = tokio::time::timeout(Duration::from_secs(60), Box::pin(future));
     async { (limited.await).unwrap_or_else(|_| panic!("what this test waits for does not happen")) }
 }
 
 /// Looks again and again until there is something to see.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
     let seen = async {
         loop {
             if let Some(seen) = look().await {
@@ -43,13 +44,13 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut()
 }
 
 /// Bytes that do not repeat within any test, so that a chunk in the wrong place shows.
-pub fn content(len: usize) -> Vec<u8> {
+pub(crate) fn content(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
 }
 
 /// ⌈size · 3 replicas · 1.25 credits / 10⁹⌉ in micro-credits.
-pub fn price(size: usize) -> i64 {
+pub(crate) fn price(size: usize) -> i64 {
     (size as i64 * 3 * 1_250_000 + 999_999_999) / 1_000_000_000
 }

@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use network::{CallError, Keypair, NetworkConfig};
+use network::{CallError, Keypair};
 use proto::{
     BlobId, Heartbeat, Locator, LossReport, NetworkContext, NodeId, PeerId, Registration,
-    ReportLoss, Side,
+    ReportLoss,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::conduct::{OnInventory, OnProve, OnRead, OnStore};
-use super::shelf::{CAPACITY, Shelf};
+use super::shelf::{CAPACITY, Shelf, node_config};
 use super::{Client, Coordinator, eventually, soon};
 
-pub struct Node {
+pub(crate) struct Node {
     pub node_id: NodeId,
     pub api_key: String,
     shelf: Arc<Shelf>,
 }
 
 /// The body of `nodes/register` for this identity.
-pub async fn registration(client: &Client, keypair: &Keypair, name: &str) -> Value {
+pub(crate) async fn registration(client: &Client, keypair: &Keypair, name: &str) -> Value {
     let network = client.get("/api/v1/network").await.expect(StatusCode::OK);
     let nonce = client.post("/api/v1/nodes/register/nonce").send().await;
     let nonce = nonce.expect(StatusCode::CREATED);
@@ -52,18 +52,18 @@ pub async fn registration(client: &Client, keypair: &Keypair, name: &str) -> Val
 
 impl Node {
     /// Registers, connects, and is let in.
-    pub async fn join(coordinator: &Coordinator) -> Self {
+    pub(crate) async fn join(coordinator: &Coordinator) -> Self {
         let (keypair, client) = (Keypair::generate_ed25519(), coordinator.visitor());
         let body = registration(&client, &keypair, "a node").await;
         let registered = client.post("/api/v1/nodes/register").body(body.to_string());
         let registered = registered.send().await.expect(StatusCode::CREATED);
         let node_id: NodeId = registered["node_id"].as_str().unwrap().parse().unwrap();
 
-        let network = network::start(NetworkConfig::new(keypair.clone(), Side::Node)).await;
+        let network = network::start(node_config(keypair.clone())).await;
         let network = network.unwrap();
         let shelf = Arc::new(Shelf {
             keypair,
-            network_id: coordinator.app.keys.network_id,
+            network_id: coordinator.app.keys.ring.network_id,
             handle: Mutex::new(network.handle.clone()),
             conduct: Mutex::new((OnStore::Keep, OnRead::Give)),
             on_prove: Mutex::new(OnProve::Prove),
@@ -86,13 +86,13 @@ impl Node {
     }
 
     /// Disconnects, and returns when the coordinator knows.
-    pub async fn leave(&self, coordinator: &Coordinator) {
+    pub(crate) async fn leave(&self, coordinator: &Coordinator) {
         self.shelf.handle().shutdown().await;
         self.until_gone(coordinator).await;
     }
 
     /// Connects again, with everything that it held.
-    pub async fn come_back(&self, coordinator: &Coordinator) {
+    pub(crate) async fn come_back(&self, coordinator: &Coordinator) {
         self.until_gone(coordinator).await;
         let network = self.shelf.start_network().await;
         let shelf = &self.shelf;
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// Connects again as [`Self::come_back`] does, and is refused with these words.
-    pub async fn come_in_vain(&self, coordinator: &Coordinator) -> String {
+    pub(crate) async fn come_in_vain(&self, coordinator: &Coordinator) -> String {
         self.until_gone(coordinator).await;
         let network = self.shelf.start_network().await;
         self.shelf.connect(coordinator, network).await;
@@ -109,12 +109,12 @@ impl Node {
     }
 
     /// Is let in over the connection that it has.
-    pub async fn come_in(&self, coordinator: &Coordinator) {
+    pub(crate) async fn come_in(&self, coordinator: &Coordinator) {
         self.shelf.come_in(coordinator, self.node_id).await;
     }
 
     /// Over the connection that it has; `false` when it gets no answer, as one that is not let in.
-    pub async fn beat(&self, coordinator: &Coordinator) -> bool {
+    pub(crate) async fn beat(&self, coordinator: &Coordinator) -> bool {
         let peer = coordinator.app.fleet.network().local_peer_id();
         let report = self.shelf.report();
         self.shelf
@@ -129,36 +129,36 @@ impl Node {
         eventually(|| async { fleet.member(self.node_id).is_none().then_some(()) }).await;
     }
 
-    pub fn on_store(&self, conduct: OnStore) {
+    pub(crate) fn on_store(&self, conduct: OnStore) {
         self.shelf.conduct.lock().unwrap().0 = conduct;
     }
 
-    pub fn on_read(&self, conduct: OnRead) {
+    pub(crate) fn on_read(&self, conduct: OnRead) {
         self.shelf.conduct.lock().unwrap().1 = conduct;
     }
 
-    pub fn on_prove(&self, conduct: OnProve) {
+    pub(crate) fn on_prove(&self, conduct: OnProve) {
         *self.shelf.on_prove.lock().unwrap() = conduct;
     }
 
-    pub fn on_inventory(&self, conduct: OnInventory) {
+    pub(crate) fn on_inventory(&self, conduct: OnInventory) {
         *self.shelf.on_inventory.lock().unwrap() = conduct;
     }
 
     /// From now on it says that every blob is so old.
-    pub fn ages(&self, age: Duration) {
+    pub(crate) fn ages(&self, age: Duration) {
         *self.shelf.age.lock().unwrap() = age;
     }
 
     /// Puts a blob there as if it had been stored.
-    pub fn hold(&self, locator: Locator, data: Bytes) -> BlobId {
+    pub(crate) fn hold(&self, locator: Locator, data: Bytes) -> BlobId {
         let id = BlobId::of(&data);
         self.shelf.blobs.lock().unwrap().insert(id, data);
         self.shelf.locators.lock().unwrap().insert(id, locator);
         id
     }
 
-    pub fn throw_away(&self, id: BlobId) {
+    pub(crate) fn throw_away(&self, id: BlobId) {
         let held = self.shelf.blobs.lock().unwrap().remove(&id);
         self.shelf
             .trash
@@ -168,26 +168,26 @@ impl Node {
     }
 
     /// What is in its trash, in order.
-    pub fn trash(&self) -> Vec<BlobId> {
+    pub(crate) fn trash(&self) -> Vec<BlobId> {
         let mut trash: Vec<_> = self.shelf.trash.lock().unwrap().keys().copied().collect();
         trash.sort_unstable();
         trash
     }
 
-    pub fn locator_of(&self, id: BlobId) -> Locator {
+    pub(crate) fn locator_of(&self, id: BlobId) -> Locator {
         self.shelf.locators.lock().unwrap()[&id]
     }
 
-    pub fn peer_id(&self) -> PeerId {
+    pub(crate) fn peer_id(&self) -> PeerId {
         self.shelf.keypair.public().to_peer_id()
     }
 
-    pub fn lose(&self, id: BlobId) {
+    pub(crate) fn lose(&self, id: BlobId) {
         self.shelf.blobs.lock().unwrap().remove(&id);
     }
 
     /// Reports these blobs lost; how many the coordinator has noted.
-    pub async fn report_loss(
+    pub(crate) async fn report_loss(
         &self,
         coordinator: &Coordinator,
         blobs: &[BlobId],
@@ -202,7 +202,7 @@ impl Node {
     }
 
     /// Everything it holds, in order.
-    pub fn contents(&self) -> Vec<(BlobId, Bytes)> {
+    pub(crate) fn contents(&self) -> Vec<(BlobId, Bytes)> {
         let blobs = self.shelf.blobs.lock().unwrap();
         let mut contents: Vec<_> = blobs.iter().map(|(id, b)| (*id, b.clone())).collect();
         contents.sort_unstable_by_key(|(id, _)| *id);
@@ -210,24 +210,24 @@ impl Node {
     }
 
     /// From now on it holds this, and nothing else.
-    pub fn hold_only<'a>(&self, contents: impl Iterator<Item = &'a (BlobId, Bytes)>) {
+    pub(crate) fn hold_only<'a>(&self, contents: impl Iterator<Item = &'a (BlobId, Bytes)>) {
         *self.shelf.blobs.lock().unwrap() = contents.cloned().collect();
     }
 
     /// Bytes to guess with when it is asked for this blob.
-    pub fn borrow_for(&self, id: BlobId, bytes: Bytes) {
+    pub(crate) fn borrow_for(&self, id: BlobId, bytes: Bytes) {
         self.shelf.borrowed.lock().unwrap().insert(id, bytes);
     }
 
     /// In order.
-    pub fn blobs(&self) -> Vec<BlobId> {
+    pub(crate) fn blobs(&self) -> Vec<BlobId> {
         let mut blobs: Vec<_> = self.shelf.blobs.lock().unwrap().keys().copied().collect();
         blobs.sort_unstable();
         blobs
     }
 
     /// Returns once a request waits for an answer that will not come.
-    pub async fn until_hanging(&self) {
+    pub(crate) async fn until_hanging(&self) {
         let hanging = async {
             loop {
                 let changed = self.shelf.changed.notified();
@@ -241,12 +241,12 @@ impl Node {
     }
 
     /// Closes the streams of requests that were left without an answer.
-    pub fn drop_hanging(&self) {
+    pub(crate) fn drop_hanging(&self) {
         self.shelf.hanging.lock().unwrap().clear();
     }
 
     /// Returns once what the node holds is as wanted.
-    pub async fn until(&self, wanted: impl Fn(&[BlobId]) -> bool) {
+    pub(crate) async fn until(&self, wanted: impl Fn(&[BlobId]) -> bool) {
         let reached = async {
             loop {
                 let changed = self.shelf.changed.notified();

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use network::{InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
+use network::{Everyone, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
 use proto::{
     BlobId, BlobRange, Delete, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
     GroupDigest, Heartbeat, HeartbeatReport, Hello, HelloReport, IdsDigest, Inventory,
     InventoryAnswer, InventoryAsk, InventoryItem, ItemAnswer, ItemOutcome, Locator, NetworkContext,
-    NetworkId, NodeActivity, NodeId, Parties, ProofAnswer, Protocol, Prove, Question, Receipt,
-    Refusal, RefusalCode, Retrieve, RetrieveAnswer, Side, Store, StoreAnswer,
+    NetworkId, NodeActivity, NodeId, Parties, ProofAnswer, Prove, Question, Receipt, Refusal,
+    RefusalCode, Retrieve, RetrieveAnswer, Roles, Store, StoreAnswer, protocols,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -19,6 +19,15 @@ use super::conduct::{OnInventory, OnProve, OnRead, OnStore};
 use super::{Coordinator, soon};
 
 pub(super) const CAPACITY: u64 = 1 << 30;
+
+/// A node that takes everybody for a coordinator.
+pub(crate) fn node_config(keypair: Keypair) -> NetworkConfig {
+    let (family, table) = (protocols::FAMILY, &protocols::TABLE);
+    NetworkConfig {
+        admission: Arc::new(Everyone(Roles::COORDINATOR)),
+        ..NetworkConfig::new(keypair, family, table, Roles::NODE)
+    }
+}
 
 /// A node's blobs, and what it does with requests for them.
 pub(super) struct Shelf {
@@ -50,7 +59,7 @@ impl Shelf {
 
     /// For another connection than the one that was in use.
     pub(super) async fn start_network(&self) -> Network {
-        let config = NetworkConfig::new(self.keypair.clone(), Side::Node);
+        let config = node_config(self.keypair.clone());
         let network = network::start(config).await.unwrap();
         *self.handle.lock().unwrap() = network.handle.clone();
         network
@@ -142,11 +151,11 @@ impl Shelf {
     async fn serve(self: Arc<Self>, mut requests: mpsc::Receiver<InboundRequest>) {
         while let Some(request) = requests.recv().await {
             match request.protocol {
-                Protocol::StoreChunk => self.store(request).await,
-                Protocol::RetrieveChunk => self.retrieve(request).await,
-                Protocol::DeleteChunk => self.delete(request).await,
-                Protocol::ProofChallenge => self.prove(request).await,
-                Protocol::Inventory => self.inventory(request).await,
+                protocols::STORE_CHUNK => self.store(request).await,
+                protocols::RETRIEVE_CHUNK => self.retrieve(request).await,
+                protocols::DELETE_CHUNK => self.delete(request).await,
+                protocols::PROOF_CHALLENGE => self.prove(request).await,
+                protocols::INVENTORY => self.inventory(request).await,
                 other => panic!("a coordinator does not send {other:?}"),
             }
             self.changed.notify_waiters();

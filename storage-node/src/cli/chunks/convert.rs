@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use blobstore::{
+    Catalogue, Converted, LayoutKind, Recovery, SegmentOptions, catalogue_path, convert,
+    open_layout,
+};
+use kit::Clock;
 
 use super::progress;
-use crate::clock;
-use crate::config::LayoutKind;
-use crate::store::{
-    Catalogue, Converted, Recovery, SegmentOptions, catalogue_path, convert, open_layout,
-};
 use crate::volume::{Marker, Volume};
 
 pub(super) fn run(volume: &Volume, to: LayoutKind) -> Result<ExitCode> {
@@ -54,7 +54,7 @@ fn move_all(volume: &Volume, marker: &Marker, to: LayoutKind) -> Result<Converte
             true => Recovery::Closed,
             false => Recovery::Crashed,
         };
-        old.recover(&mut catalogue, how, clock::now(), &mut || {})?;
+        old.recover(&mut catalogue, how, Clock::system().now(), &mut || {})?;
         volume.save_marker(&Marker {
             converting_to: Some(to),
             ..marker.clone()
@@ -63,13 +63,18 @@ fn move_all(volume: &Volume, marker: &Marker, to: LayoutKind) -> Result<Converte
         .into_iter()
         .find(|layout| layout.kind() == LayoutKind::Segments)
     {
-        segments.recover(&mut catalogue, Recovery::Crashed, clock::now(), &mut || {})?;
+        segments.recover(
+            &mut catalogue,
+            Recovery::Crashed,
+            Clock::system().now(),
+            &mut || {},
+        )?;
     }
     catalogue.mark_open()?;
     let bytes = catalogue.counts()?.on_disk().bytes;
     let bar = progress(bytes, "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}");
     let step = |bytes| bar.inc(bytes);
-    let done = convert(&*old, &*new, &mut catalogue, clock::now(), step)
+    let done = convert(&*old, &*new, &mut catalogue, Clock::system().now(), step)
         .context("the conversion has stopped; run it again to go on where it was")?;
     bar.finish_and_clear();
     remove_old(root, marker.layout)?;

@@ -1,0 +1,16 @@
+//! Headers with a meaning of their own here, in the lower case in which HTTP libraries keep them.
+
+/// The key of the storage node that asks.
+pub const API_KEY: &str = "x-api-key";
+
+/// 1 to 255 printable ASCII characters of the client's: a request that is repeated under the same key is
+/// done once.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Names a request in the answer, in its problem and in the coordinator's log; the client's own (up to 128
+/// visible ASCII characters) is taken over.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// What is left of a quota, and the quota, as the IETF's draft writes them.
+pub const RATE_LIMIT: &str = "ratelimit";
+pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";

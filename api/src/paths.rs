@@ -1,0 +1,151 @@
+//! Where everything is served: each route once.
+//!
+//! A constant is a route as the coordinator serves and describes it, with `{id}` in place of an id. A
+//! function of the same name is the path of one thing, for clients. All begin at the root: a prefix that each
+//! client adds by itself would be a second place where paths are made.
+
+use std::fmt::Display;
+
+use proto::{FileId, NodeId, UploadId};
+
+pub const REGISTER: &str = "/api/v1/auth/register";
+pub const LOGIN: &str = "/api/v1/auth/login";
+pub const REFRESH: &str = "/api/v1/auth/refresh";
+pub const LOGOUT: &str = "/api/v1/auth/logout";
+pub const ME: &str = "/api/v1/auth/me";
+pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
+
+pub const BALANCE: &str = "/api/v1/balance";
+pub const TRANSACTIONS: &str = "/api/v1/credits/transactions";
+
+pub const FILES: &str = "/api/v1/files";
+pub const FILE: &str = "/api/v1/files/{id}";
+pub const FILE_DOWNLOAD: &str = "/api/v1/files/{id}/download";
+pub const FILE_DURABILITY: &str = "/api/v1/files/{id}/durability";
+pub const FILE_RECEIPTS: &str = "/api/v1/files/{id}/receipts";
+pub const FILE_PROOF: &str = "/api/v1/files/{id}/proof";
+
+pub const UPLOAD_INITIATE: &str = "/api/v1/files/upload/initiate";
+pub const UPLOAD: &str = "/api/v1/files/upload/{id}";
+pub const UPLOAD_CHUNK: &str = "/api/v1/files/upload/{id}/chunk";
+pub const UPLOAD_COMPLETE: &str = "/api/v1/files/upload/{id}/complete";
+
+pub const NETWORK: &str = "/api/v1/network";
+pub const NODES: &str = "/api/v1/nodes";
+pub const NODE: &str = "/api/v1/nodes/{id}";
+pub const NODE_DRAIN: &str = "/api/v1/nodes/{id}/drain";
+pub const NODE_DRAIN_PLAN: &str = "/api/v1/nodes/{id}/drain/plan";
+pub const NODE_EARNINGS: &str = "/api/v1/nodes/{id}/earnings";
+pub const NODE_PAYOUTS: &str = "/api/v1/nodes/{id}/payouts";
+pub const NODE_PROOFS: &str = "/api/v1/nodes/{id}/proofs";
+pub const NODE_NONCE: &str = "/api/v1/nodes/register/nonce";
+pub const NODE_REGISTER: &str = "/api/v1/nodes/register";
+pub const NODE_TOKENS: &str = "/api/v1/nodes/tokens";
+
+pub const PEERS: &str = "/api/v1/admin/peers";
+
+pub const HEALTH: &str = "/health";
+pub const LIVEZ: &str = "/livez";
+pub const READYZ: &str = "/readyz";
+
+/// The API's description of itself, OpenAPI 3.1.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
+/// The same to read and try.
+pub const DOCS: &str = "/docs";
+
+/// Every route that the description has in it.
+pub const ALL: [&str; 33] = [
+    REGISTER,
+    LOGIN,
+    REFRESH,
+    LOGOUT,
+    ME,
+    PURCHASE,
+    BALANCE,
+    TRANSACTIONS,
+    FILES,
+    FILE,
+    FILE_DOWNLOAD,
+    FILE_DURABILITY,
+    FILE_RECEIPTS,
+    FILE_PROOF,
+    UPLOAD_INITIATE,
+    UPLOAD,
+    UPLOAD_CHUNK,
+    UPLOAD_COMPLETE,
+    NETWORK,
+    NODES,
+    NODE,
+    NODE_DRAIN,
+    NODE_DRAIN_PLAN,
+    NODE_EARNINGS,
+    NODE_PAYOUTS,
+    NODE_PROOFS,
+    NODE_NONCE,
+    NODE_REGISTER,
+    NODE_TOKENS,
+    PEERS,
+    HEALTH,
+    LIVEZ,
+    READYZ,
+];
+
+fn of(route: &str, id: impl Display) -> String {
+    route.replace("{id}", &id.to_string())
+}
+
+pub fn file(id: FileId) -> String {
+    of(FILE, id)
+}
+
+pub fn file_download(id: FileId) -> String {
+    of(FILE_DOWNLOAD, id)
+}
+
+pub fn file_durability(id: FileId) -> String {
+    of(FILE_DURABILITY, id)
+}
+
+pub fn file_receipts(id: FileId) -> String {
+    of(FILE_RECEIPTS, id)
+}
+
+pub fn file_proof(id: FileId) -> String {
+    of(FILE_PROOF, id)
+}
+
+pub fn upload(id: UploadId) -> String {
+    of(UPLOAD, id)
+}
+
+pub fn upload_chunk(id: UploadId) -> String {
+    of(UPLOAD_CHUNK, id)
+}
+
+pub fn upload_complete(id: UploadId) -> String {
+    of(UPLOAD_COMPLETE, id)
+}
+
+pub fn node(id: NodeId) -> String {
+    of(NODE, id)
+}
+
+pub fn node_drain(id: NodeId) -> String {
+    of(NODE_DRAIN, id)
+}
+
+pub fn node_drain_plan(id: NodeId) -> String {
+    of(NODE_DRAIN_PLAN, id)
+}
+
+pub fn node_earnings(id: NodeId) -> String {
+    of(NODE_EARNINGS, id)
+}
+
+pub fn node_payouts(id: NodeId) -> String {
+    of(NODE_PAYOUTS, id)
+}
+
+pub fn node_proofs(id: NodeId) -> String {
+    of(NODE_PROOFS, id)
+}

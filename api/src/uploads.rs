@@ -1,0 +1,118 @@
+//! `/files/upload`: the three steps, and the query of `POST|PUT /files`: all in one request.
+//!
+//! A chunk's body, and that of an upload in one request, are the bytes themselves. A single request may
+//! also be a multipart form, of which the first file is taken.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use proto::{FileId, MicroCredits, UploadId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InitiateBody {
+    /// Any Unicode; names need not be unique.
+    #[cfg_attr(feature = "openapi", schema(example = "test.txt"))]
+    pub filename: String,
+    #[cfg_attr(feature = "openapi", schema(example = 1024))]
+    pub size_bytes: u64,
+    /// `application/octet-stream` unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Initiated {
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
+    pub upload_id: UploadId,
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
+    pub file_id: FileId,
+    pub chunk_size_bytes: u32,
+    pub chunk_count: u64,
+    /// Held now; moved to escrow when the upload completes.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub cost_microcredits: MicroCredits,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub expires_at: Timestamp,
+}
+
+impl Initiated {
+    /// Of the chunks, in order.
+    pub fn indices(&self) -> Range<u32> {
+        0..u32::try_from(self.chunk_count).unwrap_or(u32::MAX)
+    }
+
+    /// The bytes of a file of `size_bytes` that go into the chunk `index`; empty behind its end.
+    pub fn chunk_range(&self, index: u32, size_bytes: u64) -> Range<u64> {
+        let chunk = u64::from(self.chunk_size_bytes);
+        let start = (u64::from(index) * chunk).min(size_bytes);
+        start..(start + chunk).min(size_bytes)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct ChunkParams {
+    /// Counted from 0.
+    pub index: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Chunk {
+    pub index: u32,
+    pub size_bytes: u32,
+    /// Of the bytes that were sent, 64 hex digits.
+    pub sha256: String,
+    /// Nodes that have signed a receipt for a copy of their own.
+    pub replicas: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct StatusParams {
+    /// The first of up to 1000 chunks whose digests are told; 0 unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_index: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UploadStatus {
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
+    pub upload_id: UploadId,
+    #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
+    pub file_id: FileId,
+    #[cfg_attr(feature = "openapi", schema(example = "open"))]
+    pub state: String,
+    /// `null` while a body of unknown length is being read.
+    pub chunk_count: Option<u64>,
+    /// The first 1000 indices that have not been sent.
+    pub missing: Vec<u32>,
+    pub missing_count: u64,
+    /// Digests of the chunks that are there, so that a changed source shows.
+    pub chunks: Vec<ChunkDigest>,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChunkDigest {
+    pub index: u32,
+    /// `null` for chunks that came in one streaming request.
+    pub sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct UploadParams {
+    /// Needed with a raw body; a form brings its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+}

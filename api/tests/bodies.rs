@@ -1,0 +1,226 @@
+//! Every body against an example of it in `bodies/`: what is read is written again byte for byte, members in
+//! their order; what a newer coordinator adds does not disturb a client; what requests refuse is refused.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use api::auth::{Credentials, Me, RefreshToken, Registered, Tokens};
+use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
+use api::drain::{DrainPlan, DrainView};
+use api::durability::Durability;
+use api::earnings::{Earnings, PayoutBody, PayoutView};
+use api::evidence::{ProofRequest, Proofs, Receipts};
+use api::files::File;
+use api::health::Health;
+use api::network::NetworkDocument;
+use api::node_proofs::ProofsView;
+use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNode};
+use api::page::Page;
+use api::peers::Peers;
+use api::problem::Problem;
+use api::uploads::{Chunk, InitiateBody, Initiated, UploadStatus};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bodies");
+
+/// Reads a body, and says how it is written.
+type Rewrite = fn(&str) -> serde_json::Result<String>;
+
+fn rewrite<T: Serialize + DeserializeOwned>(json: &str) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&serde_json::from_str::<T>(json)?)
+}
+
+const ANSWERS: &[(&str, Rewrite)] = &[
+    ("auth.Me", rewrite::<Me>),
+    ("auth.Registered", rewrite::<Registered>),
+    ("auth.Tokens", rewrite::<Tokens>),
+    ("credits.Balance", rewrite::<Balance>),
+    ("credits.Purchased", rewrite::<Purchased>),
+    ("credits.Transaction", rewrite::<Transaction>),
+    ("drain.DrainPlan", rewrite::<DrainPlan>),
+    ("drain.DrainView", rewrite::<DrainView>),
+    ("durability.Durability", rewrite::<Durability>),
+    ("earnings.Earnings", rewrite::<Earnings>),
+    ("earnings.PayoutView", rewrite::<PayoutView>),
+    ("evidence.Proofs", rewrite::<Proofs>),
+    ("evidence.Receipts", rewrite::<Receipts>),
+    ("files.File", rewrite::<File>),
+    ("files.Page", rewrite::<Page<File>>),
+    ("health.Health", rewrite::<Health>),
+    ("network.NetworkDocument", rewrite::<NetworkDocument>),
+    ("node_proofs.ProofsView", rewrite::<ProofsView>),
+    ("nodes.Node", rewrite::<Node>),
+    ("nodes.NodeDetail", rewrite::<NodeDetail>),
+    ("nodes.NodeToken", rewrite::<NodeToken>),
+    ("nodes.Nonce", rewrite::<Nonce>),
+    ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
+    ("peers.Peers", rewrite::<Peers>),
+    ("problem.Problem", rewrite::<Problem>),
+    ("uploads.Chunk", rewrite::<Chunk>),
+    ("uploads.Initiated", rewrite::<Initiated>),
+    ("uploads.UploadStatus", rewrite::<UploadStatus>),
+];
+
+const REQUESTS: &[(&str, Rewrite)] = &[
+    ("auth.Credentials", rewrite::<Credentials>),
+    ("auth.RefreshToken", rewrite::<RefreshToken>),
+    ("credits.PurchaseBody", rewrite::<PurchaseBody>),
+    ("earnings.PayoutBody", rewrite::<PayoutBody>),
+    ("evidence.ProofRequest", rewrite::<ProofRequest>),
+    ("nodes.RegisterBody", rewrite::<RegisterBody>),
+    ("uploads.InitiateBody", rewrite::<InitiateBody>),
+];
+
+fn example(name: &str) -> String {
+    fs::read_to_string(format!("{DIR}/{name}.json"))
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The same with a member in every object that nobody knows yet. `cause` is free in its form.
+fn with_more(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let known = members.into_iter().map(|(name, value)| {
+                let value = if name == "cause" {
+                    value
+                } else {
+                    with_more(value)
+                };
+                (name, value)
+            });
+            let new = ("of_a_newer_version".to_owned(), json!([{"any": "thing"}]));
+            Value::Object(known.chain([new]).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(with_more).collect()),
+        other => other,
+    }
+}
+
+#[test]
+fn every_body_is_written_as_it_was_read() {
+    for (name, rewrite) in ANSWERS.iter().chain(REQUESTS) {
+        let example = example(name);
+        let written = rewrite(&example).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(written, example.trim_end(), "{name}");
+    }
+}
+
+#[test]
+fn every_example_is_used() {
+    let files = fs::read_dir(DIR).unwrap().map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".json").unwrap().to_owned()
+    });
+    let bodies = ANSWERS.iter().chain(REQUESTS);
+    let bodies: BTreeSet<_> = bodies.map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(files.collect::<BTreeSet<_>>(), bodies);
+}
+
+#[test]
+fn a_client_passes_over_what_a_newer_coordinator_adds() {
+    for (name, rewrite) in ANSWERS {
+        let example = example(name);
+        let more = with_more(serde_json::from_str(&example).unwrap()).to_string();
+        let written = rewrite(&more).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(written, example.trim_end(), "{name}");
+    }
+}
+
+#[test]
+fn a_client_takes_what_is_null_or_left_out_for_the_same() {
+    for (name, rewrite) in ANSWERS {
+        let example = example(name);
+        let Value::Object(mut members) = serde_json::from_str(&example).unwrap() else {
+            panic!("{name} is an object");
+        };
+        members.retain(|_, value| !value.is_null());
+        let written = rewrite(&Value::Object(members).to_string());
+        assert_eq!(written.unwrap(), example.trim_end(), "{name}");
+    }
+}
+
+/// Only a request for proofs refuses what it does not know: a misspelt `seed` would be another one.
+#[test]
+fn requests_are_as_strict_as_ever() {
+    for (name, rewrite) in REQUESTS {
+        let more = with_more(serde_json::from_str(&example(name)).unwrap()).to_string();
+        let refused = rewrite(&more).is_err();
+        assert_eq!(refused, *name == "evidence.ProofRequest", "{name}");
+    }
+    for (name, rewrite) in REQUESTS {
+        let needed: &[&str] = match *name {
+            "auth.Credentials" => &["email", "password"],
+            "auth.RefreshToken" => &["refresh_token"],
+            "credits.PurchaseBody" => &["amount_usd"],
+            "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],
+            "uploads.InitiateBody" => &["filename", "size_bytes"],
+            _ => &[],
+        };
+        let whole: Value = serde_json::from_str(&example(name)).unwrap();
+        for member in whole.as_object().unwrap().keys() {
+            let mut rest = whole.clone();
+            rest.as_object_mut().unwrap().remove(member);
+            let refused = rewrite(&rest.to_string()).is_err();
+            assert_eq!(
+                refused,
+                needed.contains(&member.as_str()),
+                "{name}: {member}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_request_leaves_out_is_not_sent() {
+    let bare = [
+        json!(PayoutBody::default()),
+        json!(ProofRequest::default()),
+        json!(api::page::PageParams::default()),
+        json!(api::files::ListParams::default()),
+        json!(api::uploads::StatusParams::default()),
+        json!(api::uploads::UploadParams::default()),
+    ];
+    for request in bare {
+        assert_eq!(request, json!({}));
+    }
+}
+
+#[test]
+fn an_amount_of_money_keeps_its_digits_and_may_be_text() {
+    let amount = |json: &str| {
+        let body: PurchaseBody = serde_json::from_str(json).unwrap();
+        body.amount_usd.as_str().to_owned()
+    };
+    assert_eq!(amount(r#"{"amount_usd": 10}"#), "10");
+    assert_eq!(amount(r#"{"amount_usd": 0.10}"#), "0.10");
+    assert_eq!(amount(r#"{"amount_usd": "9.99"}"#), "9.99");
+    assert_eq!(amount(r#"{"amount_usd": null}"#), "null");
+    let ten = PurchaseBody {
+        amount_usd: 10.into(),
+    };
+    assert_eq!(serde_json::to_string(&ten).unwrap(), r#"{"amount_usd":10}"#);
+    let odd: PurchaseBody = serde_json::from_str(r#"{"amount_usd":"ten"}"#).unwrap();
+    assert_eq!(
+        serde_json::to_string(&odd).unwrap(),
+        r#"{"amount_usd":"ten"}"#
+    );
+}
+
+#[test]
+fn a_file_is_cut_where_the_coordinator_expects_it() {
+    let upload: Initiated = serde_json::from_str(&example("uploads.Initiated")).unwrap();
+    let upload = Initiated {
+        chunk_size_bytes: 10,
+        chunk_count: 3,
+        ..upload
+    };
+    let cut: Vec<_> = upload
+        .indices()
+        .map(|index| upload.chunk_range(index, 25))
+        .collect();
+    assert_eq!(cut, [0..10, 10..20, 20..25]);
+    assert!(upload.chunk_range(3, 25).is_empty());
+}

@@ -1,0 +1,45 @@
+//! Routes are there once, and what clients ask for is one of them.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use api::paths;
+use proto::{FileId, NodeId, UploadId};
+
+#[test]
+fn routes_are_unique_and_lie_under_the_version_but_for_the_probes() {
+    let unique: BTreeSet<_> = paths::ALL.into_iter().collect();
+    assert_eq!(unique.len(), paths::ALL.len());
+    let outside: Vec<_> = paths::ALL
+        .into_iter()
+        .filter(|path| !path.starts_with("/api/v1/"))
+        .collect();
+    assert_eq!(outside, [paths::HEALTH, paths::LIVEZ, paths::READYZ]);
+}
+
+#[test]
+fn every_route_with_an_id_can_be_asked_for() {
+    const ID: &str = "01938a4f-7b2c-7d3e-8f90-a1b2c3d4e5f6";
+    let file: FileId = ID.parse().unwrap();
+    let upload: UploadId = ID.parse().unwrap();
+    let node: NodeId = ID.parse().unwrap();
+    let asked = [
+        paths::file(file),
+        paths::file_download(file),
+        paths::file_durability(file),
+        paths::file_receipts(file),
+        paths::file_proof(file),
+        paths::upload(upload),
+        paths::upload_chunk(upload),
+        paths::upload_complete(upload),
+        paths::node(node),
+        paths::node_drain(node),
+        paths::node_drain_plan(node),
+        paths::node_earnings(node),
+        paths::node_payouts(node),
+        paths::node_proofs(node),
+    ];
+    let routes = paths::ALL.into_iter().filter(|path| path.contains("{id}"));
+    let routes: BTreeSet<_> = routes.map(|route| route.replace("{id}", ID)).collect();
+    assert_eq!(BTreeSet::from(asked), routes);
+}

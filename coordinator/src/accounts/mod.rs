@@ -1,0 +1,29 @@
+//! Who somebody is: sign-up, login, access tokens, refresh tokens, passwords.
+
+use std::sync::Arc;
+
+use kit::{Clock, Entropy};
+use sqlx::PgPool;
+
+use self::passwords::Passwords;
+use crate::config::AuthConfig;
+use crate::keys::KeyRing;
+
+pub mod access_tokens;
+pub mod auth;
+pub mod jobs;
+pub mod passwords;
+pub mod secrets;
+pub mod tables;
+
+/// What accounts work with.
+pub struct Accounts {
+    pub db: PgPool,
+    pub keys: Arc<KeyRing>,
+    pub passwords: Passwords,
+    pub config: AuthConfig,
+    /// Accounts from one network and day that get the trial allowance.
+    pub trial_accounts_per_network: u32,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}

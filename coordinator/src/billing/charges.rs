@@ -1,0 +1,90 @@
+//! What a stored file costs its owner, from `complete` to its end. Deletion and expiry come together
+//! in [`end`]; whoever takes a file away calls it first, in the same transaction.
+
+use crate::bookkeeping::chart;
+use crate::bookkeeping::chart::transfer_kind;
+use crate::bookkeeping::days;
+use crate::bookkeeping::posting;
+use jiff::Timestamp;
+use kit::Entropy;
+use ledger::Movement;
+use ledger::{PostError, TableError};
+use proto::Malformed;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::accounts;
+use crate::billing::Billing;
+use crate::billing::tables;
+
+use crate::billing::rules::file_meter::FileMeter;
+use crate::model::file::File;
+use crate::model::money::AmountTooLarge;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChargeError {
+    #[error(transparent)]
+    Price(#[from] AmountTooLarge),
+    #[error(transparent)]
+    Ledger(#[from] PostError),
+    #[error(transparent)]
+    Head(#[from] TableError),
+    #[error("the ledger's head cannot be signed")]
+    Signing(#[source] Malformed),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileEnd {
+    /// Its owner wants it so.
+    Deleted,
+    /// Its escrow is used up.
+    Expired,
+}
+
+/// Ends a file's use of storage: the last charge and the refund for its owner, and no more earnings for
+/// its nodes. The file's row is locked, and users and accounts are not yet.
+pub async fn end(
+    connection: &mut PgConnection,
+    entropy: &Entropy,
+    file: &File,
+    why: FileEnd,
+) -> Result<(), ChargeError> {
+    // What is used up ends when it was, however late that is noticed; no day is cut off before.
+    let at = days::ledger_now(connection).await?.min(file.paid_until);
+    let charged_until = accounts::tables::users::remove_file(connection, file.user_id).await?; // before the accounts
+    let last = FileMeter::of(file).end(charged_until, at)?;
+    let (kind, name) = match why {
+        FileEnd::Deleted => (transfer_kind::DELETE, "delete"),
+        FileEnd::Expired => (transfer_kind::EXPIRE, "expire"),
+    };
+    let settle = Movement {
+        kind,
+        key: format!("{name}:{}", file.id),
+        cause: &json!({
+            "file_id": file.id,
+            "since": file.completed_at,
+            "until": at,
+            "size_bytes": file.layout.size_bytes,
+            "replicas": file.scheme.pieces(),
+            "price_microcredits": file.price.microcredits(),
+            "paid_microcredits": file.paid,
+        }),
+        entries: &[
+            (chart::escrow(file.user_id), -last.escrow),
+            (chart::INCOME, last.income),
+            (chart::ROUNDING, last.rounding),
+            (chart::available(file.user_id), last.refund),
+        ],
+    };
+    posting::post(connection, entropy, settle).await?;
+    tables::earnings::record_end(connection, file.id, at, name).await?;
+    Ok(())
+}
+
+/// When the renewal of a file is tried first; `None` for one that is paid for for good.
+pub fn renew_at(billing: &Billing, meter: &FileMeter) -> Option<Timestamp> {
+    meter.renew_at(billing.money.renewal_before)
+}

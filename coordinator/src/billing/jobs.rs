@@ -1,0 +1,83 @@
+//! Settles days, pays out and seals the ledger, one small transaction after the other.
+
+use crate::bookkeeping::days;
+use std::sync::Arc;
+
+use kit::{Job, Step};
+
+use crate::billing::{Billing, payouts, settlement};
+use crate::fleet::Nodes;
+use crate::metrics::Metrics;
+
+/// Transfers in one block.
+const BLOCK_LIMIT: i64 = 10_000;
+
+/// Appends a block with the transfers that were committed since the last one.
+pub struct SealLedger {
+    pub billing: Arc<Billing>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Job for SealLedger {
+    const NAME: &'static str = "ledger-sealer";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let mut transaction = self.billing.db.begin().await?;
+        let sealed = ledger::seal_block(&mut transaction, BLOCK_LIMIT).await?;
+        transaction.commit().await?;
+        let Some(sealed) = sealed else {
+            return Ok(Step::Idle);
+        };
+        self.metrics.blocks_sealed.inc();
+        tracing::debug!(
+            block = sealed.block_number,
+            transfers = sealed.transfers,
+            "sealed a block"
+        );
+        Ok(Step::more_if(sealed.transfers as i64 == BLOCK_LIMIT))
+    }
+}
+
+/// Does whatever is to be done next about days that are over.
+pub struct SettleDays(pub Arc<Billing>);
+
+impl Job for SettleDays {
+    const NAME: &'static str = "settlement";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let billing = &self.0;
+        let worked = settlement::settle_one_node(billing).await?
+            || settlement::charge_one_user(billing).await?
+            || settlement::count_day(billing).await?
+            || settlement::cut_day(billing).await?;
+        Ok(Step::more_if(worked))
+    }
+}
+
+/// Tells the provider of payouts that it does not know of yet.
+pub struct PayOut(pub Arc<Billing>);
+
+impl Job for PayOut {
+    const NAME: &'static str = "payouts";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(payouts::tell_one(&self.0).await?))
+    }
+}
+
+/// Hands the ledger's head of the last day to the nodes, which keep it.
+pub struct HandOutHead {
+    pub billing: Arc<Billing>,
+    pub nodes: Arc<Nodes>,
+}
+
+impl Job for HandOutHead {
+    const NAME: &'static str = "ledger-head";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let mut connection = self.billing.db.acquire().await?;
+        let head = days::last_head(&mut connection).await?;
+        self.nodes.ledger_day.store(head.map(Arc::new));
+        Ok(Step::Idle)
+    }
+}

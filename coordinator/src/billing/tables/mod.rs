@@ -1,0 +1,7 @@
+//! The only SQL on earnings, days, payouts and penalties.
+
+pub mod earnings;
+pub mod ledger_history;
+pub mod payouts;
+pub mod penalties;
+pub mod settlement;

@@ -1,0 +1,4 @@
+//! The only SQL on chunks, replicas and purges.
+
+pub mod chunks;
+pub mod purges;

@@ -1,0 +1,335 @@
+//! The command line: what can be said, and what each command does.
+
+mod admin_node;
+mod admin_reconcile;
+mod admin_repair;
+mod adopt;
+mod keys;
+mod ledger;
+mod verify_evidence;
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use sqlx::PgPool;
+
+use self::adopt::AdoptCommand;
+use self::keys::KeysCommand;
+use self::ledger::LedgerCommand;
+use self::verify_evidence::VerifyEvidence;
+use crate::accounts;
+use crate::config::Config;
+use crate::database;
+use crate::fleet::registration;
+use crate::keys::network_document;
+use kit::{Clock, Entropy};
+
+use crate::model::user::Role;
+use crate::{health_check, keys as key_files, serve};
+
+/// The coordinator of a federated storage network.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Settings file (TOML); `coordinator config` prints a template.
+    #[arg(long, short, global = true, env = "FSN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Overrides one setting; may be repeated.
+    #[arg(long = "set", global = true, value_name = "TABLE.KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Settings {
+    fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.config.as_deref(), &self.overrides)
+    }
+
+    fn show(&self) -> anyhow::Result<String> {
+        Config::show(self.config.as_deref(), &self.overrides)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and command the fleet, until SIGTERM or Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        settings: Settings,
+        /// Do not migrate the database; fail if its schema is old.
+        #[arg(long)]
+        no_migrate: bool,
+        /// Write the addresses in use to this file (JSON) once everything is ready.
+        #[arg(long, value_name = "FILE")]
+        ready_file: Option<PathBuf>,
+    },
+    /// Bring the database schema up to date.
+    Migrate {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Look at and change what the API does not let anybody change.
+    Admin {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Ask the coordinator that runs on this machine whether it can serve; exits with 1 when not.
+    Health {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
+    VerifyEvidence(VerifyEvidence),
+    /// See which keys there are, and rotate them while everything runs.
+    Keys {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// After a restore of the database, find again what was moved since the backup.
+    Adopt {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: AdoptCommand,
+    },
+    /// Check the ledger, or write it out.
+    Ledger {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
+    /// Print a commented settings file with every default.
+    #[command(args_conflicts_with_subcommands = true)]
+    Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
+        /// The default; here for those who type it.
+        #[arg(long, conflicts_with = "check")]
+        template: bool,
+        /// Check this settings file (and the environment) instead.
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the settings that hold now, and which source each comes from. Secrets are hidden.
+    Show {
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Storage nodes: list, look, suspend, restore.
+    Node {
+        #[command(subcommand)]
+        command: admin_node::NodeCommand,
+    },
+    /// Repair of lost replicas: look, end a hold.
+    Repair {
+        #[command(subcommand)]
+        command: admin_repair::RepairCommand,
+    },
+    /// What nodes hold beside what the database names on them.
+    Reconcile {
+        #[command(subcommand)]
+        command: admin_reconcile::ReconcileCommand,
+    },
+    /// Admission tokens for storage nodes.
+    NodeToken {
+        #[command(subcommand)]
+        command: NodeTokenCommand,
+    },
+    /// The coordinators that the network document names.
+    Coordinators {
+        #[command(subcommand)]
+        command: CoordinatorsCommand,
+    },
+    /// Change what an account may do.
+    SetRole { email: String, role: RoleArgument },
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeTokenCommand {
+    /// Make a token that lets one node in. It is shown once.
+    Create,
+}
+
+#[derive(Debug, Subcommand)]
+enum CoordinatorsCommand {
+    /// List them, with the addresses that nodes dial.
+    List,
+    /// Take one out that is gone for good. Needs the network key, so it is run beside `keys.dir`.
+    Remove { peer_id: String },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArgument {
+    User,
+    Admin,
+}
+
+impl Cli {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve {
+                settings,
+                no_migrate,
+                ready_file,
+            } => {
+                let config = settings.load()?;
+                kit::logging::init(&config.log)?;
+                for name in Config::unknown_variables() {
+                    tracing::warn!(
+                        "the environment variable {name} is no setting and has no effect"
+                    );
+                }
+                Box::pin(serve::run(config, !no_migrate, ready_file)).await
+            }
+            Command::Migrate { settings } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                database::migrate(&pool).await?;
+                println!("The database schema is up to date.");
+                Ok(())
+            }
+            Command::Admin { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                database::check_schema(&pool).await?;
+                command.run(&config, &pool).await
+            }
+            Command::Health { settings } => {
+                let config = settings.load()?;
+                println!("{}", health_check::run(config.http.listen).await?);
+                Ok(())
+            }
+            Command::Config {
+                command: Some(ConfigCommand::Show { settings }),
+                ..
+            } => {
+                print!("{}", settings.show()?);
+                Ok(())
+            }
+            Command::Adopt { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                database::check_schema(&pool).await?;
+                command.run(&pool).await
+            }
+            Command::Ledger { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                database::check_schema(&pool).await?;
+                command.run(&pool).await
+            }
+            Command::Keys { settings, command } => {
+                let config = settings.load()?;
+                let pool = connect(&config).await?;
+                database::check_schema(&pool).await?;
+                command.run(&config, &pool).await
+            }
+            Command::Config { check: None, .. } => {
+                print!("{}", Config::template());
+                Ok(())
+            }
+            Command::Config {
+                check: Some(file), ..
+            } => {
+                for name in Config::unknown_variables() {
+                    eprintln!("the environment variable {name} is no setting and has no effect");
+                }
+                let config = Config::load(Some(&file), &[])?;
+                // What has no default, and `serve` needs.
+                config.database_url()?;
+                println!("{} is good.", file.display());
+                Ok(())
+            }
+            Command::VerifyEvidence(evidence) => evidence.run(),
+            Command::Completions { shell } => {
+                let mut command = Self::command();
+                let mut script: Vec<u8> = Vec::new();
+                clap_complete::generate(shell, &mut command, "coordinator", &mut script);
+                print!("{}", String::from_utf8(script)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn connect(config: &Config) -> anyhow::Result<PgPool> {
+    database::connect(config.database_url()?, &config.database).await
+}
+
+impl AdminCommand {
+    async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
+        match self {
+            Self::Node { command } => command.run(pool).await,
+            Self::Repair { command } => command.run(pool).await,
+            Self::Reconcile { command } => command.run(pool).await,
+            Self::NodeToken {
+                command: NodeTokenCommand::Create,
+            } => {
+                let mut connection = pool.acquire().await?;
+                let (token, expires_at) = registration::create_token(
+                    &mut connection,
+                    None,
+                    Clock::system().now(),
+                    &mut Entropy::system().rng(),
+                )
+                .await?;
+                println!("{}", token.as_str());
+                eprintln!("Good for one node until {expires_at}: storage-node init --token <it> …");
+                Ok(())
+            }
+            Self::Coordinators {
+                command: CoordinatorsCommand::List,
+            } => {
+                let mut connection = pool.acquire().await?;
+                for coordinator in key_files::tables::network::coordinators(&mut connection).await?
+                {
+                    println!("{}  {}", coordinator.peer_id, coordinator.addrs.join(" "));
+                }
+                Ok(())
+            }
+            Self::Coordinators {
+                command: CoordinatorsCommand::Remove { peer_id },
+            } => {
+                let keys =
+                    key_files::open(&config.keys.dir, pool, &mut Entropy::system().rng()).await?;
+                network_document::remove(pool, &keys, &peer_id, Clock::system().now()).await?;
+                println!("{peer_id} is out of the network document.");
+                Ok(())
+            }
+            Self::SetRole { email, role } => {
+                let role = match role {
+                    RoleArgument::User => Role::User,
+                    RoleArgument::Admin => Role::Admin,
+                };
+                let mut connection = pool.acquire().await?;
+                if !accounts::tables::users::set_role(&mut connection, &email, role).await? {
+                    bail!("nobody is registered as {email}");
+                }
+                println!("{email} is now {}.", role.name());
+                Ok(())
+            }
+        }
+    }
+}

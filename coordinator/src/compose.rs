@@ -1,0 +1,320 @@
+//! Puts the coordinator together: the only place that knows everybody.
+//!
+//! Each concern gets a struct of just what it uses, and those below it; nobody gets all. Who is told which facts,
+//! and which jobs run at what pace, stands here in a line each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use arc_swap::ArcSwapOption;
+use kit::config::read_secret;
+use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::accounts::passwords::Passwords;
+use crate::accounts::{Accounts, secrets};
+use crate::billing::Billing;
+use crate::billing::credits::MockPaymentProvider;
+use crate::blobs::Blobs;
+use crate::blobs::crypto_pool::CryptoPool;
+use crate::blobs::forget::Purge;
+use crate::blobs::memory::MemoryBudget;
+use crate::blobs::read_failures::ReadFailures;
+use crate::blobs::tentative::{Purger, purge_dropped};
+use crate::blobs::versions::Versions;
+use crate::config::{Config, NodesConfig};
+use crate::durability::repair::Repair;
+use crate::durability::{Durability, restore};
+use crate::facts::Facts;
+use crate::files::Files;
+use crate::files::upload::{chunk_commit, single_chunk_commit};
+use crate::fleet::node_status::NodeStates;
+use crate::fleet::peers::PeerNetwork;
+use crate::fleet::rules::uptime::SETTLING;
+use crate::fleet::uptime_sampler::UptimeSampler;
+use crate::fleet::{Fleet, Nodes};
+use crate::keys::network_document::CurrentDocument;
+use crate::keys::{KeyRing, Keys};
+use crate::metrics::Metrics;
+use crate::proofs::{Proofs, evidence, read_failures};
+use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+
+/// Who is told what happens below, in the same transaction.
+pub const FACTS: Facts = Facts::told_to(&[proofs::on_fact, durability::on_fact]);
+
+/// What a coordinator is made of.
+pub struct Coordinator {
+    pub config: Config,
+    pub db: PgPool,
+    pub keys: Arc<Keys>,
+    pub accounts: Arc<Accounts>,
+    pub fleet: Arc<Fleet>,
+    pub nodes: Arc<Nodes>,
+    pub peers: PeerNetwork,
+    pub blobs: Arc<Blobs>,
+    pub billing: Arc<Billing>,
+    pub files: Arc<Files>,
+    pub proofs: Arc<Proofs>,
+    pub durability: Arc<Durability>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}
+
+/// What the parts are made of, and what runs already.
+pub struct Parts {
+    pub config: Config,
+    pub db: PgPool,
+    pub ring: Arc<KeyRing>,
+    pub document: CurrentDocument,
+    pub peers: PeerNetwork,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}
+
+impl Coordinator {
+    pub async fn compose(parts: Parts) -> anyhow::Result<Self> {
+        let Parts {
+            config,
+            db,
+            ring,
+            document,
+            peers,
+            clock,
+            entropy,
+        } = parts;
+        let metrics = Arc::new(Metrics::new());
+        let node_states = NodeStates {
+            facts: FACTS,
+            entropy: entropy.clone(),
+        };
+        let purge_wake = Wake::new();
+        let repair = Repair::new(&config.repair);
+        let keys = Arc::new(Keys {
+            db: db.clone(),
+            ring: Arc::clone(&ring),
+            document: document.clone(),
+            entropy: entropy.clone(),
+        });
+        let accounts = Arc::new(Accounts {
+            db: db.clone(),
+            keys: Arc::clone(&ring),
+            passwords: Passwords::new(&entropy).await?,
+            config: config.auth.clone(),
+            trial_accounts_per_network: config.money.trial_accounts_per_network,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let fleet = Arc::new(Fleet::new(peers.handle.clone(), ring.network_id));
+        let nodes = Arc::new(Nodes {
+            db: db.clone(),
+            fleet: Arc::clone(&fleet),
+            network_id: ring.network_id,
+            document,
+            admission: Arc::clone(&peers.registered),
+            bootstrap_token: bootstrap_token(&config.nodes)?,
+            config: config.nodes.clone(),
+            ledger_day: ArcSwapOption::empty(),
+            uptime_sampler: UptimeSampler::new(SETTLING),
+            grace: config.repair.grace,
+            mass_failure_hold: config.repair.mass_failure_hold,
+            started_at: clock.now(),
+            facts: FACTS,
+            states: node_states.clone(),
+            purge_wake: purge_wake.clone(),
+            connections_wake: Wake::new(),
+            scan_wake: repair.scan_wake.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let (purger, dropped) = Purger::channel();
+        tokio::spawn(purge_dropped(db.clone(), dropped));
+        let (failures, reported) = ReadFailures::channel();
+        tokio::spawn(read_failures::note(db.clone(), reported, clock.clone()));
+        let blobs = Arc::new(Blobs {
+            db: db.clone(),
+            fleet: Arc::clone(&fleet),
+            keys: Arc::clone(&ring),
+            crypto: CryptoPool::new()?,
+            placement: config.placement.clone(),
+            versions: Versions::new(clock.clone()),
+            read_failures: failures,
+            purger,
+            purge_wake,
+            metrics: Arc::clone(&metrics),
+            entropy: entropy.clone(),
+        });
+        let billing = Arc::new(Billing {
+            db: db.clone(),
+            keys: ring,
+            money: config.money.clone(),
+            payments: Box::new(MockPaymentProvider),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let rules = single_chunk_commit::Rules::new(&config.money, &config.uploads);
+        let files = Arc::new(Files {
+            db: db.clone(),
+            blobs: Arc::clone(&blobs),
+            billing: Arc::clone(&billing),
+            idle_timeout: config.http.idle_timeout,
+            upload_memory: MemoryBudget::new(config.uploads.memory.as_u64()),
+            download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
+            chunk_commits: chunk_commit::spawn(db.clone()),
+            file_commits: single_chunk_commit::spawn(db.clone(), rules, entropy.clone()),
+            rules,
+            uploads: config.uploads.clone(),
+            downloads: config.downloads.clone(),
+            forget_wake: Wake::new(),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let proofs = Arc::new(Proofs {
+            db: db.clone(),
+            blobs: Arc::clone(&blobs),
+            config: config.proofs.clone(),
+            partitions: proofs::audit::Partitions::default(),
+            evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
+            repair_wake: repair.wake.clone(),
+            facts: FACTS,
+            node_states: node_states.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let durability = Arc::new(Durability {
+            db: db.clone(),
+            blobs: Arc::clone(&blobs),
+            config: config.repair.clone(),
+            reconcile: config.reconcile.clone(),
+            session_ttl: config.uploads.session_ttl,
+            repair,
+            facts: FACTS,
+            node_states,
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        Ok(Self {
+            config,
+            db,
+            keys,
+            accounts,
+            fleet,
+            nodes,
+            peers,
+            blobs,
+            billing,
+            files,
+            proofs,
+            durability,
+            metrics,
+            clock,
+            entropy,
+        })
+    }
+
+    /// Starts the background work; what it says of itself is returned.
+    pub fn start_jobs(&self, tasks: &TaskTracker, stop: &CancellationToken) -> Statuses {
+        let runner = Runner::new(self.clock.clone(), tasks.clone(), stop.clone());
+        // Takes blobs, replicas, standing or money away from somebody, by what the database says of the nodes: not
+        // while that is being found out.
+        let db = self.db.clone();
+        let settled = Gate::new("the end of adopt mode", move || {
+            let db = db.clone();
+            async move { Ok(!restore::stands(&db).await?) }
+        });
+        let every = |time: Duration| Pace::every(time);
+        let gated = |time: Duration| Pace::every(time).only_while(&settled);
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let settling = (self.config.money.settlement_interval / 10).min(5 * second);
+        let reconciling = (self.config.reconcile.interval / 2).min(10 * second);
+        let repairing = self.config.repair.interval;
+
+        let keys = &self.keys;
+        runner.spawn(keys::jobs::KeepKeys(Arc::clone(keys)), every(5 * second));
+        runner.spawn(
+            keys::jobs::RefreshDocument(Arc::clone(keys)),
+            every(10 * second),
+        );
+        runner.spawn(keys::jobs::ForgetDead(Arc::clone(keys)), every(minute));
+        runner.spawn(
+            accounts::jobs::CleanUp(Arc::clone(&self.accounts)),
+            every(minute),
+        );
+
+        let nodes = || Arc::clone(&self.nodes);
+        let lost = &self.nodes.connections_wake;
+        runner.spawn(fleet::jobs::RecordLiveness(nodes()), every(5 * second));
+        runner.spawn(
+            fleet::jobs::RecordConnections(nodes()),
+            every(second).or_at(lost),
+        );
+        runner.spawn(fleet::jobs::WatchFleet(nodes()), every(10 * second));
+        runner.spawn(fleet::jobs::DisqualifyGone(nodes()), gated(5 * second));
+        runner.spawn(fleet::jobs::CleanUp(nodes()), every(minute));
+
+        let purge = gated(2 * second).or_at(&self.blobs.purge_wake);
+        runner.spawn(Purge(Arc::clone(&self.blobs)), purge);
+
+        let billing = || Arc::clone(&self.billing);
+        let sealer = billing::jobs::SealLedger {
+            billing: billing(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let head = billing::jobs::HandOutHead {
+            billing: billing(),
+            nodes: nodes(),
+        };
+        runner.spawn(sealer, every(second));
+        runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
+        runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
+        runner.spawn(head, every(5 * second));
+
+        let files = || Arc::clone(&self.files);
+        let forget = every(10 * second).or_at(&self.files.forget_wake);
+        runner.spawn(files::jobs::Forget(files()), forget);
+        runner.spawn(files::jobs::ExpireUploads(files()), every(15 * second));
+        runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
+        runner.spawn(files::jobs::CleanUp(files()), every(minute));
+
+        runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
+
+        let durability = || Arc::clone(&self.durability);
+        let repair = &self.durability.repair;
+        runner.spawn(durability::jobs::Demote(durability()), gated(5 * second));
+        runner.spawn(
+            durability::jobs::FinishDrains(durability()),
+            gated(5 * second),
+        );
+        let scan = gated(repairing).or_at(&repair.scan_wake);
+        runner.spawn(durability::jobs::RepairScan(durability()), scan);
+        let mend = gated(repairing).or_at(&repair.wake);
+        runner.spawn(durability::jobs::Repair(durability()), mend);
+        let reconcile = gated(reconciling).cut_at_stop();
+        runner.spawn(durability::jobs::Reconcile(durability()), reconcile);
+        let restore = every(2 * second).cut_at_stop();
+        runner.spawn(durability::jobs::Restore(durability()), restore);
+        runner.statuses().clone()
+    }
+}
+
+fn bootstrap_token(config: &NodesConfig) -> anyhow::Result<Option<[u8; 32]>> {
+    let token = match (&config.bootstrap_token, &config.bootstrap_token_file) {
+        (Some(token), _) => Zeroizing::new(token.trim().to_owned()),
+        (None, Some(path)) => read_secret("nodes.bootstrap_token_file", path)?,
+        (None, None) => return Ok(None),
+    };
+    ensure!(
+        token.len() >= 16,
+        "the bootstrap token has fewer than 16 characters: anybody could guess it"
+    );
+    Ok(Some(secrets::hash(&token)))
+}

@@ -1,0 +1,250 @@
+//! The copies that a chunk lacks: a verified read, and for each a fresh seal, a store and a receipt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::{BlobId, NodeId};
+use sqlx::PgConnection;
+
+use crate::blobs::body::ChunkBody;
+use crate::blobs::get::{Unreadable, read_chunk};
+use crate::blobs::put::{FileKey, StoreChunkError, Wanted, put_beside};
+use crate::blobs::tentative::Tentative;
+use crate::durability::Durability;
+use crate::durability::tables;
+
+use crate::durability::rules::repair::{Replica, health};
+use crate::durability::tables::repair::{Queued, SealedChunk};
+use crate::fleet::rules::placement::Rules;
+use crate::model::chunk::{ReplicaLocation, StoredReplica};
+use sealing::{ChunkRef, ChunkVersion, OpenError, SEALING_OVERHEAD};
+
+/// How long a read waits for nodes that may come back; the queue waits longer.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A chunk that was taken from the queue, as it is before it is worked on.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub queued: Queued,
+    /// `None` when it is gone.
+    sealed: Option<SealedChunk>,
+    replicas: Vec<Replica>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Rebuilt {
+    pub queued: Queued,
+    /// Of the chunk that was copied.
+    pub version: u64,
+    /// The copies that were made.
+    pub copies: Vec<Tentative>,
+    pub trouble: Option<Trouble>,
+}
+
+impl Rebuilt {
+    pub(super) fn stored(&self) -> impl Iterator<Item = &StoredReplica> {
+        self.copies
+            .iter()
+            .flat_map(crate::blobs::tentative::Tentative::replicas)
+    }
+
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (NodeId, BlobId)> {
+        let unknown = self
+            .copies
+            .iter()
+            .flat_map(crate::blobs::tentative::Tentative::unknown);
+        unknown.copied()
+    }
+}
+
+/// Why a chunk did not get all its copies.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("no replica can be read now")]
+    Unreadable,
+    #[error("{0}")]
+    NoMasterKey(String),
+    #[error("its key cannot be opened")]
+    BadKey,
+    #[error(transparent)]
+    Store(#[from] StoreChunkError),
+}
+
+/// Reads what is known of the chunks that were taken.
+pub(super) async fn look_up(
+    connection: &mut PgConnection,
+    taken: Vec<Queued>,
+) -> anyhow::Result<Vec<Work>> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let chunks: Vec<ChunkRef> = taken.iter().map(|queued| queued.chunk).collect();
+    let sealed = tables::repair::with_keys(connection, &chunks).await?;
+    let mut sealed: HashMap<ChunkRef, SealedChunk> = sealed
+        .into_iter()
+        .map(|sealed| (sealed.kept.chunk, sealed))
+        .collect();
+    let mut replicas: HashMap<ChunkRef, Vec<Replica>> = HashMap::new();
+    for (chunk, replica) in tables::repair::replicas(connection, &chunks).await? {
+        replicas.entry(chunk).or_default().push(replica);
+    }
+    let work = taken.into_iter().map(|queued| Work {
+        sealed: sealed.remove(&queued.chunk),
+        replicas: replicas.remove(&queued.chunk).unwrap_or_default(),
+        queued,
+    });
+    Ok(work.collect())
+}
+
+/// Makes the copies that are missing, as many as it can.
+pub(super) async fn rebuild(durability: Arc<Durability>, work: Work) -> Rebuilt {
+    let mut rebuilt = Rebuilt {
+        queued: work.queued,
+        version: work.sealed.as_ref().map_or(0, |sealed| sealed.kept.version),
+        copies: Vec::new(),
+        trouble: None,
+    };
+    if let Some(sealed) = &work.sealed
+        && let Err(trouble) = copy(&durability, sealed, &work.replicas, &mut rebuilt).await
+    {
+        rebuilt.trouble = Some(trouble);
+    }
+    rebuilt
+}
+
+async fn copy(
+    durability: &Durability,
+    sealed: &SealedChunk,
+    replicas: &[Replica],
+    rebuilt: &mut Rebuilt,
+) -> Result<(), Trouble> {
+    let kept = &sealed.kept;
+    let scheme = kept.scheme;
+    let replicas = super::with_domains(durability, replicas);
+    let missing = health(&replicas, scheme).missing;
+    let moved = if missing == 0 && durability.blobs.placement.distinct_domains {
+        super::better_placed(
+            &durability.blobs.fleet.candidates(),
+            &replicas,
+            kept,
+            &mut durability.entropy.rng(),
+        )
+    } else {
+        None
+    };
+    let (copies, rules) = match moved {
+        Some(_) => (1, Rules::Hard),
+        None => (missing, Rules::Preferred),
+    };
+    if copies == 0 {
+        return Ok(());
+    }
+    // What came from the socket, and a sealed copy.
+    let _share = durability
+        .repair
+        .memory
+        .reserve(u64::from(kept.size_bytes) * 3)
+        .await;
+    let key = Arc::new(open_key(durability, sealed).await?);
+    let locations = locations(&replicas);
+    let text = read_chunk(
+        &durability.blobs,
+        &key.data_key,
+        kept.chunk,
+        &locations,
+        READ_TIMEOUT,
+    )
+    .await
+    .map_err(|Unreadable| Trouble::Unreadable)?;
+    let place = ChunkVersion {
+        chunk: kept.chunk,
+        version: kept.version,
+    };
+    let (demoted, held): (Vec<_>, Vec<_>) = replicas
+        .iter()
+        .partition(|replica| replica.demoted_at.is_some());
+    // Whatever stands where a replica is that leaves is no reason to go elsewhere.
+    let leaving = moved.map(|at| replicas[at].blob_id);
+    let beside = |replica: &&Replica| {
+        let stays = replica.stays() && leaving != Some(replica.blob_id);
+        let domains = stays.then(|| replica.domains.clone());
+        (replica.node_id, domains.unwrap_or_default())
+    };
+    let mut held: Vec<_> = held.iter().map(beside).collect();
+    let demoted: Vec<_> = demoted.iter().map(beside).collect();
+    for _ in 0..copies {
+        let bytes = u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64;
+        durability.repair.spend(bytes).await;
+        let wanted = |beside: Vec<_>| Wanted {
+            copies: 1,
+            beside,
+            rules,
+            timeout: Duration::ZERO,
+        };
+        // A node that lost its copy gets another one only when nobody else takes it.
+        let others = [&held[..], &demoted[..]].concat();
+        let body = ChunkBody::from(text.clone());
+        let first = put_beside(&durability.blobs, &key, place, body.clone(), wanted(others)).await;
+        let copies = match first {
+            Err(StoreChunkError::Placement(_)) if !demoted.is_empty() => {
+                put_beside(&durability.blobs, &key, place, body, wanted(held.clone())).await
+            }
+            outcome => outcome,
+        };
+        match copies {
+            Ok(copies) => {
+                durability
+                    .metrics
+                    .repaired_bytes
+                    .inc_by(bytes * copies.replicas().len() as u64);
+                let domains = |node| {
+                    durability
+                        .blobs
+                        .fleet
+                        .member(node)
+                        .map(|member| member.domains())
+                };
+                let stored = copies.replicas().iter().map(|replica| replica.node_id);
+                held.extend(stored.map(|node| (node, domains(node).unwrap_or_default())));
+                rebuilt.copies.push(copies);
+            }
+            Err(error) => {
+                let no_better_place =
+                    moved.is_some() && matches!(error, StoreChunkError::Placement(_));
+                return match no_better_place {
+                    true => Ok(()),
+                    false => Err(error.into()),
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_key(durability: &Durability, sealed: &SealedChunk) -> Result<FileKey, Trouble> {
+    let master = durability
+        .blobs
+        .keys
+        .master_by_id(&sealed.master_key_id, &durability.db)
+        .await;
+    let master = master.map_err(|error| Trouble::NoMasterKey(format!("{error:#}")))?;
+    let data_key = master
+        .unwrap(sealed.kept.chunk.file_id, &sealed.wrapped_key)
+        .map_err(|OpenError| Trouble::BadKey)?;
+    Ok(FileKey {
+        data_key: Arc::new(data_key),
+        scheme: sealed.kept.scheme,
+    })
+}
+
+fn locations(replicas: &[Replica]) -> Vec<ReplicaLocation> {
+    let locations = replicas.iter().map(|replica| ReplicaLocation {
+        node_id: replica.node_id,
+        blob_id: replica.blob_id,
+        suspect: replica.suspect,
+        demoted: replica.demoted_at.is_some(),
+    });
+    locations.collect()
+}

@@ -1,0 +1,452 @@
+//! `files` and `data_keys`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use proto::{BlobId, FileId, MicroCredits, NodeId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::billing::rules::file_meter::FileMeter;
+use crate::database::hash32;
+use crate::model::chunk::ChunkLocations;
+use crate::model::chunk::ReplicaLocation;
+use crate::model::chunking::ChunkLayout;
+use crate::model::file::File;
+use crate::model::file::UploadingFile;
+use crate::model::ids::UserId;
+use crate::model::money::PricePerGbMonth;
+use crate::model::names::{ContentType, Filename};
+use crate::model::scheme::Scheme;
+
+struct Row {
+    file_id: Uuid,
+    user_id: Uuid,
+    filename: String,
+    content_type: String,
+    size_bytes: i64,
+    chunk_size_bytes: i32,
+    replication: i32,
+    created_at: jiff_sqlx::Timestamp,
+    completed_at: jiff_sqlx::Timestamp,
+    paid_until: jiff_sqlx::Timestamp,
+    paid_microcredits: i64,
+    price_microcredits: i64,
+    grace_since: Option<jiff_sqlx::Timestamp>,
+}
+
+impl From<Row> for File {
+    fn from(row: Row) -> Self {
+        Self {
+            id: FileId::from_uuid(row.file_id),
+            user_id: UserId::from_uuid(row.user_id),
+            filename: row.filename,
+            content_type: row.content_type,
+            layout: ChunkLayout::new(
+                row.size_bytes.unsigned_abs(),
+                row.chunk_size_bytes.unsigned_abs(),
+            ),
+            scheme: Scheme::copies(row.replication.unsigned_abs()),
+            created_at: row.created_at.to_jiff(),
+            completed_at: row.completed_at.to_jiff(),
+            paid_until: row.paid_until.to_jiff(),
+            paid: MicroCredits::new(row.paid_microcredits),
+            price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
+            grace_since: row.grace_since.map(jiff_sqlx::Timestamp::to_jiff),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    pub id: FileId,
+    pub user_id: UserId,
+    pub filename: &'a Filename,
+    pub content_type: &'a ContentType,
+    pub size_bytes: Option<u64>,
+    pub chunk_size: u32,
+    pub scheme: Scheme,
+    pub master_key_id: &'a str,
+    pub wrapped_key: &'a [u8],
+}
+
+pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::Result<()> {
+    let layout = file
+        .size_bytes
+        .map(|size| ChunkLayout::new(size, file.chunk_size));
+    sqlx::query!(
+        "WITH file AS (
+             INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
+                                chunk_size_bytes, replication)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+         INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
+        file.id.as_uuid(),
+        file.user_id.as_uuid(),
+        file.filename.as_str(),
+        file.content_type.as_str(),
+        file.size_bytes.map(|size| size as i64),
+        layout.map(|layout| layout.chunk_count() as i32),
+        file.chunk_size as i32,
+        file.scheme.pieces() as i32,
+        file.master_key_id,
+        file.wrapped_key,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn uploading(
+    connection: &mut PgConnection,
+    id: FileId,
+) -> sqlx::Result<Option<UploadingFile>> {
+    let row = sqlx::query!(
+        "SELECT size_bytes, chunk_size_bytes, replication FROM files WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| UploadingFile {
+        id,
+        size_bytes: row.size_bytes.map(i64::unsigned_abs),
+        chunk_size: row.chunk_size_bytes.unsigned_abs(),
+        scheme: Scheme::copies(row.replication.unsigned_abs()),
+    }))
+}
+
+/// Id of the master key and the wrapped data key.
+pub async fn wrapped_key(
+    connection: &mut PgConnection,
+    id: FileId,
+) -> sqlx::Result<Option<(String, Vec<u8>)>> {
+    let row = sqlx::query!(
+        "SELECT master_key_id, wrapped FROM data_keys WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (row.master_key_id, row.wrapped)))
+}
+
+/// Sets the size of a body that has ended.
+pub async fn set_layout(
+    connection: &mut PgConnection,
+    id: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1",
+        id.as_uuid(),
+        layout.size_bytes as i64,
+        layout.chunk_count() as i32,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes the file visible; its meter begins.
+pub async fn mark_ready(
+    connection: &mut PgConnection,
+    id: FileId,
+    meter: &FileMeter,
+    renew_at: Option<Timestamp>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET state = 'ready', completed_at = $2, paid_microcredits = $3,
+                price_microcredits = $4, paid_until = $5, renew_at = $6
+         WHERE file_id = $1",
+        id.as_uuid(),
+        meter.since.to_sqlx() as jiff_sqlx::Timestamp,
+        meter.paid.get(),
+        meter.price.microcredits() as i64,
+        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
+        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A file is paid for until later.
+pub async fn mark_renewed(
+    connection: &mut PgConnection,
+    id: FileId,
+    meter: &FileMeter,
+    renew_at: Option<Timestamp>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET paid_microcredits = $2, paid_until = $3, renew_at = $4, grace_since = NULL
+         WHERE file_id = $1",
+        id.as_uuid(),
+        meter.paid.get(),
+        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
+        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A renewal could not be paid; it is tried again after `pause`.
+pub async fn mark_grace(
+    connection: &mut PgConnection,
+    id: FileId,
+    pause: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET grace_since = coalesce(grace_since, database_clock()),
+                renew_at = database_clock() + make_interval(secs => $2)
+         WHERE file_id = $1",
+        id.as_uuid(),
+        pause.as_secs_f64(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A file whose renewal is due, locked; those that others work on are passed over.
+pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE state = 'ready' AND renew_at <= database_clock()
+           ORDER BY renew_at LIMIT 1 FOR UPDATE SKIP LOCKED"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// A file whose escrow is used up, locked; those that others work on are passed over.
+pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE state = 'ready' AND paid_until <= database_clock()
+           ORDER BY paid_until LIMIT 1 FOR UPDATE SKIP LOCKED"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+pub async fn by_id(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// A file that is to be read, its wrapped data key, and where its bytes are if it has one chunk.
+#[derive(Debug)]
+pub struct Readable {
+    pub file: File,
+    pub master_key_id: String,
+    pub wrapped_key: Vec<u8>,
+    pub only_chunk: Option<ChunkLocations>,
+}
+
+/// All that it takes to find the bytes of a file of one chunk, in one round trip.
+pub async fn readable(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<Readable>> {
+    let rows = sqlx::query!(
+        r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
+           FROM files f JOIN data_keys k ON k.file_id = f.file_id
+                LEFT JOIN replicas r ON r.file_id = f.file_id AND f.chunk_count = 1
+           WHERE f.file_id = $1 AND user_id = $2 AND state = 'ready'"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut replicas = Vec::new();
+    for row in &rows {
+        if let (Some(node_id), Some(blob_id)) = (row.node_id, &row.blob_id) {
+            replicas.push(ReplicaLocation {
+                node_id: NodeId::from_uuid(node_id),
+                blob_id: BlobId::from_bytes(hash32("replicas.blob_id", blob_id)?),
+                suspect: row.suspect,
+                demoted: row.demoted,
+            });
+        }
+    }
+    let readable = rows.into_iter().next().map(|row| {
+        let file = File::from(Row {
+            file_id: row.file_id,
+            user_id: row.user_id,
+            filename: row.filename,
+            content_type: row.content_type,
+            size_bytes: row.size_bytes,
+            chunk_size_bytes: row.chunk_size_bytes,
+            replication: row.replication,
+            created_at: row.created_at,
+            completed_at: row.completed_at,
+            paid_until: row.paid_until,
+            paid_microcredits: row.paid_microcredits,
+            price_microcredits: row.price_microcredits,
+            grace_since: row.grace_since,
+        });
+        let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
+            index: 0,
+            size_bytes: file.layout.size_bytes as u32,
+            replicas,
+        });
+        Readable {
+            file,
+            master_key_id: row.master_key_id,
+            wrapped_key: row.wrapped,
+            only_chunk,
+        }
+    });
+    Ok(readable)
+}
+
+pub async fn lock(
+    connection: &mut PgConnection,
+    id: FileId,
+    user: UserId,
+) -> sqlx::Result<Option<File>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
+        id.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(File::from))
+}
+
+/// Takes the file, its key and its session from everybody's sight, at the same cost for any size.
+/// Its chunks are then taken away by and by, each with the purges of its blobs.
+pub async fn mark_deleted(connection: &mut PgConnection, id: FileId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "WITH key AS (DELETE FROM data_keys WHERE file_id = $1),
+              session AS (DELETE FROM uploads WHERE file_id = $1)
+         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0
+         WHERE file_id = $1",
+        id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Deleted files, longest waiting first, locked; those that others work on are passed over.
+pub async fn lock_deleted(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<FileId>> {
+    let ids = sqlx::query_scalar!(
+        "SELECT file_id FROM files WHERE state = 'deleted'
+         ORDER BY deleted_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(FileId::from_uuid).collect())
+}
+
+/// Removes the rows of those of these files that have no chunks left.
+pub async fn remove_empty(connection: &mut PgConnection, files: &[FileId]) -> sqlx::Result<u64> {
+    let files: Vec<Uuid> = files.iter().map(FileId::as_uuid).collect();
+    let result = sqlx::query!(
+        "DELETE FROM files f WHERE file_id = ANY($1)
+           AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.file_id = f.file_id)",
+        &files
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Where a page of the list begins.
+#[derive(Debug, Clone)]
+pub struct ByTime {
+    pub created_at: Timestamp,
+    pub id: FileId,
+}
+
+/// Newest first.
+pub async fn list_by_time(
+    connection: &mut PgConnection,
+    user: UserId,
+    prefix: &str,
+    after: Option<&ByTime>,
+    limit: i64,
+) -> sqlx::Result<Vec<File>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files
+           WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
+             AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
+           ORDER BY created_at DESC, file_id LIMIT $5"#,
+        user.as_uuid(),
+        prefix,
+        after.map(|after| after.created_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
+        after.map(|after| after.id.as_uuid()),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(File::from).collect())
+}
+
+/// In byte order of names.
+pub async fn list_by_name(
+    connection: &mut PgConnection,
+    user: UserId,
+    prefix: &str,
+    after: Option<(&str, FileId)>,
+    limit: i64,
+) -> sqlx::Result<Vec<File>> {
+    let (after_name, after_id) = after.unzip();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+           FROM files
+           WHERE user_id = $1 AND state = 'ready'
+             AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)
+             AND ($3::text IS NULL OR (filename COLLATE "C", file_id) > ($3, $4))
+           ORDER BY filename COLLATE "C", file_id LIMIT $5"#,
+        user.as_uuid(),
+        prefix,
+        after_name,
+        after_id.map(|id: FileId| id.as_uuid()),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(File::from).collect())
+}

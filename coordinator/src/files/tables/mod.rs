@@ -1,0 +1,5 @@
+//! The only SQL on files and uploads.
+
+pub mod files;
+pub mod single_chunk;
+pub mod uploads;

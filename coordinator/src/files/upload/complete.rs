@@ -1,0 +1,157 @@
+//! The third step, and the other ways in which a session ends: given up, or out of time.
+
+use crate::bookkeeping::chart;
+use crate::bookkeeping::chart::transfer_kind;
+use crate::bookkeeping::days;
+use crate::bookkeeping::posting;
+use ledger::Movement;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::accounts;
+use crate::billing;
+use crate::billing::charges;
+use crate::blobs;
+use crate::files::Files;
+use crate::files::tables;
+use crate::files::upload::UploadError;
+
+use crate::files::upload::file_commit::{FileCommit, Priced};
+use crate::model::file::File;
+use crate::model::ids::{FileId, UploadId, UserId};
+use crate::model::upload::Upload;
+use crate::model::upload::UploadState;
+
+/// Indices that are named when chunks are missing.
+pub const MISSING_NAMED: i64 = 1000;
+
+/// Checks that every chunk has its receipts, then moves the price to escrow and makes the file
+/// visible, in one transaction. Repeated, it returns the same file.
+pub async fn complete(files: &Files, user: UserId, id: UploadId) -> Result<File, UploadError> {
+    let mut connection = files.db.acquire().await?;
+    let upload = tables::uploads::by_id(&mut connection, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state == UploadState::Open && !upload.expired {
+        check_receipts(&mut connection, upload.file_id).await?;
+    }
+    drop(connection);
+
+    let mut transaction = files.db.begin().await?;
+    let upload = tables::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state == UploadState::Open {
+        if upload.expired {
+            return Err(UploadError::Expired(upload.expires_at));
+        }
+        finish(files, &mut transaction, &upload).await?;
+    }
+    let file = tables::files::by_id(&mut transaction, upload.file_id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    transaction.commit().await?;
+    Ok(file)
+}
+
+/// Counts rows, which takes seconds for a file of terabytes, and so runs before the session is
+/// locked: a chunk of an open session is only ever replaced by one that has its receipts.
+async fn check_receipts(connection: &mut PgConnection, id: FileId) -> Result<(), UploadError> {
+    let file = tables::files::uploading(connection, id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout().ok_or(UploadError::InProgress)?;
+    let (count, first) = blobs::tables::chunks::missing(
+        connection,
+        id,
+        layout.chunk_count() as u32,
+        file.scheme,
+        MISSING_NAMED,
+    )
+    .await?;
+    match count {
+        0 => Ok(()),
+        _ => Err(UploadError::ChunksMissing { count, first }),
+    }
+}
+
+async fn finish(
+    files: &Files,
+    connection: &mut PgConnection,
+    upload: &Upload,
+) -> Result<(), UploadError> {
+    let file = tables::files::uploading(connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout().ok_or(UploadError::InProgress)?;
+    billing::tables::earnings::mark_surplus(connection, file.id, layout, file.scheme).await?;
+    let priced = Priced {
+        size_bytes: layout.size_bytes,
+        scheme: file.scheme,
+        price: files.billing.money.price_per_gb_month,
+    };
+    let paid = priced.cost()?.min(upload.hold);
+    let at = days::ledger_now(connection).await?;
+    let commit = FileCommit::new(file.id, upload.user_id, priced, paid, at);
+    let charge = Movement {
+        kind: transfer_kind::CHARGE,
+        key: format!("charge:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
+        entries: &commit.charge_hold(upload.hold)?,
+    };
+    posting::post(connection, &files.entropy, charge).await?;
+    let meter = commit.meter;
+    let renew_at = charges::renew_at(&files.billing, &meter);
+    tables::files::mark_ready(connection, file.id, &meter, renew_at).await?;
+    // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
+    let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
+    billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
+    tables::uploads::mark_completed(connection, upload.id).await?;
+    Ok(())
+}
+
+/// Gives an unfinished upload up: credits come back, blobs are purged.
+pub async fn abort(files: &Files, user: UserId, id: UploadId) -> Result<(), UploadError> {
+    let mut transaction = files.db.begin().await?;
+    let upload = tables::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state != UploadState::Open {
+        return Err(UploadError::Closed);
+    }
+    discard(files, &mut transaction, &upload, "aborted").await?;
+    transaction.commit().await?;
+    files.forget_wake.wake();
+    Ok(())
+}
+
+/// Ends one session whose time is up; `false` when there is none.
+pub async fn expire_one(files: &Files) -> Result<bool, UploadError> {
+    let mut transaction = files.db.begin().await?;
+    let Some(upload) = tables::uploads::lock_one_expired(&mut transaction).await? else {
+        return Ok(false);
+    };
+    discard(files, &mut transaction, &upload, "expired").await?;
+    transaction.commit().await?;
+    files.forget_wake.wake();
+    tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
+    Ok(true)
+}
+
+async fn discard(
+    files: &Files,
+    connection: &mut PgConnection,
+    upload: &Upload,
+    reason: &str,
+) -> Result<(), UploadError> {
+    accounts::tables::users::remove_file(connection, upload.user_id).await?; // the user's row before the accounts
+    let release = Movement {
+        kind: transfer_kind::RELEASE,
+        key: format!("release:{}", upload.id),
+        cause: &json!({"upload_id": upload.id, "reason": reason}),
+        entries: &chart::held_for_upload(upload.user_id, upload.hold).release(),
+    };
+    posting::post(connection, &files.entropy, release).await?;
+    tables::files::mark_deleted(connection, upload.file_id).await?;
+    Ok(())
+}

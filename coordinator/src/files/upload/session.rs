@@ -1,0 +1,295 @@
+//! The first step: open a session and hold its price; and how far it has come.
+
+use crate::bookkeeping::chart;
+use crate::bookkeeping::chart::transfer_kind;
+use crate::bookkeeping::posting;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::Movement;
+use proto::MicroCredits;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::accounts;
+use crate::blobs;
+use crate::blobs::put::FileKey;
+use crate::files::Files;
+use crate::files::tables;
+use crate::files::upload::complete::{MISSING_NAMED, complete};
+use crate::files::upload::{Session, UploadError};
+use crate::model::upload::UploadRequest;
+
+use crate::model::chunking::{ChunkLayout, MAX_CHUNKS};
+use crate::model::file::File;
+use crate::model::ids::{FileId, UploadId, UserId, uuid_v7};
+use crate::model::upload::Upload;
+use crate::model::upload::UploadState;
+use sealing::DataKey;
+
+/// How the chunks will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One request each; the client may come back for a long time.
+    Stepwise,
+    /// With the request that began; a body of unknown length holds the price of so much for now.
+    /// The session lives as long as somebody renews it, so that one that was cut off by the end of
+    /// its coordinator soon gives its credits and its `Idempotency-Key` back.
+    Streaming { first_hold_bytes: u64 },
+}
+
+/// Life of a streaming session from its last renewal on.
+pub(super) const STREAMING_LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// A session, and whether it is an earlier one that this request repeats.
+#[derive(Debug, Clone)]
+pub enum Begun {
+    New(Session, Arc<FileKey>),
+    Before(Upload),
+}
+
+/// Opens a session: file row, wrapped data key, and the hold of its price, in one transaction.
+pub async fn begin(
+    files: &Files,
+    request: &UploadRequest,
+    mode: Mode,
+) -> Result<Begun, UploadError> {
+    let chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    let limit_bytes = max_file_size(files, chunk_size);
+    if request.size_bytes.is_some_and(|size| size > limit_bytes) {
+        return Err(UploadError::TooLarge { limit_bytes });
+    }
+    if let Some(upload) = earlier(files, request).await? {
+        return Ok(Begun::Before(upload));
+    }
+    let scheme = files.blobs.scheme();
+    let (ttl, first_hold_bytes) = match mode {
+        Mode::Stepwise => (files.uploads.session_ttl, 0),
+        Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
+    };
+    let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
+    let placement = &files.blobs.placement;
+    files
+        .blobs
+        .fleet
+        .check_room(
+            held_bytes,
+            scheme,
+            placement.patience,
+            &mut files.entropy.rng(),
+        )
+        .await?;
+
+    let (now, mut rng) = (files.clock.now(), files.entropy.rng());
+    let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
+    let upload_id = UploadId::from_uuid(uuid_v7(now, &mut rng));
+    let data_key = DataKey::generate(&mut rng)?;
+    let master = files.blobs.keys.master();
+    let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
+    let price = files.billing.money.price_per_gb_month;
+    let cost = price.first_month(held_bytes, scheme)?;
+
+    let mut transaction = files.db.begin().await?;
+    let limit = files.uploads.max_files_per_user;
+    if !accounts::tables::users::add_file(&mut transaction, request.user_id, limit).await? {
+        return Err(UploadError::TooManyFiles { limit });
+    }
+    let file = tables::files::NewFile {
+        id: file_id,
+        user_id: request.user_id,
+        filename: &request.filename,
+        content_type: &request.content_type,
+        size_bytes: request.size_bytes,
+        chunk_size,
+        scheme,
+        master_key_id: master.id(),
+        wrapped_key: &wrapped,
+    };
+    tables::files::insert(&mut transaction, &file).await?;
+    let upload = tables::uploads::NewUpload {
+        id: upload_id,
+        file_id,
+        user_id: request.user_id,
+        hold: cost,
+        idempotency_key: request.idempotency_key.as_deref(),
+        request_digest: &request.digest(),
+        ttl,
+    };
+    let expires_at = match tables::uploads::insert(&mut transaction, &upload).await {
+        Err(error) if is_unique_violation(&error) => {
+            // Somebody else began under the same key at this moment.
+            drop(transaction);
+            let upload = earlier(files, request)
+                .await?
+                .ok_or(UploadError::InProgress)?;
+            return Ok(Begun::Before(upload));
+        }
+        inserted => inserted?,
+    };
+    grant_trial(files, &mut transaction, upload_id, request.user_id, cost).await?;
+    hold(
+        files,
+        &mut transaction,
+        upload_id,
+        request.user_id,
+        MicroCredits::ZERO,
+        cost,
+    )
+    .await?;
+    transaction.commit().await?;
+
+    let session = Session {
+        upload_id,
+        file_id,
+        chunk_size,
+        chunk_count: request
+            .size_bytes
+            .map(|size| ChunkLayout::new(size, chunk_size).chunk_count()),
+        cost,
+        expires_at,
+    };
+    let key = FileKey {
+        data_key: Arc::new(data_key),
+        scheme,
+    };
+    Ok(Begun::New(session, Arc::new(key)))
+}
+
+pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {
+    let by_count = MAX_CHUNKS * u64::from(chunk_size);
+    files.uploads.max_file_size.as_u64().min(by_count)
+}
+
+/// The file that a repeated request has stored already.
+pub(super) async fn completed_before(
+    files: &Files,
+    request: &UploadRequest,
+) -> Result<Option<File>, UploadError> {
+    match earlier(files, request).await? {
+        None => Ok(None),
+        Some(upload) if upload.state == UploadState::Completed => {
+            complete(files, request.user_id, upload.id).await.map(Some)
+        }
+        Some(_) => Err(UploadError::InProgress),
+    }
+}
+
+/// The session that a repeated request means.
+async fn earlier(files: &Files, request: &UploadRequest) -> Result<Option<Upload>, UploadError> {
+    let Some(key) = &request.idempotency_key else {
+        return Ok(None);
+    };
+    let mut connection = files.db.acquire().await?;
+    let upload = tables::uploads::by_idempotency_key(&mut connection, request.user_id, key).await?;
+    match upload {
+        Some(upload) if upload.request_digest != request.digest() => Err(UploadError::KeyReused),
+        upload => Ok(upload),
+    }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// An account that cannot pay for its first uploads may cover what is missing from its trial
+/// allowance. The caller has locked the user's row, which everybody locks before the accounts.
+async fn grant_trial(
+    files: &Files,
+    connection: &mut PgConnection,
+    upload_id: UploadId,
+    user: UserId,
+    cost: MicroCredits,
+) -> Result<(), UploadError> {
+    let available = ledger::lock_balance(connection, chart::available(user)).await?;
+    let shortfall = cost.checked_sub(available).unwrap_or(MicroCredits::ZERO);
+    if !shortfall.is_positive() {
+        return Ok(());
+    }
+    let limit = MicroCredits::new(i64::from(files.billing.money.trial_microcredits));
+    if !accounts::tables::users::use_trial(connection, user, shortfall, limit).await? {
+        return Err(UploadError::PaymentRequired { cost, available });
+    }
+    let trial = Movement {
+        kind: transfer_kind::TRIAL,
+        key: format!("trial:{upload_id}"),
+        cause: &json!({"upload_id": upload_id}),
+        entries: &[
+            (chart::INCOME, -shortfall),
+            (chart::available(user), shortfall),
+        ],
+    };
+    posting::post(connection, &files.entropy, trial).await?;
+    Ok(())
+}
+
+/// Raises what is held for an upload from `held` to `target`.
+pub(super) async fn hold(
+    files: &Files,
+    connection: &mut PgConnection,
+    upload_id: UploadId,
+    user: UserId,
+    held: MicroCredits,
+    target: MicroCredits,
+) -> Result<(), UploadError> {
+    let Some(entries) = chart::held_for_upload(user, held).raise(target) else {
+        return Ok(());
+    };
+    let hold = Movement {
+        kind: transfer_kind::HOLD,
+        key: format!("hold:{upload_id}:{target}"),
+        cause: &json!({"upload_id": upload_id}),
+        entries: &entries,
+    };
+    posting::post(connection, &files.entropy, hold).await?;
+    Ok(())
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub upload: Upload,
+    pub layout: Option<ChunkLayout>,
+    pub missing_count: u64,
+    pub missing: Vec<u32>,
+    /// Of the chunks that are there, from the asked index on.
+    pub chunks: Vec<(u32, Option<[u8; 32]>)>,
+}
+
+/// Chunk digests that one status answer carries.
+pub const STATUS_PAGE: i64 = 1000;
+
+pub async fn status(
+    files: &Files,
+    user: UserId,
+    id: UploadId,
+    from_index: u32,
+) -> Result<Status, UploadError> {
+    let mut connection = files.db.acquire().await?;
+    let upload = tables::uploads::by_id(&mut connection, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let file = tables::files::uploading(&mut connection, upload.file_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    let layout = file.layout();
+    let (missing_count, missing) = match layout {
+        Some(layout) if upload.state == UploadState::Open => {
+            let count = layout.chunk_count() as u32;
+            let scheme = file.scheme;
+            blobs::tables::chunks::missing(&mut connection, file.id, count, scheme, MISSING_NAMED)
+                .await?
+        }
+        _ => (0, Vec::new()),
+    };
+    let chunks =
+        blobs::tables::chunks::digests(&mut connection, file.id, from_index, STATUS_PAGE).await?;
+    Ok(Status {
+        upload,
+        layout,
+        missing_count,
+        missing,
+        chunks,
+    })
+}

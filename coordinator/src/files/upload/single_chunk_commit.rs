@@ -1,0 +1,381 @@
+//! Files of a single chunk are acknowledged in batches: one task takes what waits, decides in one transaction who can
+//! pay, writes everything and answers all.
+
+use crate::bookkeeping::chart;
+use crate::bookkeeping::chart::transfer_kind;
+use crate::bookkeeping::days;
+use crate::bookkeeping::posting;
+use ledger::InvalidTransfer;
+use ledger::Movement;
+use ledger::Transfer;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::Retryable;
+use jiff::Timestamp;
+use kit::{BatchWriter, Batcher, Entropy, Outcome};
+use proto::{BlobId, FileId, MicroCredits, NodeId};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+use crate::blobs;
+use crate::blobs::tentative::UNKNOWN_OUTCOME_DELAY;
+use crate::config::{MoneyConfig, UploadsConfig};
+use crate::database::commit_retry::{is_passing, pauses};
+use crate::files::tables;
+use crate::files::upload::UploadError;
+use crate::files::upload::chunk_commit::SentChunk;
+use crate::files::upload::file_commit::{FileCommit, Priced};
+use crate::model::scheme::Scheme;
+use crate::model::upload::UploadRequest;
+
+use crate::billing::rules::allowance::{Allowance, Refusal};
+use crate::billing::rules::file_meter::FileMeter;
+use crate::files::tables::single_chunk;
+use crate::files::tables::single_chunk::Limits;
+use crate::model::chunk::StoredChunk;
+use crate::model::chunking::ChunkLayout;
+use crate::model::file::File;
+use crate::model::ids::{UploadId, UserId};
+use crate::model::money::PricePerGbMonth;
+use crate::model::upload::UploadState;
+
+/// A file whose bytes are safe on nodes.
+#[derive(Debug)]
+pub struct SingleChunkFile {
+    pub id: FileId,
+    /// Of the session that its `Idempotency-Key`, if any, is remembered with.
+    pub upload_id: UploadId,
+    pub request: UploadRequest,
+    pub size_bytes: u64,
+    pub chunk_size: u32,
+    pub scheme: Scheme,
+    pub master_key_id: String,
+    pub wrapped_key: Vec<u8>,
+    pub cost: MicroCredits,
+    /// `None` for an empty file.
+    pub chunk: Option<SentChunk>,
+}
+
+impl SingleChunkFile {
+    fn layout(&self) -> ChunkLayout {
+        ChunkLayout::new(self.size_bytes, self.chunk_size)
+    }
+
+    fn row(&self) -> Option<&StoredChunk> {
+        self.chunk.as_ref().map(|sent| &sent.chunk)
+    }
+
+    fn priced(&self, price: PricePerGbMonth) -> Priced {
+        Priced {
+            size_bytes: self.size_bytes,
+            scheme: self.scheme,
+            price,
+        }
+    }
+
+    /// What is on nodes for it.
+    fn blobs(&self) -> impl Iterator<Item = (NodeId, BlobId)> {
+        self.row().into_iter().flat_map(StoredChunk::blobs)
+    }
+}
+
+/// What all batches go by.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub price: PricePerGbMonth,
+    /// How long before a file is used up its renewal is tried.
+    pub renewal_before: Duration,
+    pub limits: Limits,
+    /// How long an `Idempotency-Key` is remembered.
+    pub key_ttl: Duration,
+}
+
+impl Rules {
+    pub fn new(money: &MoneyConfig, uploads: &UploadsConfig) -> Self {
+        Self {
+            price: money.price_per_gb_month,
+            renewal_before: money.renewal_before,
+            limits: Limits {
+                files: uploads.max_files_per_user,
+                trial: MicroCredits::new(i64::from(money.trial_microcredits)),
+            },
+            key_ttl: uploads.session_ttl,
+        }
+    }
+}
+
+/// Returns when the file is durably there and paid for, or is not and its blobs will be purged.
+pub type FileCommits = Batcher<SingleChunkFile, Result<File, UploadError>>;
+
+/// Starts the task that writes; it ends when the last handle is gone.
+pub fn spawn(pool: PgPool, rules: Rules, entropy: Entropy) -> FileCommits {
+    let writer = Writer {
+        pool,
+        rules,
+        entropy,
+    };
+    Batcher::spawn(kit::Limits::default(), writer)
+}
+
+struct Writer {
+    pool: PgPool,
+    rules: Rules,
+    entropy: Entropy,
+}
+
+impl BatchWriter for Writer {
+    type Item = SingleChunkFile;
+    type Output = Result<File, UploadError>;
+
+    async fn write(
+        &mut self,
+        files: Vec<SingleChunkFile>,
+    ) -> Vec<Outcome<SingleChunkFile, Self::Output>> {
+        let mut attempts = 0;
+        let written = (|| {
+            attempts += 1;
+            write(&self.pool, &self.rules, &self.entropy, &files, attempts > 1)
+        })
+        .retry(pauses())
+        .when(is_passing)
+        .notify(|error, pause| {
+            tracing::warn!(%error, ?pause, files = files.len(), "files are written again");
+        })
+        .await;
+        match written {
+            Ok(outcomes) => {
+                for sent in files.into_iter().filter_map(|file| file.chunk) {
+                    sent.blobs.settled();
+                }
+                outcomes.into_iter().map(Outcome::Done).collect()
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                let failed = |_| Outcome::Done(Err(UploadError::NotWritten(Arc::clone(&error))));
+                files.into_iter().map(failed).collect()
+            }
+        }
+    }
+}
+
+type Outcomes = Vec<Result<File, UploadError>>;
+
+/// Lock the users, read what they have, decide in order of arrival, write all, commit.
+async fn write(
+    pool: &PgPool,
+    rules: &Rules,
+    entropy: &Entropy,
+    files: &[SingleChunkFile],
+    again: bool,
+) -> sqlx::Result<Outcomes> {
+    let mut transaction = pool.begin().await?;
+    let at = days::ledger_now(&mut transaction).await?;
+    let mut users: Vec<UserId> = files.iter().map(|file| file.request.user_id).collect();
+    users.sort_unstable();
+    users.dedup();
+    let mut batch = Batch {
+        rules,
+        entropy,
+        at,
+        allowances: single_chunk::lock_allowances(&mut transaction, &users, &rules.limits).await?,
+        accepted: Vec::new(),
+        transfers: Vec::new(),
+        trials: Vec::new(),
+        unused: Vec::new(),
+    };
+    let mut outcomes: Outcomes = Vec::with_capacity(files.len());
+    for file in files {
+        let known = match twin(file, files, &outcomes) {
+            Some(outcome) => Some(outcome),
+            None => known(&mut transaction, file, again).await?,
+        };
+        outcomes.push(match known {
+            Some(outcome) => {
+                batch.unused.extend(file.blobs()); // a row that stands keeps its blobs
+                outcome
+            }
+            None => batch.decide(file),
+        });
+    }
+    batch.store(&mut transaction).await?;
+    let sent = files.iter().filter_map(|file| file.chunk.as_ref());
+    let unknown: Vec<_> = sent
+        .flat_map(|sent| sent.blobs.unknown())
+        .copied()
+        .collect();
+    blobs::tables::purges::enqueue(&mut transaction, &unknown, UNKNOWN_OUTCOME_DELAY).await?;
+    transaction.commit().await?;
+    Ok(outcomes)
+}
+
+/// The outcome of a file whose `Idempotency-Key` came earlier in this batch: no row tells of it yet.
+fn twin(
+    file: &SingleChunkFile,
+    batch: &[SingleChunkFile],
+    outcomes: &Outcomes,
+) -> Option<Result<File, UploadError>> {
+    let request = &file.request;
+    let key = request.idempotency_key.as_ref()?;
+    let (twin, stored) = batch.iter().zip(outcomes).find_map(|(twin, outcome)| {
+        let earlier = &twin.request;
+        let same =
+            earlier.user_id == request.user_id && earlier.idempotency_key.as_ref() == Some(key);
+        let stored = outcome.as_ref().ok().filter(|_| same)?;
+        Some((twin, stored))
+    })?;
+    Some(if twin.request.digest() == request.digest() {
+        Ok(stored.clone())
+    } else {
+        Err(UploadError::KeyReused)
+    })
+}
+
+/// The outcome of a file that was written before: by this very batch, when the answer to its commit
+/// was lost, or by an earlier request with its `Idempotency-Key`.
+async fn known(
+    connection: &mut PgConnection,
+    file: &SingleChunkFile,
+    again: bool,
+) -> sqlx::Result<Option<Result<File, UploadError>>> {
+    let user = file.request.user_id;
+    if again && let Some(stored) = tables::files::by_id(connection, file.id, user).await? {
+        return Ok(Some(Ok(stored)));
+    }
+    let Some(key) = &file.request.idempotency_key else {
+        return Ok(None);
+    };
+    let Some(upload) = tables::uploads::by_idempotency_key(connection, user, key).await? else {
+        return Ok(None);
+    };
+    if upload.request_digest != file.request.digest() {
+        return Ok(Some(Err(UploadError::KeyReused)));
+    }
+    if upload.state != UploadState::Completed {
+        return Ok(Some(Err(UploadError::InProgress)));
+    }
+    let stored = tables::files::by_id(connection, upload.file_id, user).await?;
+    Ok(Some(stored.ok_or(UploadError::NotFound)))
+}
+
+/// What has been decided and is to be written.
+struct Batch<'a> {
+    rules: &'a Rules,
+    entropy: &'a Entropy,
+    at: Timestamp,
+    allowances: HashMap<UserId, Allowance>,
+    accepted: Vec<(&'a SingleChunkFile, FileMeter)>,
+    transfers: Vec<Transfer>,
+    trials: Vec<(UserId, MicroCredits)>,
+    /// Blobs of files that were refused.
+    unused: Vec<(NodeId, BlobId)>,
+}
+
+impl<'a> Batch<'a> {
+    fn decide(&mut self, file: &'a SingleChunkFile) -> Result<File, UploadError> {
+        let user = file.request.user_id;
+        let Some(allowance) = self.allowances.get_mut(&user) else {
+            self.unused.extend(file.blobs());
+            return Err(UploadError::NotFound); // the account is gone
+        };
+        let trial = match allowance.spend(file.cost) {
+            Ok(trial) => trial,
+            Err(refusal) => {
+                self.unused.extend(file.blobs());
+                let limit = self.rules.limits.files;
+                return Err(refused(refusal, file.cost, limit));
+            }
+        };
+        let priced = file.priced(self.rules.price);
+        let commit = FileCommit::new(file.id, user, priced, file.cost, self.at);
+        match payment(self.entropy, &commit, trial) {
+            Ok(transfers) => self.transfers.extend(transfers.into_iter().flatten()),
+            Err(error) => {
+                self.unused.extend(file.blobs());
+                return Err(error.into());
+            }
+        }
+        if trial.is_positive() {
+            self.trials.push((user, trial));
+        }
+        let meter = commit.meter;
+        self.accepted.push((file, meter));
+        Ok(File {
+            id: file.id,
+            user_id: user,
+            filename: file.request.filename.as_str().to_owned(),
+            content_type: file.request.content_type.as_str().to_owned(),
+            layout: file.layout(),
+            scheme: file.scheme,
+            created_at: self.at,
+            completed_at: self.at,
+            paid_until: meter.paid_until(),
+            paid: file.cost,
+            price: self.rules.price,
+            grace_since: None,
+        })
+    }
+
+    async fn store(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        if !self.accepted.is_empty() {
+            let rows: Vec<_> = self
+                .accepted
+                .iter()
+                .map(|(file, meter)| single_chunk::Row {
+                    id: file.id,
+                    upload_id: file.upload_id,
+                    request: &file.request,
+                    chunk_size: file.chunk_size,
+                    has_chunk: file.chunk.is_some(),
+                    master_key_id: &file.master_key_id,
+                    wrapped_key: &file.wrapped_key,
+                    meter,
+                    renew_at: meter.renew_at(self.rules.renewal_before),
+                })
+                .collect();
+            single_chunk::insert(connection, &rows, self.rules.key_ttl).await?;
+            let chunks = self.accepted.iter().filter_map(|(file, _)| file.row());
+            let chunks: Vec<_> = chunks.collect();
+            blobs::tables::chunks::insert(connection, &chunks).await?;
+            single_chunk::record_earnings(connection, &chunks, self.at).await?;
+            let users = self.accepted.iter().map(|(file, _)| file.request.user_id);
+            single_chunk::count_files(connection, users, &self.trials).await?;
+            ledger::post_new(connection, &self.transfers).await?;
+        }
+        blobs::tables::purges::enqueue(connection, &self.unused, Duration::ZERO).await
+    }
+}
+
+pub(super) fn refused(refusal: Refusal, cost: MicroCredits, limit: u64) -> UploadError {
+    match refusal {
+        Refusal::TooManyFiles => UploadError::TooManyFiles { limit },
+        Refusal::TooLittleCredit { available } => UploadError::PaymentRequired { cost, available },
+    }
+}
+
+/// What the account pays, after it was given what it may try the network with.
+fn payment(
+    entropy: &Entropy,
+    commit: &FileCommit,
+    trial: MicroCredits,
+) -> Result<[Option<Transfer>; 2], InvalidTransfer> {
+    let (id, user, at) = (commit.file_id, commit.owner, commit.meter.since);
+    let cause = json!({"file_id": id});
+    let trial = Movement {
+        kind: transfer_kind::TRIAL,
+        key: format!("trial:{id}"),
+        cause: &cause,
+        entries: &[(chart::INCOME, -trial), (chart::available(user), trial)],
+    };
+    let charge = Movement {
+        kind: transfer_kind::CHARGE,
+        key: format!("charge:{id}"),
+        cause: &cause,
+        entries: &commit.charge_available(),
+    };
+    Ok([
+        posting::transfer(entropy, trial, at)?,
+        posting::transfer(entropy, charge, at)?,
+    ])
+}

@@ -1,0 +1,369 @@
+//! A whole file in one request. One that fits a chunk is acknowledged by itself ([`whole`]); for others
+//! it is the same session as in steps, its chunks read from one body. A window of them
+//! is on its way at a time; when nodes or memory are short, the client's socket waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use proto::MicroCredits;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::blobs;
+use crate::blobs::body::{ChunkBody, ChunkReader};
+use crate::blobs::memory::MemoryShare;
+use crate::blobs::put::FileKey;
+use crate::files::Files;
+use crate::files::tables;
+use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
+use crate::files::upload::session;
+use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
+use crate::files::upload::{Session, UploadError, complete, single_chunk};
+use crate::model::upload::UploadRequest;
+use anyhow::anyhow;
+
+use crate::model::chunk::StoredChunk;
+use crate::model::chunking::ChunkLayout;
+use crate::model::file::File;
+use crate::model::ids::UploadId;
+use crate::model::upload::UploadState;
+use sealing::{ChunkRef, ChunkVersion};
+
+/// A body of unknown length first holds the price of this much, then of twice what it has become.
+/// One chunk, as much as the trial allowance pays for.
+const FIRST_HOLD_BYTES: u64 = 256 * 1024;
+
+/// Stores a file, or leaves nothing behind: on any error the session is aborted.
+///
+/// Runs as a task of its own, so that a client that disappears ends the upload in an orderly way.
+pub async fn upload<S, E>(
+    files: Arc<Files>,
+    request: UploadRequest,
+    body: S,
+) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let task = tokio::spawn(run(files, request, body));
+    task.await
+        .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
+}
+
+async fn run<S, E>(files: Arc<Files>, request: UploadRequest, body: S) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: std::fmt::Display,
+{
+    let user = request.user_id;
+    let mut source = Source::new(&files, body);
+    let mut first = None;
+    if request
+        .size_bytes
+        .is_none_or(|size| size <= source.chunk_size)
+    {
+        first = source.next().await?;
+        if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
+            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, t.share));
+            check_length(&request, chunk.len() as u64)?;
+            return single_chunk::upload(&files, &request, chunk).await;
+        }
+    }
+    let mode = Mode::Streaming {
+        first_hold_bytes: FIRST_HOLD_BYTES,
+    };
+    let (session, key) = match session::begin(&files, &request, mode).await? {
+        Begun::New(session, key) => (session, key),
+        Begun::Before(upload) if upload.state == UploadState::Completed => {
+            return complete::complete(&files, user, upload.id).await;
+        }
+        Begun::Before(_) => return Err(UploadError::InProgress),
+    };
+    let id = session.upload_id;
+    let renewal = AbortOnDropHandle::new(tokio::spawn(keep_alive(Arc::clone(&files), id)));
+    let transfer = Transfer {
+        files: &files,
+        request: &request,
+        held: session.cost,
+        session,
+        key,
+        chunks: JoinSet::new(),
+        stored: Vec::new(),
+        bytes: 0,
+    };
+    let outcome = match transfer.run(first, source).await {
+        Ok(()) => match complete::complete(&files, user, id).await {
+            // All were sent: a node has lost its copy since.
+            Err(UploadError::ChunksMissing { count: chunks, .. }) => {
+                Err(UploadError::CopiesLost { chunks })
+            }
+            completed => completed,
+        },
+        Err(error) => Err(error),
+    };
+    if outcome.is_err()
+        && let Err(error) = complete::abort(&files, user, id).await
+    {
+        tracing::warn!(upload_id = %id, %error, "a failed upload could not be aborted; it expires");
+    }
+    drop(renewal);
+    outcome
+}
+
+/// Renews the lease of a session for as long as its request runs.
+async fn keep_alive(files: Arc<Files>, id: UploadId) {
+    loop {
+        tokio::time::sleep(STREAMING_LEASE / 5).await;
+        let renew = async {
+            let mut connection = files.db.acquire().await?;
+            tables::uploads::renew(&mut connection, id, STREAMING_LEASE).await
+        };
+        if let Err(error) = renew.await {
+            tracing::warn!(upload_id = %id, %error, "an upload's lease could not be renewed yet");
+        }
+    }
+}
+
+/// A request body, chunk by chunk, each with its share of the memory for uploads.
+struct Source<'a, S> {
+    files: &'a Files,
+    reader: ChunkReader<S>,
+    chunk_size: u64,
+    /// What a chunk needs until it is stored: itself, and its sealed copies.
+    memory: u64,
+}
+
+struct Taken {
+    chunk: ChunkBody,
+    share: Option<MemoryShare>,
+}
+
+impl Taken {
+    fn len(&self) -> u64 {
+        self.chunk.len() as u64
+    }
+}
+
+impl<'a, S, E> Source<'a, S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    fn new(files: &'a Files, body: S) -> Self {
+        let chunk_size = files.uploads.chunk_size.as_u64();
+        Self {
+            files,
+            reader: ChunkReader::new(body, chunk_size as u32),
+            chunk_size,
+            memory: chunk_size * u64::from(files.blobs.scheme().pieces() + 1),
+        }
+    }
+
+    /// The share is held while the chunk is read: who is too slow for it must not keep others from
+    /// theirs.
+    async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
+        let share = self.files.upload_memory.reserve(self.memory).await;
+        let timeout = self.files.idle_timeout;
+        let read = tokio::time::timeout(timeout, self.reader.next_chunk());
+        let chunk = read.await.map_err(|_| UploadError::TooSlow)??;
+        Ok(chunk.map(|chunk| Taken { chunk, share }))
+    }
+
+    async fn has_ended(&mut self) -> Result<bool, UploadError> {
+        let timeout = self.files.idle_timeout;
+        let read = tokio::time::timeout(timeout, self.reader.has_more());
+        Ok(!read.await.map_err(|_| UploadError::TooSlow)??)
+    }
+}
+
+fn check_length(request: &UploadRequest, received: u64) -> Result<(), UploadError> {
+    match request.size_bytes {
+        Some(announced) if announced != received => Err(UploadError::Internal(anyhow!(
+            "{announced} bytes were announced and {received} came"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+struct Transfer<'a> {
+    files: &'a Arc<Files>,
+    request: &'a UploadRequest,
+    session: Session,
+    key: Arc<FileKey>,
+    held: MicroCredits,
+    chunks: JoinSet<Result<SentChunk, UploadError>>,
+    /// On nodes, and not in rows yet. Nobody waits for one chunk of a streaming request, so that
+    /// many share a transaction.
+    stored: Vec<SentChunk>,
+    bytes: u64,
+}
+
+/// Chunks that are written together.
+const GROUP: usize = 64;
+
+impl Transfer<'_> {
+    /// On an error the chunks that are on their way are still waited for: what they leave on nodes
+    /// has rows then, and is purged with the session.
+    async fn run<S, E>(
+        mut self,
+        first: Option<Taken>,
+        source: Source<'_, S>,
+    ) -> Result<(), UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
+        let outcome = self.send_all(first, source).await;
+        while let Some(ended) = self.chunks.join_next().await {
+            if let Ok(Ok(sent)) = ended {
+                self.stored.push(sent);
+            }
+        }
+        let committed = self.commit().await;
+        outcome.and(committed)
+    }
+
+    async fn send_all<S, E>(
+        &mut self,
+        mut first: Option<Taken>,
+        mut source: Source<'_, S>,
+    ) -> Result<(), UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
+        let limit_bytes = session::max_file_size(self.files, self.session.chunk_size);
+        for index in 0.. {
+            while self.chunks.len() >= self.files.uploads.window {
+                self.join_one().await?;
+            }
+            let taken = match first.take() {
+                Some(first) => Some(first),
+                None => source.next().await?,
+            };
+            let Some(Taken { chunk, share }) = taken else {
+                break;
+            };
+            self.bytes += chunk.len() as u64;
+            if self.bytes > limit_bytes {
+                return Err(UploadError::TooLarge { limit_bytes });
+            }
+            self.hold_enough().await?;
+            let work = store(
+                Arc::clone(self.files),
+                self.session.clone(),
+                Arc::clone(&self.key),
+                index,
+                chunk,
+            );
+            self.chunks.spawn(async move {
+                let outcome = work.await;
+                drop(share);
+                outcome
+            });
+        }
+        while !self.chunks.is_empty() {
+            self.join_one().await?;
+        }
+        self.settle_length().await
+    }
+
+    async fn join_one(&mut self) -> Result<(), UploadError> {
+        match self.chunks.join_next().await {
+            Some(Ok(sent)) => self.stored.push(sent?),
+            Some(Err(error)) => return Err(UploadError::Internal(error.into())),
+            None => {}
+        }
+        if self.stored.len() >= GROUP {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), UploadError> {
+        if self.stored.is_empty() {
+            return Ok(());
+        }
+        let commit = ChunkCommit {
+            upload_id: self.session.upload_id,
+            chunks: std::mem::take(&mut self.stored),
+        };
+        let committed = self.files.chunk_commits.submit(commit).await;
+        committed.map_err(CommitError::from)??;
+        Ok(())
+    }
+
+    /// A body of unknown length holds credits step by step: twice what it needs, or, where the
+    /// account does not have that, what it needs.
+    async fn hold_enough(&mut self) -> Result<(), UploadError> {
+        if self.request.size_bytes.is_some() {
+            return Ok(());
+        }
+        let price = self.files.billing.money.price_per_gb_month;
+        let needed = price.first_month(self.bytes, self.key.scheme)?;
+        if needed <= self.held {
+            return Ok(());
+        }
+        let generous = price.first_month(self.bytes.saturating_mul(2), self.key.scheme)?;
+        match self.hold(generous).await {
+            Err(UploadError::PaymentRequired { .. }) => self.hold(needed).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn hold(&mut self, target: MicroCredits) -> Result<(), UploadError> {
+        let (id, user) = (self.session.upload_id, self.request.user_id);
+        let mut transaction = self.files.db.begin().await?;
+        tables::uploads::lock(&mut transaction, id, user)
+            .await?
+            .ok_or(UploadError::NotFound)?;
+        session::hold(self.files, &mut transaction, id, user, self.held, target).await?;
+        tables::uploads::raise_hold(&mut transaction, id, target).await?;
+        transaction.commit().await?;
+        self.held = target;
+        Ok(())
+    }
+
+    /// What was announced has to be what came; what was not announced is known now.
+    async fn settle_length(&mut self) -> Result<(), UploadError> {
+        check_length(self.request, self.bytes)?;
+        if self.request.size_bytes.is_some() {
+            return Ok(());
+        }
+        let mut connection = self.files.db.acquire().await?;
+        let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
+        tables::files::set_layout(&mut connection, self.session.file_id, layout).await?;
+        Ok(())
+    }
+}
+
+async fn store(
+    files: Arc<Files>,
+    session: Session,
+    key: Arc<FileKey>,
+    index: u32,
+    body: ChunkBody,
+) -> Result<SentChunk, UploadError> {
+    let place = ChunkVersion {
+        chunk: ChunkRef {
+            file_id: session.file_id,
+            index,
+        },
+        version: files.blobs.versions.next(),
+    };
+    let size_bytes = body.len() as u32;
+    let tentative = blobs::put::put(&files.blobs, &key, place, body).await?;
+    let chunk = StoredChunk {
+        file_id: session.file_id,
+        index,
+        version: place.version,
+        size_bytes,
+        sha256: None,
+        replicas: tentative.replicas().to_vec(),
+    };
+    Ok(SentChunk {
+        chunk,
+        blobs: tentative,
+    })
+}

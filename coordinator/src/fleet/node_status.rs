@@ -1,0 +1,236 @@
+//! What the audit, absence and administrators do to the state of a node.
+
+use jiff::Timestamp;
+use kit::Entropy;
+use proto::NodeId;
+use sqlx::{PgConnection, PgPool};
+
+use crate::facts::{Fact, Facts};
+use crate::fleet::Fleet;
+use crate::fleet::Nodes;
+use crate::fleet::tables;
+
+use crate::fleet::rules::reputation::{Reputation, StateChange, Tally};
+use crate::fleet::tables::node_status::{Cause, NewState};
+use crate::model::ids::uuid_v7;
+use crate::model::node_state::NodeState;
+
+/// What a piece of asking has shown of its node.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    pub passes: u64,
+    pub failed: bool,
+    /// The drawn half of a round that is over.
+    pub round: Option<Tally>,
+}
+
+/// Enters changes of nodes' states, and tells of them.
+#[derive(Debug, Clone)]
+pub struct NodeStates {
+    pub facts: Facts,
+    pub entropy: Entropy,
+}
+
+impl NodeStates {
+    /// Brings the node's reputation up to date. `false` when it is out.
+    pub async fn judge(
+        &self,
+        fleet: &Fleet,
+        connection: &mut PgConnection,
+        node: NodeId,
+        judged: Judged,
+        now: Timestamp,
+    ) -> sqlx::Result<bool> {
+        if judged.failed {
+            tables::node_status::note_failure(connection, node, now).await?;
+        }
+        let on_probation = fleet
+            .member(node)
+            .is_none_or(|member| member.standing().state != NodeState::Active);
+        if judged.round.is_none() && !(on_probation && judged.passes > 0) {
+            return Ok(true); // vetted nodes need no count of their passes
+        }
+        let Some(before) = tables::node_status::lock_reputation(connection, node).await? else {
+            return Ok(false);
+        };
+        let (mut after, vetted) = before.after_passes(judged.passes, now);
+        let mut changes: Vec<StateChange> = vetted.into_iter().collect();
+        if let Some(tally) = judged.round {
+            let (next, change) = after.after_round(tally, now);
+            after = next;
+            changes.extend(change);
+        }
+        tables::node_status::save_reputation(connection, node, &after).await?;
+        if after.on_hold(now)
+            && let Some(member) = fleet.member(node)
+        {
+            member.hold(); // at once: what it has lost is about to be repaired
+        }
+        for change in &changes {
+            self.enter(connection, node, change, Cause::Audit, now)
+                .await?;
+        }
+        Ok(after.state != NodeState::Disqualified)
+    }
+
+    /// A round begins for a node without replicas.
+    pub async fn holds_nothing(
+        &self,
+        connection: &mut PgConnection,
+        node: NodeId,
+        now: Timestamp,
+    ) -> sqlx::Result<()> {
+        let Some(before) = tables::node_status::lock_reputation(connection, node).await? else {
+            return Ok(());
+        };
+        let (after, change) = before.without_replicas(now);
+        if let Some(change) = change {
+            tables::node_status::save_reputation(connection, node, &after).await?;
+            self.enter(connection, node, &change, Cause::Audit, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Enters a new state, with its line in the history. A node that is out or has drained is audited no
+    /// longer. The replicas of one that is out are demoted by and by, and settlement forfeits what is held
+    /// for it when it sees the line.
+    pub async fn enter(
+        &self,
+        connection: &mut PgConnection,
+        node: NodeId,
+        change: &StateChange,
+        cause: Cause,
+        now: Timestamp,
+    ) -> sqlx::Result<()> {
+        let new = NewState {
+            id: uuid_v7(now, &mut self.entropy.rng()),
+            node_id: node,
+            to: change.to,
+            cause,
+            reason: &change.reason,
+        };
+        if let Some(from) = tables::node_status::change_state(connection, &new, now).await? {
+            let to = change.to;
+            let fact = Fact::NodeChanged {
+                node,
+                from,
+                to,
+                at: now,
+            };
+            self.facts.tell(connection, fact).await?;
+        }
+        tracing::warn!(node_id = %node, state = %change.to, cause = cause.name(), reason = change.reason,
+        "a node's state has changed");
+        Ok(())
+    }
+
+    /// Suspends a node by hand. The score does not lift it again while it is below 980000; above, the next
+    /// round does, so this is for nodes that do harm now.
+    pub async fn suspend(
+        &self,
+        pool: &PgPool,
+        node: NodeId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<NodeState, AdminError> {
+        let mut transaction = pool.begin().await?;
+        let before = tables::node_status::lock_reputation(&mut transaction, node)
+            .await?
+            .ok_or(AdminError::NoSuchNode)?;
+        match before.state {
+            NodeState::Probation | NodeState::Active => {}
+            NodeState::Suspended => return Err(AdminError::AlreadySo(before.state)),
+            other => return Err(AdminError::NotSuspendable(other)),
+        }
+        let change = StateChange {
+            to: NodeState::Suspended,
+            reason: format!("suspended by an administrator: {reason}"),
+        };
+        self.enter(&mut transaction, node, &change, Cause::Admin, now)
+            .await?;
+        transaction.commit().await?;
+        Ok(before.state)
+    }
+
+    /// Lets a node begin anew, on probation and with a clean score. Its replicas count again by and by, but
+    /// for those that failed by themselves.
+    pub async fn restore(
+        &self,
+        pool: &PgPool,
+        node: NodeId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<NodeState, AdminError> {
+        let mut transaction = pool.begin().await?;
+        let before = tables::node_status::lock_reputation(&mut transaction, node)
+            .await?
+            .ok_or(AdminError::NoSuchNode)?;
+        let held_up = match before.state {
+            NodeState::Suspended | NodeState::Disqualified => true,
+            NodeState::Probation | NodeState::Active => before.on_hold(now),
+            NodeState::Draining | NodeState::Drained => false,
+        };
+        if !held_up {
+            return Err(AdminError::NotRestorable(before.state));
+        }
+        let after: Reputation = before.anew(NodeState::Probation, now);
+        tables::node_status::save_reputation(&mut transaction, node, &after).await?;
+        tables::node_status::work_through(&mut transaction, node, true).await?;
+        let change = StateChange {
+            to: NodeState::Probation,
+            reason: format!("restored by an administrator: {reason}"),
+        };
+        self.enter(&mut transaction, node, &change, Cause::Admin, now)
+            .await?;
+        transaction.commit().await?;
+        Ok(before.state)
+    }
+}
+
+/// Disqualifies nodes that have been offline for `nodes.gone_after`. `true` when there may be more.
+pub async fn disqualify_gone(nodes: &Nodes, now: Timestamp) -> anyhow::Result<bool> {
+    const BATCH: i64 = 100;
+    let gone_after = nodes.config.gone_after;
+    let mut transaction = nodes.db.begin().await?;
+    let gone = tables::node_status::gone(&mut transaction, gone_after, BATCH).await?;
+    let mut left = gone.len();
+    for node in &gone {
+        if nodes.fleet.is_online(*node) {
+            left -= 1;
+            continue; // it is here; the liveness worker has not written so yet
+        }
+        let after = humantime::format_duration(gone_after);
+        let change = StateChange {
+            to: NodeState::Disqualified,
+            reason: format!("gone: offline for {after}"),
+        };
+        if tables::node_status::lock_reputation(&mut transaction, *node)
+            .await?
+            .is_some()
+        {
+            nodes
+                .states
+                .enter(&mut transaction, *node, &change, Cause::Gone, now)
+                .await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(left as i64 == BATCH)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("no node has this id")]
+    NoSuchNode,
+    #[error("the node is {0} already")]
+    AlreadySo(NodeState),
+    #[error("the node is {0}: only probation, active and suspended nodes can be suspended")]
+    NotSuspendable(NodeState),
+    #[error(
+        "the node is {0}: only nodes that are suspended, disqualified or on hold can be restored"
+    )]
+    NotRestorable(NodeState),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,346 @@
+//! Letting storage nodes in: registration over HTTP, then `hello` and `heartbeat` over libp2p.
+
+use crate::bookkeeping::chart;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use proto::{
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, MicroCredits, NetworkContext,
+    NodeActivity, NodeId, PeerId, Registration, Signature,
+};
+use rand::{CryptoRng, Rng};
+use zeroize::Zeroizing;
+
+use crate::accounts::secrets;
+use crate::config::Admission;
+use crate::facts::Fact;
+use crate::fleet::Nodes;
+use crate::fleet::rules::reputation::on_hold;
+use crate::fleet::tables;
+use crate::fleet::{Live, Member, NewMember, Standing};
+
+use crate::model::ids::{UserId, uuid_v7};
+use crate::model::names::{NodeName, Region};
+use crate::model::node::Node;
+use crate::model::node_state::NetworkPrefix;
+use crate::model::node_state::NodeState;
+
+const NONCE_TTL: Duration = Duration::from_secs(300);
+
+/// How long an admission token waits for its node.
+const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("the nonce was not handed out, was used before, or has expired")]
+    BadNonce,
+    #[error("the signature was not made by the key of this peer id over these values")]
+    BadSignature,
+    #[error("this network admits nodes by token only")]
+    TokenRequired,
+    #[error("the admission token is not valid, has expired, or belongs to another node")]
+    BadToken,
+    #[error("this peer id is not on the network's allow-list")]
+    NotAllowed,
+    #[error("this node was disqualified: {0}")]
+    Disqualified(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// A single-use number, good for five minutes.
+pub async fn hand_out_nonce(nodes: &Nodes) -> sqlx::Result<([u8; 32], Timestamp)> {
+    let mut nonce = [0; 32];
+    nodes.entropy.rng().fill_bytes(&mut nonce);
+    let expires_at = after(nodes.clock.now(), NONCE_TTL);
+    let mut connection = nodes.db.acquire().await?;
+    tables::nodes::insert_nonce(&mut connection, &nonce, expires_at).await?;
+    Ok((nonce, expires_at))
+}
+
+/// What a node asks to be registered as.
+#[derive(Debug)]
+pub struct RegisterRequest {
+    pub peer_id: PeerId,
+    pub name: NodeName,
+    pub region: Option<Region>,
+    pub capacity_bytes: u64,
+    pub nonce: [u8; 32],
+    pub signature: Signature,
+    pub token: Option<Zeroizing<String>>,
+}
+
+#[derive(Debug)]
+pub struct Registered {
+    pub node_id: NodeId,
+    pub api_key: Zeroizing<String>,
+    pub state: NodeState,
+}
+
+/// Registers a node that proves to own its key. The same peer id gives the same node and a new API
+/// key; the old one is void.
+pub async fn register(
+    nodes: &Nodes,
+    request: &RegisterRequest,
+) -> Result<Registered, RegisterError> {
+    let mut transaction = nodes.db.begin().await?;
+    if !tables::nodes::use_nonce(&mut transaction, &request.nonce).await? {
+        return Err(RegisterError::BadNonce);
+    }
+    let statement = Registration {
+        context: NetworkContext {
+            network_id: nodes.network_id,
+            peer_id: request.peer_id,
+        },
+        nonce: request.nonce,
+        name: request.name.as_str().to_owned(),
+        capacity_bytes: request.capacity_bytes,
+    };
+    statement
+        .verify(&request.signature)
+        .map_err(|_| RegisterError::BadSignature)?;
+    let token_hash = request.token.as_deref().map(|token| secrets::hash(token));
+    let admitted = admit(nodes, &mut transaction, request, token_hash.as_ref()).await?;
+
+    let api_key = secrets::generate("fsnn", &mut nodes.entropy.rng());
+    let node = tables::nodes::NewNode {
+        id: NodeId::from_uuid(uuid_v7(nodes.clock.now(), &mut nodes.entropy.rng())),
+        peer_id: request.peer_id,
+        name: &request.name,
+        region: request.region.as_ref(),
+        capacity_bytes: i64::try_from(request.capacity_bytes).unwrap_or(i64::MAX),
+        operator: admitted.operator,
+        api_key_hash: &secrets::hash(&api_key),
+    };
+    let (node_id, state) = tables::nodes::upsert(&mut transaction, &node).await?;
+    if state == NodeState::Disqualified {
+        let node = tables::nodes::by_id(&mut transaction, node_id).await?;
+        let reason = node.map(|node| node.state_reason).unwrap_or_default();
+        return Err(RegisterError::Disqualified(reason));
+    }
+    ledger::open_accounts(&mut transaction, node_id.as_uuid(), &chart::OF_NODES).await?;
+    let registered = Fact::NodeRegistered {
+        node: node_id,
+        state,
+        at: nodes.clock.now(),
+    };
+    nodes.facts.tell(&mut transaction, registered).await?;
+    if let (Some(hash), true) = (&token_hash, admitted.single_use) {
+        tables::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
+    }
+    transaction.commit().await?;
+    nodes.admission.note_registered(request.peer_id);
+    tracing::info!(%node_id, peer_id = %request.peer_id, name = %request.name, "a node registered");
+    Ok(Registered {
+        node_id,
+        api_key,
+        state,
+    })
+}
+
+struct Admitted {
+    operator: Option<UserId>,
+    /// By a token that is used up with this.
+    single_use: bool,
+}
+
+async fn admit(
+    nodes: &Nodes,
+    connection: &mut sqlx::PgConnection,
+    request: &RegisterRequest,
+    token_hash: Option<&[u8; 32]>,
+) -> Result<Admitted, RegisterError> {
+    let config = &nodes.config;
+    if config.admission == Admission::Allowlist {
+        let peer_id = request.peer_id.to_string();
+        if !config.allowed_peers.contains(&peer_id) {
+            return Err(RegisterError::NotAllowed);
+        }
+    }
+    // A token names the operator, whatever the admission; it has to be good if one is given.
+    match token_hash {
+        Some(hash) if nodes.bootstrap_token == Some(*hash) => Ok(Admitted {
+            operator: None,
+            single_use: false,
+        }),
+        Some(hash) => {
+            let found = tables::nodes::lock_token(connection, hash, &request.peer_id).await?;
+            Ok(Admitted {
+                operator: found.ok_or(RegisterError::BadToken)?,
+                single_use: true,
+            })
+        }
+        None if config.admission == Admission::Token => Err(RegisterError::TokenRequired),
+        None => Ok(Admitted {
+            operator: None,
+            single_use: false,
+        }),
+    }
+}
+
+/// A token that lets one node in, and makes `operator` its operator.
+pub async fn create_token(
+    connection: &mut sqlx::PgConnection,
+    operator: Option<UserId>,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> sqlx::Result<(Zeroizing<String>, Timestamp)> {
+    let token = secrets::generate("fsnt", rng);
+    let expires_at = after(now, TOKEN_TTL);
+    tables::nodes::insert_token(connection, &secrets::hash(&token), operator, expires_at).await?;
+    Ok((token, expires_at))
+}
+
+/// `hello`: the first exchange on a connection. The peer id was proven by the connection; here it is
+/// matched with what was registered.
+pub async fn hello(
+    nodes: &Nodes,
+    peer: PeerId,
+    prefix: Option<NetworkPrefix>,
+    report: HelloReport,
+) -> sqlx::Result<HelloAnswer> {
+    if !nodes.admission.is_registered(&peer).await? {
+        return Ok(HelloAnswer {
+            rejection: Some(
+                "this peer is not registered here: run `storage-node init` again".to_owned(),
+            ),
+            network_serial: nodes.document.get().serial,
+        });
+    }
+    let mut connection = nodes.db.acquire().await?;
+    let node = tables::nodes::by_id(&mut connection, report.node_id).await?;
+    if let Some(newcomer) = node.as_ref().filter(|node| node.last_seen_at.is_none())
+        && newcomer.peer_id == peer
+        && report.blob_count > 0
+    {
+        tables::awaiting_restore::keep_out_newcomer(&mut connection, newcomer.id).await?;
+    }
+    let rejection = match &node {
+        Some(node) if node.peer_id != peer => Some(
+            "this node id was registered with another identity key: run `storage-node init` again"
+                .to_owned(),
+        ),
+        Some(node) if node.state == NodeState::Disqualified => {
+            Some(format!("this node was disqualified: {}", node.state_reason))
+        }
+        Some(node) if is_kept_out(&mut connection, node.id).await? => Some(
+            "the network's database was restored, and this node has not been gone through since. It is let in \
+             when the network's administrator has run `coordinator adopt begin`; keep its data until then"
+                .to_owned(),
+        ),
+        Some(_) => None,
+        None => Some("this node is not registered here: run `storage-node init` again".to_owned()),
+    };
+    if let (None, Some(node)) = (&rejection, node) {
+        tables::nodes::record_hello(&mut connection, node.id, &report.software).await?;
+        drop(connection);
+        let activity = if report.draining {
+            NodeActivity::Draining
+        } else {
+            NodeActivity::Running
+        };
+        let heartbeat = HeartbeatReport {
+            capacity_bytes: report.capacity_bytes,
+            used_bytes: report.used_bytes,
+            free_bytes: report.free_bytes,
+            blob_count: report.blob_count,
+            activity,
+        };
+        tracing::info!(node_id = %node.id, name = node.name, %peer, "a node is online");
+        admit_to_fleet(nodes, &node, prefix, &heartbeat);
+    }
+    Ok(HelloAnswer {
+        rejection,
+        network_serial: nodes.document.get().serial,
+    })
+}
+
+async fn is_kept_out(connection: &mut sqlx::PgConnection, node: NodeId) -> sqlx::Result<bool> {
+    let kept_out = tables::awaiting_restore::kept_out(connection, &[node]).await?;
+    Ok(!kept_out.is_empty())
+}
+
+fn admit_to_fleet(
+    nodes: &Nodes,
+    node: &Node,
+    prefix: Option<NetworkPrefix>,
+    report: &HeartbeatReport,
+) -> Arc<Member> {
+    let member = nodes.fleet.admit(NewMember {
+        node_id: node.id,
+        peer_id: node.peer_id,
+        operator: node.operator.map(|id| id.as_uuid()),
+        region: node.region.clone(),
+        standing: Standing {
+            state: node.state,
+            state_reason: node.state_reason.clone(),
+            on_hold: on_hold(node.mass_failure_at, nodes.clock.now()),
+            earned: MicroCredits::ZERO, // until the liveness worker has looked
+        },
+        live: Live {
+            activity: report.activity,
+            capacity_bytes: report.capacity_bytes,
+            used_bytes: report.used_bytes,
+            free_bytes: report.free_bytes,
+            blob_count: report.blob_count,
+            prefix,
+            heard: Instant::now(),
+        },
+    });
+    nodes.purge_wake.wake();
+    member
+}
+
+/// `heartbeat`: what the node reports is kept in memory and written in batches by the liveness
+/// worker. A node that this coordinator does not have among its members is let in again, as after
+/// `hello`. `None` when the peer is no registered node, or one that `hello` would refuse.
+pub async fn heartbeat(
+    nodes: &Nodes,
+    peer: PeerId,
+    prefix: Option<NetworkPrefix>,
+    report: HeartbeatReport,
+) -> sqlx::Result<Option<HeartbeatAnswer>> {
+    let member = match nodes.fleet.member_of_peer(&peer) {
+        Some(member) => {
+            nodes.fleet.heard(&member, |live| {
+                live.capacity_bytes = report.capacity_bytes;
+                live.used_bytes = report.used_bytes;
+                live.free_bytes = report.free_bytes;
+                live.blob_count = report.blob_count;
+                live.activity = report.activity;
+                live.prefix = prefix.or(live.prefix);
+            });
+            member
+        }
+        None => {
+            if !nodes.admission.is_registered(&peer).await? {
+                return Ok(None);
+            }
+            let mut connection = nodes.db.acquire().await?;
+            let node = tables::nodes::by_peer_id(&mut connection, &peer).await?;
+            let Some(node) = node.filter(|node| node.state != NodeState::Disqualified) else {
+                return Ok(None);
+            };
+            if is_kept_out(&mut connection, node.id).await? {
+                return Ok(None); // it is told why when it says hello again
+            }
+            drop(connection);
+            admit_to_fleet(nodes, &node, prefix, &report)
+        }
+    };
+    let standing = member.standing();
+    Ok(Some(HeartbeatAnswer {
+        earned: standing.earned,
+        server_time_ms: u64::try_from(nodes.clock.now().as_millisecond()).unwrap_or(0),
+        state: standing.state.name().to_owned(),
+        state_reason: standing.state_reason,
+        network_serial: nodes.document.get().serial,
+        last_ledger_day: nodes.ledger_day.load().as_deref().cloned(),
+    }))
+}
+
+fn after(now: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}

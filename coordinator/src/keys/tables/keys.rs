@@ -1,0 +1,177 @@
+//! `keys`, `key_announcements` and `running_coordinators`: ids and check values, never key bytes.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::database::{corrupt, hash32};
+use crate::keys::{KeyPurpose, KeyState, NamedKey};
+
+/// Whoever makes or rotates keys does so alone.
+pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("LOCK TABLE keys IN EXCLUSIVE MODE")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// All that are named, the announced ones last.
+pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<NamedKey>> {
+    let rows = sqlx::query!(
+        r#"SELECT key_id AS "key_id!", purpose AS "purpose!", check_value AS "check_value!",
+                  announced AS "announced!", retired AS "retired!"
+           FROM (SELECT key_id, purpose, check_value, created_at, false AS announced,
+                        retired_at IS NOT NULL AS retired FROM keys
+                 UNION ALL
+                 SELECT key_id, purpose, check_value, created_at, true, false
+                 FROM key_announcements) AS named
+           ORDER BY announced, created_at, key_id"#
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let purpose = KeyPurpose::ALL
+                .into_iter()
+                .find(|purpose| purpose.name() == row.purpose)
+                .ok_or_else(|| corrupt("keys.purpose", &row.purpose))?;
+            Ok(NamedKey {
+                id: row.key_id,
+                purpose,
+                check_value: hash32("keys.check_value", &row.check_value)?,
+                state: match (row.announced, row.retired) {
+                    (true, _) => KeyState::Announced,
+                    (false, false) => KeyState::InUse,
+                    (false, true) => KeyState::Retired,
+                },
+            })
+        })
+        .collect()
+}
+
+pub async fn insert(connection: &mut PgConnection, key: &NamedKey) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO keys (key_id, purpose, check_value) VALUES ($1, $2, $3)",
+        key.id,
+        key.purpose.name(),
+        &key.check_value[..],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn announce(connection: &mut PgConnection, key: &NamedKey) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO key_announcements (key_id, purpose, check_value) VALUES ($1, $2, $3)",
+        key.id,
+        key.purpose.name(),
+        &key.check_value[..],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Retires the key that was in use and puts the announced one in its place.
+pub async fn put_to_use(connection: &mut PgConnection, key: &NamedKey) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE keys SET retired_at = now() WHERE purpose = $1 AND retired_at IS NULL",
+        key.purpose.name()
+    )
+    .execute(&mut *connection)
+    .await?;
+    insert(connection, key).await?;
+    sqlx::query!("DELETE FROM key_announcements WHERE key_id = $1", key.id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes a name away that has been retired for at least this long and that no data key bears;
+/// `false` when there is none such.
+pub async fn forget(
+    connection: &mut PgConnection,
+    id: &str,
+    retired_for: Duration,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "DELETE FROM keys WHERE key_id = $1 AND retired_at < now() - make_interval(secs => $2)
+           AND NOT EXISTS (SELECT 1 FROM data_keys WHERE master_key_id = $1)",
+        id,
+        retired_for.as_secs_f64(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// How many data keys each master key wraps; those that wrap none are left out.
+pub async fn wrapped_by(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, u64)>> {
+    let rows = sqlx::query!(
+        r#"SELECT master_key_id, count(*) AS "count!" FROM data_keys GROUP BY master_key_id"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (row.master_key_id, row.count.unsigned_abs()))
+        .collect())
+}
+
+/// A coordinator that is, or was a moment ago, running.
+#[derive(Debug, Clone)]
+pub struct RunningCoordinator {
+    pub peer_id: String,
+    pub key_ids: Vec<String>,
+}
+
+/// Notes that a coordinator runs, and which keys it holds.
+pub async fn note_running(
+    connection: &mut PgConnection,
+    coordinator: &RunningCoordinator,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO running_coordinators (peer_id, key_ids) VALUES ($1, $2)
+         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, seen_at = now()",
+        coordinator.peer_id,
+        &coordinator.key_ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A coordinator ends in an orderly way.
+pub async fn note_stopped(connection: &mut PgConnection, peer_id: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM running_coordinators WHERE peer_id = $1",
+        peer_id
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets coordinators that have said nothing for a day.
+pub async fn forget_dead(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM running_coordinators WHERE seen_at < now() - interval '1 day'")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The coordinators that have said within `seen_within` that they run.
+pub async fn running(
+    connection: &mut PgConnection,
+    seen_within: Duration,
+) -> sqlx::Result<Vec<RunningCoordinator>> {
+    sqlx::query_as!(
+        RunningCoordinator,
+        "SELECT peer_id, key_ids FROM running_coordinators
+         WHERE seen_at > now() - make_interval(secs => $1) ORDER BY peer_id",
+        seen_within.as_secs_f64(),
+    )
+    .fetch_all(connection)
+    .await
+}

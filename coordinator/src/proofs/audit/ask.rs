@@ -1,0 +1,268 @@
+//! Asking one node: proofs, or a whole blob.
+
+use jiff::Timestamp;
+use network::CallError;
+use proto::{
+    BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    NodeId, ProofSeed,
+};
+use rand::Rng;
+use uuid::Uuid;
+
+use crate::fleet::ReadFailure;
+use crate::model::ids::uuid_v7;
+use crate::proofs::Proofs;
+use crate::proofs::challenge;
+use crate::proofs::challenge::{Examination, Examined, Findings};
+use crate::proofs::rules::audit::{Answer, Cell, Question};
+use crate::proofs::rules::judging::messages;
+use crate::proofs::tables::audit_results::KeptFailure;
+use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
+use sealing::SEALING_OVERHEAD;
+
+/// A replica, how it was asked for, and what came back.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub blob_id: BlobId,
+    pub size_bytes: u32,
+    pub drawn: bool,
+    pub weight_ppm: u64,
+    pub question: Question,
+    /// `None` when the node went away before it could be asked.
+    pub answer: Option<Answer>,
+    pub reason: String,
+    /// What led here, if it was asked for out of turn.
+    pub follow_up: Option<FollowUp>,
+    /// Of the penalty, should this be the replica's first miss.
+    pub miss_id: Uuid,
+}
+
+impl Seen {
+    /// Of the blob.
+    fn length(&self) -> u64 {
+        u64::from(self.size_bytes) + SEALING_OVERHEAD as u64
+    }
+}
+
+/// One piece of asking.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub seen: Vec<Seen>,
+    /// Drawn, and known to be lost: failed without being asked.
+    pub known_lost: u64,
+    pub messages: Vec<Sent>,
+    /// Follow-ups whose replicas are no more.
+    pub ended: Vec<BlobId>,
+}
+
+/// A message that a node was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub challenge: Challenge,
+    pub judgements: Vec<Judgement>,
+    pub statement: Vec<u8>,
+    pub failures: Vec<KeptFailure>,
+}
+
+/// Asks for the replicas of a cell. `None` when the node cannot be asked now.
+pub(super) async fn cell(
+    proofs: &Proofs,
+    node: NodeId,
+    cell: &Cell,
+    replicas: Vec<AuditedReplica>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let (lost, held): (Vec<_>, Vec<_>) = replicas.into_iter().partition(|r| r.demoted);
+    let wanted = held.into_iter().map(|replica| Seen {
+        blob_id: replica.blob_id,
+        size_bytes: replica.size_bytes,
+        drawn: cell.drawn,
+        weight_ppm: cell.weight_ppm,
+        question: Question::Proof,
+        answer: None,
+        reason: String::new(),
+        follow_up: None,
+        miss_id: uuid_v7(now, &mut proofs.entropy.rng()),
+    });
+    let asked = Asked {
+        known_lost: if cell.drawn { lost.len() as u64 } else { 0 },
+        ..Asked::default()
+    };
+    ask_for_proofs(proofs, node, wanted.collect(), asked, now).await
+}
+
+/// Asks once more for proofs for which the node was too busy.
+pub(super) async fn again(
+    proofs: &Proofs,
+    node: NodeId,
+    due: Vec<(FollowUp, u32)>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let mut rng = proofs.entropy.rng();
+    let wanted = due
+        .into_iter()
+        .map(|(follow_up, size)| wanted(follow_up, size, Question::ProofAgain, now, &mut rng));
+    ask_for_proofs(proofs, node, wanted.collect(), Asked::default(), now).await
+}
+
+fn wanted(
+    follow_up: FollowUp,
+    size_bytes: u32,
+    question: Question,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Seen {
+    Seen {
+        blob_id: follow_up.blob_id,
+        size_bytes,
+        drawn: follow_up.drawn,
+        weight_ppm: follow_up.weight_ppm,
+        question,
+        answer: None,
+        reason: follow_up.reason.clone(),
+        follow_up: Some(follow_up),
+        miss_id: uuid_v7(now, rng),
+    }
+}
+
+/// Asks for proofs, in as many messages as it takes.
+async fn ask_for_proofs(
+    proofs: &Proofs,
+    node: NodeId,
+    mut wanted: Vec<Seen>,
+    mut asked: Asked,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let difficulty = Difficulty::new(proofs.config.difficulty)?;
+    let Some(member) = proofs.blobs.fleet.member(node) else {
+        return Ok(None);
+    };
+    let mut rng = proofs.entropy.rng();
+    let counts = messages(wanted.iter().map(Seen::length), difficulty);
+    let mut from = 0;
+    for count in counts {
+        let item = |seen: &Seen| ChallengeItem {
+            blob_id: seen.blob_id,
+            length: seen.length(),
+            seed: seed(&mut rng),
+        };
+        let message = &mut wanted[from..from + count];
+        let examination = Examination {
+            id: ChallengeId::from_bytes(uuid_v7(now, &mut proofs.entropy.rng()).into_bytes()),
+            issued_at_ms: u64::try_from(now.as_millisecond()).unwrap_or(0),
+            difficulty,
+            items: message.iter().map(item).collect(),
+            deadline: proofs.config.deadline,
+            lowest_ping: member.lowest_ping(),
+        };
+        let findings = match challenge::examine(proofs, node, examination).await? {
+            Examined::Judged(findings) => *findings,
+            // What has been asked counts; the rest is asked for when the node is back.
+            Examined::Offline | Examined::Crowded if from > 0 => break,
+            Examined::Offline | Examined::Crowded => return Ok(None),
+        };
+        take_over(message, &mut asked, findings);
+        from += count;
+    }
+    asked.seen = wanted;
+    Ok(Some(asked))
+}
+
+fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
+    let mut failures = Vec::new();
+    for (position, (seen, (item, judgement, answer))) in
+        wanted.iter_mut().zip(findings.items()).enumerate()
+    {
+        let (outcome, reason) = said(answer);
+        seen.answer = Some(match judgement {
+            Judgement::Passed => Answer::Good,
+            Judgement::Failed => Answer::Bad,
+            Judgement::Missed => Answer::Missing,
+            Judgement::Busy => Answer::Busy,
+        });
+        if judgement != Judgement::Passed {
+            seen.reason = reason.to_owned();
+        }
+        if let (Judgement::Failed, Some(answer)) = (judgement, answer) {
+            let proof = match &answer.outcome {
+                ItemOutcome::Proven(proof) => Some(proof),
+                _ => None,
+            };
+            failures.push(KeptFailure {
+                blob_id: item.blob_id,
+                position: position as u32,
+                reason: reason.to_owned(),
+                outcome,
+                proof_hash: proof.map(|proof| *proof.proof_hash.as_bytes()),
+                duration_ms: answer.duration_ms,
+                body: proof.map_or(Vec::new(), |proof| proof.body.to_vec()),
+            });
+        }
+    }
+    asked.messages.push(Sent {
+        judgements: findings.statement.verdict.judgements.clone(),
+        statement: findings.statement.to_bytes(),
+        challenge: findings.statement.challenge,
+        failures,
+    });
+}
+
+/// The node's own word, and what it comes to when the blob did not pass.
+fn said(answer: Option<&ItemAnswer>) -> (&'static str, &'static str) {
+    match answer.map(|answer| &answer.outcome) {
+        Some(ItemOutcome::Proven(_)) => ("proven", "the proof is wrong, or came too late"),
+        Some(ItemOutcome::Missing) => ("missing", "the node says that it lacks the blob"),
+        Some(ItemOutcome::Corrupt) => ("corrupt", "the node says that its copy is damaged"),
+        Some(ItemOutcome::Busy) => ("busy", "the node was busy again"),
+        None => ("none", "no usable answer came in time"),
+    }
+}
+
+fn seed(rng: &mut impl Rng) -> ProofSeed {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    ProofSeed::from_bytes(seed)
+}
+
+/// Asks for whole blobs. `None` when the node is not there.
+pub(super) async fn whole_blob(
+    proofs: &Proofs,
+    node: NodeId,
+    due: Vec<(FollowUp, u32)>,
+    now: Timestamp,
+) -> anyhow::Result<Option<Asked>> {
+    let mut asked = Asked::default();
+    for (follow_up, size) in due {
+        let (blob_id, attempts) = (follow_up.blob_id, follow_up.attempts);
+        let (answer, reason) = match proofs.blobs.fleet.retrieve(node, blob_id).await {
+            Ok(data) => {
+                let right = proofs
+                    .blobs
+                    .crypto
+                    .run(move || BlobId::of(&data) == blob_id)
+                    .await?;
+                if right {
+                    (Answer::Good, String::new())
+                } else {
+                    (Answer::Bad, "the node gave wrong bytes".to_owned())
+                }
+            }
+            Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
+                (Answer::Bad, failure.to_string())
+            }
+            Err(ReadFailure::Offline | ReadFailure::Call(CallError::NotConnected)) => {
+                return Ok(None);
+            }
+            Err(ReadFailure::Call(CallError::Stopped)) => anyhow::bail!("the network has stopped"),
+            Err(failure) => (Answer::Missing, failure.to_string()),
+        };
+        let question = Question::WholeBlob { attempts };
+        let mut seen = wanted(follow_up, size, question, now, &mut proofs.entropy.rng());
+        seen.answer = Some(answer);
+        if answer != Answer::Good {
+            seen.reason = reason;
+        }
+        asked.seen.push(seen);
+    }
+    Ok(Some(asked))
+}

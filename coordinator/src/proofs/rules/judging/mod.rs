@@ -1,0 +1,111 @@
+//! How an answer to a challenge is judged. Pure: the times are arguments.
+
+use std::time::Duration;
+
+use proto::{
+    AnswerStatement, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
+};
+
+/// A far node is forgiven its way, up to this: a node that answers pings late on purpose gains no more.
+const MAX_PING_ALLOWANCE: Duration = Duration::from_millis(250);
+
+/// How long an answer took and may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From sending to receiving, on the coordinator's monotonic clock.
+    pub elapsed: Duration,
+    /// The lowest that was seen on the node's connection.
+    pub lowest_ping: Option<Duration>,
+    pub deadline: Duration,
+}
+
+impl Timing {
+    /// How long to wait for an answer: a later one is late whatever it says.
+    pub fn timeout(deadline: Duration, lowest_ping: Option<Duration>) -> Duration {
+        deadline.saturating_add(allowance(lowest_ping))
+    }
+
+    /// The time that counts.
+    pub fn counted(&self) -> Duration {
+        self.elapsed.saturating_sub(allowance(self.lowest_ping))
+    }
+
+    pub fn is_late(&self) -> bool {
+        self.counted() > self.deadline
+    }
+}
+
+/// Cuts a list of blobs, given by their lengths, into challenges that can be asked: how many go into each.
+pub fn messages(lengths: impl IntoIterator<Item = u64>, difficulty: Difficulty) -> Vec<usize> {
+    let mut counts = Vec::new();
+    let (mut count, mut bodies) = (0, 0);
+    for length in lengths {
+        let body = difficulty.max_body_bytes(length);
+        if count == MAX_CHALLENGE_ITEMS || (count > 0 && bodies + body > MAX_MESSAGE_BODY_BYTES) {
+            counts.push(count);
+            (count, bodies) = (0, 0);
+        }
+        count += 1;
+        bodies += body;
+    }
+    counts.extend((count > 0).then_some(count));
+    counts
+}
+
+fn allowance(lowest_ping: Option<Duration>) -> Duration {
+    lowest_ping.unwrap_or_default().min(MAX_PING_ALLOWANCE)
+}
+
+/// The judgement over one challenge: one for each blob, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub judgements: Vec<Judgement>,
+    /// What the node has signed; `None` when no usable answer came.
+    pub answer: Option<AnswerStatement>,
+    /// Why an answer that came was not usable.
+    pub unusable: Option<UnusableAnswer>,
+}
+
+/// Judges what came, or that nothing came.
+///
+/// What the node has not signed for this challenge is no answer and says nothing about any blob. In
+/// an answer that came too late only an admission counts: that a blob is gone stays true.
+pub fn judge(challenge: &Challenge, answer: Option<&ProofAnswer>, timing: Timing) -> Judged {
+    let missed = |unusable| Judged {
+        judgements: vec![Judgement::Missed; challenge.items().len()],
+        answer: None,
+        unusable,
+    };
+    let Some(answer) = answer else {
+        return missed(None);
+    };
+    let statement = match answer.open(challenge) {
+        Ok(statement) => statement,
+        Err(error) => return missed(Some(error)),
+    };
+    let judged = challenge
+        .questions()
+        .zip(&answer.items)
+        .map(|(question, item)| judge_item(&question, item, timing.is_late()));
+    Judged {
+        judgements: judged.collect(),
+        answer: Some(statement),
+        unusable: None,
+    }
+}
+
+fn judge_item(question: &proto::Question, item: &ItemAnswer, late: bool) -> Judgement {
+    match &item.outcome {
+        ItemOutcome::Missing | ItemOutcome::Corrupt => Judgement::Failed,
+        ItemOutcome::Proven(_) | ItemOutcome::Busy if late => Judgement::Missed,
+        ItemOutcome::Proven(proof) => match proto::verify(question, proof) {
+            Ok(()) => Judgement::Passed,
+            Err(_) => Judgement::Failed,
+        },
+        ItemOutcome::Busy => Judgement::Busy,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Sealing, written from the table of formats in sealing/src/lib.rs alone: a second implementation to check the first.
+
+    sealing.py check        reproduce sealing.json, and open everything in it
+    sealing.py vectors      print sealing.json anew
+
+Needs Python 3.10 and the package `cryptography`. BLAKE3 comes from proto/vectors/proofs.py.
+"""
+
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+HERE = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parents[1] / "proto" / "vectors"))
+from proofs import blake3  # noqa: E402
+
+# ---------------------------------------------------------------- the formats
+
+
+def seal(key, nonce, text, aad):
+    return nonce + AESGCM(key).encrypt(nonce, text, aad)
+
+
+def open_sealed(key, sealed, aad):
+    return AESGCM(key).decrypt(sealed[:12], sealed[12:], aad)
+
+
+def derive(key, salt, info):
+    return HKDF(SHA256(), 32, salt, info).derive(key)
+
+
+def replica_aad(file_id, index, length):
+    return b"fsn v1 replica" + file_id + struct.pack(">II", index, length)
+
+
+def wrapping(master_key, master_key_id, file_id):
+    """Key and AAD."""
+    return derive(master_key, file_id, b"fsn v1 wrap"), file_id + master_key_id.encode()
+
+
+def locator_key(master_key):
+    return derive(master_key, b"", b"fsn v1 locator")
+
+
+LOCATOR_AAD = b"fsn v1 locator"
+
+
+def locator_text(file_id, index, version):
+    return file_id + struct.pack(">IQ", index, version) + bytes(8)
+
+
+# ---------------------------------------------------------------- the cases
+
+# Around the blocks of AES, the 64 blocks that are encrypted side by side, and the chunks that are the default.
+LENGTHS = [0, 1, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 4096, 65_537, 262_144]
+LONGEST_SHOWN = 65
+
+
+def bytes_of(label, length=32):
+    return hashlib.shake_256(f"fsn sealing vectors: {label}".encode()).digest(length)
+
+
+def plaintext(length):
+    return bytes((7 * i + length) % 251 for i in range(length))
+
+
+def blob_case(number, length):
+    key, file_id, nonce = bytes_of(f"key {number}"), bytes_of(f"file {number}", 16), bytes_of(f"nonce {number}", 12)
+    index = [0, 1, 77, 2**32 - 1][number % 4]
+    blob = seal(key, nonce, plaintext(length), replica_aad(file_id, index, length))
+    case = {
+        "data_key": key.hex(),
+        "file_id": file_id.hex(),
+        "index": index,
+        "nonce": nonce.hex(),
+        "length": length,
+        "blob_id": blake3(blob).hex(),
+    }
+    return case | ({"blob": blob.hex()} if length <= LONGEST_SHOWN else {})
+
+
+def wrapped_case(master_key_id):
+    label = f"wrap {master_key_id}"
+    master_key, data_key = bytes_of(f"{label} master"), bytes_of(f"{label} data")
+    file_id, nonce = bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
+    key, aad = wrapping(master_key, master_key_id, file_id)
+    return {
+        "master_key": master_key.hex(),
+        "master_key_id": master_key_id,
+        "file_id": file_id.hex(),
+        "data_key": data_key.hex(),
+        "nonce": nonce.hex(),
+        "wrapped": seal(key, nonce, data_key, aad).hex(),
+    }
+
+
+def locator_case(index, version):
+    label = f"locator {index} {version}"
+    master_key, file_id, nonce = bytes_of(f"{label} key"), bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
+    return {
+        "master_key": master_key.hex(),
+        "file_id": file_id.hex(),
+        "index": index,
+        "version": str(version),
+        "nonce": nonce.hex(),
+        "locator": seal(locator_key(master_key), nonce, locator_text(file_id, index, version), LOCATOR_AAD).hex(),
+    }
+
+
+def vectors():
+    return {
+        "plaintext": "byte i of a text of n bytes is (7 i + n) mod 251",
+        "blobs": [blob_case(number, length) for number, length in enumerate(LENGTHS)],
+        "wrapped_keys": [wrapped_case(key_id) for key_id in ["master-1", "master-2", "", "schlüssel-2026", "m" * 200]],
+        "locators": [locator_case(*place) for place in [(0, 0), (77, 1_700_000_000_123), (2**32 - 1, 2**64 - 1)]],
+    }
+
+
+# ---------------------------------------------------------------- checks
+
+
+def must_not_open(key, sealed, aad):
+    try:
+        open_sealed(key, sealed, aad)
+    except InvalidTag:
+        return
+    raise AssertionError("bytes that were changed open")
+
+
+def flipped(sealed):
+    """The same with one bit changed, in each of its parts."""
+    for at in {0, 12, len(sealed) // 2, len(sealed) - 17, len(sealed) - 1} & set(range(len(sealed))):
+        yield sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
+
+
+def check():
+    kept = json.loads((HERE / "sealing.json").read_text())
+    assert kept == vectors(), "sealing.json is not what this program makes"
+    opened = []
+    for case in kept["blobs"]:
+        if "blob" in case:
+            aad = replica_aad(bytes.fromhex(case["file_id"]), case["index"], case["length"])
+            opened.append((case["data_key"], case["blob"], aad, plaintext(case["length"])))
+    for case in kept["wrapped_keys"]:
+        key, aad = wrapping(bytes.fromhex(case["master_key"]), case["master_key_id"], bytes.fromhex(case["file_id"]))
+        opened.append((key.hex(), case["wrapped"], aad, bytes.fromhex(case["data_key"])))
+    for case in kept["locators"]:
+        text = locator_text(bytes.fromhex(case["file_id"]), case["index"], int(case["version"]))
+        opened.append((locator_key(bytes.fromhex(case["master_key"])).hex(), case["locator"], LOCATOR_AAD, text))
+    for key, sealed, aad, text in opened:
+        key, sealed = bytes.fromhex(key), bytes.fromhex(sealed)
+        assert open_sealed(key, sealed, aad) == text
+        must_not_open(key, sealed, aad + b"\0")
+        for changed in flipped(sealed):
+            must_not_open(key, changed, aad)
+    print(f"{sum(map(len, (kept['blobs'], kept['wrapped_keys'], kept['locators'])))} cases reproduced")
+
+
+def main(arguments):
+    match arguments:
+        case ["check"]:
+            check()
+        case ["vectors"]:
+            json.dump(vectors(), sys.stdout, indent=1, ensure_ascii=False)
+            print()
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

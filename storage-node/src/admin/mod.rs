@@ -1,0 +1,221 @@
+//! The HTTP API for the node's operator, on localhost. Reading is free, changing needs the token
+//! from `admin.token`, which only the operator's account can read.
+
+mod status;
+
+use std::sync::Arc;
+
+use api::problem::CONTENT_TYPE;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use blobstore::{BlobState, Row};
+use jiff::Timestamp;
+use proto::BlobId;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::task::spawn_blocking;
+
+use crate::membership::{ApiError, CoordinatorApi, DRAINING, reason};
+use crate::peers::{PeerNetwork, PeersReport};
+use crate::volume::Credentials;
+
+pub(crate) use status::{NodeStatus, Subject};
+
+pub(crate) const DEFAULT_PAGE: u32 = 100;
+pub(crate) const MAX_PAGE: u32 = 1000;
+
+/// Whose node it is.
+pub(crate) struct Operator {
+    /// Whoever has it may change things.
+    pub token: String,
+    /// Where the node asks the network for what its operator wants, and as whom.
+    pub api: CoordinatorApi,
+    pub credentials: Credentials,
+}
+
+#[derive(Clone)]
+struct Admin {
+    node: Arc<Subject>,
+    peers: PeerNetwork,
+    operator: Arc<Operator>,
+}
+
+pub(crate) fn router(node: Subject, peers: PeerNetwork, operator: Operator) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/peers", get(peers_report))
+        .route("/chunks", get(chunks))
+        .route("/drain", post(drain))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this takes another method")
+        })
+        .with_state(Admin {
+            node: node.into(),
+            peers,
+            operator: operator.into(),
+        })
+}
+
+/// 503 while the disk refuses writes or the node shuts down.
+async fn health(State(admin): State<Admin>) -> Response {
+    if let Some(fault) = admin.node.store.fault().await {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, fault).into_response();
+    }
+    if admin.node.lifecycle.is_stopping() {
+        let detail = "the node is shutting down";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    }
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+async fn status(State(admin): State<Admin>) -> Result<Json<NodeStatus>, Problem> {
+    let status = NodeStatus::of(&admin.node).await;
+    Ok(Json(status.map_err(Problem::internal)?))
+}
+
+async fn peers_report(State(admin): State<Admin>) -> Json<PeersReport> {
+    let is_coordinator = |peer: &_| admin.node.coordinators.contains(peer);
+    Json(PeersReport::of(&admin.peers, is_coordinator).await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChunksQuery {
+    limit: Option<u32>,
+    cursor: Option<BlobId>,
+}
+
+/// A blob as it is listed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ChunkView {
+    pub blob_id: BlobId,
+    pub length: u64,
+    pub state: BlobState,
+    pub stored_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ChunkPage {
+    pub items: Vec<ChunkView>,
+    /// Where the next page begins; `None` at the end.
+    pub next_cursor: Option<BlobId>,
+}
+
+impl ChunkPage {
+    /// `rows` are one more than the page holds, if there are that many.
+    pub(crate) fn new(mut rows: Vec<Row>, limit: u32) -> Self {
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        Self {
+            next_cursor: rows.last().map(|row| row.id).filter(|_| more),
+            items: rows.iter().map(ChunkView::of).collect(),
+        }
+    }
+}
+
+impl ChunkView {
+    pub(crate) fn of(row: &Row) -> Self {
+        let stored_at = i64::try_from(row.stored_at_ms)
+            .ok()
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        Self {
+            blob_id: row.id,
+            length: row.length,
+            state: row.state,
+            stored_at: stored_at.unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+async fn chunks(
+    State(admin): State<Admin>,
+    query: Result<Query<ChunksQuery>, QueryRejection>,
+) -> Result<Json<ChunkPage>, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        let detail = format!("limit must be 1 to {MAX_PAGE}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let store = admin.node.store.clone();
+    let rows = spawn_blocking(move || store.page(query.cursor.as_ref(), limit + 1));
+    let rows = rows
+        .await
+        .map_err(Problem::internal)?
+        .map_err(Problem::internal)?;
+    Ok(Json(ChunkPage::new(rows, limit)))
+}
+
+/// Asks the coordinator to drain this node, and answers what it says.
+async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let operator = &admin.operator;
+    let token = operator.token.as_bytes();
+    let allowed = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token)));
+    if !allowed {
+        let detail = "send `Authorization: Bearer <token>`; the token is in admin.token in the \
+                      node's data directory";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+    }
+    let progress = operator.api.drain(&operator.credentials).await;
+    let progress = progress.map_err(|error| match error.downcast_ref::<ApiError>() {
+        Some(ApiError::Refused(problem)) => {
+            let status = StatusCode::from_u16(problem.status);
+            Problem::new(status.unwrap_or(StatusCode::BAD_GATEWAY), reason(problem))
+        }
+        Some(ApiError::Unreachable { .. }) => {
+            Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
+        }
+        None => Problem::internal(format!("{error:#}")),
+    })?;
+    if progress.state == DRAINING {
+        admin.node.coordinators.note_draining();
+    }
+    tracing::info!(state = progress.state, "the operator asked to drain");
+    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
+}
+
+/// RFC 9457
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+        }
+    }
+
+    fn internal(error: impl std::fmt::Display) -> Self {
+        let detail = format!("{error:#}");
+        tracing::error!(error = detail, "an admin request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let json = [(header::CONTENT_TYPE, CONTENT_TYPE)];
+        (self.status, json, body.to_string()).into_response()
+    }
+}

@@ -1,0 +1,168 @@
+//! Requests of coordinators, turned into calls of the store.
+
+use blobstore::{PutError, Read, Store};
+use network::InboundRequest;
+use proto::protocols;
+use proto::{
+    Delete, DeletionOutcome, DeletionOutcomes, Inventory, Malformed, Prove, Receipt, Refusal,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest,
+};
+
+use super::prover::Prover;
+use super::signer::Signer;
+use crate::membership::Lifecycle;
+
+/// What requests are answered with.
+pub(crate) struct Service {
+    pub store: Store,
+    pub signer: Signer,
+    pub lifecycle: Lifecycle,
+    pub prover: Prover,
+}
+
+impl Service {
+    pub(super) async fn serve(&self, mut request: InboundRequest) {
+        match request.protocol {
+            protocols::STORE_CHUNK => {
+                let answer = match request.decode::<proto::Store>() {
+                    Ok(store_request) => self.store(store_request).await,
+                    Err(error) => refuse(RefusalCode::Malformed, error),
+                };
+                request.respond::<proto::Store>(answer).await;
+            }
+            protocols::RETRIEVE_CHUNK => match request.decode::<Retrieve>() {
+                Ok(wanted) => {
+                    let answer = self.retrieve(wanted).await;
+                    request.respond::<Retrieve>(answer).await;
+                }
+                Err(error) => note_malformed(&request, &error),
+            },
+            protocols::DELETE_CHUNK => match request.decode::<Delete>() {
+                Ok(deletions) => {
+                    let outcomes = self.store.delete(deletions.0).await;
+                    request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
+                }
+                Err(error) => note_malformed(&request, &error),
+            },
+            protocols::PROOF_CHALLENGE => match request.decode::<Prove>() {
+                Ok(challenge) => match self.prover.answer(request.peer, challenge).await {
+                    Ok(answered) => {
+                        request.respond::<Prove>(answered.answer).await;
+                        for id in answered.doubted {
+                            self.store.recheck(id).await;
+                        }
+                    }
+                    Err(error) => note_malformed(&request, &error),
+                },
+                Err(error) => note_malformed(&request, &error),
+            },
+            protocols::INVENTORY => match request.decode::<Inventory>() {
+                Ok(wanted) => match self.store.inventory(wanted).await {
+                    Ok(answer) => request.respond::<Inventory>(answer).await,
+                    Err(error) => tracing::error!(%error, "what the node holds cannot be told"),
+                },
+                Err(error) => note_malformed(&request, &error),
+            },
+            other => {
+                tracing::warn!(peer = %request.peer, protocol = other.name, "not served by this version");
+            }
+        }
+    }
+
+    async fn store(&self, request: StoreRequest) -> StoreAnswer {
+        if self.lifecycle.is_stopping() {
+            return refuse(RefusalCode::Stopping, "the node is shutting down");
+        }
+        let StoreRequest {
+            blob_id,
+            locator,
+            data,
+        } = request;
+        let length = data.len() as u64;
+        // Whoever leaves takes nothing new, and still signs for what it has.
+        let stored = match self.lifecycle.is_draining() {
+            true => self.store.confirm(blob_id, data).await,
+            false => self.store.put(blob_id, locator, data).await.map(Some),
+        };
+        let stored_at_ms = match stored {
+            Ok(Some(stored_at_ms)) => stored_at_ms,
+            Ok(None) => return refuse(RefusalCode::Draining, "the node is leaving the network"),
+            Err(error) => {
+                tracing::warn!(id = %blob_id, %error, "refused a blob");
+                return refuse(refusal_code(&error), &error);
+            }
+        };
+        let receipt = Receipt {
+            context: self.signer.context,
+            blob_id,
+            length,
+            stored_at_ms,
+        };
+        match receipt.sign(&self.signer.keypair) {
+            Ok(receipt) => StoreAnswer::Stored(receipt),
+            Err(error) => refuse(RefusalCode::IoError, error),
+        }
+    }
+
+    async fn retrieve(&self, request: RetrieveRequest) -> RetrieveAnswer {
+        match self.store.get(request.blob_id).await {
+            Read::Found(data) => RetrieveAnswer::Found(data),
+            Read::Missing => RetrieveAnswer::Missing,
+            Read::Corrupt => RetrieveAnswer::Corrupt,
+            Read::IoError(error) => {
+                tracing::error!(id = %request.blob_id, error, "a blob cannot be read");
+                RetrieveAnswer::IoError(error)
+            }
+        }
+    }
+
+    pub(super) async fn say_busy(&self, mut request: InboundRequest) {
+        let detail = "the node serves as many requests as it can";
+        match request.protocol {
+            protocols::STORE_CHUNK => {
+                let answer = refuse(RefusalCode::Busy, detail);
+                request.respond::<proto::Store>(answer).await;
+            }
+            protocols::RETRIEVE_CHUNK => {
+                let answer = RetrieveAnswer::Busy(detail.to_owned());
+                request.respond::<Retrieve>(answer).await;
+            }
+            protocols::DELETE_CHUNK => {
+                if let Ok(deletions) = request.decode::<Delete>() {
+                    let failed = vec![DeletionOutcome::Failed; deletions.0.len()];
+                    request.respond::<Delete>(DeletionOutcomes(failed)).await;
+                }
+            }
+            protocols::PROOF_CHALLENGE => {
+                let challenge = request.decode::<Prove>();
+                let busy = challenge.and_then(|asked| self.prover.say_busy(request.peer, asked));
+                match busy {
+                    Ok(answer) => request.respond::<Prove>(answer).await,
+                    Err(error) => note_malformed(&request, &error),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn refusal_code(error: &PutError) -> RefusalCode {
+    match error {
+        PutError::Full(_) => RefusalCode::Full,
+        PutError::HashMismatch => RefusalCode::HashMismatch,
+        PutError::BadLength => RefusalCode::Malformed,
+        PutError::Io(_) => RefusalCode::IoError,
+        PutError::Closed => RefusalCode::Stopping,
+    }
+}
+
+fn refuse(code: RefusalCode, detail: impl ToString) -> StoreAnswer {
+    StoreAnswer::Refused(Refusal {
+        code,
+        detail: detail.to_string(),
+    })
+}
+
+fn note_malformed(request: &InboundRequest, error: &Malformed) {
+    tracing::warn!(peer = %request.peer, protocol = request.protocol.name, %error, "dropped a request");
+}

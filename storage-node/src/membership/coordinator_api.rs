@@ -1,0 +1,244 @@
+//! The coordinator's HTTP API, as far as a node needs it: the network document, registration, what the
+//! node has earned, and its leaving. Paths and bodies are those of [`api`].
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::drain::{DrainPlan, DrainView};
+use api::earnings::Earnings;
+use api::headers::API_KEY;
+use api::nodes::{NodeDetail, Nonce, RegisterBody, RegisteredNode};
+use api::page::PageParams;
+use api::paths;
+use api::problem::Problem;
+use libp2p_identity::Keypair;
+use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::volume::Credentials;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Why a coordinator did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error(
+        "the coordinator at {base} cannot be reached ({cause}); check the address and that it runs"
+    )]
+    Unreachable { base: Url, cause: String },
+    #[error("the coordinator refused ({}): {}", .0.status, reason(.0))]
+    Refused(Box<Problem>),
+}
+
+/// In words.
+pub(crate) fn reason(problem: &Problem) -> &str {
+    let said = [&problem.detail, &problem.title];
+    let said = said.into_iter().find(|text| !text.is_empty());
+    said.map_or("it did not say why", String::as_str)
+}
+
+impl ApiError {
+    /// Whether the same request may be answered later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => {
+                problem.status >= 500 || problem.status == StatusCode::TOO_MANY_REQUESTS
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct CoordinatorApi {
+    base: Url,
+    client: reqwest::Client,
+}
+
+/// What a node says about itself when it registers.
+#[derive(Debug, Clone)]
+pub(crate) struct Applicant {
+    pub name: String,
+    pub capacity_bytes: u64,
+    pub region: Option<String>,
+    /// For networks that admit nodes by token.
+    pub token: Option<String>,
+}
+
+impl CoordinatorApi {
+    /// The one that the settings name, or else the one that the node is registered with.
+    pub(crate) fn of(config: &Config, own: &Credentials) -> Result<Self> {
+        let url = config.node.coordinator_url.as_deref();
+        Self::new(url.unwrap_or(&own.coordinator_url))
+    }
+
+    pub(crate) fn new(base_url: &str) -> Result<Self> {
+        let mut base: Url = base_url
+            .parse()
+            .with_context(|| format!("node.coordinator_url: `{base_url}` is not a URL"))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            bail!("node.coordinator_url: `{base_url}` must begin with http:// or https://");
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("storage-node/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("cannot set up HTTP")?;
+        Ok(Self { base, client })
+    }
+
+    /// The document, whole and signed by the key that it names itself.
+    pub(crate) async fn network_document(&self) -> Result<NetworkDocument> {
+        let url = self.url(paths::NETWORK)?;
+        let document: NetworkDocument = self.answer(self.client.get(url)).await?;
+        document
+            .verify()
+            .with_context(|| format!("the network document from {} is bad", self.base))?;
+        Ok(document)
+    }
+
+    /// The state, the reason for it, and the score of a node.
+    pub(crate) async fn standing(&self, node_id: NodeId) -> Result<NodeDetail> {
+        let url = self.url(&paths::node(node_id))?;
+        self.answer(self.client.get(url)).await
+    }
+
+    /// Proves that the node owns its key and enters it into the network.
+    pub(crate) async fn register(
+        &self,
+        network_id: NetworkId,
+        keypair: &Keypair,
+        applicant: &Applicant,
+    ) -> Result<RegisteredNode> {
+        let url = self.url(paths::NODE_NONCE)?;
+        let answer: Nonce = self.answer(self.client.post(url)).await?;
+        let mut nonce = RegistrationNonce::default();
+        hex::decode_to_slice(&answer.nonce, &mut nonce)
+            .context("the coordinator gave a nonce that is not 32 bytes of hex")?;
+        let peer_id = keypair.public().to_peer_id();
+        let registration = Registration {
+            context: NetworkContext {
+                network_id,
+                peer_id,
+            },
+            nonce,
+            name: applicant.name.clone(),
+            capacity_bytes: applicant.capacity_bytes,
+        };
+        let body = RegisterBody {
+            peer_id: peer_id.to_string(),
+            name: applicant.name.clone(),
+            capacity_bytes: applicant.capacity_bytes,
+            region: applicant.region.clone(),
+            nonce: answer.nonce,
+            signature: registration.sign(keypair)?.to_string(),
+            token: applicant.token.clone(),
+        };
+        let url = self.url(paths::NODE_REGISTER)?;
+        let registered: RegisteredNode = self.answer(self.client.post(url).json(&body)).await?;
+        if registered.network_id != network_id {
+            bail!("the coordinator registered the node in another network than it serves");
+        }
+        Ok(registered)
+    }
+
+    /// What the node has earned on its last days.
+    pub(crate) async fn earnings(
+        &self,
+        node: NodeId,
+        api_key: &str,
+        days: u16,
+    ) -> Result<Earnings> {
+        let url = self.url(&paths::node_earnings(node))?;
+        let page = PageParams {
+            limit: Some(days),
+            cursor: None,
+        };
+        let request = self.client.get(url).query(&page);
+        self.answer(request.header(API_KEY, api_key)).await
+    }
+
+    /// What draining the node would mean; changes nothing.
+    pub(crate) async fn drain_plan(&self, own: &Credentials) -> Result<DrainPlan> {
+        let url = self.url(&paths::node_drain_plan(own.node_id))?;
+        self.answer(self.client.get(url).header(API_KEY, &own.api_key))
+            .await
+    }
+
+    /// Asks that the node be drained; to ask again changes nothing.
+    pub(crate) async fn drain(&self, own: &Credentials) -> Result<DrainView> {
+        let request = self.client.post(self.drain_url(own)?);
+        self.answer(request.header(API_KEY, &own.api_key)).await
+    }
+
+    /// Calls a draining node back.
+    pub(crate) async fn cancel_drain(&self, own: &Credentials) -> Result<DrainView> {
+        let request = self.client.delete(self.drain_url(own)?);
+        self.answer(request.header(API_KEY, &own.api_key)).await
+    }
+
+    /// How far the node has come; `None` when nobody has ever asked to drain it.
+    pub(crate) async fn drain_progress(&self, own: &Credentials) -> Result<Option<DrainView>> {
+        let request = self.client.get(self.drain_url(own)?);
+        match self.answer(request.header(API_KEY, &own.api_key)).await {
+            Ok(progress) => Ok(Some(progress)),
+            Err(error) => match error.downcast_ref() {
+                Some(ApiError::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => {
+                    Ok(None)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn drain_url(&self, own: &Credentials) -> Result<Url> {
+        self.url(&paths::node_drain(own.node_id))
+    }
+
+    /// Below the base, which may have a path of its own.
+    fn url(&self, path: &str) -> Result<Url> {
+        Ok(self.base.join(path.trim_start_matches('/'))?)
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let failed = |error: reqwest::Error| ApiError::Unreachable {
+            base: self.base.clone(),
+            cause: innermost(&error),
+        };
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            if body.len() + piece.len() > MAX_ANSWER_BYTES {
+                bail!("the coordinator at {} answers with too much", self.base);
+            }
+            body.extend_from_slice(&piece);
+        }
+        if !status.is_success() {
+            let problem = Problem::of_answer(status.as_u16(), &body);
+            bail!(ApiError::Refused(Box::new(problem)));
+        }
+        serde_json::from_slice(&body).with_context(|| {
+            format!(
+                "{} does not answer like a coordinator of this network",
+                self.base
+            )
+        })
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,130 @@
+//! The coordinators of the pinned network document, and how the node stands with each of them.
+//!
+//! Who is not in here is not served. In memory only: what a coordinator thinks of the node comes again with the
+//! next heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kit::Clock;
+use libp2p_identity::PeerId;
+use proto::HeartbeatAnswer;
+use serde::{Deserialize, Serialize};
+
+/// States of a node in the network, as coordinators name them.
+pub(crate) const DRAINING: &str = "draining";
+pub(crate) const DRAINED: &str = "drained";
+
+/// How the node stands with one coordinator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CoordinatorStatus {
+    pub connected: bool,
+    pub accepted: bool,
+    /// Why the coordinator does not accept the node.
+    pub rejection: Option<String>,
+    /// probation, active, suspended, …
+    pub state: String,
+    pub state_reason: String,
+    pub earned_microcredits: i64,
+    pub last_heartbeat_at: Option<Timestamp>,
+    /// How much the coordinator's clock is ahead of ours.
+    pub clock_difference_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Coordinators {
+    clock: Clock,
+    known: Mutex<BTreeMap<PeerId, CoordinatorStatus>>,
+}
+
+impl Coordinators {
+    /// None, until a network document names some.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            known: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn contains(&self, peer: &PeerId) -> bool {
+        self.lock().contains_key(peer)
+    }
+
+    /// Those that stay keep their status.
+    pub(crate) fn replace(&self, peers: &[PeerId]) {
+        let mut known = self.lock();
+        known.retain(|peer, _| peers.contains(peer));
+        for peer in peers {
+            known.entry(*peer).or_default();
+        }
+    }
+
+    pub(crate) fn statuses(&self) -> BTreeMap<PeerId, CoordinatorStatus> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn has_connection(&self) -> bool {
+        self.lock().values().any(|status| status.connected)
+    }
+
+    /// Those that have taken the node.
+    pub(crate) fn accepted_by(&self) -> Vec<PeerId> {
+        let known = self.lock();
+        let accepted = known.iter().filter(|(_, status)| status.accepted);
+        accepted.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether a connected coordinator says that the node is leaving, or has left: the state of a drain
+    /// is the network's, and what the node knows of it comes with heartbeats.
+    pub(crate) fn say_it_drains(&self) -> bool {
+        let known = self.lock();
+        let mut connected = known.values().filter(|status| status.connected);
+        connected.any(|status| [DRAINING, DRAINED].contains(&status.state.as_str()))
+    }
+
+    /// A coordinator has just agreed to drain the node: no new blobs, without waiting to hear it again.
+    pub(crate) fn note_draining(&self) {
+        for status in self.lock().values_mut() {
+            DRAINING.clone_into(&mut status.state);
+        }
+    }
+
+    pub(crate) fn note(&self, peer: &PeerId, change: impl FnOnce(&mut CoordinatorStatus)) {
+        if let Some(status) = self.lock().get_mut(peer) {
+            change(status);
+        }
+    }
+
+    pub(crate) fn note_heartbeat(&self, peer: &PeerId, answer: &HeartbeatAnswer) {
+        let now = self.clock.now();
+        self.note(peer, |status| {
+            if status.state != answer.state {
+                let HeartbeatAnswer {
+                    state,
+                    state_reason,
+                    ..
+                } = answer;
+                tracing::info!(%peer, state, reason = state_reason, "the coordinator says how the node stands");
+                if state == DRAINED {
+                    tracing::warn!(
+                        "this node has drained: it holds nothing any more, gets nothing, and may be \
+                         stopped for good (`storage-node drain` shows its final statement). To give \
+                         space again, run `storage-node init` with another data directory"
+                    );
+                }
+            }
+            status.state.clone_from(&answer.state);
+            status.state_reason.clone_from(&answer.state_reason);
+            status.earned_microcredits = answer.earned.get();
+            status.last_heartbeat_at = Some(now);
+            let theirs = i64::try_from(answer.server_time_ms).ok();
+            status.clock_difference_ms =
+                theirs.and_then(|theirs| theirs.checked_sub(now.as_millisecond()));
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, CoordinatorStatus>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
