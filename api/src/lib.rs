@@ -1,4 +1,4 @@
-//! The HTTP contract between a coordinator and whoever asks it: [paths](paths), [headers](headers), the
+//! The HTTP contract between a coordinator and whoever asks it: [paths], [headers], the
 //! bodies of requests and answers, and every [kind of problem](problem::ProblemKind).
 //!
 //! Each stands here once. The coordinator serves it and describes it (feature `openapi`), storage nodes, the
@@ -60,6 +60,7 @@ pub mod evidence;
 pub mod files;
 pub mod headers;
 pub mod health;
+pub mod jobs;
 pub mod network;
 pub mod node_proofs;
 pub mod nodes;

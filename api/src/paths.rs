@@ -43,10 +43,14 @@ pub const NODE_REGISTER: &str = "/api/v1/nodes/register";
 pub const NODE_TOKENS: &str = "/api/v1/nodes/tokens";
 
 pub const PEERS: &str = "/api/v1/admin/peers";
+pub const JOBS: &str = "/api/v1/admin/jobs";
 
 pub const HEALTH: &str = "/health";
 pub const LIVEZ: &str = "/livez";
 pub const READYZ: &str = "/readyz";
+
+/// As [`JOBS`], on the listener of the metrics, for who may read those.
+pub const LOCAL_JOBS: &str = "/jobs";
 
 /// The API's description of itself, OpenAPI 3.1.
 pub const OPENAPI: &str = "/api/v1/openapi.json";
@@ -54,7 +58,7 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 33] = [
+pub const ALL: [&str; 34] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -85,6 +89,7 @@ pub const ALL: [&str; 33] = [
     NODE_REGISTER,
     NODE_TOKENS,
     PEERS,
+    JOBS,
     HEALTH,
     LIVEZ,
     READYZ,

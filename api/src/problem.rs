@@ -71,7 +71,7 @@ problem_kinds! {
     ChunksMissing = "chunks-missing", 409,
         "send those in `missing` (the first 1000 of `missing_count`), then complete again; a chunk that has lost a copy since it was sent is among them";
     CopiesLost = "copies-lost", 503,
-        "the same in an upload of one request: send the file again";
+        "a chunk of an upload in one request has lost a copy since it was sent: send the file again";
     UploadClosed = "upload-closed", 409,
         "it is completed or given up: look at the file, or begin anew";
     UploadInProgress = "upload-in-progress", 409,
@@ -83,7 +83,7 @@ problem_kinds! {
     WrongChunkLength = "wrong-chunk-length", 422, "send exactly `expected_bytes`";
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";
     AwaitsAdoption = "awaits-adoption", 409,
-        "the database was restored, and the node has not been gone through since: it can be drained after `coordinator adopt begin`";
+        "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator adopt begin`";
     NotDraining = "not-draining", 409, "only a draining node can be called back; `state`";
     IdempotencyKeyReused = "idempotency-key-reused", 422,
         "take a fresh key for a different request";

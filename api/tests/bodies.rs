@@ -1,4 +1,4 @@
-//! Every body against an example of it in `bodies/`: what is read is written again byte for byte, members in
+//! Every body against an example of it in `examples/`: what is read is written again byte for byte, members in
 //! their order; what a newer coordinator adds does not disturb a client; what requests refuse is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,6 +13,7 @@ use api::earnings::{Earnings, PayoutBody, PayoutView};
 use api::evidence::{ProofRequest, Proofs, Receipts};
 use api::files::File;
 use api::health::Health;
+use api::jobs::Jobs;
 use api::network::NetworkDocument;
 use api::node_proofs::ProofsView;
 use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNode};
@@ -24,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bodies");
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples");
 
 /// Reads a body, and says how it is written.
 type Rewrite = fn(&str) -> serde_json::Result<String>;
@@ -50,6 +51,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("files.File", rewrite::<File>),
     ("files.Page", rewrite::<Page<File>>),
     ("health.Health", rewrite::<Health>),
+    ("jobs.Jobs", rewrite::<Jobs>),
     ("network.NetworkDocument", rewrite::<NetworkDocument>),
     ("node_proofs.ProofsView", rewrite::<ProofsView>),
     ("nodes.Node", rewrite::<Node>),

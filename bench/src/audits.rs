@@ -9,13 +9,13 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use coordinator::config::Config;
 use coordinator::database;
-use coordinator::model::ids::uuid_v7;
-use coordinator::proofs::rules::audit::{RoundPlan, Sampling};
 use coordinator::proofs::tables::audit_schedule;
 use kit::{Clock, Entropy};
 use local_cluster::{Overrides, TemporaryCluster, TemporaryPostgres, UpOptions};
+use model::ids::uuid_v7;
 use proto::NodeId;
 use reqwest::Body;
+use rules::audit::{RoundPlan, Sampling};
 use serde::Serialize;
 use sqlx::PgPool;
 

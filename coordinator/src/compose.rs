@@ -35,7 +35,6 @@ use crate::files::Files;
 use crate::files::upload::{chunk_commit, single_chunk_commit};
 use crate::fleet::node_status::NodeStates;
 use crate::fleet::peers::PeerNetwork;
-use crate::fleet::rules::uptime::SETTLING;
 use crate::fleet::uptime_sampler::UptimeSampler;
 use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
@@ -43,6 +42,7 @@ use crate::keys::{KeyRing, Keys};
 use crate::metrics::Metrics;
 use crate::proofs::{Proofs, evidence, read_failures};
 use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use rules::uptime::SETTLING;
 
 /// Who is told what happens below, in the same transaction.
 pub const FACTS: Facts = Facts::told_to(&[proofs::on_fact, durability::on_fact]);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use proto::NodeId;
 use sqlx::PgConnection;
 
-use crate::model::node_state::NodeState;
+use model::node_state::NodeState;
 use sealing::ChunkRef;
 
 /// Something has changed that other concerns go by.

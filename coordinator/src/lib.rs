@@ -2,20 +2,17 @@
 //! fleet of storage nodes, has them prove what they hold, pays for what is proven and repairs what is lost.
 //!
 //! It is sorted by concern, and each concern stands on a floor: it may use those below it and none above.
-//! [`model`] (the nouns) < [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
+//! [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
 //! < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
-//! of just what it works with, `rules` the pure policy, `tables` the only SQL on its tables, `jobs` its background
-//! work. What happens below is told upwards as [`facts`]. [`compose`] puts it all together.
+//! of just what it works with, `tables` the only SQL on its tables, `jobs` its background work. What happens below is
+//! told upwards as [`facts`]. [`compose`] puts it all together. The nouns are in the crate [`model`], what is decided
+//! without any I/O in [`rules`].
 //!
-//! The program is `coordinator serve`; the library is there for its tests and benchmarks. Rules need nothing around
-//! them:
+//! The program is `coordinator serve`; the library is there for its tests and benchmarks.
 //!
 //! ```
-//! use coordinator::model::scheme::Scheme;
-//!
-//! let three_copies = Scheme::copies(3);
-//! assert_eq!(three_copies.stored_bytes(1_000), 3_000);
-//! assert_eq!((three_copies.needed(), three_copies.safe()), (1, 2));
+//! let settings = coordinator::config::Config::template();
+//! assert!(settings.contains("[database]"));
 //! ```
 //!
 //! docs/ARCHITECTURE.md walks through one upload, one audit, one repair.
@@ -32,11 +29,10 @@ pub mod durability;
 pub mod facts;
 pub mod files;
 pub mod fleet;
-pub mod health_check;
 pub mod http;
 pub mod keys;
+pub mod local_request;
 pub mod metrics;
-pub mod model;
 pub mod p2p;
 pub mod proofs;
 pub mod serve;

@@ -17,9 +17,9 @@ use crate::fleet::Nodes;
 use crate::fleet::admission::{NodeAdmission, RegisteredPeers};
 use crate::fleet::registration;
 use crate::keys::KeyRing;
-use crate::model::node_state::NetworkPrefix;
 use crate::proofs::Proofs;
 use crate::proofs::audit;
+use model::node_state::NetworkPrefix;
 
 /// Requests of nodes that are worked on at one time; more wait in the network's queue.
 const AT_ONE_TIME: usize = 64;

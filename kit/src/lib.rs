@@ -76,6 +76,6 @@ mod panics;
 pub use batcher::{BatchError, BatchWriter, Batcher, Limits, Outcome};
 pub use clock::{Clock, SimulatedClock, unix_ms};
 pub use entropy::Entropy;
-pub use jobs::{Gate, Job, JobStatus, Pace, Runner, Statuses, Step, Wake};
+pub use jobs::{Gate, Job, JobState, JobStatus, Pace, Runner, Statuses, Step, Wake};
 pub use ready_file::ReadyFile;
 pub use signals::Signals;

@@ -18,7 +18,7 @@
 //! let user = cluster.session().await?;
 //! let file = user.upload("greeting", None, "hello").await?;
 //! cluster.kill(Member::Node(1)).await?;
-//! assert_eq!(user.download(&file.file_id).await?, "hello");
+//! assert_eq!(user.download(file.file_id).await?, "hello");
 //! # Ok(())
 //! # }
 //! ```

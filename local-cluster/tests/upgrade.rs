@@ -157,7 +157,7 @@ async fn restore(cluster: &Cluster, stopped_at: &str) {
 async fn until_proven(user: &Session, files: &[StoredFile], after: &str) {
     let second = |at: &str| at[.."2000-01-01T00:00:00".len()].to_owned();
     for file in files {
-        let path = format!("/files/{}/durability?limit=1000", file.file_id);
+        let path = format!("{}?limit=1000", api::paths::file_durability(file.file_id));
         wait_for("audits to pass", LONG, async || {
             let durability: Value = user.get(&path).await.ok()?;
             let chunks = durability["chunks"].as_array()?.iter();
@@ -180,7 +180,8 @@ async fn until_proven(user: &Session, files: &[StoredFile], after: &str) {
 }
 
 async fn transactions(user: &Session) -> Vec<Value> {
-    let page: Value = user.get("/credits/transactions?limit=1000").await.unwrap();
+    let path = format!("{}?limit=1000", api::paths::TRANSACTIONS);
+    let page: Value = user.get(&path).await.unwrap();
     page["items"].as_array().unwrap().clone()
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The seed decides what is struck when and what is asked in which order; how the two meet is the
 //! machine's affair, so a seed brings a failure back often, not always. Rounds of faults alternate with
-//! heals: see [`plan`] for how much may be broken between two of them. Rejected: a simulation of time
+//! heals: see `plan` for how much may be broken between two of them. Rejected: a simulation of time
 //! and network in one process, which would test a model of Postgres, SQLite and the disk in place of
 //! them.
 

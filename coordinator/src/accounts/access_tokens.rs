@@ -11,8 +11,8 @@ use proto::NetworkId;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::KeyRing;
-use crate::model::ids::UserId;
-use crate::model::user::Role;
+use model::ids::UserId;
+use model::user::Role;
 
 const AUDIENCE: &str = "fsn-api";
 

@@ -15,9 +15,9 @@ use crate::accounts::secrets;
 use crate::accounts::tables;
 
 use crate::bookkeeping::chart;
-use crate::model::ids::{UserId, uuid_v7};
-use crate::model::names::Email;
-use crate::model::node_state::NetworkPrefix;
+use model::ids::{UserId, uuid_v7};
+use model::names::Email;
+use model::node_state::NetworkPrefix;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {

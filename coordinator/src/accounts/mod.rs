@@ -13,6 +13,7 @@ pub mod access_tokens;
 pub mod auth;
 pub mod jobs;
 pub mod passwords;
+pub mod profile;
 pub mod secrets;
 pub mod tables;
 

@@ -3,8 +3,8 @@
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::days;
 use crate::bookkeeping::posting;
+use crate::bookkeeping::tables::days;
 use jiff::Timestamp;
 use kit::Entropy;
 use ledger::Movement;
@@ -17,9 +17,9 @@ use crate::accounts;
 use crate::billing::Billing;
 use crate::billing::tables;
 
-use crate::billing::rules::file_meter::FileMeter;
-use crate::model::file::File;
-use crate::model::money::AmountTooLarge;
+use model::file::File;
+use model::money::AmountTooLarge;
+use rules::file_meter::FileMeter;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChargeError {

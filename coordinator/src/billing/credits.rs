@@ -11,8 +11,9 @@ use crate::billing::Billing;
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::model::ids::{TransferId, UserId, uuid_v7};
-use crate::model::money::{AmountTooLarge, UsdCents};
+use ledger::TransferId;
+use model::ids::{UserId, uuid_v7};
+use model::money::{AmountTooLarge, UsdCents};
 
 /// Half of what an account can hold: purchases at the same moment, which the sealer has not added up
 /// yet, stay within the other half.

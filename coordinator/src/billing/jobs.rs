@@ -1,6 +1,6 @@
 //! Settles days, pays out and seals the ledger, one small transaction after the other.
 
-use crate::bookkeeping::days;
+use crate::bookkeeping::tables::days;
 use std::sync::Arc;
 
 use kit::{Job, Step};

@@ -11,17 +11,17 @@ use proto::{MicroCredits, NetworkId, NodeId, VerifyingKey};
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
 
-use crate::billing::rules::file_meter::FileMeter;
-use crate::billing::rules::node_pay::{assess, earned};
 use crate::billing::tables::ledger_history;
 use crate::billing::tables::ledger_history::{DayRow, NodeDayRow};
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
 use crate::fleet;
-use crate::fleet::rules::uptime::Stretch;
-use crate::model::ids::UserId;
-use crate::model::money::{AmountTooLarge, Carry, PricePerGbMonth};
-use crate::model::scheme::Scheme;
+use model::ids::UserId;
+use model::money::{AmountTooLarge, Carry, PricePerGbMonth};
+use model::scheme::Scheme;
+use rules::file_meter::FileMeter;
+use rules::node_pay::{assess, earned};
+use rules::uptime::Stretch;
 
 /// Days and rows that are read at a time.
 const PAGE: i64 = 1000;

@@ -11,10 +11,10 @@ use crate::keys::KeyRing;
 
 pub mod charges;
 pub mod credits;
+pub mod earnings;
 pub mod jobs;
 pub mod ledger_verify;
 pub mod payouts;
-pub mod rules;
 pub mod settlement;
 pub mod tables;
 

@@ -17,7 +17,7 @@ use crate::billing::tables;
 use crate::billing::tables::payouts::{Payout, PayoutState};
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::model::ids::uuid_v7;
+use model::ids::uuid_v7;
 
 /// How soon the provider is asked again when it did not answer.
 const RETRY: Duration = Duration::from_secs(60);

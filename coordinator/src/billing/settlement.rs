@@ -3,8 +3,8 @@
 //! is safe to repeat and to run in several coordinators: rows are locked, transfers have keys.
 
 use crate::bookkeeping::balances;
-use crate::bookkeeping::days;
 use crate::bookkeeping::posting;
+use crate::bookkeeping::tables::days;
 use ledger::{Movement, Posted};
 use proto::{LedgerDay, MicroCredits};
 use serde_json::json;
@@ -17,14 +17,14 @@ use crate::billing::tables;
 use crate::database;
 use crate::fleet;
 
-use crate::billing::rules::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
 use crate::billing::tables::penalties::SettledPenalty;
 use crate::billing::tables::settlement::{SettledDay, UnsettledDay};
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::fleet::rules::uptime::Stretch;
-use crate::model::day::Day;
-use crate::model::money::{AmountTooLarge, PricePerGbMonth};
+use model::day::Day;
+use model::money::{AmountTooLarge, PricePerGbMonth};
+use rules::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
+use rules::uptime::Stretch;
 
 /// Files of one user that are read at a time.
 const METER_PAGE: i64 = 1000;

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use crate::blobs::Blobs;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::fleet::ReadFailure;
-use crate::model::chunk::FailedRead;
-use crate::model::chunk::ReplicaLocation;
+use model::chunk::FailedRead;
+use model::chunk::ReplicaLocation;
 use sealing::{ChunkRef, DataKey, OpenError};
 
 /// No replica of the chunk can be read now.
@@ -201,7 +201,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
-    use crate::model::ids::FileId;
+    use model::ids::FileId;
 
     #[test]
     fn a_demoted_replica_is_asked_last_and_a_suspect_before_it() {

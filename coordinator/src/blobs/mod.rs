@@ -13,7 +13,7 @@ use crate::config::PlacementConfig;
 use crate::fleet::Fleet;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
-use crate::model::scheme::Scheme;
+use model::scheme::Scheme;
 
 pub mod body;
 pub mod crypto_pool;

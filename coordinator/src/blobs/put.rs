@@ -18,11 +18,11 @@ use crate::blobs::Blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::tentative::Tentative;
-use crate::fleet::rules::placement;
-use crate::fleet::rules::placement::{FailureDomains, PlacementError, Rules};
 use crate::fleet::{Slot, StoreFailure};
-use crate::model::chunk::StoredReplica;
-use crate::model::scheme::Scheme;
+use model::chunk::StoredReplica;
+use model::scheme::Scheme;
+use rules::placement;
+use rules::placement::{FailureDomains, PlacementError, Rules};
 use sealing::{ChunkRef, ChunkVersion, DataKey, SEALING_OVERHEAD, SealError, SealedBlob};
 
 /// What the chunks of one upload share.

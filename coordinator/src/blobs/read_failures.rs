@@ -3,7 +3,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::model::chunk::FailedRead;
+use model::chunk::FailedRead;
 
 const QUEUE: usize = 4096;
 

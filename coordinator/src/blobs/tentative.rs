@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::blobs::tables::purges;
 use crate::database::commit_retry::is_passing;
-use crate::model::chunk::StoredReplica;
+use model::chunk::StoredReplica;
 
 /// A purge of a store whose outcome is unknown waits longer than the store can be under way.
 pub const UNKNOWN_OUTCOME_DELAY: Duration = Duration::from_secs(120);

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::bookkeeping::chart;
-use crate::model::ids::UserId;
+use model::ids::UserId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserBalance {

@@ -5,7 +5,7 @@
 use ledger::{Account, AccountKind, Hold, PLATFORM};
 use proto::{MicroCredits, NodeId};
 
-use crate::model::ids::UserId;
+use model::ids::UserId;
 
 pub const USER_AVAILABLE: AccountKind = AccountKind::new("user", "available");
 const USER_UPLOAD_HOLD: AccountKind = AccountKind::new("user", "upload_hold");

@@ -3,5 +3,5 @@
 
 pub mod balances;
 pub mod chart;
-pub mod days;
 pub mod posting;
+pub mod tables;

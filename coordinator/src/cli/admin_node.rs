@@ -10,11 +10,11 @@ use sqlx::PgPool;
 use crate::compose::FACTS;
 use crate::fleet;
 use crate::fleet::node_status::NodeStates;
-use crate::fleet::rules::reputation::on_hold;
-use crate::model::node::Node;
 use kit::{Clock, Entropy};
+use model::node::Node;
+use rules::reputation::on_hold;
 
-use crate::model::node_state::NodeState;
+use model::node_state::NodeState;
 
 /// Changes of state that are shown.
 const HISTORY: i64 = 50;

@@ -1,5 +1,6 @@
 //! The command line: what can be said, and what each command does.
 
+mod admin_jobs;
 mod admin_node;
 mod admin_reconcile;
 mod admin_repair;
@@ -25,8 +26,8 @@ use crate::fleet::registration;
 use crate::keys::network_document;
 use kit::{Clock, Entropy};
 
-use crate::model::user::Role;
-use crate::{health_check, keys as key_files, serve};
+use crate::{keys as key_files, local_request, serve};
+use model::user::Role;
 
 /// The coordinator of a federated storage network.
 #[derive(Debug, Parser)]
@@ -142,6 +143,12 @@ enum AdminCommand {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
     },
+    /// Background jobs of the coordinator on this machine: last run, last error, backlog.
+    Jobs {
+        /// For programs: one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Repair of lost replicas: look, end a hold.
     Repair {
         #[command(subcommand)]
@@ -218,7 +225,7 @@ impl Cli {
             }
             Command::Health { settings } => {
                 let config = settings.load()?;
-                println!("{}", health_check::run(config.http.listen).await?);
+                println!("{}", local_request::health(config.http.listen).await?);
                 Ok(())
             }
             Command::Config {
@@ -282,6 +289,7 @@ impl AdminCommand {
     async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
             Self::Node { command } => command.run(pool).await,
+            Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
             Self::NodeToken {

@@ -15,7 +15,7 @@ use super::{
     NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig, ReconcileConfig,
     RepairConfig, UploadsConfig,
 };
-use crate::model::day::DAY;
+use model::day::DAY;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

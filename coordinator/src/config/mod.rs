@@ -106,7 +106,7 @@ mod tests {
     use bytesize::ByteSize;
 
     use super::*;
-    use crate::model::money::PricePerGbMonth;
+    use model::money::PricePerGbMonth;
 
     fn load(file: &str, overrides: &[&str]) -> anyhow::Result<Config> {
         let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::model::money::PricePerGbMonth;
+use model::money::PricePerGbMonth;
 
 /// A variable that is empty counts as one that is not set, as it does for all other settings.
 #[derive(Debug, thiserror::Error)]

@@ -169,3 +169,9 @@ pub async fn now(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
         .await?;
     Ok(now.to_jiff())
 }
+
+/// Whether the database answers within this time.
+pub async fn answers(pool: &PgPool, within: Duration) -> bool {
+    let query = sqlx::query("SELECT 1").execute(pool);
+    matches!(tokio::time::timeout(within, query).await, Ok(Ok(_)))
+}

@@ -23,14 +23,14 @@ use crate::fleet;
 use crate::proofs;
 use rand::Rng;
 
-use crate::durability::rules::drain::{Load, NoRoom, Pace, Room, SAMPLE, estimate};
 use crate::durability::tables::drains::Drain;
-use crate::fleet::rules::reputation::StateChange;
 use crate::fleet::tables::node_status::Cause;
-use crate::model::ids::uuid_v7;
-use crate::model::node::Node;
-use crate::model::node_state::NodeState;
-use crate::proofs::rules::audit::Sample;
+use model::ids::uuid_v7;
+use model::node::Node;
+use model::node_state::NodeState;
+use rules::audit::Sample;
+use rules::drain::{Load, NoRoom, Pace, Room, SAMPLE, estimate};
+use rules::reputation::StateChange;
 
 /// Every coordinator has read the node's state by then, and what was on its way to it has arrived. An
 /// upload that takes longer still is noticed by [`REFILLED_WITHIN`].

@@ -21,7 +21,6 @@ pub mod jobs;
 pub mod reconcile;
 pub mod repair;
 pub mod restore;
-pub mod rules;
 pub mod tables;
 
 /// What durability works with.

@@ -24,10 +24,10 @@ use crate::fleet;
 use crate::proofs;
 use jiff::Timestamp;
 
-use crate::durability::rules::inventory::{Findings, nobodys_after};
 use crate::durability::tables::reconcile::{Due, Ended, Outcome};
-use crate::model::ids::uuid_v7;
 use crate::proofs::tables::audit_schedule::Ask;
+use model::ids::uuid_v7;
+use rules::inventory::{Findings, nobodys_after};
 
 /// Nodes that are compared at one time.
 const AT_ONE_TIME: usize = 4;

@@ -6,7 +6,7 @@ use crate::blobs;
 use crate::files::Files;
 use crate::files::tables;
 
-use crate::model::ids::{FileId, UserId};
+use model::ids::{FileId, UserId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {

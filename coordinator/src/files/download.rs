@@ -1,7 +1,7 @@
 //! Giving a file back: a window of chunks is fetched ahead, each from the node that is expected to
 //! answer first, and passed on in order.
 //!
-//! Every byte is checked twice before it leaves ([`read_chunk`](super::read_chunk)). When no replica of a
+//! Every byte is checked twice before it leaves ([`read_chunk`]). When no replica of a
 //! chunk is left the stream ends with an error, which cuts the connection: a file is never silently short.
 
 use std::ops::Range;
@@ -18,9 +18,9 @@ use crate::blobs::get::{Unreadable, read_chunk};
 use crate::files::Files;
 use crate::files::tables;
 
-use crate::model::chunk::ChunkLocations;
-use crate::model::file::File;
-use crate::model::ids::{FileId, UserId};
+use model::chunk::ChunkLocations;
+use model::file::File;
+use model::ids::{FileId, UserId};
 use sealing::{ChunkRef, DataKey, OpenError};
 
 /// Chunk locations that one query brings.

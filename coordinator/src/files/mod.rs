@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 pub mod delete;
 pub mod download;
 pub mod jobs;
+pub mod listing;
 pub mod renewal;
 pub mod tables;
 pub mod upload;

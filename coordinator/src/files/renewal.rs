@@ -12,10 +12,10 @@ use sqlx::PgConnection;
 
 use crate::billing::charges;
 use crate::billing::charges::{ChargeError, FileEnd};
-use crate::billing::rules::file_meter::FileMeter;
 use crate::files::{Files, tables};
-use crate::model::file::File;
-use crate::model::money::AmountTooLarge;
+use model::file::File;
+use model::money::AmountTooLarge;
+use rules::file_meter::FileMeter;
 
 /// How soon a renewal that could not be paid is tried again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(3600);

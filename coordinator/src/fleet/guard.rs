@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::fleet::Nodes;
 use crate::fleet::tables;
 
-use crate::fleet::rules::fleet_guard::{Alarm, WINDOW};
+use rules::fleet_guard::{Alarm, WINDOW};
 
 /// Whether failures are not held against a node now: much of the fleet fails at once, or the database was
 /// restored and does not know what the node holds.

@@ -15,10 +15,10 @@ use crate::fleet::tables;
 use crate::fleet::{guard, node_status};
 use kit::{Job, Step};
 
-use crate::fleet::rules::reputation::on_hold;
-use crate::fleet::rules::uptime::SETTLING;
 use crate::fleet::tables::nodes::NodeReport;
 use crate::fleet::tables::presence::Changes;
+use rules::reputation::on_hold;
+use rules::uptime::SETTLING;
 
 /// Writes in one batch what the nodes that are online have reported, and reads how they stand.
 pub struct RecordLiveness(pub Arc<Nodes>);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use proto::{MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
 use uuid::Uuid;
 
-use crate::fleet::rules::placement::{Candidate, FailureDomains};
-use crate::model::node_state::NetworkPrefix;
-use crate::model::node_state::NodeState;
+use model::node_state::NetworkPrefix;
+use model::node_state::NodeState;
+use rules::placement::{Candidate, FailureDomains};
 
 /// Three heartbeats: a node that said nothing for this long is not given work.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);

@@ -5,11 +5,11 @@ pub mod admission;
 pub mod guard;
 pub mod jobs;
 pub mod latency;
+pub mod lookup;
 mod member;
 pub mod node_status;
 pub mod peers;
 pub mod registration;
-pub mod rules;
 pub mod tables;
 pub mod uptime_sampler;
 
@@ -37,11 +37,11 @@ use self::uptime_sampler::UptimeSampler;
 use crate::config::NodesConfig;
 use crate::facts::Facts;
 use crate::fleet::latency::LatencyWindow;
-use crate::fleet::rules::placement;
-use crate::fleet::rules::placement::{Candidate, PlacementError, Rules};
 use crate::keys::network_document::CurrentDocument;
 use crate::metrics::Metrics;
-use crate::model::scheme::Scheme;
+use model::scheme::Scheme;
+use rules::placement;
+use rules::placement::{Candidate, PlacementError, Rules};
 use sealing::SealedBlob;
 
 /// What the fleet's use-cases work with.

@@ -10,10 +10,10 @@ use crate::fleet::Fleet;
 use crate::fleet::Nodes;
 use crate::fleet::tables;
 
-use crate::fleet::rules::reputation::{Reputation, StateChange, Tally};
 use crate::fleet::tables::node_status::{Cause, NewState};
-use crate::model::ids::uuid_v7;
-use crate::model::node_state::NodeState;
+use model::ids::uuid_v7;
+use model::node_state::NodeState;
+use rules::reputation::{Reputation, StateChange, Tally};
 
 /// What a piece of asking has shown of its node.
 #[derive(Debug, Clone, Copy)]

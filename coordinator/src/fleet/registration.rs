@@ -16,15 +16,15 @@ use crate::accounts::secrets;
 use crate::config::Admission;
 use crate::facts::Fact;
 use crate::fleet::Nodes;
-use crate::fleet::rules::reputation::on_hold;
 use crate::fleet::tables;
 use crate::fleet::{Live, Member, NewMember, Standing};
+use rules::reputation::on_hold;
 
-use crate::model::ids::{UserId, uuid_v7};
-use crate::model::names::{NodeName, Region};
-use crate::model::node::Node;
-use crate::model::node_state::NetworkPrefix;
-use crate::model::node_state::NodeState;
+use model::ids::{UserId, uuid_v7};
+use model::names::{NodeName, Region};
+use model::node::Node;
+use model::node_state::NetworkPrefix;
+use model::node_state::NodeState;
 
 const NONCE_TTL: Duration = Duration::from_secs(300);
 

@@ -1,6 +1,6 @@
 //! Which nodes are there, look by look: what uptime is made of.
 
-use crate::bookkeeping::days;
+use crate::bookkeeping::tables::days;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use proto::NodeId;
 use sqlx::{Connection, PgConnection};
 
 use crate::database;
-use crate::fleet::rules::uptime::{LONGEST_GAP, Stretch, windows_between};
 use crate::fleet::tables;
+use rules::uptime::{LONGEST_GAP, Stretch, windows_between};
 
 /// Remembers when it last looked.
 #[derive(Debug)]

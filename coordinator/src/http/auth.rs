@@ -13,16 +13,14 @@ use zeroize::Zeroizing;
 use super::extract::{ClientAddr, IdempotencyKey, Json, User};
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
-use crate::accounts;
 use crate::accounts::Accounts;
 use crate::accounts::auth;
+use crate::accounts::profile::profile;
 use crate::billing::Billing;
 use crate::billing::credits;
-use crate::bookkeeping::balances;
-
-use crate::model::money::UsdCents;
-use crate::model::names;
-use crate::model::names::Email;
+use model::money::UsdCents;
+use model::names;
+use model::names::Email;
 
 /// Open an account.
 #[utoipa::path(post, path = paths::REGISTER, tag = "auth", request_body = Credentials, responses(
@@ -107,13 +105,9 @@ pub(super) async fn me(
     State(accounts): State<Arc<Accounts>>,
     User(caller): User,
 ) -> Result<Json<Me>, Problem> {
-    let mut connection = accounts.db.acquire().await?;
-    let user = accounts::tables::users::by_id(&mut connection, caller.user_id)
-        .await?
-        .ok_or_else(|| {
-            Problem::unauthorized("The account of this token does not exist any more.")
-        })?;
-    let balance = balances::of_user(&mut connection, user.id).await?;
+    let (user, balance) = profile(&accounts, caller.user_id).await?.ok_or_else(|| {
+        Problem::unauthorized("The account of this token does not exist any more.")
+    })?;
     Ok(Json(Me {
         user_id: user.id.as_uuid(),
         email: user.email,

@@ -15,7 +15,7 @@ use super::page;
 use super::problem::Problem;
 use crate::billing::Billing;
 
-use crate::model::ids::TransferId;
+use ledger::TransferId;
 
 /// The user's balance (bearer token) or the node's (`X-API-Key`).
 #[utoipa::path(get, path = paths::BALANCE, tag = "credits",

@@ -23,7 +23,7 @@ use super::problem::Problem;
 use crate::files::Files;
 use crate::files::download;
 use crate::files::download::{Content, DownloadError};
-use crate::model::file::File;
+use model::file::File;
 
 /// Read a file. `Range` (one range), `If-None-Match`, `If-Range` and `HEAD` work as usual.
 #[utoipa::path(method(get, head), path = paths::FILE_DOWNLOAD, tag = "files",

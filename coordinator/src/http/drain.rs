@@ -15,9 +15,9 @@ use super::problem::Problem;
 use crate::durability::Durability;
 use crate::durability::drain;
 use crate::durability::drain::{DrainError, Plan, Progress};
-use crate::durability::rules::drain::NoRoom;
 use crate::fleet::Nodes;
-use crate::model::node_state::NodeState;
+use model::node_state::NodeState;
+use rules::drain::NoRoom;
 
 impl From<Plan> for DrainPlan {
     fn from(plan: Plan) -> Self {

@@ -12,11 +12,8 @@ use proto::FileId;
 use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use crate::files;
-use crate::files::Files;
-use crate::proofs;
-
-use crate::proofs::tables::audit_results::ReplicaDurability;
+use crate::proofs::Proofs;
+use crate::proofs::history::{self, FileDurability, ReplicaDurability};
 
 /// Where a file's replicas are, and what they last proved.
 #[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = [])),
@@ -24,23 +21,24 @@ use crate::proofs::tables::audit_results::ReplicaDurability;
     (status = 200, body = Durability),
     (status = 404, description = "No such file of the caller's")))]
 pub(super) async fn durability(
-    State(files): State<Arc<Files>>,
+    State(proofs): State<Arc<Proofs>>,
     User(caller): User,
     Id(id): Id<FileId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Durability>, Problem> {
     let limit = page::limit(&params)? as u32;
     let first = page::position::<u32>(&params)?.unwrap_or(0);
-    let mut connection = files.db.acquire().await?;
-    let file = files::tables::files::by_id(&mut connection, id, caller.user_id)
-        .await?
-        .ok_or_else(|| Problem::not_found("file"))?;
     if first > i32::MAX as u32 {
         return Err(page::foreign_cursor());
     }
-    let min_healthy = proofs::tables::audit_results::fewest_healthy(&mut connection, id).await?;
-    let rows = proofs::tables::audit_results::durability(&mut connection, id, first, limit).await?;
-    let chunks = rows
+    let FileDurability {
+        file,
+        min_healthy,
+        replicas,
+    } = history::durability(&proofs, caller.user_id, id, first, limit)
+        .await?
+        .ok_or_else(|| Problem::not_found("file"))?;
+    let chunks = replicas
         .chunk_by(|(one, _), (other, _)| one == other)
         .filter_map(|rows| {
             let (index, _) = rows.first()?;

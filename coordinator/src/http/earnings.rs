@@ -7,29 +7,16 @@ use api::page::{Page, PageParams};
 use api::paths;
 use axum::extract::State;
 use http::StatusCode;
-use jiff::Timestamp;
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
-use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::billing;
 use crate::billing::Billing;
+use crate::billing::earnings::{self, OwnDay, OwnPenalty, Pending};
 use crate::billing::payouts;
-use crate::fleet;
 use crate::fleet::Nodes;
-
-use crate::billing::rules::node_pay::{assess, earned};
-use crate::billing::tables::penalties::OwnPenalty;
-use crate::billing::tables::settlement::OwnDay;
-use crate::fleet::rules::uptime::Stretch;
-use crate::model::node::Node;
-
-/// Penalties that one answer names, the newest; the sums are always whole.
-const PENALTIES_NAMED: i64 = 1000;
 
 impl From<OwnPenalty> for PenaltyView {
     fn from(penalty: OwnPenalty) -> Self {
@@ -94,55 +81,33 @@ pub(super) async fn earnings(
 ) -> Result<Json<Earnings>, Problem> {
     let (limit, before) = (page::limit(&params)?, page::position::<i64>(&params)?);
     let node = caller.own_node(&nodes, id).await?;
-    let mut connection = billing.db.acquire().await?;
-    let pending = pending(&billing, &mut connection, &node).await?;
-    let rows =
-        billing::tables::settlement::days_of_node(&mut connection, id, before, limit as i64 + 1)
-            .await?;
-    let numbers: Vec<i64> = rows.iter().map(|day| day.day_number).collect();
-    let mut penalties =
-        billing::tables::penalties::of_days(&mut connection, id, &numbers, PENALTIES_NAMED).await?;
+    let mut earnings = earnings::earnings(&billing, &node, before, limit as i64 + 1)
+        .await
+        .map_err(Problem::internal)?;
     let Page { items, next_cursor } = page::of(
-        rows,
+        earnings.days,
         limit,
         |day| day.day_number,
-        |day| day_view(day, &mut penalties),
+        |day| day_view(day, &mut earnings.penalties),
     );
     Ok(Json(Earnings {
-        pending,
+        pending: pending_view(&earnings.pending),
         days: items,
         next_cursor,
     }))
 }
 
-async fn pending(
-    billing: &Billing,
-    connection: &mut PgConnection,
-    node: &Node,
-) -> Result<PendingEarnings, Problem> {
-    let pay = billing.money.pay_per_gb_month;
-    let pending = billing::tables::settlement::pending(connection, node.id).await?;
-    let stretch = Stretch::new(pending.since.max(node.created_at), pending.until);
-    let uptime_ppm = fleet::tables::uptime::uptime_ppm(connection, node.id, stretch).await?;
-    let charges =
-        billing::tables::penalties::unsettled(connection, node.id, Timestamp::MAX).await?;
-    let assessed = assess(&charges, pay).map_err(Problem::internal)?;
-    let sum = |list: &[(Uuid, MicroCredits)]| {
-        let amounts = list.iter().map(|(_, amount)| *amount);
-        MicroCredits::checked_sum(amounts).unwrap_or(MicroCredits::new(i64::MAX))
-    };
-    let metered = pay.meter(pending.byte_ms, pending.carry);
-    let (gross, _) = metered.map_err(Problem::internal)?;
-    Ok(PendingEarnings {
+fn pending_view(pending: &Pending) -> PendingEarnings {
+    PendingEarnings {
         since: pending.since,
         bytes: pending.bytes,
         byte_seconds: (pending.byte_ms / 1000).to_string(),
-        gross_microcredits: gross,
-        uptime_ppm,
-        earned_microcredits: earned(gross, uptime_ppm),
-        penalties_microcredits: sum(&assessed.penalties),
-        given_back_microcredits: sum(&assessed.given_back),
-    })
+        gross_microcredits: pending.gross,
+        uptime_ppm: pending.uptime_ppm,
+        earned_microcredits: pending.earned,
+        penalties_microcredits: pending.penalties,
+        given_back_microcredits: pending.given_back,
+    }
 }
 
 /// Pay a node out. With an `Idempotency-Key` a repeated request pays nothing more.

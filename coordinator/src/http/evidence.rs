@@ -16,13 +16,9 @@ use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::EvidenceLimits;
-use crate::files;
-use crate::proofs;
 use crate::proofs::Proofs;
-use crate::proofs::evidence;
-use crate::proofs::evidence::{DEFAULT_CHUNKS, EvidenceError, Wanted};
-
-use crate::proofs::tables::receipts::ReceiptRow;
+use crate::proofs::evidence::{self, DEFAULT_CHUNKS, EvidenceError, Wanted};
+use crate::proofs::history::{self, ReceiptRow};
 
 /// The nodes' signed receipts for a file's chunks. Keep them: with them every later proof can be
 /// checked offline (`coordinator verify-evidence`).
@@ -37,14 +33,9 @@ pub(super) async fn receipts(
 ) -> Result<Json<Receipts>, Problem> {
     let limit = page::limit(&params)?;
     let after = page::position::<(u32, NodeId)>(&params)?;
-    let after = after.unwrap_or(proofs::tables::receipts::before(0));
-    let mut connection = proofs.db.acquire().await?;
-    files::tables::files::by_id(&mut connection, id, caller.user_id)
+    let rows = history::receipts_of(&proofs, caller.user_id, id, after, limit as i64 + 1)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
-    let rows =
-        proofs::tables::receipts::page(&mut connection, id, after, u32::MAX, limit as i64 + 1)
-            .await?;
     let Page { items, next_cursor } =
         page::of(rows, limit, |row| (row.index, row.node_id), receipt_item);
     Ok(Json(Receipts {

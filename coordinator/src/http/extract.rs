@@ -21,11 +21,11 @@ use crate::accounts::access_tokens;
 use crate::accounts::access_tokens::Identity;
 use crate::accounts::secrets;
 use crate::config::HttpConfig;
-use crate::fleet;
 use crate::fleet::Nodes;
+use crate::fleet::lookup;
 
-use crate::model::node::Node;
-use crate::model::user::Role;
+use model::node::Node;
+use model::user::Role;
 
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -168,8 +168,7 @@ impl Caller {
             Self::Node(node) if node.id == id => return Ok(*node),
             Self::Node(_) => None,
             Self::User(user) => {
-                let mut connection = nodes.db.acquire().await?;
-                let node = fleet::tables::nodes::by_id(&mut connection, id).await?;
+                let node = lookup::node(nodes, id).await?;
                 let node = node.ok_or_else(|| Problem::not_found("node"))?;
                 (node.operator == Some(user.user_id)).then_some(node)
             }
@@ -197,8 +196,7 @@ where
         };
         let hash = secrets::hash(key.to_str().unwrap_or_default());
         let nodes = Arc::<Nodes>::from_ref(state);
-        let mut connection = nodes.db.acquire().await?;
-        let node = fleet::tables::nodes::by_api_key(&mut connection, &hash).await?;
+        let node = lookup::node_of_key(&nodes, &hash).await?;
         node.map(|node| Self::Node(Box::new(node))).ok_or_else(|| {
             Problem::unauthorized(
                 "The node API key is not valid: `storage-node init` gets a new one.",

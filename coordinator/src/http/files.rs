@@ -15,25 +15,22 @@ use super::page;
 use super::problem::Problem;
 use crate::files::Files;
 use crate::files::delete;
-use crate::files::tables;
+use crate::files::listing::{self, Order};
+use model::file::File;
 
-use crate::files::tables::files::ByTime;
-use crate::model::file::File;
-
-impl From<File> for api::files::File {
-    fn from(file: File) -> Self {
-        Self {
-            file_id: file.id,
-            filename: file.filename,
-            size_bytes: file.layout.size_bytes,
-            content_type: file.content_type,
-            chunk_size_bytes: file.layout.chunk_size,
-            chunk_count: file.layout.chunk_count(),
-            state: "ready".to_owned(),
-            created_at: file.created_at,
-            paid_until: file.paid_until,
-            grace_since: file.grace_since,
-        }
+/// A file as the API shows it.
+pub(super) fn view(file: File) -> api::files::File {
+    api::files::File {
+        file_id: file.id,
+        filename: file.filename,
+        size_bytes: file.layout.size_bytes,
+        content_type: file.content_type,
+        chunk_size_bytes: file.layout.chunk_size,
+        chunk_count: file.layout.chunk_count(),
+        state: "ready".to_owned(),
+        created_at: file.created_at,
+        paid_until: file.paid_until,
+        grace_since: file.grace_since,
     }
 }
 
@@ -58,40 +55,20 @@ pub(super) async fn list(
     }
     let page = match params.sort.as_deref() {
         None | Some("-created_at") => {
-            let after = page::position::<(Timestamp, FileId)>(&position)?
-                .map(|(created_at, id)| ByTime { created_at, id });
-            if after
-                .as_ref()
-                .is_some_and(|after| after.created_at < Timestamp::UNIX_EPOCH)
-            {
+            let after = page::position::<(Timestamp, FileId)>(&position)?;
+            if after.is_some_and(|(at, _)| at < Timestamp::UNIX_EPOCH) {
                 return Err(page::foreign_cursor()); // and no time that Postgres knows
             }
-            let mut connection = files.db.acquire().await?;
-            let files =
-                tables::files::list_by_time(&mut connection, user, &prefix, after.as_ref(), rows)
-                    .await?;
-            page::of(
-                files,
-                limit,
-                |file| (file.created_at, file.id),
-                api::files::File::from,
-            )
+            let files = listing::list(&files, user, &prefix, Order::ByTime(after), rows).await?;
+            page::of(files, limit, |file| (file.created_at, file.id), view)
         }
         Some("name") => {
             let after = page::position::<(String, FileId)>(&position)?;
             if after.as_ref().is_some_and(|(name, _)| name.contains('\0')) {
                 return Err(page::foreign_cursor());
             }
-            let after = after.as_ref().map(|(name, id)| (name.as_str(), *id));
-            let mut connection = files.db.acquire().await?;
-            let files =
-                tables::files::list_by_name(&mut connection, user, &prefix, after, rows).await?;
-            page::of(
-                files,
-                limit,
-                |file| (file.filename.clone(), file.id),
-                api::files::File::from,
-            )
+            let files = listing::list(&files, user, &prefix, Order::ByName(after), rows).await?;
+            page::of(files, limit, |file| (file.filename.clone(), file.id), view)
         }
         Some(_) => return Err(Problem::invalid("`sort` is `-created_at` or `name`.")),
     };
@@ -107,11 +84,10 @@ pub(super) async fn one(
     User(caller): User,
     Id(id): Id<FileId>,
 ) -> Result<Json<api::files::File>, Problem> {
-    let mut connection = files.db.acquire().await?;
-    let file = tables::files::by_id(&mut connection, id, caller.user_id)
+    let file = listing::own(&files, id, caller.user_id)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
-    Ok(Json(file.into()))
+    Ok(Json(view(file)))
 }
 
 /// Delete a file. Its key is gone at once, and what was not used of its price comes back.

@@ -9,17 +9,14 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::extract::Json;
+use crate::database;
 use crate::fleet::Nodes;
 
 /// How the coordinator is.
 #[utoipa::path(get, path = paths::HEALTH, tag = "service", responses(
     (status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn health(State(nodes): State<Arc<Nodes>>) -> (StatusCode, Json<Health>) {
-    let query = sqlx::query("SELECT 1").execute(&nodes.db);
-    let database = matches!(
-        tokio::time::timeout(Duration::from_secs(2), query).await,
-        Ok(Ok(_))
-    );
+    let database = database::answers(&nodes.db, Duration::from_secs(2)).await;
     let (code, status) = if database {
         (StatusCode::OK, "ok")
     } else {

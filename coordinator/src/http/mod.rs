@@ -11,6 +11,7 @@ mod evidence;
 mod extract;
 mod files;
 mod health;
+mod jobs;
 mod node_proofs;
 mod nodes;
 mod observe;
@@ -26,7 +27,7 @@ mod viewer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::headers;
+use api::{headers, paths};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware, routing};
@@ -136,6 +137,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::register))
         .routes(routes!(nodes::create_token))
         .routes(routes!(peers::list))
+        .routes(routes!(jobs::list))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -222,14 +224,13 @@ pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     }
     Router::new()
         .route("/metrics", routing::get(metrics))
+        .route(paths::LOCAL_JOBS, routing::get(jobs::local))
         .with_state(ApiState::of(coordinator, jobs))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use api::paths;
 
     use super::*;
 

@@ -16,10 +16,8 @@ use super::extract::{Caller, Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use crate::fleet::Nodes;
-use crate::proofs;
 use crate::proofs::Proofs;
-
-use crate::proofs::tables::audit_results::KeptStatement;
+use crate::proofs::history::{self, KeptStatement};
 
 impl From<KeptStatement> for ProofsView {
     fn from(kept: KeptStatement) -> Self {
@@ -55,10 +53,7 @@ pub(super) async fn proofs(
         return Err(page::foreign_cursor()); // and no time that Postgres knows
     }
     caller.own_node(&nodes, id).await?;
-    let mut connection = proofs.db.acquire().await?;
-    let rows =
-        proofs::tables::audit_results::statements(&mut connection, id, before, limit as i64 + 1)
-            .await?;
+    let rows = history::statements(&proofs, id, before, limit as i64 + 1).await?;
     let position = |kept: &KeptStatement| (kept.at, kept.challenge_id);
     Ok(Json(page::of(rows, limit, position, ProofsView::from)))
 }

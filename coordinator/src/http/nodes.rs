@@ -16,16 +16,12 @@ use super::extract::{ClientAddr, Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
-use crate::fleet;
 use crate::fleet::Nodes;
+use crate::fleet::lookup::{self, Listed};
 use crate::fleet::registration;
-use crate::fleet::rules::reputation::on_hold;
+use rules::reputation::on_hold;
 
-use crate::model::names::{NodeName, Region};
-use crate::model::node::Node;
-
-/// Changes of state that a node is shown with.
-const HISTORY: i64 = 20;
+use model::names::{NodeName, Region};
 
 /// The network document. Nodes pin its network id at their first contact.
 #[utoipa::path(get, path = paths::NETWORK, tag = "nodes", responses(
@@ -34,7 +30,8 @@ pub(super) async fn network(State(nodes): State<Arc<Nodes>>) -> Json<NetworkDocu
     Json(NetworkDocument::clone(&nodes.document.get()))
 }
 
-fn view(nodes: &Nodes, node: Node, uptime_ppm: Option<u32>) -> api::nodes::Node {
+fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {
+    let Listed { node, uptime_ppm } = listed;
     // What is in memory here is newer than what the liveness worker has written.
     let live = nodes
         .fleet
@@ -69,15 +66,9 @@ pub(super) async fn list(
     Params(params): Params<PageParams>,
 ) -> Result<Json<Page<api::nodes::Node>>, Problem> {
     let (limit, after) = (page::limit(&params)?, page::position::<NodeId>(&params)?);
-    let mut connection = nodes.db.acquire().await?;
-    let rows = fleet::tables::nodes::list(&mut connection, after, limit as i64 + 1).await?;
-    let ids: Vec<NodeId> = rows.iter().map(|node| node.id).collect();
-    let uptimes = fleet::tables::uptime::last_of(&mut connection, &ids).await?;
-    let view = |node: Node| {
-        let uptime_ppm = uptimes.get(&node.id).copied();
-        view(&nodes, node, uptime_ppm)
-    };
-    Ok(Json(page::of(rows, limit, |node| node.id, view)))
+    let rows = lookup::list(&nodes, after, limit as i64 + 1).await?;
+    let view = |listed| view(&nodes, listed);
+    Ok(Json(page::of(rows, limit, |listed| listed.node.id, view)))
 }
 
 /// One node.
@@ -87,12 +78,9 @@ pub(super) async fn one(
     State(nodes): State<Arc<Nodes>>,
     Id(id): Id<NodeId>,
 ) -> Result<Json<NodeDetail>, Problem> {
-    let mut connection = nodes.db.acquire().await?;
-    let node = fleet::tables::nodes::by_id(&mut connection, id)
+    let (listed, history) = lookup::with_history(&nodes, id)
         .await?
         .ok_or_else(|| Problem::not_found("node"))?;
-    let uptimes = fleet::tables::uptime::last_of(&mut connection, &[id]).await?;
-    let history = fleet::tables::node_status::history(&mut connection, id, HISTORY).await?;
     let state_history = history.into_iter().map(|change| StateChangeView {
         at: change.at,
         from: change.from,
@@ -101,7 +89,7 @@ pub(super) async fn one(
         reason: change.reason,
     });
     Ok(Json(NodeDetail {
-        node: view(&nodes, node, uptimes.get(&id).copied()),
+        node: view(&nodes, listed),
         state_history: state_history.collect(),
     }))
 }

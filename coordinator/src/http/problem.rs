@@ -19,9 +19,9 @@ use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
 use crate::files::upload::UploadError;
 use crate::fleet::registration::RegisterError;
-use crate::fleet::rules::placement::PlacementError;
-use crate::model::names::InvalidText;
 use ledger::{PostError, TableError};
+use model::names::InvalidText;
+use rules::placement::PlacementError;
 
 #[derive(Debug, Clone)]
 pub(super) struct Problem {

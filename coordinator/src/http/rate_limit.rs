@@ -16,7 +16,7 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use http::HeaderName;
 
-use crate::model::ids::UserId;
+use model::ids::UserId;
 
 /// Keys that have a bucket of their own, of each limit. When there are so many, those without recent
 /// attempts are forgotten, and newcomers share a bucket.

@@ -20,15 +20,15 @@ use tokio_stream::StreamExt as _;
 
 use super::extract::{Id, IdempotencyKey, Json, Params, User};
 use super::problem::Problem;
-use crate::files;
 use crate::files::Files;
+use crate::files::listing;
 use crate::files::upload::session;
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, stream};
-use crate::model::upload::UploadRequest;
+use model::upload::UploadRequest;
 
-use crate::model::chunking::ChunkLayout;
-use crate::model::names::{ContentType, Filename};
+use model::chunking::ChunkLayout;
+use model::names::{ContentType, Filename};
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
 #[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = [])),
@@ -61,8 +61,7 @@ pub(super) async fn initiate(
             expires_at: session.expires_at,
         },
         Begun::Before(upload) => {
-            let mut connection = files.db.acquire().await?;
-            let file = files::tables::files::uploading(&mut connection, upload.file_id)
+            let file = listing::uploading(&files, upload.file_id)
                 .await?
                 .ok_or(UploadError::NotFound)?;
             // Not what is held: that is gone once the upload is completed.
@@ -166,7 +165,7 @@ pub(super) async fn complete(
     Id(id): Id<UploadId>,
 ) -> Result<(StatusCode, Json<File>), Problem> {
     let file = complete::complete(&files, caller.user_id, id).await?;
-    Ok((StatusCode::CREATED, Json(file.into())))
+    Ok((StatusCode::CREATED, Json(super::files::view(file))))
 }
 
 /// Give an upload up: its credits come back.
@@ -238,7 +237,7 @@ pub(super) async fn upload(
         stream::upload(Arc::clone(&files), request, body).await?
     };
     files.metrics.uploaded_bytes.inc_by(file.layout.size_bytes);
-    Ok((StatusCode::CREATED, Json(file.into())))
+    Ok((StatusCode::CREATED, Json(super::files::view(file))))
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {

@@ -12,7 +12,7 @@ use proto::{
 
 use crate::blobs::crypto_pool::TaskLost;
 use crate::proofs::Proofs;
-use crate::proofs::rules::judging::{Judged, Timing, judge};
+use rules::judging::{Judged, Timing, judge};
 
 /// A timer that fires so much late tells of this process, or of its machine, and of no node.
 const OWN_DELAY: Duration = Duration::from_millis(500);

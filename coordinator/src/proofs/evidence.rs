@@ -9,12 +9,12 @@ use crate::files;
 use crate::proofs::Proofs;
 use crate::proofs::challenge::{Examination, ExamineError, Examined, Findings, examine};
 
-use crate::model::chunk::FailedRead;
-use crate::model::ids::{UserId, uuid_v7};
-use crate::proofs::rules::judging::messages;
 use crate::proofs::tables::receipts;
 use crate::proofs::tables::receipts::ReceiptRow;
+use model::chunk::FailedRead;
+use model::ids::{UserId, uuid_v7};
 use proto::evidence::{ItemPosition, Outcome, ProofItem, ProofMessage, Proofs as Evidence};
+use rules::judging::messages;
 
 /// Replicas that one request may have challenged: their proofs are all in memory at one time.
 const MAX_REPLICAS: u32 = 96;

@@ -13,15 +13,15 @@ use crate::config::ProofsConfig;
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
 use crate::metrics::Metrics;
-use crate::model::node_state::NodeState;
+use model::node_state::NodeState;
 
 pub mod audit;
 pub mod challenge;
 pub mod demotion;
 pub mod evidence;
+pub mod history;
 pub mod jobs;
 pub mod read_failures;
-pub mod rules;
 pub mod tables;
 
 /// What proofs work with.

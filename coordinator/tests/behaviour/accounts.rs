@@ -4,9 +4,9 @@ use coordinator::accounts;
 use coordinator::accounts::auth;
 use coordinator::accounts::auth::AuthError;
 
-use coordinator::model::ids::UserId;
 use futures::future::join_all;
 use http::StatusCode;
+use model::ids::UserId;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 

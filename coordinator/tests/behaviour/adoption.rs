@@ -12,9 +12,9 @@ use coordinator::proofs::audit;
 use kit::{Clock, Entropy};
 
 use coordinator::durability::tables::restore::nodes::Found;
-use coordinator::model::ids::FileId;
-use coordinator::model::node_state::NodeState;
 use http::StatusCode;
+use model::ids::FileId;
+use model::node_state::NodeState;
 use proto::{BlobId, Locator, NodeId};
 use sealing::{ChunkRef, ChunkVersion, MasterKey};
 use serde_json::Value;

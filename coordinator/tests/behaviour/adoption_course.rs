@@ -11,8 +11,8 @@ use coordinator::proofs::audit;
 use kit::{Clock, Entropy};
 
 use coordinator::durability::tables::restore::nodes::Lease;
-use coordinator::model::node_state::NodeState;
 use http::StatusCode;
+use model::node_state::NodeState;
 use network::Keypair;
 use proto::{BlobId, HelloReport, NodeId};
 use serde_json::Value;

@@ -8,8 +8,8 @@ use coordinator::database;
 use coordinator::fleet;
 use kit::Clock;
 
-use coordinator::fleet::rules::fleet_guard::{Alarm, FleetHealth};
 use jiff::SignedDuration;
+use rules::fleet_guard::{Alarm, FleetHealth};
 use serde_json::Value;
 use sqlx::{ConnectOptions, PgPool};
 

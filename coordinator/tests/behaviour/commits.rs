@@ -3,10 +3,10 @@
 
 use coordinator::blobs::tentative::Tentative;
 use coordinator::files::upload::chunk_commit::{ChunkCommit, SentChunk};
-use coordinator::model::chunk::StoredChunk;
-use coordinator::model::chunk::StoredReplica;
-use coordinator::model::ids::UploadId;
 use http::StatusCode;
+use model::chunk::StoredChunk;
+use model::chunk::StoredReplica;
+use model::ids::UploadId;
 use proto::{BlobId, FileId, NodeId, SignedReceipt};
 use serde_json::Value;
 use sqlx::{PgPool, Row};

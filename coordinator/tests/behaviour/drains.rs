@@ -7,14 +7,14 @@ use coordinator::compose::FACTS;
 use coordinator::durability::demotion;
 use coordinator::durability::drain;
 use coordinator::fleet::node_status::NodeStates;
-use coordinator::fleet::rules::reputation::StateChange;
 use coordinator::proofs::demotion::demote;
 use kit::{Clock, Entropy};
+use rules::reputation::StateChange;
 
 use coordinator::fleet::tables::node_status::Cause;
-use coordinator::model::node_state::NodeState;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use model::node_state::NodeState;
 use proto::{BlobId, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;

@@ -2,7 +2,7 @@
 
 use coordinator::bookkeeping::balances;
 use coordinator::bookkeeping::chart;
-use coordinator::model::ids::UserId;
+use model::ids::UserId;
 use proto::{MicroCredits, NodeId};
 use sqlx::PgPool;
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use coordinator::billing::ledger_verify;
 use coordinator::files::delete;
 
-use coordinator::bookkeeping::days as ledger_days;
+use coordinator::bookkeeping::tables::days as ledger_days;
 use ledger::Format;
 use proto::VerifyingKey;
 use serde_json::Value;

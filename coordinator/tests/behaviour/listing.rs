@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::support::{Client, Coordinator};
-use coordinator::model::ids::UserId;
+use model::ids::UserId;
 
 /// Ready files of one moment; the names may repeat.
 async fn add_files(pool: &PgPool, user: UserId, names: &[&str]) {

@@ -4,8 +4,8 @@ use coordinator::billing;
 use coordinator::files::delete;
 
 use coordinator::bookkeeping::chart;
-use coordinator::model::ids::FileId;
 use http::{Method, StatusCode};
+use model::ids::FileId;
 use proto::{BlobId, NodeId};
 use serde_json::{Value, json};
 use sqlx::PgPool;

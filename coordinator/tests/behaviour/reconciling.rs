@@ -9,9 +9,9 @@ use coordinator::durability::reconcile;
 use coordinator::proofs::audit;
 use kit::{Clock, Entropy};
 
-use coordinator::durability::rules::inventory::Findings;
 use coordinator::durability::tables::reconcile::{Due, Ended, Outcome};
 use proto::{BlobId, DeletionMode, FileId, Locator, NodeId};
+use rules::inventory::Findings;
 use sealing::{ChunkRef, ChunkVersion};
 use serde_json::Value;
 use sqlx::PgPool;

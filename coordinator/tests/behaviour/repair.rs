@@ -11,16 +11,16 @@ use coordinator::files::delete;
 use coordinator::fleet;
 use coordinator::fleet::guard;
 use coordinator::fleet::node_status::NodeStates;
-use coordinator::fleet::rules::reputation::StateChange;
-use coordinator::model::scheme::Scheme;
 use coordinator::proofs::audit;
 use kit::{Clock, Entropy};
+use model::scheme::Scheme;
+use rules::reputation::StateChange;
 
 use coordinator::fleet::tables::node_status::Cause;
-use coordinator::model::ids::FileId;
-use coordinator::model::node_state::NodeState;
 use http::StatusCode;
 use jiff::SignedDuration;
+use model::ids::FileId;
+use model::node_state::NodeState;
 use proto::{BlobId, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -360,11 +360,11 @@ async fn a_file_that_is_deleted_while_it_is_copied_leaves_nothing_behind(pool: P
 async fn while_much_of_the_fleet_fails_only_last_copies_are_saved(pool: PgPool) {
     let (coordinator, nodes, _, _, _) = fleet(&pool, 30, &[]).await;
     let now = Clock::system().now();
-    let alarm = coordinator::fleet::rules::fleet_guard::Alarm {
+    let alarm = rules::fleet_guard::Alarm {
         raised_at: now,
         until: now + SignedDuration::from_hours(1),
     };
-    let health = coordinator::fleet::rules::fleet_guard::FleetHealth {
+    let health = rules::fleet_guard::FleetHealth {
         nodes: 20,
         troubled: 5,
     };
@@ -479,12 +479,8 @@ async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) 
             .await
             .unwrap();
         let replicas: Vec<_> = replicas.into_iter().map(|(_, replica)| replica).collect();
-        let health = coordinator::durability::rules::repair::health(&replicas, Scheme::copies(3));
-        let plan = coordinator::durability::rules::repair::plan(
-            &replicas,
-            Scheme::copies(3),
-            Clock::system().now(),
-        );
+        let health = rules::repair::health(&replicas, Scheme::copies(3));
+        let plan = rules::repair::plan(&replicas, Scheme::copies(3), Clock::system().now());
         let told: (i64, i64, i64) =
             sqlx::query_as("SELECT healthy, missing::bigint, too_many FROM chunk_health($1, 0)")
                 .bind(file.as_uuid())

@@ -2,14 +2,14 @@
 
 use coordinator::billing;
 use coordinator::billing::settlement;
-use coordinator::bookkeeping::days as ledger_days;
+use coordinator::bookkeeping::tables::days as ledger_days;
 use coordinator::files::delete;
 use coordinator::files::renewal;
 
 use coordinator::bookkeeping::chart;
-use coordinator::model::ids::{FileId, UserId};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
+use model::ids::{FileId, UserId};
 use proto::{BlobId, NodeId};
 use serde_json::Value;
 use sqlx::PgPool;

@@ -136,3 +136,24 @@ async fn an_admin_sees_the_peers_and_nobody_else_does(pool: PgPool) {
     assert_eq!(peers[0]["responsive"], true);
     assert_eq!(peers[0]["node_id"], node.node_id.to_string());
 }
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_admin_sees_the_jobs_and_nobody_else_does(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (user, client) = coordinator.user().await;
+    client
+        .get(api::paths::JOBS)
+        .await
+        .problem(403, "admins-only");
+    coordinator
+        .visitor()
+        .get(api::paths::JOBS)
+        .await
+        .problem(401, "unauthorized");
+    let jobs = coordinator
+        .admin(user)
+        .get(api::paths::JOBS)
+        .await
+        .expect(StatusCode::OK);
+    assert!(jobs["items"].is_array(), "{jobs}");
+}

@@ -4,12 +4,12 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use coordinator::accounts::access_tokens;
 use coordinator::accounts::access_tokens::Identity;
-use coordinator::model::ids::UserId;
-use coordinator::model::user::Role;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use kit::Clock;
+use model::ids::UserId;
+use model::user::Role;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 

@@ -3,9 +3,9 @@
 
 use coordinator::bookkeeping::chart;
 use coordinator::files::upload::complete;
-use coordinator::model::ids::UserId;
 use futures::future::join_all;
 use http::StatusCode;
+use model::ids::UserId;
 use serde_json::Value;
 use sqlx::PgPool;
 

@@ -1,17 +1,17 @@
 //! Uptime as coordinators see it, look by look.
 
-use coordinator::bookkeeping::days;
+use coordinator::bookkeeping::tables::days;
 use std::time::Duration;
 
 use coordinator::billing;
 use coordinator::fleet;
 use coordinator::fleet::uptime_sampler::UptimeSampler;
 
-use coordinator::fleet::rules::uptime::{SETTLING, Stretch};
-use coordinator::model::day::Day;
-use coordinator::model::money::PricePerGbMonth;
 use jiff::{SignedDuration, Timestamp};
+use model::day::Day;
+use model::money::PricePerGbMonth;
 use proto::NodeId;
+use rules::uptime::{SETTLING, Stretch};
 use sqlx::PgPool;
 
 use crate::support::count;

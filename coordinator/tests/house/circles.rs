@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 14] = [
     "proto",
     "sealing",
     "api",
@@ -12,6 +12,8 @@ const CRATES: [&str; 12] = [
     "network",
     "blobstore",
     "ledger",
+    "model",
+    "rules",
     "coordinator",
     "storage-node",
     "local-cluster",

@@ -6,18 +6,22 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
+    ("model", &["proto"]),
+    ("rules", &["proto", "sealing", "model"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (
         "coordinator",
-        &["proto", "kit", "sealing", "api", "ledger", "network"],
+        &[
+            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "network",
+        ],
     ),
     (
         "storage-node",
@@ -32,6 +36,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "sealing",
             "api",
             "ledger",
+            "model",
+            "rules",
             "network",
             "blobstore",
             "coordinator",

@@ -1,3 +1,5 @@
+//! Tests of the batch writer.
+
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;

@@ -1,3 +1,5 @@
+//! Tests of layered settings.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Tests of the job runner.
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,8 +9,8 @@ use super::TransferId;
 
 pub type Hash = [u8; 32];
 
-/// dk("fsn ledger transfer v1", id[16] ‖ sized(kind) ‖ sized(key) ‖ at:u64 ms ‖ sized(cause) ‖
-/// n × (owner[16] ‖ sized(account) ‖ amount:i64)), entries in order of owner and account;
+/// `dk("fsn ledger transfer v1", id[16] ‖ sized(kind) ‖ sized(key) ‖ at:u64 ms ‖ sized(cause) ‖
+/// n × (owner[16] ‖ sized(account) ‖ amount:i64))`, entries in order of owner and account;
 /// sized(x) = length:u32 ‖ x, integers little-endian. Takes plain fields, so that a verifier can
 /// hash what it reads from the tables.
 pub fn transfer_hash<'a>(

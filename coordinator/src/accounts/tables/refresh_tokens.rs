@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::model::ids::UserId;
-use crate::model::user::Role;
+use model::ids::UserId;
+use model::user::Role;
 
 /// A token as it was found, and locked, by its hash.
 #[derive(Debug, Clone)]

@@ -5,11 +5,11 @@ use proto::MicroCredits;
 use sqlx::PgConnection;
 
 use crate::database::corrupt;
-use crate::model::ids::UserId;
-use crate::model::names::Email;
-use crate::model::node_state::NetworkPrefix;
-use crate::model::user::Role;
-use crate::model::user::User;
+use model::ids::UserId;
+use model::names::Email;
+use model::node_state::NetworkPrefix;
+use model::user::Role;
+use model::user::User;
 
 /// `false` when the address is taken.
 pub async fn insert(

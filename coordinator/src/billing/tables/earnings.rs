@@ -3,15 +3,15 @@
 //! single replicas would outnumber the replicas themselves, sums per node and day would be rows that
 //! all uploads fight for, and could not be recomputed.
 
-use crate::bookkeeping::days;
+use crate::bookkeeping::tables::days;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use proto::{BlobId, FileId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::chunking::ChunkLayout;
-use crate::model::scheme::Scheme;
+use model::chunking::ChunkLayout;
+use model::scheme::Scheme;
 
 /// Plaintext bytes on each node.
 pub type NodeBytes = Vec<(NodeId, i64)>;

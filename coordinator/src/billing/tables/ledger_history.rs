@@ -1,19 +1,19 @@
 //! The whole ledger and what it was derived from, read in order: for verification and export.
 
-use crate::model::scheme::Scheme;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
+use model::scheme::Scheme;
 use proto::{FileId, LedgerDay, MicroCredits, NodeId, Signature};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::billing::rules::file_meter::FileMeter;
-use crate::billing::rules::node_pay::Charge;
 use crate::billing::tables::settlement::{byte_ms, carry};
 use crate::database::{corrupt, hash32};
-use crate::model::ids::UserId;
-use crate::model::money::{Carry, PricePerGbMonth};
 use ledger::Hash;
+use model::ids::UserId;
+use model::money::{Carry, PricePerGbMonth};
+use rules::file_meter::FileMeter;
+use rules::node_pay::Charge;
 
 /// The meters of all stored files in order of user, with the time up to which the user was charged and
 /// what the user has in escrow; a user who stores nothing and has something there comes without one.

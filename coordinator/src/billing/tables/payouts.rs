@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::model::ids::TransferId;
+use ledger::TransferId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayoutState {

@@ -6,8 +6,8 @@ use proto::{BlobId, MicroCredits, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::billing::rules::node_pay::{Charge, Offence, PenaltyKind};
 use crate::database::{corrupt, hash32};
+use rules::node_pay::{Charge, Offence, PenaltyKind};
 
 /// What has been charged to a node before a time and not been settled, oldest first.
 pub async fn unsettled(

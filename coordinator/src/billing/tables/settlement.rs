@@ -6,13 +6,14 @@ use jiff_sqlx::ToSqlx;
 use proto::{FileId, LedgerDay, MicroCredits, NodeId};
 use sqlx::PgConnection;
 
-use crate::billing::rules::file_meter::FileMeter;
 use crate::database::corrupt;
-use crate::model::day::Day;
-use crate::model::ids::{TransferId, UserId};
-use crate::model::money::{Carry, PricePerGbMonth};
-use crate::model::node_state::NodeState;
-use crate::model::scheme::Scheme;
+use ledger::TransferId;
+use model::day::Day;
+use model::ids::UserId;
+use model::money::{Carry, PricePerGbMonth};
+use model::node_state::NodeState;
+use model::scheme::Scheme;
+use rules::file_meter::FileMeter;
 
 const LOCK_TIMED_OUT: &str = "55P03";
 

@@ -5,12 +5,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::hash32;
-use crate::model::chunk::ChunkLocations;
-use crate::model::chunk::FailedRead;
-use crate::model::chunk::ReplicaLocation;
-use crate::model::chunk::StoredChunk;
-use crate::model::chunk::StoredReplica;
-use crate::model::scheme::Scheme;
+use model::chunk::ChunkLocations;
+use model::chunk::FailedRead;
+use model::chunk::ReplicaLocation;
+use model::chunk::StoredChunk;
+use model::chunk::StoredReplica;
+use model::scheme::Scheme;
 
 /// The versions of those chunks that are there already.
 pub async fn existing_versions(

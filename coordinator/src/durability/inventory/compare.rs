@@ -22,8 +22,8 @@ use sqlx::PgPool;
 use crate::durability::inventory::ask;
 use crate::durability::tables;
 
-use crate::durability::rules::inventory::{Comparison, Findings, Span, spans};
 use crate::keys::KeyRing;
+use rules::inventory::{Comparison, Findings, Span, spans};
 
 /// Blobs in a group, at first and where that differs.
 const LARGE: u32 = 1024;

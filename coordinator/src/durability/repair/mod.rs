@@ -1,13 +1,13 @@
 //! Repair: brings every chunk back to as many replicas as were promised, and takes away what is too much.
 //!
-//! 1. The liveness worker notes which nodes are there ([`fleet::tables::presence`](crate::fleet::tables::presence)). What changes
+//! 1. The liveness worker notes which nodes are there ([`presence`](crate::fleet::tables::presence)). What changes
 //!    the worth of a node's replicas enters a *scan* of them.
 //! 2. Scans go through a node's replicas a page at a time and enter chunks that need something into the queue
 //!    (`chunks_to_repair`); demotions enter theirs by themselves. A chunk that has all its replicas, two of them
 //!    in one failure domain, is entered when there is a better place: it gets one copy more, and the worst placed
 //!    is then too much.
 //! 3. Chunks are taken from the queue, those with the fewest healthy replicas first. Copies are made outside
-//!    of any transaction ([`rebuild`]); then a group of chunks is settled in one ([`settle`]): under their
+//!    of any transaction (`rebuild`); then a group of chunks is settled in one (`settle`): under their
 //!    locks everything is looked at anew, rows are added and taken away, and who earns is changed.
 //!
 //! Everything is in the database, so coordinators share the work and a crash loses none: a scan goes on where
@@ -36,11 +36,11 @@ use crate::durability::Durability;
 use crate::durability::tables;
 use crate::fleet;
 
-use crate::durability::rules::repair::{Replica, misplaced};
 use crate::durability::tables::repair::{KeptChunk, ScannedPage};
-use crate::fleet::rules::placement;
-use crate::fleet::rules::placement::{Candidate, FailureDomains, Rules};
 use crate::metrics::QueueLabels;
+use rules::placement;
+use rules::placement::{Candidate, FailureDomains, Rules};
+use rules::repair::{Replica, misplaced};
 use sealing::{ChunkRef, SEALING_OVERHEAD};
 
 /// Replicas in one page of a scan.

@@ -14,10 +14,10 @@ use crate::blobs::tentative::Tentative;
 use crate::durability::Durability;
 use crate::durability::tables;
 
-use crate::durability::rules::repair::{Replica, health};
 use crate::durability::tables::repair::{Queued, SealedChunk};
-use crate::fleet::rules::placement::Rules;
-use crate::model::chunk::{ReplicaLocation, StoredReplica};
+use model::chunk::{ReplicaLocation, StoredReplica};
+use rules::placement::Rules;
+use rules::repair::{Replica, health};
 use sealing::{ChunkRef, ChunkVersion, OpenError, SEALING_OVERHEAD};
 
 /// How long a read waits for nodes that may come back; the queue waits longer.

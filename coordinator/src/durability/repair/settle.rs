@@ -20,8 +20,8 @@ use crate::durability::tables;
 use crate::fleet;
 use jiff::Timestamp;
 
-use crate::durability::rules::repair::{Replica, health, plan, retry_pause};
 use crate::durability::tables::repair::{KeptChunk, PutOff};
+use rules::repair::{Replica, health, plan, retry_pause};
 use sealing::ChunkRef;
 
 /// A chunk of an upload that is not complete is looked at again after this time: its replicas begin to

@@ -30,7 +30,7 @@ use crate::fleet::{ReadFailure, StoreFailure};
 
 use crate::durability::tables::repair::{KeptChunk, SealedChunk};
 use crate::durability::tables::restore::nodes::{Lease, Page};
-use crate::model::chunk::StoredReplica;
+use model::chunk::StoredReplica;
 use sealing::{ChunkRef, ChunkVersion, DataKey, SEALING_OVERHEAD, SealedBlob};
 
 /// Blobs that are looked at at one time, and that get their rows together.

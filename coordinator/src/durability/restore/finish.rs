@@ -10,10 +10,10 @@ use sqlx::PgPool;
 
 use crate::billing;
 use crate::durability::tables;
-use crate::model::scheme::Scheme;
 use jiff::Timestamp;
+use model::scheme::Scheme;
 
-use crate::durability::rules::repair::{Replica, plan};
+use rules::repair::{Replica, plan};
 use sealing::ChunkRef;
 
 /// Findings that are settled in one transaction.

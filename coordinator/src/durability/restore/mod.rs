@@ -5,12 +5,12 @@
 //! from anybody: nodes are not told to forget, nobody is audited, demoted, charged or paid, nothing is
 //! repaired or compared. Files go up and down meanwhile.
 //!
-//! 1. Each node that is there is gone through, blob by blob, trash included ([`scan`]). A blob that a row
+//! 1. Each node that is there is gone through, blob by blob, trash included (`scan`). A blob that a row
 //!    names comes back from the trash. A blob whose locator names a stored chunk in the content that it has
-//!    is read, opened, signed for by its node, and gets its row ([`candidate`]). What the database does not
+//!    is read, opened, signed for by its node, and gets its row (`candidate`). What the database does not
 //!    know is left where it is. Rows without a blob are remembered.
 //! 2. When every node has been gone through, or an administrator does not wait for the others, what was
-//!    found is settled chunk by chunk ([`finish`]): rows without a blob go, and nobody is to blame. Nodes that
+//!    found is settled chunk by chunk (`finish`): rows without a blob go, and nobody is to blame. Nodes that
 //!    were not waited for stay out until it is begun again.
 //! 3. Then everything goes on; repair looks through all nodes at once, and makes up for what is missing and
 //!    takes away what is too much.
@@ -41,7 +41,7 @@ use crate::keys::rotation;
 
 use crate::durability::tables::restore::Adoption;
 use crate::durability::tables::restore::nodes::Lease;
-use crate::model::ids::uuid_v7;
+use model::ids::uuid_v7;
 use sealing::{ChunkVersion, MasterKey};
 
 /// Nodes that are gone through at one time.

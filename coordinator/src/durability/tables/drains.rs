@@ -10,9 +10,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::durability::rules::drain::{Load, Pace, SAMPLE, Stuck};
-use crate::model::node_state::NodeState;
 use crate::proofs::tables::audit_schedule::bounds;
+use model::node_state::NodeState;
+use rules::drain::{Load, Pace, SAMPLE, Stuck};
 
 /// One time that an operator asked.
 #[derive(Debug, Clone, Copy)]

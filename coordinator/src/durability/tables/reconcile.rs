@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::durability::rules::inventory::Findings;
+use rules::inventory::Findings;
 
 /// From now on these nodes are compared, the first time at a random moment of the interval.
 pub async fn enter(

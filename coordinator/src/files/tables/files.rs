@@ -8,17 +8,17 @@ use proto::{BlobId, FileId, MicroCredits, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::billing::rules::file_meter::FileMeter;
 use crate::database::hash32;
-use crate::model::chunk::ChunkLocations;
-use crate::model::chunk::ReplicaLocation;
-use crate::model::chunking::ChunkLayout;
-use crate::model::file::File;
-use crate::model::file::UploadingFile;
-use crate::model::ids::UserId;
-use crate::model::money::PricePerGbMonth;
-use crate::model::names::{ContentType, Filename};
-use crate::model::scheme::Scheme;
+use model::chunk::ChunkLocations;
+use model::chunk::ReplicaLocation;
+use model::chunking::ChunkLayout;
+use model::file::File;
+use model::file::UploadingFile;
+use model::ids::UserId;
+use model::money::PricePerGbMonth;
+use model::names::{ContentType, Filename};
+use model::scheme::Scheme;
+use rules::file_meter::FileMeter;
 
 struct Row {
     file_id: Uuid,

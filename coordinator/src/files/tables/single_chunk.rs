@@ -10,11 +10,11 @@ use proto::{FileId, MicroCredits};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::billing::rules::allowance::Allowance;
-use crate::billing::rules::file_meter::FileMeter;
-use crate::model::chunk::StoredChunk;
-use crate::model::ids::{UploadId, UserId};
-use crate::model::upload::UploadRequest;
+use model::chunk::StoredChunk;
+use model::ids::{UploadId, UserId};
+use model::upload::UploadRequest;
+use rules::allowance::Allowance;
+use rules::file_meter::FileMeter;
 
 /// What no account may exceed.
 #[derive(Debug, Clone, Copy)]

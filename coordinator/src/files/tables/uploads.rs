@@ -8,9 +8,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::model::ids::{UploadId, UserId};
-use crate::model::upload::Upload;
-use crate::model::upload::UploadState;
+use model::ids::{UploadId, UserId};
+use model::upload::Upload;
+use model::upload::UploadState;
 
 struct Row {
     upload_id: Uuid,

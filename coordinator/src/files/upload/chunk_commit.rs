@@ -16,8 +16,8 @@ use crate::blobs;
 use crate::blobs::tentative::{Tentative, UNKNOWN_OUTCOME_DELAY};
 use crate::database::commit_retry::{is_passing, pauses};
 use crate::files::tables;
-use crate::model::chunk::StoredChunk;
-use crate::model::ids::UploadId;
+use model::chunk::StoredChunk;
+use model::ids::UploadId;
 
 /// Until a session that somebody else has locked is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);

@@ -2,8 +2,8 @@
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::days;
 use crate::bookkeeping::posting;
+use crate::bookkeeping::tables::days;
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -17,10 +17,10 @@ use crate::files::tables;
 use crate::files::upload::UploadError;
 
 use crate::files::upload::file_commit::{FileCommit, Priced};
-use crate::model::file::File;
-use crate::model::ids::{FileId, UploadId, UserId};
-use crate::model::upload::Upload;
-use crate::model::upload::UploadState;
+use model::file::File;
+use model::ids::{FileId, UploadId, UserId};
+use model::upload::Upload;
+use model::upload::UploadState;
 
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;

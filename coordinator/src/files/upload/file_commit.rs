@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use ledger::{Entry, ExceedsHold};
 use proto::{FileId, MicroCredits};
 
-use crate::billing::rules::file_meter::FileMeter;
-use crate::model::ids::UserId;
-use crate::model::money::{AmountTooLarge, PricePerGbMonth};
-use crate::model::scheme::Scheme;
+use model::ids::UserId;
+use model::money::{AmountTooLarge, PricePerGbMonth};
+use model::scheme::Scheme;
+use rules::file_meter::FileMeter;
 
 /// A file that is about to become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

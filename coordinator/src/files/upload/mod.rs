@@ -21,9 +21,9 @@ use self::chunk_commit::CommitError;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
-use crate::fleet::rules::placement::PlacementError;
-use crate::model::ids::{FileId, UploadId};
-use crate::model::money::AmountTooLarge;
+use model::ids::{FileId, UploadId};
+use model::money::AmountTooLarge;
+use rules::placement::PlacementError;
 use sealing::{OpenError, SealError};
 
 /// Why an upload, or one step of it, failed.

@@ -11,13 +11,13 @@ use crate::files::Files;
 use crate::files::tables;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::{AcceptedChunk, Received, UploadError};
-use crate::model::file::UploadingFile;
+use model::file::UploadingFile;
 
-use crate::model::chunk::StoredChunk;
-use crate::model::chunking::MAX_CHUNKS;
-use crate::model::ids::{FileId, UploadId, UserId};
-use crate::model::upload::Upload;
-use crate::model::upload::UploadState;
+use model::chunk::StoredChunk;
+use model::chunking::MAX_CHUNKS;
+use model::ids::{FileId, UploadId, UserId};
+use model::upload::Upload;
+use model::upload::UploadState;
 use sealing::{ChunkRef, ChunkVersion};
 
 /// Takes one chunk of an open session. Sent again, the last content wins.

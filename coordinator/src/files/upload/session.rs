@@ -18,13 +18,13 @@ use crate::files::Files;
 use crate::files::tables;
 use crate::files::upload::complete::{MISSING_NAMED, complete};
 use crate::files::upload::{Session, UploadError};
-use crate::model::upload::UploadRequest;
+use model::upload::UploadRequest;
 
-use crate::model::chunking::{ChunkLayout, MAX_CHUNKS};
-use crate::model::file::File;
-use crate::model::ids::{FileId, UploadId, UserId, uuid_v7};
-use crate::model::upload::Upload;
-use crate::model::upload::UploadState;
+use model::chunking::{ChunkLayout, MAX_CHUNKS};
+use model::file::File;
+use model::ids::{FileId, UploadId, UserId, uuid_v7};
+use model::upload::Upload;
+use model::upload::UploadState;
 use sealing::DataKey;
 
 /// How the chunks will come.

@@ -15,11 +15,11 @@ use crate::files::tables;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
 use crate::files::upload::{UploadError, session};
-use crate::model::upload::UploadRequest;
+use model::upload::UploadRequest;
 
-use crate::model::chunk::StoredChunk;
-use crate::model::file::File;
-use crate::model::ids::{UploadId, uuid_v7};
+use model::chunk::StoredChunk;
+use model::file::File;
+use model::ids::{UploadId, uuid_v7};
 use proto::MicroCredits;
 use sealing::{ChunkRef, ChunkVersion, DataKey};
 

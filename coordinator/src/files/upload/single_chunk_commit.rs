@@ -3,8 +3,8 @@
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::days;
 use crate::bookkeeping::posting;
+use crate::bookkeeping::tables::days;
 use ledger::InvalidTransfer;
 use ledger::Movement;
 use ledger::Transfer;
@@ -27,19 +27,19 @@ use crate::files::tables;
 use crate::files::upload::UploadError;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::file_commit::{FileCommit, Priced};
-use crate::model::scheme::Scheme;
-use crate::model::upload::UploadRequest;
+use model::scheme::Scheme;
+use model::upload::UploadRequest;
 
-use crate::billing::rules::allowance::{Allowance, Refusal};
-use crate::billing::rules::file_meter::FileMeter;
 use crate::files::tables::single_chunk;
 use crate::files::tables::single_chunk::Limits;
-use crate::model::chunk::StoredChunk;
-use crate::model::chunking::ChunkLayout;
-use crate::model::file::File;
-use crate::model::ids::{UploadId, UserId};
-use crate::model::money::PricePerGbMonth;
-use crate::model::upload::UploadState;
+use model::chunk::StoredChunk;
+use model::chunking::ChunkLayout;
+use model::file::File;
+use model::ids::{UploadId, UserId};
+use model::money::PricePerGbMonth;
+use model::upload::UploadState;
+use rules::allowance::{Allowance, Refusal};
+use rules::file_meter::FileMeter;
 
 /// A file whose bytes are safe on nodes.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A whole file in one request. One that fits a chunk is acknowledged by itself ([`whole`]); for others
+//! A whole file in one request. One that fits a chunk is acknowledged by itself (`single_chunk`); for others
 //! it is the same session as in steps, its chunks read from one body. A window of them
 //! is on its way at a time; when nodes or memory are short, the client's socket waits.
 
@@ -20,14 +20,14 @@ use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::session;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
 use crate::files::upload::{Session, UploadError, complete, single_chunk};
-use crate::model::upload::UploadRequest;
 use anyhow::anyhow;
+use model::upload::UploadRequest;
 
-use crate::model::chunk::StoredChunk;
-use crate::model::chunking::ChunkLayout;
-use crate::model::file::File;
-use crate::model::ids::UploadId;
-use crate::model::upload::UploadState;
+use model::chunk::StoredChunk;
+use model::chunking::ChunkLayout;
+use model::file::File;
+use model::ids::UploadId;
+use model::upload::UploadState;
 use sealing::{ChunkRef, ChunkVersion};
 
 /// A body of unknown length first holds the price of this much, then of twice what it has become.

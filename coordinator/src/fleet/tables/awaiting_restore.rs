@@ -5,6 +5,10 @@ use proto::NodeId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+/// With what reason the last replica of a chunk is demoted when its node turns out not to hold it. Nobody
+/// is to blame for what a database has forgotten: the audit does not count it.
+pub const NOT_FOUND: &str = "no node held a copy when the database was restored";
+
 /// Whether one stands: nothing may be taken away then.
 pub async fn stands(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(

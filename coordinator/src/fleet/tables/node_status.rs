@@ -10,9 +10,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
-use crate::fleet::rules::fleet_guard::{Alarm, FleetHealth};
-use crate::fleet::rules::reputation::{Reputation, Score};
-use crate::model::node_state::NodeState;
+use model::node_state::NodeState;
+use rules::fleet_guard::{Alarm, FleetHealth};
+use rules::reputation::{Reputation, Score};
 
 /// Reads a node's reputation and locks its row.
 pub async fn lock_reputation(

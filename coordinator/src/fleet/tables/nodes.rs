@@ -10,11 +10,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
-use crate::model::ids::UserId;
-use crate::model::names::{NodeName, Region};
-use crate::model::node::Node;
-use crate::model::node_state::NodeState;
-use crate::model::node_state::score_ppm;
+use model::ids::UserId;
+use model::names::{NodeName, Region};
+use model::node::Node;
+use model::node_state::NodeState;
+use model::node_state::score_ppm;
 
 struct Row {
     node_id: Uuid,

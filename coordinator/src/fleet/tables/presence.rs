@@ -91,7 +91,7 @@ pub async fn update(
 }
 
 /// Concludes from connections. This coordinator has just lost those to `lost`, and has those to `connected`:
-/// a node is offline when one coordinator has lost it and none has told for [`LOST_FOR`] that it is there.
+/// a node is offline when one coordinator has lost it and none has told for `LOST_FOR` that it is there.
 pub async fn update_connections(
     connection: &mut PgConnection,
     lost: &[NodeId],

@@ -7,7 +7,7 @@ use proto::NodeId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::fleet::rules::uptime::{SLOT_WINDOWS, SlotWindows, Stretch, WINDOW_MS};
+use rules::uptime::{SLOT_WINDOWS, SlotWindows, Stretch, WINDOW_MS};
 
 /// Notes that a coordinator was looking in these windows, and saw these nodes in all of them.
 pub async fn record(

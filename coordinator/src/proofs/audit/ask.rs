@@ -10,14 +10,14 @@ use rand::Rng;
 use uuid::Uuid;
 
 use crate::fleet::ReadFailure;
-use crate::model::ids::uuid_v7;
 use crate::proofs::Proofs;
 use crate::proofs::challenge;
 use crate::proofs::challenge::{Examination, Examined, Findings};
-use crate::proofs::rules::audit::{Answer, Cell, Question};
-use crate::proofs::rules::judging::messages;
 use crate::proofs::tables::audit_results::KeptFailure;
 use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
+use model::ids::uuid_v7;
+use rules::audit::{Answer, Cell, Question};
+use rules::judging::messages;
 use sealing::SEALING_OVERHEAD;
 
 /// A replica, how it was asked for, and what came back.

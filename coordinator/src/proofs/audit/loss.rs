@@ -8,9 +8,9 @@ use crate::proofs::Proofs;
 use crate::proofs::demotion::demote;
 use crate::proofs::tables;
 
-use crate::model::ids::uuid_v7;
-use crate::proofs::rules::audit::WEIGHT_ONE;
 use crate::proofs::tables::audit_results::{Penalty, PenaltyKind};
+use model::ids::uuid_v7;
+use rules::audit::WEIGHT_ONE;
 
 /// Replicas that one transaction demotes: their chunks stay locked until it ends.
 const AT_ONE_TIME: usize = 100;

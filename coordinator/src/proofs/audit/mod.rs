@@ -23,9 +23,9 @@ pub use self::loss::{reported as loss_reported, take_report as take_loss_report}
 use crate::proofs::Proofs;
 use crate::proofs::tables;
 
-use crate::model::ids::uuid_v7;
-use crate::proofs::rules::audit::{LOSS_REMEMBERED_FOR, RoundPlan, Sample, Sampling};
 use crate::proofs::tables::audit_schedule::{Ask, Lease, NewRound, Schedule};
+use model::ids::uuid_v7;
+use rules::audit::{LOSS_REMEMBERED_FOR, RoundPlan, Sample, Sampling};
 
 /// The time of day: the system's in a program, a made one in tests.
 pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);

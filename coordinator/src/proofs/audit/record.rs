@@ -16,12 +16,12 @@ use crate::proofs::audit::{Pause, Worked, later};
 use crate::proofs::demotion::demote;
 use crate::proofs::tables;
 
-use crate::fleet::rules::reputation::Tally;
-use crate::model::ids::uuid_v7;
-use crate::proofs::rules::audit::{Answer, Consequence, WEIGHT_ONE, consequence, may_forgive};
 use crate::proofs::tables::audit_results::{KeptStatement, Outcome, Penalty, PenaltyKind};
 use crate::proofs::tables::audit_schedule;
 use crate::proofs::tables::audit_schedule::{Ask, FollowUp, Lease, Schedule};
+use model::ids::uuid_v7;
+use rules::audit::{Answer, Consequence, WEIGHT_ONE, consequence, may_forgive};
+use rules::reputation::Tally;
 
 /// How far the node's round has come with this.
 #[derive(Debug, Clone, Copy)]

@@ -7,9 +7,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
-use crate::durability::tables::restore;
-use crate::fleet::rules::reputation::Tally;
-use crate::proofs::rules::audit::{Cell, MAX_BLOBS_PER_CELL, RoundPlan};
+use crate::fleet::tables::awaiting_restore;
+use rules::audit::{Cell, MAX_BLOBS_PER_CELL, RoundPlan};
+use rules::reputation::Tally;
 
 /// A node's row, as the coordinator that leases it sees it.
 #[derive(Debug, Clone)]
@@ -279,7 +279,7 @@ pub async fn cell(
         &last[..],
         demoted_since.to_sqlx() as _,
         MAX_BLOBS_PER_CELL as i64,
-        restore::NOT_FOUND,
+        awaiting_restore::NOT_FOUND,
     )
     .fetch_all(connection)
     .await?;

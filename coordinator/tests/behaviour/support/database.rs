@@ -5,9 +5,9 @@ use kit::{Clock, Entropy};
 
 use coordinator::bookkeeping::chart;
 use coordinator::bookkeeping::chart::transfer_kind;
-use coordinator::model::ids::{UserId, uuid_v7};
-use coordinator::model::names::Email;
 use ledger::{Account, Movement, PostError, Posted, Sealed, TransferId};
+use model::ids::{UserId, uuid_v7};
+use model::names::Email;
 use proto::{BlobId, MicroCredits, NodeId};
 use sqlx::PgPool;
 

@@ -3,19 +3,19 @@
 
 use coordinator::accounts;
 use coordinator::billing::{ledger_verify, settlement};
-use coordinator::bookkeeping::days;
+use coordinator::bookkeeping::tables::days;
 use coordinator::compose::Coordinator as App;
 use coordinator::files;
 use coordinator::files::renewal;
 use coordinator::files::upload::complete;
-use coordinator::model::scheme::Scheme;
 use kit::{Clock, Entropy};
+use model::scheme::Scheme;
 
 use coordinator::bookkeeping::chart;
-use coordinator::model::day::{DAY, Day};
-use coordinator::model::ids::{FileId, UploadId, UserId, uuid_v7};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
+use model::day::{DAY, Day};
+use model::ids::{FileId, UploadId, UserId, uuid_v7};
 use proto::{NodeId, VerifyingKey};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -55,7 +55,7 @@ pub(crate) async fn idle_node(pool: &PgPool) -> NodeId {
          VALUES ($1, $2, 'a node', 1000000000000, sha256($3), 'epoch')",
     )
     .bind(node.as_uuid())
-    .bind(coordinator::model::ids::PeerId::random().to_string())
+    .bind(model::ids::PeerId::random().to_string())
     .bind(node.as_bytes().to_vec())
     .execute(pool)
     .await

@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
-use crate::durability::rules::repair::{Presence, Replica};
 use crate::durability::tables::repair::{blob_columns, columns};
-use crate::fleet::rules::placement::FailureDomains;
-use crate::model::scheme::Scheme;
+use model::scheme::Scheme;
+use rules::placement::FailureDomains;
+use rules::repair::{Presence, Replica};
 use sealing::ChunkRef;
 
 /// A chunk that is there, and what its file says of it.

@@ -12,11 +12,8 @@ use uuid::Uuid;
 
 use crate::database::hash32;
 use crate::durability::tables::repair;
+use crate::fleet::tables::awaiting_restore::NOT_FOUND;
 use sealing::ChunkRef;
-
-/// With what reason the last replica of a chunk is demoted when its node turns out not to hold it. Nobody
-/// is to blame for what a database has forgotten: the audit does not count it.
-pub const NOT_FOUND: &str = "no node held a copy when the database was restored";
 
 /// An adoption that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,3 @@
+//! What the books read of the settlement's days.
+
+pub mod days;

@@ -1,0 +1,50 @@
+//! A user's own files, as the API lists them.
+
+use jiff::Timestamp;
+use proto::FileId;
+
+use super::Files;
+use super::tables::files::{self, ByTime};
+use model::file::{File, UploadingFile};
+use model::ids::UserId;
+
+/// Where a list goes on: behind the last entry of the page before.
+#[derive(Debug)]
+pub enum Order {
+    /// Newest first.
+    ByTime(Option<(Timestamp, FileId)>),
+    ByName(Option<(String, FileId)>),
+}
+
+/// Completed files of the user whose names begin so.
+pub async fn list(
+    own: &Files,
+    user: UserId,
+    prefix: &str,
+    order: Order,
+    limit: i64,
+) -> sqlx::Result<Vec<File>> {
+    let mut connection = own.db.acquire().await?;
+    match order {
+        Order::ByTime(after) => {
+            let after = after.map(|(created_at, id)| ByTime { created_at, id });
+            files::list_by_time(&mut connection, user, prefix, after.as_ref(), limit).await
+        }
+        Order::ByName(after) => {
+            let after = after.as_ref().map(|(name, id)| (name.as_str(), *id));
+            files::list_by_name(&mut connection, user, prefix, after, limit).await
+        }
+    }
+}
+
+/// The file, if it is this user's and completed.
+pub async fn own(own: &Files, id: FileId, user: UserId) -> sqlx::Result<Option<File>> {
+    let mut connection = own.db.acquire().await?;
+    files::by_id(&mut connection, id, user).await
+}
+
+/// A file whose upload has begun.
+pub async fn uploading(own: &Files, id: FileId) -> sqlx::Result<Option<UploadingFile>> {
+    let mut connection = own.db.acquire().await?;
+    files::uploading(&mut connection, id).await
+}

@@ -1,0 +1,35 @@
+//! Names of things that only coordinators know.
+
+use jiff::Timestamp;
+use rand::{Rng, RngExt};
+use uuid::{Builder, Uuid};
+
+pub use proto::{BlobId, FileId, NetworkId, NodeId, PeerId, UploadId};
+
+proto::uuid_id! {
+    /// A person with an account.
+    UserId, "user id"
+}
+
+/// A version 7 UUID: sorts by `now`, unique by `rng`.
+pub fn uuid_v7(now: Timestamp, rng: &mut impl Rng) -> Uuid {
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &rng.random()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut at = |ms| uuid_v7(Timestamp::from_millisecond(ms).unwrap(), &mut rng);
+        let (early, late) = (at(1_000_000), at(1_000_001));
+        assert!(early < late);
+        assert_eq!(early.get_version_num(), 7);
+    }
+}

@@ -1,0 +1,59 @@
+//! An upload: the session in which a file comes in.
+
+use jiff::Timestamp;
+use proto::{FileId, MicroCredits};
+use serde_json::json;
+
+use crate::names::{ContentType, Filename};
+
+use crate::ids::{UploadId, UserId};
+
+#[derive(Debug, Clone)]
+pub struct Upload {
+    pub id: UploadId,
+    pub file_id: FileId,
+    pub user_id: UserId,
+    pub state: UploadState,
+    pub hold: MicroCredits,
+    pub request_digest: Vec<u8>,
+    pub expires_at: Timestamp,
+    pub expired: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadState {
+    Open,
+    Completed,
+}
+
+impl UploadState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// What a client asks for when it begins.
+#[derive(Debug, Clone)]
+pub struct UploadRequest {
+    pub user_id: UserId,
+    pub filename: Filename,
+    pub content_type: ContentType,
+    /// `None` for a body whose length is not known before its end.
+    pub size_bytes: Option<u64>,
+    pub idempotency_key: Option<String>,
+}
+
+impl UploadRequest {
+    /// Tells a repeated request from another one under the same key.
+    pub fn digest(&self) -> [u8; 32] {
+        let fields = json!([
+            self.filename.as_str(),
+            self.content_type.as_str(),
+            self.size_bytes
+        ]);
+        *blake3::hash(fields.to_string().as_bytes()).as_bytes()
+    }
+}

@@ -1,0 +1,23 @@
+//! What the network decides, as pure functions: where a replica is placed, when a node's word counts, what is asked and
+//! how an answer is judged, what things cost and earn, what has to be repaired. No I/O; time and chance are arguments.
+//!
+//! ```
+//! use proto::MicroCredits;
+//!
+//! let gross = MicroCredits::new(1_000);
+//! assert_eq!(rules::node_pay::earned(gross, 1_000_000), gross);
+//! assert!(rules::node_pay::earned(gross, 900_000) < gross);
+//! ```
+
+pub mod allowance;
+pub mod audit;
+pub mod drain;
+pub mod file_meter;
+pub mod fleet_guard;
+pub mod inventory;
+pub mod judging;
+pub mod node_pay;
+pub mod placement;
+pub mod repair;
+pub mod reputation;
+pub mod uptime;
