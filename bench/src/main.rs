@@ -16,6 +16,7 @@ mod limit_node;
 mod measure;
 mod network;
 mod peer;
+mod placement;
 mod proofs;
 mod reconcile;
 mod repair;
@@ -75,6 +76,14 @@ enum Command {
     Proofs {
         /// How many of each; medians are shown
         #[arg(long, default_value_t = 1000, value_name = "N")]
+        count: usize,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Choosing the nodes of a chunk, by the size of the fleet
+    Placement {
+        /// Chunks that are placed in each fleet
+        #[arg(long, default_value_t = 2000, value_name = "N")]
         count: usize,
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
@@ -224,6 +233,10 @@ fn run(cli: Cli) -> Result<()> {
             Command::Proofs { count, output } => {
                 ensure!(count > 0, "--count must be at least 1");
                 output.print(&proofs::run(count)?)
+            }
+            Command::Placement { count, output } => {
+                ensure!(count > 0, "--count must be at least 1");
+                output.print(&placement::run(count)?)
             }
             Command::Seal { rounds, output } => {
                 ensure!(rounds > 0, "--rounds must be at least 1");
