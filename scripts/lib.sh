@@ -51,8 +51,11 @@ need_rust() {
 cargo_tool() {
   local -A versions=([nextest]=0.9.143 [machete]=0.9.2 [deny]=0.19.1)
   cargo "$1" --version >/dev/null 2>&1 && return
+  local how=(--debug)
+  [[ $1 != nextest ]] || how=()
   say "Installing cargo-$1 ..."
-  cargo install --quiet "cargo-$1" --locked --version "${versions[$1]}" || fail "cargo-$1 could not be installed"
+  # Not optimised: that takes minutes, and machete and deny are through in seconds either way.
+  cargo install --quiet "${how[@]}" "cargo-$1" --locked --version "${versions[$1]}" || fail "cargo-$1 could not be installed"
 }
 
 # build ARGUMENT...: `cargo build`, silent when there is nothing to do, with its progress in sight when there is:
