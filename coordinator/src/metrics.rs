@@ -90,6 +90,11 @@ pub struct Metrics {
     pub adopted_replicas: Counter,
 }
 
+/// What is counted elsewhere, however many read the metrics at the same time.
+fn raise_to(counter: &Counter, value: u64) {
+    counter.inner().fetch_max(value, Ordering::Relaxed);
+}
+
 impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
@@ -142,19 +147,15 @@ impl Metrics {
     /// What the background work says of itself; called when somebody reads it.
     pub fn note_jobs(&self, jobs: &[JobStatus]) {
         let failures: u64 = jobs.iter().map(|job| job.failures).sum();
-        let counted = self.worker_failures.get();
-        self.worker_failures
-            .inc_by(failures.saturating_sub(counted));
+        raise_to(&self.worker_failures, failures);
         for job in jobs {
             let labels = JobLabels { job: job.name };
             if let Some(backlog) = job.backlog {
                 let gauge = self.job_backlog.get_or_create(&labels);
                 gauge.set(i64::try_from(backlog).unwrap_or(i64::MAX));
             }
-            let failures = self.job_failures.get_or_create(&labels);
-            failures.inc_by(job.failures.saturating_sub(failures.get()));
-            let runs = self.job_runs.get_or_create(&labels);
-            runs.inc_by(job.runs.saturating_sub(runs.get()));
+            raise_to(&self.job_failures.get_or_create(&labels), job.failures);
+            raise_to(&self.job_runs.get_or_create(&labels), job.runs);
         }
     }
 
