@@ -394,3 +394,37 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kit::JobState;
+
+    use super::*;
+
+    #[test]
+    fn steps_are_counted_once_by_readers_at_the_same_time() {
+        let metrics = Metrics::new();
+        let status = |runs| JobStatus {
+            name: "repair",
+            state: JobState::Idle,
+            waits_for: None,
+            every_ms: 1000,
+            runs,
+            failures: runs,
+            started_at: None,
+            ended_at: None,
+            duration_ms: None,
+            last_error: None,
+            backlog: None,
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (1..=1000).for_each(|runs| metrics.note_jobs(&[status(runs)])));
+            }
+        });
+        let labels = JobLabels { job: "repair" };
+        assert_eq!(metrics.job_runs.get_or_create(&labels).get(), 1000);
+        assert_eq!(metrics.job_failures.get_or_create(&labels).get(), 1000);
+        assert_eq!(metrics.worker_failures.get(), 1000);
+    }
+}
