@@ -1,9 +1,8 @@
 //! Reads everything and compares it with the catalogue, changing nothing. For `chunks verify` and
 //! `status`; may run beside a node that writes.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use proto::BlobId;
 

@@ -13,12 +13,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::fleet::Nodes;
 use crate::fleet::admission::{NodeAdmission, RegisteredPeers};
-use crate::fleet::registration;
+use crate::fleet::{Nodes, registration};
 use crate::keys::KeyRing;
-use crate::proofs::Proofs;
-use crate::proofs::audit;
+use crate::proofs::{Proofs, audit};
 use model::node_state::NetworkPrefix;
 
 /// Requests of nodes that are worked on at one time; more wait in the network's queue.

@@ -16,13 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::compose::{Coordinator, Parts};
 use crate::config::Config;
-use crate::database;
 use crate::durability::restore;
 use crate::fleet::admission::RegisteredPeers;
 use crate::fleet::peers::PeerNetwork;
 use crate::http::{self, server};
 use crate::keys::network_document;
-use crate::{keys, p2p};
+use crate::{database, keys, p2p};
 
 pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
     // First of all: as process 1 of a container it would not even be ended by a signal otherwise.

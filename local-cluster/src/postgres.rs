@@ -13,12 +13,11 @@ use kit::{Entropy, private_file};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, home_for_postgres};
-use crate::files;
 use crate::launch::{Launch, Launched};
-use crate::ports;
 use crate::programs::Programs;
 use crate::registry::{POSTGRES, Registry};
 use crate::wait::wait_for;
+use crate::{files, ports};
 
 const USER: &str = "fsn";
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -6,10 +6,9 @@ use libp2p_identity::Keypair;
 
 use crate::fields::{blob_id, bounded_text, byte_count};
 use crate::signing::SignedBytes;
-use crate::wire;
 use crate::{
     BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId,
-    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols,
+    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols, wire,
 };
 
 /// A `delete-chunk` message carries no more than this.

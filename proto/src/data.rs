@@ -3,10 +3,9 @@
 use bytes::Bytes;
 
 use crate::fields::{blob_id, bounded_text};
-use crate::wire;
 use crate::{
     BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, Signature, SignedReceipt,
-    protocols,
+    protocols, wire,
 };
 
 /// coordinator → node: keep this blob.

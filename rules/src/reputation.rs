@@ -7,8 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use model::node_state::NodeState;
-use model::node_state::score_ppm;
+use model::node_state::{NodeState, score_ppm};
 
 /// Below this a node gets nothing new.
 pub const SUSPENDED_BELOW_PPM: u32 = 980_000;

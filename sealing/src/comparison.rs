@@ -3,10 +3,9 @@
 //! Invariant: they are measured in turn within one process, in slices of milliseconds, so that what else the machine does
 //! meets both; medians of many rounds are compared. Rejected: cycles, which virtual machines do not count.
 
-use std::fmt;
-use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use serde::Serialize;
 

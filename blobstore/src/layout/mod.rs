@@ -10,9 +10,8 @@ mod pins;
 mod reader;
 mod reconcile;
 
-use std::fmt;
-use std::io;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -7,12 +7,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::accounts::Accounts;
-use crate::accounts::access_tokens;
 use crate::accounts::access_tokens::{Identity, SigningError};
 use crate::accounts::passwords::PasswordError;
-use crate::accounts::secrets;
-use crate::accounts::tables;
+use crate::accounts::{Accounts, access_tokens, secrets, tables};
 
 use crate::bookkeeping::chart;
 use model::ids::{UserId, uuid_v7};

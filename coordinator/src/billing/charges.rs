@@ -1,21 +1,18 @@
 //! What a stored file costs its owner, from `complete` to its end. Deletion and expiry come together
 //! in [`end`]; whoever takes a file away calls it first, in the same transaction.
 
-use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::posting;
 use crate::bookkeeping::tables::days;
+use crate::bookkeeping::{chart, posting};
 use jiff::Timestamp;
 use kit::Entropy;
-use ledger::Movement;
-use ledger::{PostError, TableError};
+use ledger::{Movement, PostError, TableError};
 use proto::Malformed;
 use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::accounts;
-use crate::billing::Billing;
-use crate::billing::tables;
+use crate::billing::{Billing, tables};
 
 use model::file::File;
 use model::money::AmountTooLarge;

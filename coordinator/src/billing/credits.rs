@@ -1,8 +1,7 @@
 //! Buying credits. Payment goes through a provider behind a small trait; the one that is here takes
 //! every payment, which is what a network without a payment contract runs with.
 
-use crate::bookkeeping::balances;
-use crate::bookkeeping::posting;
+use crate::bookkeeping::{balances, posting};
 use ledger::{Movement, PostError, Posted};
 use proto::{MicroCredits, NodeId};
 use serde_json::json;

@@ -2,8 +2,7 @@
 //! afterwards, at once if possible and by a worker if not, under a reference that it pays once. What
 //! it refuses comes back.
 
-use crate::bookkeeping::balances;
-use crate::bookkeeping::posting;
+use crate::bookkeeping::{balances, posting};
 use std::time::Duration;
 
 use ledger::{Movement, PostError, Posted};
@@ -11,8 +10,7 @@ use proto::{MicroCredits, NodeId};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::billing::Billing;
-use crate::billing::tables;
+use crate::billing::{Billing, tables};
 
 use crate::billing::tables::payouts::{Payout, PayoutState};
 use crate::bookkeeping::chart;

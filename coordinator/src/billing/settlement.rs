@@ -2,20 +2,17 @@
 //! transaction of its own that leaves nothing half done, finds what is left to do in the tables, and
 //! is safe to repeat and to run in several coordinators: rows are locked, transfers have keys.
 
-use crate::bookkeeping::balances;
-use crate::bookkeeping::posting;
 use crate::bookkeeping::tables::days;
+use crate::bookkeeping::{balances, posting};
 use ledger::{Movement, Posted};
 use proto::{LedgerDay, MicroCredits};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::billing::Billing;
 use crate::billing::charges::ChargeError;
-use crate::billing::tables;
-use crate::database;
-use crate::fleet;
+use crate::billing::{Billing, tables};
+use crate::{database, fleet};
 
 use crate::billing::tables::penalties::SettledPenalty;
 use crate::billing::tables::settlement::{SettledDay, UnsettledDay};

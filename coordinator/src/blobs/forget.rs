@@ -6,8 +6,7 @@ use std::time::Duration;
 use kit::{Job, Step};
 use proto::{Delete, Deletion, DeletionOutcome, Deletions, MAX_DELETIONS_PER_MESSAGE, NodeId};
 
-use crate::blobs::Blobs;
-use crate::blobs::tables;
+use crate::blobs::{Blobs, tables};
 
 /// Until a node that did not acknowledge is told again; doubled with each attempt.
 const PURGE_LEASE: Duration = Duration::from_secs(30);

@@ -19,8 +19,7 @@ use tokio::time::Instant;
 use crate::blobs::Blobs;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::fleet::ReadFailure;
-use model::chunk::FailedRead;
-use model::chunk::ReplicaLocation;
+use model::chunk::{FailedRead, ReplicaLocation};
 use sealing::{ChunkRef, DataKey, OpenError};
 
 /// No replica of the chunk can be read now.

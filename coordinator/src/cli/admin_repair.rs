@@ -7,9 +7,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 
-use crate::durability;
-use crate::fleet;
 use crate::fleet::guard;
+use crate::{durability, fleet};
 use kit::Clock;
 
 use crate::durability::tables::repair::Waiting;

@@ -11,8 +11,7 @@ use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::keys;
-use crate::keys::rotation;
-use crate::keys::{KeyPurpose, KeyRing, NamedKey};
+use crate::keys::{KeyPurpose, KeyRing, NamedKey, rotation};
 use kit::Entropy;
 
 /// Between two looks at whether the other coordinators have a key.

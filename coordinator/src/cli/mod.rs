@@ -19,11 +19,10 @@ use self::adopt::AdoptCommand;
 use self::keys::KeysCommand;
 use self::ledger::LedgerCommand;
 use self::verify_evidence::VerifyEvidence;
-use crate::accounts;
 use crate::config::Config;
-use crate::database;
 use crate::fleet::registration;
 use crate::keys::network_document;
+use crate::{accounts, database};
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};

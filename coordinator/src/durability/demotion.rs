@@ -4,8 +4,7 @@ use jiff::Timestamp;
 
 use crate::durability::Durability;
 use crate::facts::Fact;
-use crate::fleet;
-use crate::proofs;
+use crate::{fleet, proofs};
 
 /// Demotes some replicas of nodes that are out, or lets some of nodes that are back count again. `true`
 /// when there may be more.

@@ -17,10 +17,8 @@ use proto::{MicroCredits, NodeId};
 use rand::RngExt;
 use sqlx::PgConnection;
 
-use crate::durability::Durability;
-use crate::durability::tables;
-use crate::fleet;
-use crate::proofs;
+use crate::durability::{Durability, tables};
+use crate::{fleet, proofs};
 use rand::Rng;
 
 use crate::durability::tables::drains::Drain;

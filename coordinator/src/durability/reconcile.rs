@@ -16,12 +16,9 @@ use proto::NodeId;
 use rand::RngExt;
 use uuid::Uuid;
 
-use crate::blobs;
-use crate::durability::Durability;
 use crate::durability::inventory::compare::{Differences, Sides, compare};
-use crate::durability::tables;
-use crate::fleet;
-use crate::proofs;
+use crate::durability::{Durability, tables};
+use crate::{blobs, fleet, proofs};
 use jiff::Timestamp;
 
 use crate::durability::tables::reconcile::{Due, Ended, Outcome};

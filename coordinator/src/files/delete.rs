@@ -3,8 +3,7 @@
 use crate::billing::charges;
 use crate::billing::charges::{ChargeError, FileEnd};
 use crate::blobs;
-use crate::files::Files;
-use crate::files::tables;
+use crate::files::{Files, tables};
 
 use model::ids::{FileId, UserId};
 

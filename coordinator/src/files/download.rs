@@ -15,8 +15,7 @@ use tokio::sync::Notify;
 use crate::blobs;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::get::{Unreadable, read_chunk};
-use crate::files::Files;
-use crate::files::tables;
+use crate::files::{Files, tables};
 
 use model::chunk::ChunkLocations;
 use model::file::File;

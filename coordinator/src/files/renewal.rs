@@ -1,8 +1,7 @@
 //! Files are paid for month by month; one whose owner cannot pay ends when its escrow is used up.
 
-use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::posting;
+use crate::bookkeeping::{chart, posting};
 use ledger::Movement;
 use std::time::Duration;
 

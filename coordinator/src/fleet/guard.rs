@@ -4,8 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use proto::NodeId;
 use sqlx::{PgConnection, PgPool};
 
-use crate::fleet::Nodes;
-use crate::fleet::tables;
+use crate::fleet::{Nodes, tables};
 
 use rules::fleet_guard::{Alarm, WINDOW};
 

@@ -9,10 +9,7 @@ use proto::{MicroCredits, NodeId};
 use sqlx::{Connection, PgConnection};
 
 use crate::facts::Fact;
-use crate::fleet::Nodes;
-use crate::fleet::Standing;
-use crate::fleet::tables;
-use crate::fleet::{guard, node_status};
+use crate::fleet::{Nodes, Standing, guard, node_status, tables};
 use kit::{Job, Step};
 
 use crate::fleet::tables::nodes::NodeReport;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use proto::{MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
 use uuid::Uuid;
 
-use model::node_state::NetworkPrefix;
-use model::node_state::NodeState;
+use model::node_state::{NetworkPrefix, NodeState};
 use rules::placement::{Candidate, FailureDomains};
 
 /// Three heartbeats: a node that said nothing for this long is not given work.

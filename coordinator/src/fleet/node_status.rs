@@ -6,9 +6,7 @@ use proto::NodeId;
 use sqlx::{PgConnection, PgPool};
 
 use crate::facts::{Fact, Facts};
-use crate::fleet::Fleet;
-use crate::fleet::Nodes;
-use crate::fleet::tables;
+use crate::fleet::{Fleet, Nodes, tables};
 
 use crate::fleet::tables::node_status::{Cause, NewState};
 use model::ids::uuid_v7;

@@ -15,16 +15,13 @@ use zeroize::Zeroizing;
 use crate::accounts::secrets;
 use crate::config::Admission;
 use crate::facts::Fact;
-use crate::fleet::Nodes;
-use crate::fleet::tables;
-use crate::fleet::{Live, Member, NewMember, Standing};
+use crate::fleet::{Live, Member, NewMember, Nodes, Standing, tables};
 use rules::reputation::on_hold;
 
 use model::ids::{UserId, uuid_v7};
 use model::names::{NodeName, Region};
 use model::node::Node;
-use model::node_state::NetworkPrefix;
-use model::node_state::NodeState;
+use model::node_state::{NetworkPrefix, NodeState};
 
 const NONCE_TTL: Duration = Duration::from_secs(300);
 

@@ -1,7 +1,6 @@
 //! `/balance` and `/credits`.
 
-use crate::bookkeeping::balances;
-use crate::bookkeeping::chart;
+use crate::bookkeeping::{balances, chart};
 use std::sync::Arc;
 
 use api::credits::{Balance, Transaction};

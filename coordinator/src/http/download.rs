@@ -20,9 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::extract::{Id, User};
 use super::problem::Problem;
-use crate::files::Files;
-use crate::files::download;
 use crate::files::download::{Content, DownloadError};
+use crate::files::{Files, download};
 use model::file::File;
 
 /// Read a file. `Range` (one range), `If-None-Match`, `If-Range` and `HEAD` work as usual.

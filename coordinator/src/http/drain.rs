@@ -12,9 +12,8 @@ use proto::{MicroCredits, NodeId};
 
 use super::extract::{Caller, Id, Json};
 use super::problem::Problem;
-use crate::durability::Durability;
-use crate::durability::drain;
 use crate::durability::drain::{DrainError, Plan, Progress};
+use crate::durability::{Durability, drain};
 use crate::fleet::Nodes;
 use model::node_state::NodeState;
 use rules::drain::NoRoom;

@@ -13,9 +13,8 @@ use serde_json::json;
 use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::billing::Billing;
 use crate::billing::earnings::{self, OwnDay, OwnPenalty, Pending};
-use crate::billing::payouts;
+use crate::billing::{Billing, payouts};
 use crate::fleet::Nodes;
 
 impl From<OwnPenalty> for PenaltyView {

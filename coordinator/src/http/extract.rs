@@ -16,13 +16,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::accounts::Accounts;
-use crate::accounts::access_tokens;
 use crate::accounts::access_tokens::Identity;
-use crate::accounts::secrets;
+use crate::accounts::{Accounts, access_tokens, secrets};
 use crate::config::HttpConfig;
-use crate::fleet::Nodes;
-use crate::fleet::lookup;
+use crate::fleet::{Nodes, lookup};
 
 use model::node::Node;
 use model::user::Role;

@@ -13,9 +13,8 @@ use proto::FileId;
 use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use crate::files::Files;
-use crate::files::delete;
 use crate::files::listing::{self, Order};
+use crate::files::{Files, delete};
 use model::file::File;
 
 /// A file as the API shows it.

@@ -16,9 +16,8 @@ use super::extract::{ClientAddr, Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
-use crate::fleet::Nodes;
 use crate::fleet::lookup::{self, Listed};
-use crate::fleet::registration;
+use crate::fleet::{Nodes, registration};
 use rules::reputation::on_hold;
 
 use model::names::{NodeName, Region};

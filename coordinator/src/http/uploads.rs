@@ -20,11 +20,9 @@ use tokio_stream::StreamExt as _;
 
 use super::extract::{Id, IdempotencyKey, Json, Params, User};
 use super::problem::Problem;
-use crate::files::Files;
-use crate::files::listing;
-use crate::files::upload::session;
 use crate::files::upload::session::{Begun, Mode};
-use crate::files::upload::{UploadError, complete, put, stream};
+use crate::files::upload::{UploadError, complete, put, session, stream};
+use crate::files::{Files, listing};
 use model::upload::UploadRequest;
 
 use model::chunking::ChunkLayout;

@@ -17,9 +17,8 @@ use anyhow::{Context, bail, ensure};
 use rand::CryptoRng;
 use sqlx::{PgConnection, PgPool};
 
-use crate::keys::tables;
 use crate::keys::tables::keys::RunningCoordinator;
-use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey};
+use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, tables};
 
 /// A coordinator that has not said so for this long does not run.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);

@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use coordinator::durability;
 use coordinator::durability::restore;
-use kit::Clock;
-use kit::Entropy;
+use kit::{Clock, Entropy};
 
 use coordinator::durability::tables::restore::nodes::Found;
 use http::StatusCode;

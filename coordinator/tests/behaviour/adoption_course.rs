@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use coordinator::blobs;
-use coordinator::durability;
 use coordinator::durability::{reconcile, restore};
 use coordinator::fleet::registration;
 use coordinator::proofs::audit;
+use coordinator::{blobs, durability};
 use kit::{Clock, Entropy};
 
 use coordinator::durability::tables::restore::nodes::Lease;

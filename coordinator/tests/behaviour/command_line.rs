@@ -4,8 +4,7 @@
 use std::process::{Command, Output, Stdio};
 
 use coordinator::config::Config;
-use coordinator::database;
-use coordinator::fleet;
+use coordinator::{database, fleet};
 use kit::Clock;
 
 use jiff::SignedDuration;

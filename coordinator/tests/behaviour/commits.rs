@@ -4,8 +4,7 @@
 use coordinator::blobs::tentative::Tentative;
 use coordinator::files::upload::chunk_commit::{ChunkCommit, SentChunk};
 use http::StatusCode;
-use model::chunk::StoredChunk;
-use model::chunk::StoredReplica;
+use model::chunk::{StoredChunk, StoredReplica};
 use model::ids::UploadId;
 use proto::{BlobId, FileId, NodeId, SignedReceipt};
 use serde_json::Value;

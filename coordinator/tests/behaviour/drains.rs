@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use coordinator::billing;
 use coordinator::compose::FACTS;
-use coordinator::durability::demotion;
-use coordinator::durability::drain;
+use coordinator::durability::{demotion, drain};
 use coordinator::fleet::node_status::NodeStates;
 use coordinator::proofs::demotion::demote;
 use kit::{Clock, Entropy};

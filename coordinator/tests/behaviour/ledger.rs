@@ -1,7 +1,6 @@
 //! The accounts of users and nodes, as the ledger has them.
 
-use coordinator::bookkeeping::balances;
-use coordinator::bookkeeping::chart;
+use coordinator::bookkeeping::{balances, chart};
 use model::ids::UserId;
 use proto::{MicroCredits, NodeId};
 use sqlx::PgPool;

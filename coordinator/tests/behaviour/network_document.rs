@@ -3,8 +3,7 @@
 use coordinator::keys::network_document::{publish, remove};
 use coordinator::keys::{self, KeyRing};
 use http::StatusCode;
-use kit::Clock;
-use kit::Entropy;
+use kit::{Clock, Entropy};
 use proto::NetworkDocument;
 use sqlx::PgPool;
 

@@ -1,7 +1,6 @@
 //! What the audit, absence and administrators make of a node, and who can see that.
 
-use coordinator::fleet::guard;
-use coordinator::fleet::node_status;
+use coordinator::fleet::{guard, node_status};
 use http::StatusCode;
 use kit::Clock;
 use sqlx::PgPool;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordinator::blobs;
-use coordinator::durability;
 use coordinator::durability::reconcile;
 use coordinator::proofs::audit;
+use coordinator::{blobs, durability};
 use kit::{Clock, Entropy};
 
 use coordinator::durability::tables::reconcile::{Due, Ended, Outcome};

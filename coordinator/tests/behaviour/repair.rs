@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 
 use coordinator::compose::FACTS;
-use coordinator::durability;
-use coordinator::durability::demotion;
-use coordinator::durability::repair;
+use coordinator::durability::{demotion, repair};
 use coordinator::files::delete;
-use coordinator::fleet;
 use coordinator::fleet::guard;
 use coordinator::fleet::node_status::NodeStates;
 use coordinator::proofs::audit;
+use coordinator::{durability, fleet};
 use kit::{Clock, Entropy};
 use model::scheme::Scheme;
 use rules::reputation::StateChange;

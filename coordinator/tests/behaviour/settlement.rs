@@ -3,8 +3,7 @@
 use coordinator::billing;
 use coordinator::billing::settlement;
 use coordinator::bookkeeping::tables::days as ledger_days;
-use coordinator::files::delete;
-use coordinator::files::renewal;
+use coordinator::files::{delete, renewal};
 
 use coordinator::bookkeeping::chart;
 use http::StatusCode;

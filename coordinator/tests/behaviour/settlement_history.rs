@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use coordinator::billing::{ledger_verify, settlement};
 use coordinator::compose::Coordinator as App;
-use coordinator::files::delete;
-use coordinator::files::renewal;
+use coordinator::files::{delete, renewal};
 use jiff::{SignedDuration, Timestamp};
 use model::ids::{FileId, UserId};
 use proptest::prelude::*;

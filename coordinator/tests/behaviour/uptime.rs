@@ -3,9 +3,8 @@
 use coordinator::bookkeeping::tables::days;
 use std::time::Duration;
 
-use coordinator::billing;
-use coordinator::fleet;
 use coordinator::fleet::uptime_sampler::UptimeSampler;
+use coordinator::{billing, fleet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::day::Day;

@@ -10,13 +10,10 @@ use kit::{Entropy, private_file};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, Member};
-use crate::files;
 use crate::launch::{Launch, Launched};
-use crate::ports;
-use crate::postgres;
 use crate::record::{CoordinatorReady, NodeReady};
-use crate::settings;
 use crate::wait::wait_for;
+use crate::{files, ports, postgres, settings};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 

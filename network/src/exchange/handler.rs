@@ -12,12 +12,13 @@ use futures::stream::FuturesUnordered;
 use futures::{AsyncWriteExt, FutureExt, StreamExt};
 use libp2p::PeerId;
 use libp2p::core::upgrade::NegotiationError;
-use libp2p::swarm::SubstreamProtocol;
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
     StreamUpgradeError,
 };
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream};
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, SubstreamProtocol,
+};
 use proto::{Lane, ProtocolSpec, Roles};
 use tokio::sync::oneshot;
 use tokio::time::timeout;

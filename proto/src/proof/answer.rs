@@ -6,11 +6,10 @@ use super::challenge::{Challenge, ChallengeRequest, MAX_CHALLENGE_ITEMS};
 use super::walk::Proof;
 use crate::frame::at_most;
 use crate::signing::SignedBytes;
-use crate::wire;
 use crate::wire::proof_item::Outcome;
 use crate::{
     Frame, InvalidSignature, ItemDigest, Keypair, Malformed, Message, ProofHash, ProtocolSpec, Rpc,
-    Signature, VerifyingKey, protocols,
+    Signature, VerifyingKey, protocols, wire,
 };
 
 /// coordinator → node: prove that you hold these blobs.

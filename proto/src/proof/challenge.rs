@@ -6,10 +6,9 @@ use super::question::{Difficulty, MAX_LENGTH, Question};
 use crate::fields::blob_id;
 use crate::frame::at_most;
 use crate::signing::SignedBytes;
-use crate::wire;
 use crate::{
     BlobId, ChallengeHash, ChallengeId, Frame, InvalidSignature, Keypair, Malformed, Message,
-    NetworkId, PeerId, ProofSeed, Signature, VerifyingKey,
+    NetworkId, PeerId, ProofSeed, Signature, VerifyingKey, wire,
 };
 
 /// Blobs that one challenge may name.

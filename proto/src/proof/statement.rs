@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::answer::{AnswerStatement, hash_of_all};
 use super::challenge::Challenge;
 use crate::signing::SignedBytes;
-use crate::wire;
-use crate::{InvalidSignature, ItemDigest, Keypair, Malformed, Signature, VerifyingKey};
+use crate::{InvalidSignature, ItemDigest, Keypair, Malformed, Signature, VerifyingKey, wire};
 
 /// No encoded statement is longer.
 pub const MAX_STATEMENT_BYTES: usize = 4096;

@@ -2,10 +2,9 @@
 
 use blobstore::{PutError, Read, Store};
 use network::InboundRequest;
-use proto::protocols;
 use proto::{
     Delete, DeletionOutcome, DeletionOutcomes, Inventory, Malformed, Prove, Receipt, Refusal,
-    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest, protocols,
 };
 
 use super::prover::Prover;

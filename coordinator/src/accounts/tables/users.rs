@@ -8,8 +8,7 @@ use crate::database::corrupt;
 use model::ids::UserId;
 use model::names::Email;
 use model::node_state::NetworkPrefix;
-use model::user::Role;
-use model::user::User;
+use model::user::{Role, User};
 
 /// `false` when the address is taken.
 pub async fn insert(

@@ -5,11 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::hash32;
-use model::chunk::ChunkLocations;
-use model::chunk::FailedRead;
-use model::chunk::ReplicaLocation;
-use model::chunk::StoredChunk;
-use model::chunk::StoredReplica;
+use model::chunk::{ChunkLocations, FailedRead, ReplicaLocation, StoredChunk, StoredReplica};
 use model::scheme::Scheme;
 
 /// The versions of those chunks that are there already.

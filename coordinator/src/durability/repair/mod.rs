@@ -32,8 +32,7 @@ use self::rebuild::rebuild;
 use self::settle::{Settled, settle};
 use crate::blobs::memory::MemoryBudget;
 use crate::config::RepairConfig;
-use crate::durability::Durability;
-use crate::durability::tables;
+use crate::durability::{Durability, tables};
 use crate::fleet;
 
 use crate::durability::tables::repair::{KeptChunk, ScannedPage};

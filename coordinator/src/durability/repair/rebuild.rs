@@ -11,8 +11,7 @@ use crate::blobs::body::ChunkBody;
 use crate::blobs::get::{Unreadable, read_chunk};
 use crate::blobs::put::{FileKey, StoreChunkError, Wanted, put_beside};
 use crate::blobs::tentative::Tentative;
-use crate::durability::Durability;
-use crate::durability::tables;
+use crate::durability::{Durability, tables};
 
 use crate::durability::tables::repair::{Queued, SealedChunk};
 use model::chunk::{ReplicaLocation, StoredReplica};

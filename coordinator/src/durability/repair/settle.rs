@@ -10,14 +10,11 @@ use std::time::Duration;
 use backon::Retryable;
 use proto::{BlobId, NodeId};
 
-use crate::billing;
-use crate::blobs;
 use crate::blobs::tentative::UNKNOWN_OUTCOME_DELAY;
 use crate::database::commit_retry::{is_passing, pauses};
-use crate::durability::Durability;
 use crate::durability::repair::rebuild::Rebuilt;
-use crate::durability::tables;
-use crate::fleet;
+use crate::durability::{Durability, tables};
+use crate::{billing, blobs, fleet};
 use jiff::Timestamp;
 
 use crate::durability::tables::repair::{KeptChunk, PutOff};

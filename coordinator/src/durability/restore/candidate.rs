@@ -21,12 +21,10 @@ use network::CallError;
 use proto::{BlobId, InventoryItem, RefusalCode};
 use sha2::{Digest, Sha256};
 
-use crate::billing;
-use crate::blobs;
-use crate::durability::Durability;
 use crate::durability::restore::{LEASE, Means};
-use crate::durability::tables;
+use crate::durability::{Durability, tables};
 use crate::fleet::{ReadFailure, StoreFailure};
+use crate::{billing, blobs};
 
 use crate::durability::tables::repair::{KeptChunk, SealedChunk};
 use crate::durability::tables::restore::nodes::{Lease, Page};

@@ -34,8 +34,7 @@ use uuid::Uuid;
 
 use self::finish::Settled;
 use crate::blobs::memory::MemoryBudget;
-use crate::durability::Durability;
-use crate::durability::tables;
+use crate::durability::{Durability, tables};
 use crate::fleet;
 use crate::keys::rotation;
 

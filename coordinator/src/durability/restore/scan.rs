@@ -12,11 +12,10 @@ use proto::{
     InventoryItem, InventoryRequest, MAX_DELETIONS_PER_MESSAGE, MAX_INVENTORY_ITEMS, PeerId,
 };
 
-use crate::durability::Durability;
 use crate::durability::inventory::ask;
 use crate::durability::restore::candidate::{Candidate, adopt};
 use crate::durability::restore::{LEASE, Means};
-use crate::durability::tables;
+use crate::durability::{Durability, tables};
 
 use crate::durability::tables::restore::nodes::{Due, Lease, Page};
 

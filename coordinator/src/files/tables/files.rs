@@ -9,11 +9,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::hash32;
-use model::chunk::ChunkLocations;
-use model::chunk::ReplicaLocation;
+use model::chunk::{ChunkLocations, ReplicaLocation};
 use model::chunking::ChunkLayout;
-use model::file::File;
-use model::file::UploadingFile;
+use model::file::{File, UploadingFile};
 use model::ids::UserId;
 use model::money::PricePerGbMonth;
 use model::names::{ContentType, Filename};

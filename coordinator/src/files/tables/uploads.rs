@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use crate::database::corrupt;
 use model::ids::{UploadId, UserId};
-use model::upload::Upload;
-use model::upload::UploadState;
+use model::upload::{Upload, UploadState};
 
 struct Row {
     upload_id: Uuid,

@@ -1,26 +1,21 @@
 //! The third step, and the other ways in which a session ends: given up, or out of time.
 
-use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::posting;
 use crate::bookkeeping::tables::days;
+use crate::bookkeeping::{chart, posting};
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::accounts;
-use crate::billing;
 use crate::billing::charges;
-use crate::blobs;
-use crate::files::Files;
-use crate::files::tables;
 use crate::files::upload::UploadError;
+use crate::files::{Files, tables};
+use crate::{accounts, billing, blobs};
 
 use crate::files::upload::file_commit::{FileCommit, Priced};
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId};
-use model::upload::Upload;
-use model::upload::UploadState;
+use model::upload::{Upload, UploadState};
 
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;

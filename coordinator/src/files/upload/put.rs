@@ -7,17 +7,15 @@ use futures::Stream;
 use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::put::FileKey;
-use crate::files::Files;
-use crate::files::tables;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::{AcceptedChunk, Received, UploadError};
+use crate::files::{Files, tables};
 use model::file::UploadingFile;
 
 use model::chunk::StoredChunk;
 use model::chunking::MAX_CHUNKS;
 use model::ids::{FileId, UploadId, UserId};
-use model::upload::Upload;
-use model::upload::UploadState;
+use model::upload::{Upload, UploadState};
 use sealing::{ChunkRef, ChunkVersion};
 
 /// Takes one chunk of an open session. Sent again, the last content wins.

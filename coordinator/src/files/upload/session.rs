@@ -1,8 +1,7 @@
 //! The first step: open a session and hold its price; and how far it has come.
 
-use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::posting;
+use crate::bookkeeping::{chart, posting};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +10,17 @@ use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::accounts;
-use crate::blobs;
 use crate::blobs::put::FileKey;
-use crate::files::Files;
-use crate::files::tables;
 use crate::files::upload::complete::{MISSING_NAMED, complete};
 use crate::files::upload::{Session, UploadError};
+use crate::files::{Files, tables};
+use crate::{accounts, blobs};
 use model::upload::UploadRequest;
 
 use model::chunking::{ChunkLayout, MAX_CHUNKS};
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId, uuid_v7};
-use model::upload::Upload;
-use model::upload::UploadState;
+use model::upload::{Upload, UploadState};
 use sealing::DataKey;
 
 /// How the chunks will come.

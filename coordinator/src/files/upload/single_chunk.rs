@@ -10,11 +10,10 @@ use proto::FileId;
 use crate::blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
-use crate::files::Files;
-use crate::files::tables;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
 use crate::files::upload::{UploadError, session};
+use crate::files::{Files, tables};
 use model::upload::UploadRequest;
 
 use model::chunk::StoredChunk;

@@ -1,13 +1,10 @@
 //! Files of a single chunk are acknowledged in batches: one task takes what waits, decides in one transaction who can
 //! pay, writes everything and answers all.
 
-use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
-use crate::bookkeeping::posting;
 use crate::bookkeeping::tables::days;
-use ledger::InvalidTransfer;
-use ledger::Movement;
-use ledger::Transfer;
+use crate::bookkeeping::{chart, posting};
+use ledger::{InvalidTransfer, Movement, Transfer};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

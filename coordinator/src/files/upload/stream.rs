@@ -14,12 +14,10 @@ use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::memory::MemoryShare;
 use crate::blobs::put::FileKey;
-use crate::files::Files;
-use crate::files::tables;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
-use crate::files::upload::session;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
-use crate::files::upload::{Session, UploadError, complete, single_chunk};
+use crate::files::upload::{Session, UploadError, complete, session, single_chunk};
+use crate::files::{Files, tables};
 use anyhow::anyhow;
 use model::upload::UploadRequest;
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use proto::NodeId;
-use proto::PeerId;
+use proto::{NodeId, PeerId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -13,8 +12,7 @@ use crate::database::corrupt;
 use model::ids::UserId;
 use model::names::{NodeName, Region};
 use model::node::Node;
-use model::node_state::NodeState;
-use model::node_state::score_ppm;
+use model::node_state::{NodeState, score_ppm};
 
 struct Row {
     node_id: Uuid,

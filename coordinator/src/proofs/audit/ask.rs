@@ -10,11 +10,10 @@ use rand::Rng;
 use uuid::Uuid;
 
 use crate::fleet::ReadFailure;
-use crate::proofs::Proofs;
-use crate::proofs::challenge;
 use crate::proofs::challenge::{Examination, Examined, Findings};
 use crate::proofs::tables::audit_results::KeptFailure;
 use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
+use crate::proofs::{Proofs, challenge};
 use model::ids::uuid_v7;
 use rules::audit::{Answer, Cell, Question};
 use rules::judging::messages;

@@ -4,9 +4,8 @@ use jiff::Timestamp;
 use proto::{BlobId, LossNoted, LossReport, NodeId, PeerId};
 
 use crate::fleet;
-use crate::proofs::Proofs;
 use crate::proofs::demotion::demote;
-use crate::proofs::tables;
+use crate::proofs::{Proofs, tables};
 
 use crate::proofs::tables::audit_results::{Penalty, PenaltyKind};
 use model::ids::uuid_v7;

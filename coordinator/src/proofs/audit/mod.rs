@@ -20,8 +20,7 @@ use proto::NodeId;
 use rand::{Rng, RngExt};
 
 pub use self::loss::{reported as loss_reported, take_report as take_loss_report};
-use crate::proofs::Proofs;
-use crate::proofs::tables;
+use crate::proofs::{Proofs, tables};
 
 use crate::proofs::tables::audit_schedule::{Ask, Lease, NewRound, Schedule};
 use model::ids::uuid_v7;

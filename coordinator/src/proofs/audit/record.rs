@@ -10,11 +10,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fleet::{guard, node_status};
-use crate::proofs::Proofs;
 use crate::proofs::audit::ask::{Asked, Seen, Sent};
 use crate::proofs::audit::{Pause, Worked, later};
 use crate::proofs::demotion::demote;
-use crate::proofs::tables;
+use crate::proofs::{Proofs, tables};
 
 use crate::proofs::tables::audit_results::{KeptStatement, Outcome, Penalty, PenaltyKind};
 use crate::proofs::tables::audit_schedule;

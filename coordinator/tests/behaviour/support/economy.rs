@@ -1,13 +1,12 @@
 //! Files, nodes and time as settlement meets them: through the real use-cases, with a clock that the
 //! test sets and chunks that no node ever saw.
 
-use coordinator::accounts;
 use coordinator::billing::{ledger_verify, settlement};
 use coordinator::bookkeeping::tables::days;
 use coordinator::compose::Coordinator as App;
-use coordinator::files;
 use coordinator::files::renewal;
 use coordinator::files::upload::complete;
+use coordinator::{accounts, files};
 use kit::{Clock, Entropy};
 use model::scheme::Scheme;
 
