@@ -82,8 +82,8 @@ problem_kinds! {
     RangeNotSatisfiable = "range-not-satisfiable", 416, "`Content-Range` tells the size";
     WrongChunkLength = "wrong-chunk-length", 422, "send exactly `expected_bytes`";
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";
-    AwaitsAdoption = "awaits-adoption", 409,
-        "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator adopt begin`";
+    AwaitsRestore = "awaits-adoption", 409,
+        "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator restore begin`";
     NotDraining = "not-draining", 409, "only a draining node can be called back; `state`";
     IdempotencyKeyReused = "idempotency-key-reused", 422,
         "take a fresh key for a different request";

@@ -227,7 +227,7 @@ impl Coordinator {
         // Takes blobs, replicas, standing or money away from somebody, by what the database says of the nodes: not
         // while that is being found out.
         let db = self.db.clone();
-        let settled = Gate::new("the end of adopt mode", move || {
+        let settled = Gate::new("the end of restore mode", move || {
             let db = db.clone();
             async move { Ok(!restore::stands(&db).await?) }
         });

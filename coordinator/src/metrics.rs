@@ -86,8 +86,8 @@ pub struct Metrics {
     pub unknown_blobs: Counter,
     pub missing_blobs: Counter,
     pub unreadable_locators: Counter,
-    pub adopt_mode: Gauge,
-    pub adopted_replicas: Counter,
+    pub restore_mode: Gauge,
+    pub restored_replicas: Counter,
 }
 
 /// What is counted elsewhere, however many read the metrics at the same time.
@@ -138,8 +138,8 @@ impl Metrics {
             unknown_blobs: Counter::default(),
             missing_blobs: Counter::default(),
             unreadable_locators: Counter::default(),
-            adopt_mode: Gauge::default(),
-            adopted_replicas: Counter::default(),
+            restore_mode: Gauge::default(),
+            restored_replicas: Counter::default(),
         };
         metrics.registered()
     }
@@ -361,14 +361,14 @@ impl Metrics {
             r.register(name, help, counter.clone());
         }
         r.register(
-            "adopt_mode",
+            "restore_mode",
             "1 while the database was restored and its replicas are rebuilt from the nodes",
-            self.adopt_mode.clone(),
+            self.restore_mode.clone(),
         );
         r.register(
-            "adopted_replicas",
+            "restored_replicas",
             "Replicas that were found on nodes after a restore of the database",
-            self.adopted_replicas.clone(),
+            self.restored_replicas.clone(),
         );
         self
     }

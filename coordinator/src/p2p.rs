@@ -226,9 +226,8 @@ async fn answer(
                 .await
             {
                 Ok(Some(noted)) => return request.respond::<ReportLoss>(noted).await,
-                Ok(None) => {
-                    "the node is no member, has a report under way, or adopt mode stands".to_owned()
-                }
+                Ok(None) => "the node is no member, has a report under way, or restore mode stands"
+                    .to_owned(),
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),

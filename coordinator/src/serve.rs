@@ -77,8 +77,8 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     coordinator.keys.say_running().await?;
     if restore::stands(&pool).await? {
         tracing::warn!(
-            "adopt mode is on: nothing is trashed, repaired, audited, charged or paid until every node \
-             has been gone through. `coordinator adopt status` shows how far that is"
+            "restore mode is on: nothing is trashed, repaired, audited, charged or paid until every node \
+             has been gone through. `coordinator restore status` shows how far that is"
         );
     }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -1,4 +1,4 @@
-//! The database of yesterday meets the nodes of today: adopt mode finds again what repair, a drain and trim
+//! The database of yesterday meets the nodes of today: restore mode finds again what repair, a drain and trim
 //! have moved since, and nobody is blamed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -164,13 +164,13 @@ async fn a_database_of_yesterday_finds_again_what_the_nodes_of_today_hold() {
     let options = ["--clean", "--if-exists", "--exit-on-error", "--dbname"].map(OsStr::new);
     let args = [&options[..], &[url.as_ref(), dump.as_ref()]].concat();
     run("pg_restore", &args).await;
-    let begun = coordinator(&cluster, &["adopt", "begin"]).await;
-    assert!(begun.contains("Adopt mode is on"), "{begun}");
+    let begun = coordinator(&cluster, &["restore", "begin"]).await;
+    assert!(begun.contains("Restore mode is on"), "{begun}");
     cluster.start(Member::Coordinator(1)).await.unwrap();
     cluster.until_online().await.unwrap();
-    let ended = wait_for("adopt mode to end", LONG * 2, async || {
-        let status = coordinator(&cluster, &["adopt", "status"]).await;
-        status.contains("Adopt mode was on").then_some(status)
+    let ended = wait_for("restore mode to end", LONG * 2, async || {
+        let status = coordinator(&cluster, &["restore", "status"]).await;
+        status.contains("Restore mode was on").then_some(status)
     });
     let status = ended.await.unwrap();
     println!("{status}");

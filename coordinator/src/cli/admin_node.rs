@@ -143,7 +143,7 @@ fn presence(node: &Node) -> String {
         return "never seen".to_owned();
     };
     if node.awaits_adoption_since.is_some() {
-        return format!("kept out (`coordinator adopt`); seen {seen:.0}");
+        return format!("kept out (`coordinator restore`); seen {seen:.0}");
     }
     match (node.away_since, node.offline_since) {
         (Some(_), _) => format!("away, its replicas are replaced; seen {seen:.0}"),

@@ -61,7 +61,7 @@ impl KeysCommand {
                 if key.purpose == KeyPurpose::Master {
                     println!(
                         "Keep {key_id}.key with your backups: older backups of the database need it, and \
-                         so does the adoption of blobs that were stored under it (docs/operating-a-coordinator.md)."
+                         so does the restoring of blobs that were stored under it (docs/operating-a-coordinator.md)."
                     );
                 }
                 Ok(())

@@ -4,9 +4,9 @@ mod admin_jobs;
 mod admin_node;
 mod admin_reconcile;
 mod admin_repair;
-mod adopt;
 mod keys;
 mod ledger;
+mod restore;
 mod verify_evidence;
 
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sqlx::PgPool;
 
-use self::adopt::AdoptCommand;
 use self::keys::KeysCommand;
 use self::ledger::LedgerCommand;
+use self::restore::RestoreCommand;
 use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
 use crate::fleet::registration;
@@ -97,11 +97,12 @@ enum Command {
         command: KeysCommand,
     },
     /// After a restore of the database, find again what was moved since the backup.
-    Adopt {
+    #[command(alias = "adopt")]
+    Restore {
         #[command(flatten)]
         settings: Settings,
         #[command(subcommand)]
-        command: AdoptCommand,
+        command: RestoreCommand,
     },
     /// Check the ledger, or write it out.
     Ledger {
@@ -234,7 +235,7 @@ impl Cli {
                 print!("{}", settings.show()?);
                 Ok(())
             }
-            Command::Adopt { settings, command } => {
+            Command::Restore { settings, command } => {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;

@@ -47,7 +47,7 @@ pub enum DrainError {
     #[error("the node was disqualified: {0}")]
     Disqualified(String),
     #[error("the network's database was restored, and the node has not been gone through since")]
-    AwaitsAdoption,
+    AwaitsRestore,
     #[error("the node is {0}, it is not draining")]
     NotDraining(NodeState),
     #[error(transparent)]
@@ -180,7 +180,7 @@ pub async fn begin(durability: &Durability, node: &Node, now: Timestamp) -> Resu
         .await?
         .is_empty()
     {
-        return Err(DrainError::AwaitsAdoption);
+        return Err(DrainError::AwaitsRestore);
     }
     let before = fleet::tables::node_status::lock_reputation(&mut transaction, node.id)
         .await?

@@ -75,7 +75,7 @@ impl Job for Reconcile {
 pub struct Restore(pub Arc<Durability>);
 
 impl Job for Restore {
-    const NAME: &'static str = "adopt";
+    const NAME: &'static str = "restore";
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(restore::step(&self.0).await?))

@@ -102,7 +102,7 @@ async fn reconcile(durability: &Durability, due: Due, lease: Uuid) -> anyhow::Re
     let in_doubt = fleet::tables::awaiting_restore::is_in_doubt(&mut transaction, node).await?;
     anyhow::ensure!(
         !in_doubt,
-        "adopt mode has begun meanwhile, or ended without the node"
+        "restore mode has begun meanwhile, or ended without the node"
     );
     let unknown =
         blobs::tables::purges::not_on_their_way_out(&mut transaction, node, &differences.unknown);

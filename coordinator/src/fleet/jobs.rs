@@ -128,7 +128,7 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
     Ok(Step::Idle)
 }
 
-/// Adopt mode has ended without these nodes, which are connected nevertheless.
+/// Restore mode has ended without these nodes, which are connected nevertheless.
 async fn keep_out(
     nodes: &Nodes,
     connection: &mut PgConnection,
@@ -138,7 +138,7 @@ async fn keep_out(
         if let Some(member) = nodes.fleet.member(node) {
             tracing::warn!(
                 node_id = %node,
-                "adopt mode has ended without a node: it is kept out until `coordinator adopt begin`"
+                "restore mode has ended without a node: it is kept out until `coordinator restore begin`"
             );
             nodes.fleet.remove_peer(&member.peer_id);
         }

@@ -223,7 +223,7 @@ pub async fn hello(
         }
         Some(node) if is_kept_out(&mut connection, node.id).await? => Some(
             "the network's database was restored, and this node has not been gone through since. It is let in \
-             when the network's administrator has run `coordinator adopt begin`; keep its data until then"
+             when the network's administrator has run `coordinator restore begin`; keep its data until then"
                 .to_owned(),
         ),
         Some(_) => None,

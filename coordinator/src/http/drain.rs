@@ -74,11 +74,11 @@ impl From<DrainError> for Problem {
                 ProblemKind::NodeDisqualified,
                 format!("There is nothing to hand over in order: {error}."),
             ),
-            DrainError::AwaitsAdoption => Self::new(
-                ProblemKind::AwaitsAdoption,
+            DrainError::AwaitsRestore => Self::new(
+                ProblemKind::AwaitsRestore,
                 "The network's database was restored, and this node has not been gone through since: nobody \
                  knows what it holds. It can be drained when the network's administrator has run \
-                 `coordinator adopt begin` while it was there."
+                 `coordinator restore begin` while it was there."
                     .to_owned(),
             ),
             DrainError::NotDraining(state) => Self::new(

@@ -224,31 +224,31 @@ async fn a_ledger_is_verified_and_exported_and_a_forged_one_is_told(pool: PgPool
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
-async fn administrators_begin_adopt_mode_look_at_it_and_end_it_without_a_node_that_is_gone(
+async fn administrators_begin_restore_mode_look_at_it_and_end_it_without_a_node_that_is_gone(
     pool: PgPool,
 ) {
     let node = idle_node(&pool).await.to_string();
-    let never = succeeds(&pool, &["adopt", "status"]).await;
+    let never = succeeds(&pool, &["restore", "status"]).await;
     assert!(never.contains("never been on"), "{never}");
-    let nothing = succeeds(&pool, &["adopt", "finish"]).await;
+    let nothing = succeeds(&pool, &["restore", "finish"]).await;
     assert!(nothing.contains("nothing to finish"), "{nothing}");
 
-    let begun = succeeds(&pool, &["adopt", "begin"]).await;
-    assert!(begun.contains("Adopt mode is on."), "{begun}");
-    let again = succeeds(&pool, &["adopt", "begin"]).await;
+    let begun = succeeds(&pool, &["restore", "begin"]).await;
+    assert!(begun.contains("Restore mode is on."), "{begun}");
+    let again = succeeds(&pool, &["restore", "begin"]).await;
     assert!(again.contains("on already"), "{again}");
-    let status = succeeds(&pool, &["adopt", "status"]).await;
+    let status = succeeds(&pool, &["restore", "status"]).await;
     assert!(status.contains("0 of 1 nodes"), "{status}");
     assert!(
         status.contains(&node) && status.contains("waits"),
         "{status}"
     );
 
-    let refused = fails(&pool, &["adopt", "finish"]).await;
+    let refused = fails(&pool, &["restore", "finish"]).await;
     assert!(refused.contains("--without-missing-nodes"), "{refused}");
-    let finish = ["adopt", "finish", "--without-missing-nodes"];
+    let finish = ["restore", "finish", "--without-missing-nodes"];
     let ended = succeeds(&pool, &finish).await;
-    assert!(ended.contains("Adopt mode was on from"), "{ended}");
+    assert!(ended.contains("Restore mode was on from"), "{ended}");
     assert!(ended.contains("kept out"), "{ended}");
 }
 

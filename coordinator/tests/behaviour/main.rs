@@ -10,9 +10,6 @@
 )]
 
 mod accounts;
-mod adoption;
-mod adoption_cheats;
-mod adoption_course;
 mod api_description;
 mod api_errors;
 mod audit_cheats;
@@ -44,6 +41,9 @@ mod reconciling;
 mod repair;
 mod repair_places;
 mod repair_queue;
+mod restore_cheats;
+mod restore_course;
+mod restore_mode;
 mod schema;
 mod settlement;
 mod settlement_history;

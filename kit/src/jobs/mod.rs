@@ -163,7 +163,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// `waits_for` is what people read while it is shut, like "the end of adopt mode".
+    /// `waits_for` is what people read while it is shut, like "the end of restore mode".
     pub fn new<F, Fut>(waits_for: &'static str, is_open: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,

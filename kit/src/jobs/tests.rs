@@ -266,7 +266,7 @@ async fn a_status_tells_what_runs_and_how_long_the_last_step_took() {
 async fn a_job_waits_while_its_gate_is_shut_and_says_what_for() {
     let (fixture, job) = (Fixture::new(), Planned::new([]));
     let open = Arc::new(AtomicBool::new(false));
-    let gate = Gate::new("the end of adopt mode", {
+    let gate = Gate::new("the end of restore mode", {
         let open = Arc::clone(&open);
         move || {
             let open = open.load(Ordering::SeqCst);
@@ -279,7 +279,7 @@ async fn a_job_waits_while_its_gate_is_shut_and_says_what_for() {
     fixture.pass(61).await;
     let waiting = fixture.status();
     assert_eq!((waiting.state, waiting.runs), (JobState::Waiting, 0));
-    assert_eq!(waiting.waits_for, Some("the end of adopt mode"));
+    assert_eq!(waiting.waits_for, Some("the end of restore mode"));
     open.store(true, Ordering::SeqCst);
     fixture.pass(60).await;
     assert_eq!(job.begun(), [120]);

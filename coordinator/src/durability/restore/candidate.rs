@@ -272,7 +272,7 @@ async fn write(
     transaction.commit().await?;
     durability
         .metrics
-        .adopted_replicas
+        .restored_replicas
         .inc_by(adopted.len() as u64);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The end of adopt mode: chunk by chunk, what was found becomes what the database says.
+//! The end of restore mode: chunk by chunk, what was found becomes what the database says.
 //!
 //! Rows whose blobs nobody holds go, without blame: the database has forgotten where the copies went, and
 //! no node is at fault. The last row of a chunk stays, demoted, so that the chunk is not out of sight.
@@ -22,7 +22,7 @@ const BATCH: i64 = 200;
 /// Whether there is more to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// Adopt mode does not stand, or nodes are still gone through.
+    /// Restore mode does not stand, or nodes are still gone through.
     Nothing,
     Some,
     /// That was the last of it: everything goes on.
@@ -32,39 +32,39 @@ pub enum Settled {
 /// Goes over to the end once all nodes have been gone through; `true` when it does.
 pub(super) async fn begin_when_complete(pool: &PgPool) -> anyhow::Result<bool> {
     let mut transaction = pool.begin().await?;
-    let Some(adoption) = tables::restore::lock(&mut transaction).await? else {
+    let Some(restore_mode) = tables::restore::lock(&mut transaction).await? else {
         return Ok(false);
     };
-    let awaited = tables::restore::nodes::awaited(&mut transaction, adoption.id).await?;
-    if adoption.is_finishing || !awaited.is_empty() {
-        return Ok(adoption.is_finishing);
+    let awaited = tables::restore::nodes::awaited(&mut transaction, restore_mode.id).await?;
+    if restore_mode.is_finishing || !awaited.is_empty() {
+        return Ok(restore_mode.is_finishing);
     }
-    tables::restore::begin_finishing(&mut transaction, adoption.id).await?;
+    tables::restore::begin_finishing(&mut transaction, restore_mode.id).await?;
     transaction.commit().await?;
     tracing::info!("every node has been gone through: what was found is settled");
     Ok(true)
 }
 
-/// Settles some chunks in one transaction; at the end of them, ends adopt mode.
+/// Settles some chunks in one transaction; at the end of them, ends restore mode.
 pub async fn settle_some(pool: &PgPool, now: Timestamp) -> sqlx::Result<Settled> {
     let mut transaction = pool.begin().await?;
-    let Some(adoption) = tables::restore::lock(&mut transaction).await? else {
+    let Some(restore_mode) = tables::restore::lock(&mut transaction).await? else {
         return Ok(Settled::Nothing);
     };
-    if !adoption.is_finishing {
+    if !restore_mode.is_finishing {
         return Ok(Settled::Nothing);
     }
-    let found = tables::restore::findings(&mut transaction, adoption.id, BATCH).await?;
+    let found = tables::restore::findings(&mut transaction, restore_mode.id, BATCH).await?;
     if found.is_empty() {
-        tables::restore::end(&mut transaction, adoption.id).await?;
+        tables::restore::end(&mut transaction, restore_mode.id).await?;
         transaction.commit().await?;
-        tracing::info!("adopt mode has ended: everything goes on");
+        tracing::info!("restore mode has ended: everything goes on");
         return Ok(Settled::Ended);
     }
     let chunks: HashSet<ChunkRef> = found.iter().filter_map(|found| found.chunk).collect();
     let chunks: Vec<ChunkRef> = chunks.into_iter().collect();
     let kept = tables::repair::lock_chunks(&mut transaction, &chunks).await?;
-    let missing = tables::restore::missing_of(&mut transaction, adoption.id, &chunks).await?;
+    let missing = tables::restore::missing_of(&mut transaction, restore_mode.id, &chunks).await?;
     let mut replicas: HashMap<ChunkRef, Vec<Replica>> = HashMap::new();
     for (chunk, replica) in tables::repair::replicas(&mut transaction, &chunks).await? {
         replicas.entry(chunk).or_default().push(replica);
@@ -84,11 +84,11 @@ pub async fn settle_some(pool: &PgPool, now: Timestamp) -> sqlx::Result<Settled>
         .await?;
     tables::restore::drop_rows(&mut transaction, &changes.drop).await?;
     tables::repair::remove_replicas(&mut transaction, &changes.surplus).await?;
-    tables::restore::demote_last(&mut transaction, adoption.id, &changes.last).await?;
+    tables::restore::demote_last(&mut transaction, restore_mode.id, &changes.last).await?;
     tables::repair::enqueue_needy(&mut transaction, &chunks).await?;
     let of_batch = found.iter().map(|found| (found.node_id, found.blob_id));
     let settled: Vec<(NodeId, BlobId)> = of_batch.chain(missing).collect();
-    tables::restore::forget_findings(&mut transaction, adoption.id, &settled).await?;
+    tables::restore::forget_findings(&mut transaction, restore_mode.id, &settled).await?;
     transaction.commit().await?;
     Ok(Settled::Some)
 }

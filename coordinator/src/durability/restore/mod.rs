@@ -1,4 +1,4 @@
-//! Adopt mode: after a restore of the database, what repair, drains and trims have moved since the backup
+//! Restore mode: after a restore of the database, what repair, drains and trims have moved since the backup
 //! is found again on the nodes.
 //!
 //! An administrator begins it, for all coordinators of the database. While it stands nothing is taken away
@@ -38,7 +38,7 @@ use crate::durability::{Durability, tables};
 use crate::fleet;
 use crate::keys::rotation;
 
-use crate::durability::tables::restore::Adoption;
+use crate::durability::tables::restore::RestoreMode;
 use crate::durability::tables::restore::nodes::Lease;
 use model::ids::uuid_v7;
 use sealing::{ChunkVersion, MasterKey};
@@ -73,7 +73,7 @@ impl Means<'_> {
     }
 }
 
-/// Whether adopt mode stands: nothing may be taken away from anybody then.
+/// Whether restore mode stands: nothing may be taken away from anybody then.
 pub async fn stands(pool: &PgPool) -> sqlx::Result<bool> {
     let mut connection = pool.acquire().await?;
     fleet::tables::awaiting_restore::stands(&mut connection).await
@@ -92,21 +92,21 @@ pub async fn begin(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool
 
 /// The next piece of work. `true` when more may be due already.
 pub async fn step(durability: &Durability) -> anyhow::Result<bool> {
-    let adoption = {
+    let restore_mode = {
         let mut connection = durability.db.acquire().await?;
         tables::restore::standing(&mut connection).await?
     };
     durability
         .metrics
-        .adopt_mode
-        .set(i64::from(adoption.is_some()));
-    let Some(adoption) = adoption.filter(|adoption| !adoption.is_settling) else {
+        .restore_mode
+        .set(i64::from(restore_mode.is_some()));
+    let Some(restore_mode) = restore_mode.filter(|restore_mode| !restore_mode.is_settling) else {
         return Ok(false);
     };
-    if adoption.is_finishing {
+    if restore_mode.is_finishing {
         return finish_some(durability).await;
     }
-    let taken = scan_nodes(durability, adoption).await?;
+    let taken = scan_nodes(durability, restore_mode).await?;
     if taken == AT_ONE_TIME {
         return Ok(true);
     }
@@ -116,7 +116,7 @@ pub async fn step(durability: &Durability) -> anyhow::Result<bool> {
 async fn finish_some(durability: &Durability) -> anyhow::Result<bool> {
     let settled = finish::settle_some(&durability.db, durability.clock.now()).await?;
     if settled == Settled::Ended {
-        durability.metrics.adopt_mode.set(0);
+        durability.metrics.restore_mode.set(0);
         durability.repair.scan_wake.wake();
         durability.blobs.purge_wake.wake();
     }
@@ -124,7 +124,7 @@ async fn finish_some(durability: &Durability) -> anyhow::Result<bool> {
 }
 
 /// Goes through nodes that are here; how many.
-async fn scan_nodes(durability: &Durability, adoption: Adoption) -> anyhow::Result<usize> {
+async fn scan_nodes(durability: &Durability, restore_mode: RestoreMode) -> anyhow::Result<usize> {
     let online: Vec<NodeId> = durability
         .blobs
         .fleet
@@ -138,7 +138,7 @@ async fn scan_nodes(durability: &Durability, adoption: Adoption) -> anyhow::Resu
     let lease = uuid_v7(durability.clock.now(), &mut durability.entropy.rng());
     let due = {
         let mut connection = durability.db.acquire().await?;
-        let (connection, id) = (&mut *connection, adoption.id);
+        let (connection, id) = (&mut *connection, restore_mode.id);
         tables::restore::nodes::enter(connection, id, &online).await?;
         tables::restore::nodes::take_due(connection, id, &online, lease, LEASE, AT_ONE_TIME).await?
     };
@@ -149,7 +149,7 @@ async fn scan_nodes(durability: &Durability, adoption: Adoption) -> anyhow::Resu
     };
     let runs = due.iter().map(|due| {
         let lease = Lease {
-            adoption: adoption.id,
+            restore_mode: restore_mode.id,
             node: due.node_id,
             id: lease,
         };
@@ -169,23 +169,24 @@ pub async fn finish(
 ) -> anyhow::Result<()> {
     {
         let mut transaction = pool.begin().await?;
-        let adoption = tables::restore::lock(&mut transaction).await?;
-        let Some(adoption) = adoption else {
+        let restore_mode = tables::restore::lock(&mut transaction).await?;
+        let Some(restore_mode) = restore_mode else {
             return Ok(());
         };
-        if !adoption.is_finishing {
-            let awaited = tables::restore::nodes::awaited(&mut transaction, adoption.id).await?;
+        if !restore_mode.is_finishing {
+            let awaited =
+                tables::restore::nodes::awaited(&mut transaction, restore_mode.id).await?;
             let names: Vec<&str> = awaited.iter().take(10).map(|(_, name)| &name[..]).collect();
             ensure!(
                 awaited.is_empty() || without_missing_nodes,
                 "not every node has been gone through: {} left, among them {}. Bring them back and start a \
                  coordinator, which finishes by itself; or, when they will not come back, give \
                  --without-missing-nodes: what they hold is then replaced from the other nodes, and one that \
-                 comes back all the same is kept out until adopt mode is begun again",
+                 comes back all the same is kept out until restore mode is begun again",
                 awaited.len(),
                 names.join(", "),
             );
-            tables::restore::begin_finishing(&mut transaction, adoption.id).await?;
+            tables::restore::begin_finishing(&mut transaction, restore_mode.id).await?;
         }
         transaction.commit().await?;
     }

@@ -46,7 +46,7 @@ pub(super) async fn run(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Re
     tracing::warn!(
         node_id = %node, error,
         "a node could not be gone through; it is taken up again where it was left. \
-         `coordinator adopt status` shows how far each node is"
+         `coordinator restore status` shows how far each node is"
     );
     let doubled = 1_u32 << due.attempts.min(6);
     let pause = (AGAIN_AFTER * doubled).min(LONGEST_PAUSE);
@@ -86,7 +86,7 @@ async fn go_through(means: &Means<'_>, due: Due, lease: Lease) -> anyhow::Result
         ensure!(
             pages < limit,
             "the node does not come to an end: it has told of {limit} pages of blobs. Without it: \
-             `coordinator adopt finish --without-missing-nodes`"
+             `coordinator restore finish --without-missing-nodes`"
         );
         pages += 1;
         rest = scan.page(range).await?;

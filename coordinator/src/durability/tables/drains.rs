@@ -227,7 +227,7 @@ pub async fn refilled(
 
 /// Whether a node holds a replica that counts, or a demoted one of a chunk that has yet to be mended: that
 /// may be the last that is left of it. Other demoted ones keep no node from leaving. Of a node that awaits its
-/// adoption nobody knows what it holds.
+/// restore nobody knows what it holds.
 pub async fn is_needed(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (

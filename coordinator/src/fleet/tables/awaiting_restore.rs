@@ -31,7 +31,7 @@ pub async fn is_in_doubt(connection: &mut PgConnection, node: NodeId) -> sqlx::R
     .await
 }
 
-/// Those of these nodes that the last adoption has ended without, or is about to. They stay out until another
+/// Those of these nodes that the last restore has ended without, or is about to. They stay out until another
 /// one goes through them: by the rows of the backup they would be asked for blobs that they were told to
 /// forget, and told to forget blobs that nobody else has.
 pub async fn kept_out(
@@ -50,7 +50,7 @@ pub async fn kept_out(
     Ok(nodes.into_iter().map(NodeId::from_uuid).collect())
 }
 
-/// A node that registered after an adoption had ended, and holds blobs of this network: it had registered before
+/// A node that registered after a restore had ended, and holds blobs of this network: it had registered before
 /// with a database that is no more.
 pub async fn keep_out_newcomer(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
     sqlx::query!(

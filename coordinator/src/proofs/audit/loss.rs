@@ -15,7 +15,7 @@ use rules::audit::WEIGHT_ONE;
 const AT_ONE_TIME: usize = 100;
 
 /// `report-loss`: notes what the node reports, and acknowledges what has been committed. `None` when
-/// the peer is no member, another report of its is being worked on, or adopt mode stands: it reports again.
+/// the peer is no member, another report of its is being worked on, or restore mode stands: it reports again.
 pub async fn take_report(
     proofs: &Proofs,
     peer: PeerId,

@@ -15,9 +15,9 @@ use crate::durability::tables::repair;
 use crate::fleet::tables::awaiting_restore::NOT_FOUND;
 use sealing::ChunkRef;
 
-/// An adoption that has not ended.
+/// A restore that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Adoption {
+pub struct RestoreMode {
     pub id: Uuid,
     pub began_at: Timestamp,
     /// What coordinators had begun before they noticed may still go on.
@@ -25,7 +25,7 @@ pub struct Adoption {
     pub is_finishing: bool,
 }
 
-pub async fn standing(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption>> {
+pub async fn standing(connection: &mut PgConnection) -> sqlx::Result<Option<RestoreMode>> {
     let row = sqlx::query!(
         r#"SELECT adoption_id, began_at AS "began_at: jiff_sqlx::Timestamp",
                   scans_from > now() AS "is_settling!",
@@ -34,7 +34,7 @@ pub async fn standing(connection: &mut PgConnection) -> sqlx::Result<Option<Adop
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Adoption {
+    Ok(row.map(|row| RestoreMode {
         id: row.adoption_id,
         began_at: row.began_at.to_jiff(),
         is_settling: row.is_settling,
@@ -60,7 +60,7 @@ pub async fn begin(
 }
 
 /// Locks the one that stands until the transaction ends: one step of its end at a time.
-pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption>> {
+pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<RestoreMode>> {
     let row = sqlx::query!(
         r#"SELECT adoption_id, began_at AS "began_at: jiff_sqlx::Timestamp",
                   scans_from > now() AS "is_settling!",
@@ -69,7 +69,7 @@ pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Adoption {
+    Ok(row.map(|row| RestoreMode {
         id: row.adoption_id,
         began_at: row.began_at.to_jiff(),
         is_settling: row.is_settling,
@@ -80,7 +80,10 @@ pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<Option<Adoption
 /// From now on what was found is settled, and nothing is added to it: whoever goes through a node has lost
 /// its lease. Nodes that have not been gone through count as away at once, as if their grace were over, and
 /// are kept out from now on.
-pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<()> {
+pub async fn begin_finishing(
+    connection: &mut PgConnection,
+    restore_mode: Uuid,
+) -> sqlx::Result<()> {
     // In one order, as those who report do.
     sqlx::query!("SELECT node_id FROM nodes ORDER BY node_id FOR NO KEY UPDATE")
         .fetch_all(&mut *connection)
@@ -93,20 +96,20 @@ pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> s
            AND NOT EXISTS (SELECT FROM adoption_nodes a
                            WHERE a.adoption_id = $1 AND a.node_id = n.node_id
                              AND a.adopted_at IS NOT NULL)",
-        adoption,
+        restore_mode,
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "UPDATE adoption_nodes SET lease_id = NULL, leased_until = NULL, due_at = 'infinity'
          WHERE adoption_id = $1 AND adopted_at IS NULL",
-        adoption,
+        restore_mode,
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "UPDATE adoptions SET finishing_since = now() WHERE adoption_id = $1",
-        adoption,
+        restore_mode,
     )
     .execute(connection)
     .await?;
@@ -114,7 +117,7 @@ pub async fn begin_finishing(connection: &mut PgConnection, adoption: Uuid) -> s
 }
 
 /// Everything goes on. Whatever chunks need now is looked for at all nodes at once.
-pub async fn end(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<()> {
+pub async fn end(connection: &mut PgConnection, restore_mode: Uuid) -> sqlx::Result<()> {
     let nodes = sqlx::query_scalar!(
         "SELECT node_id FROM nodes WHERE state NOT IN ('drained', 'disqualified')"
     )
@@ -124,7 +127,7 @@ pub async fn end(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<
     repair::schedule_scans(connection, &nodes).await?;
     sqlx::query!(
         "UPDATE adoptions SET ended_at = now() WHERE adoption_id = $1",
-        adoption,
+        restore_mode,
     )
     .execute(connection)
     .await?;
@@ -142,7 +145,7 @@ pub struct Finding {
 /// The next findings, in order of node and blob.
 pub async fn findings(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
@@ -150,7 +153,7 @@ pub async fn findings(
            FROM adoption_findings f
            LEFT JOIN replicas r ON r.node_id = f.node_id AND r.blob_id = f.blob_id
            WHERE f.adoption_id = $1 ORDER BY f.node_id, f.blob_id LIMIT $2"#,
-        adoption,
+        restore_mode,
         limit,
     )
     .fetch_all(connection)
@@ -173,7 +176,7 @@ pub async fn findings(
 /// Those replicas of these chunks whose nodes do not hold them.
 pub async fn missing_of(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     chunks: &[ChunkRef],
 ) -> sqlx::Result<Vec<(NodeId, BlobId)>> {
     let (files, indices) = columns(chunks);
@@ -183,7 +186,7 @@ pub async fn missing_of(
          JOIN adoption_findings f ON f.adoption_id = $1 AND f.node_id = r.node_id AND f.blob_id = r.blob_id
          WHERE f.finding = 'missing'
            AND (r.file_id, r.chunk_index) IN (SELECT * FROM unnest($2::uuid[], $3::int[]))",
-        adoption,
+        restore_mode,
         &files,
         &indices,
     )
@@ -200,7 +203,7 @@ pub async fn missing_of(
 /// These findings are settled.
 pub async fn forget_findings(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     replicas: &[(NodeId, BlobId)],
 ) -> sqlx::Result<()> {
     let (nodes, blobs) = blob_columns(replicas);
@@ -208,7 +211,7 @@ pub async fn forget_findings(
         "DELETE FROM adoption_findings
          WHERE adoption_id = $1
            AND (node_id, blob_id) IN (SELECT * FROM unnest($2::uuid[], $3::bytea[]))",
-        adoption,
+        restore_mode,
         &nodes,
         &blobs,
     )
@@ -238,7 +241,7 @@ pub async fn drop_rows(
 /// many chunks that are is noted.
 pub async fn demote_last(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     replicas: &[(NodeId, BlobId)],
 ) -> sqlx::Result<()> {
     if replicas.is_empty() {
@@ -256,7 +259,7 @@ pub async fn demote_last(
     .await?;
     sqlx::query!(
         "UPDATE adoptions SET lost_chunks = lost_chunks + $2 WHERE adoption_id = $1",
-        adoption,
+        restore_mode,
         replicas.len() as i64,
     )
     .execute(connection)
@@ -264,7 +267,7 @@ pub async fn demote_last(
     Ok(())
 }
 
-/// The newest adoption, for people.
+/// The newest restore, for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Status {
     pub id: Uuid,

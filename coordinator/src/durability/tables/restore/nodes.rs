@@ -13,7 +13,7 @@ use crate::database::hash32;
 /// A coordinator's claim on a node while it goes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    pub adoption: Uuid,
+    pub restore_mode: Uuid,
     pub node: NodeId,
     pub id: Uuid,
 }
@@ -32,7 +32,7 @@ pub struct Due {
 /// From now on these nodes are gone through, unless they are out.
 pub async fn enter(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     nodes: &[NodeId],
 ) -> sqlx::Result<()> {
     let nodes: Vec<Uuid> = nodes.iter().map(NodeId::as_uuid).collect();
@@ -41,7 +41,7 @@ pub async fn enter(
          SELECT $1, node_id FROM nodes
          WHERE node_id = ANY($2) AND state NOT IN ('drained', 'disqualified')
          ON CONFLICT DO NOTHING",
-        adoption,
+        restore_mode,
         &nodes,
     )
     .execute(connection)
@@ -53,7 +53,7 @@ pub async fn enter(
 /// passed over.
 pub async fn take_due(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
     among: &[NodeId],
     lease: Uuid,
     lease_for: Duration,
@@ -71,7 +71,7 @@ pub async fn take_due(
                ORDER BY due_at, node_id LIMIT $5 FOR UPDATE SKIP LOCKED) AS due
          WHERE a.adoption_id = $1 AND a.node_id = due.node_id
          RETURNING a.node_id, scanned_upto, pages, attempts",
-        adoption,
+        restore_mode,
         &among,
         lease,
         lease_for.as_secs_f64(),
@@ -109,7 +109,7 @@ pub async fn renew(
     let renewed = sqlx::query!(
         "UPDATE adoption_nodes SET leased_until = now() + make_interval(secs => $4)
          WHERE adoption_id = $1 AND node_id = $2 AND lease_id = $3",
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         lease.id,
         lease_for.as_secs_f64(),
@@ -124,7 +124,7 @@ pub async fn renew(
 pub struct NamedReplica {
     pub blob_id: BlobId,
     pub demoted: bool,
-    /// This adoption has brought it.
+    /// This restore has brought it.
     pub adopted: bool,
 }
 
@@ -142,7 +142,7 @@ pub async fn named(
                             AND f.blob_id = r.blob_id AND f.finding = 'adopted') AS "adopted!"
            FROM replicas r
            WHERE r.node_id = $2 AND r.blob_id >= $3 AND r.blob_id <= $4 ORDER BY r.blob_id LIMIT $5"#,
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         &range.first.as_bytes()[..],
         &range.last.as_bytes()[..],
@@ -170,7 +170,7 @@ pub async fn note_adopted(
     note(connection, lease, blobs, "adopted").await?;
     sqlx::query!(
         "UPDATE adoption_nodes SET adopted = adopted + $3 WHERE adoption_id = $1 AND node_id = $2",
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         blobs.len() as i64,
     )
@@ -190,7 +190,7 @@ async fn note(
         "INSERT INTO adoption_findings (adoption_id, node_id, blob_id, finding)
          SELECT $1, $2, blob_id, $4 FROM unnest($3::bytea[]) AS b (blob_id)
          ON CONFLICT DO NOTHING",
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         &blobs,
         finding,
@@ -225,7 +225,7 @@ pub async fn save_page(
         // In this order, as where it ends without the node.
         sqlx::query!(
             "SELECT FROM adoptions WHERE adoption_id = $1 FOR KEY SHARE",
-            lease.adoption,
+            lease.restore_mode,
         )
         .execute(&mut *connection)
         .await?;
@@ -247,7 +247,7 @@ pub async fn save_page(
              lease_id = CASE WHEN $12 THEN NULL ELSE lease_id END,
              leased_until = CASE WHEN $12 THEN NULL ELSE leased_until END
          WHERE adoption_id = $1 AND node_id = $2 AND lease_id = $3",
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         lease.id,
         &upto.as_bytes()[..],
@@ -278,7 +278,7 @@ pub async fn give_back(
          SET lease_id = NULL, leased_until = NULL, attempts = attempts + 1, detail = $4,
              due_at = now() + make_interval(secs => $5)
          WHERE adoption_id = $1 AND node_id = $2 AND lease_id = $3",
-        lease.adoption,
+        lease.restore_mode,
         lease.node.as_uuid(),
         lease.id,
         detail,
@@ -297,7 +297,7 @@ pub struct NodeStatus {
     pub last_seen_at: Option<Timestamp>,
     pub is_running: bool,
     pub adopted_at: Option<Timestamp>,
-    /// An adoption has ended without it.
+    /// A restore has ended without it.
     pub awaits_adoption: bool,
     /// Why it could not be gone through the last time.
     pub detail: String,
@@ -318,7 +318,10 @@ pub struct Found {
 }
 
 /// All nodes that are not out, those that wait first.
-pub async fn list(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result<Vec<NodeStatus>> {
+pub async fn list(
+    connection: &mut PgConnection,
+    restore_mode: Uuid,
+) -> sqlx::Result<Vec<NodeStatus>> {
     let rows = sqlx::query!(
         r#"SELECT n.node_id, n.name, n.last_seen_at AS "last_seen_at: jiff_sqlx::Timestamp",
                   coalesce(a.leased_until > now(), false) AS "is_running!",
@@ -331,7 +334,7 @@ pub async fn list(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result
            FROM nodes n LEFT JOIN adoption_nodes a ON a.adoption_id = $1 AND a.node_id = n.node_id
            WHERE n.state NOT IN ('drained', 'disqualified') OR a.node_id IS NOT NULL
            ORDER BY a.adopted_at IS NOT NULL, n.name, n.node_id"#,
-        adoption,
+        restore_mode,
     )
     .fetch_all(connection)
     .await?;
@@ -361,7 +364,7 @@ pub async fn list(connection: &mut PgConnection, adoption: Uuid) -> sqlx::Result
 /// are out.
 pub async fn awaited(
     connection: &mut PgConnection,
-    adoption: Uuid,
+    restore_mode: Uuid,
 ) -> sqlx::Result<Vec<(NodeId, String)>> {
     let rows = sqlx::query!(
         "SELECT node_id, name FROM nodes n
@@ -370,7 +373,7 @@ pub async fn awaited(
                            WHERE a.adoption_id = $1 AND a.node_id = n.node_id
                              AND a.adopted_at IS NOT NULL)
          ORDER BY name, node_id",
-        adoption,
+        restore_mode,
     )
     .fetch_all(connection)
     .await?;

@@ -1,4 +1,4 @@
-//! `coordinator adopt`: after a restore of the database, find again what was moved since the backup.
+//! `coordinator restore`: after a restore of the database, find again what was moved since the backup.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -13,22 +13,22 @@ use kit::{Clock, Entropy};
 use crate::durability::tables::restore::nodes::NodeStatus;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum AdoptCommand {
-    /// Begin adopt mode, best before the first coordinator is started again: the rows of replicas are rebuilt
+pub(super) enum RestoreCommand {
+    /// Begin restore mode, best before the first coordinator is started again: the rows of replicas are rebuilt
     /// from what nodes hold. Until it ends nothing is trashed, repaired, audited, charged or paid.
     Begin,
     /// Show how far each node is, and what has been found on it.
     Status,
-    /// End adopt mode. Coordinators do so by themselves when every node has been gone through.
+    /// End restore mode. Coordinators do so by themselves when every node has been gone through.
     Finish {
         /// Do not wait for nodes that have not been gone through: what the database names on them is replaced
-        /// from the other nodes. One that does come back is kept out until adopt mode is begun again.
+        /// from the other nodes. One that does come back is kept out until restore mode is begun again.
         #[arg(long)]
         without_missing_nodes: bool,
     },
 }
 
-impl AdoptCommand {
+impl RestoreCommand {
     pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
         match self {
             Self::Begin => begin(pool).await,
@@ -37,7 +37,7 @@ impl AdoptCommand {
                 without_missing_nodes,
             } => {
                 if !restore::stands(pool).await? {
-                    println!("Adopt mode is off: there is nothing to finish.");
+                    println!("Restore mode is off: there is nothing to finish.");
                     return Ok(());
                 }
                 restore::finish(pool, without_missing_nodes, Clock::system().now()).await?;
@@ -54,10 +54,10 @@ async fn begin(pool: &PgPool) -> Result<()> {
     println!(
         "{}",
         if begun {
-            "Adopt mode is on. Coordinators of this database go through every node that is there, and finish \
-             by themselves when that is done. `coordinator adopt status` shows how far they are."
+            "Restore mode is on. Coordinators of this database go through every node that is there, and finish \
+             by themselves when that is done. `coordinator restore status` shows how far they are."
         } else {
-            "Adopt mode is on already: see `coordinator adopt status`."
+            "Restore mode is on already: see `coordinator restore status`."
         }
     );
     Ok(())
@@ -65,42 +65,42 @@ async fn begin(pool: &PgPool) -> Result<()> {
 
 async fn status(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let Some(adoption) = durability::tables::restore::last(&mut connection).await? else {
+    let Some(restore_mode) = durability::tables::restore::last(&mut connection).await? else {
         println!(
-            "Adopt mode has never been on. `coordinator adopt begin` begins it after a restore."
+            "Restore mode has never been on. `coordinator restore begin` begins it after a restore."
         );
         return Ok(());
     };
-    let nodes = durability::tables::restore::nodes::list(&mut connection, adoption.id).await?;
+    let nodes = durability::tables::restore::nodes::list(&mut connection, restore_mode.id).await?;
     let done = nodes
         .iter()
         .filter(|node| node.adopted_at.is_some())
         .count();
-    let (began_at, all) = (adoption.began_at, nodes.len());
-    match adoption.ended_at {
+    let (began_at, all) = (restore_mode.began_at, nodes.len());
+    match restore_mode.ended_at {
         Some(at) => {
-            println!("Adopt mode was on from {began_at:.0} to {at:.0}: {done} of {all} nodes.");
+            println!("Restore mode was on from {began_at:.0} to {at:.0}: {done} of {all} nodes.");
         }
-        None if adoption.is_finishing => println!(
-            "Adopt mode is on since {began_at:.0}, and finishing: {} replicas are left to settle.",
-            adoption.findings
+        None if restore_mode.is_finishing => println!(
+            "Restore mode is on since {began_at:.0}, and finishing: {} replicas are left to settle.",
+            restore_mode.findings
         ),
         None => println!(
-            "Adopt mode is on since {began_at:.0}: {done} of {all} nodes have been gone through."
+            "Restore mode is on since {began_at:.0}: {done} of {all} nodes have been gone through."
         ),
     }
-    if adoption.lost_chunks > 0 {
+    if restore_mode.lost_chunks > 0 {
         println!(
             "Chunks without a copy on any node that was gone through: {}. They belong to files that \
              were deleted after the backup, or their nodes are missing.",
-            adoption.lost_chunks
+            restore_mode.lost_chunks
         );
     }
     let kept_out = nodes.iter().filter(|node| node.awaits_adoption).count();
-    if adoption.ended_at.is_some() && kept_out > 0 {
+    if restore_mode.ended_at.is_some() && kept_out > 0 {
         println!(
             "Nodes that it ended without, and that are kept out: {kept_out}. When they are there again, \
-             `coordinator adopt begin` goes through them and lets them in."
+             `coordinator restore begin` goes through them and lets them in."
         );
     }
     if nodes.is_empty() {
@@ -122,7 +122,7 @@ async fn status(pool: &PgPool) -> Result<()> {
         "rows without blob",
     ]);
     for node in &nodes {
-        table.add_row(row(node, adoption.ended_at.is_some()));
+        table.add_row(row(node, restore_mode.ended_at.is_some()));
     }
     println!("{table}");
     for node in nodes.iter().filter(|node| !node.detail.is_empty()) {

@@ -1,4 +1,4 @@
-//! The course of adopt mode: who is waited for, what rests meanwhile, and what a crash or a second
+//! The course of restore mode: who is waited for, what rests meanwhile, and what a crash or a second
 //! coordinator changes.
 
 use std::time::Duration;
@@ -18,12 +18,12 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::adoption::{
-    adopt_all, adopted, back_up, begin, demoted, found_on, go_on, hold_unknown, nobody_is_blamed,
-    restore,
-};
 use crate::repair::{
     chunks_with, comes_back, earnings_are_right, enters, fleet, goes_away, held_by, repair_all,
+};
+use crate::restore_mode::{
+    adopt_all, adopted, back_up, begin, demoted, found_on, go_on, hold_unknown, nobody_is_blamed,
+    restore,
 };
 use crate::support::{
     CHUNK, Client, Coordinator, Node, OnInventory, OnRead, content, count, eventually, registration,
@@ -85,7 +85,7 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     }
     let noted = nodes[1].report_loss(&coordinator, &nodes[1].blobs()).await;
     assert!(noted.is_err(), "it is to report again later");
-    assert_eq!(coordinator.app.metrics.adopt_mode.get(), 1);
+    assert_eq!(coordinator.app.metrics.restore_mode.get(), 1);
     // Files go up and down meanwhile.
     assert!(client.content(&file).await == text);
     let new = client.upload("new", &content(CHUNK)).await;
@@ -172,12 +172,12 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
     let (_coordinator, nodes, _, _, _) = fleet(&pool, 1, &[]).await;
     begin(&pool).await;
     let mut connection = pool.acquire().await.unwrap();
-    let adoption = durability::tables::restore::standing(&mut connection)
+    let restore_mode = durability::tables::restore::standing(&mut connection)
         .await
         .unwrap();
-    let adoption = adoption.unwrap().id;
+    let restore_mode = restore_mode.unwrap().id;
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-    durability::tables::restore::nodes::enter(&mut connection, adoption, &ids)
+    durability::tables::restore::nodes::enter(&mut connection, restore_mode, &ids)
         .await
         .unwrap();
     let (mine, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -185,7 +185,12 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
         let mut connection = pool.acquire().await.unwrap();
         let (connection, ids) = (&mut *connection, &ids);
         let taken = durability::tables::restore::nodes::take_due(
-            connection, adoption, ids, lease, MINUTE, limit,
+            connection,
+            restore_mode,
+            ids,
+            lease,
+            MINUTE,
+            limit,
         )
         .await;
         taken.unwrap()
@@ -200,7 +205,7 @@ async fn coordinators_share_the_nodes_and_one_that_lost_its_lease_writes_nothing
     assert_eq!(take(theirs, 10).await.len(), 5);
     let mut keep = async |id| {
         let lease = Lease {
-            adoption,
+            restore_mode,
             node: first[0].node_id,
             id,
         };
@@ -253,7 +258,7 @@ async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_
     earnings_are_right(&coordinator).await;
 }
 
-/// A database of before repair moved what a node held, and adopt mode ended without that node.
+/// A database of before repair moved what a node held, and restore mode ended without that node.
 async fn ended_without(pool: &PgPool) -> (Coordinator, Vec<Node>, Client, Value, Vec<u8>) {
     let (coordinator, nodes, client, file, text) = fleet(pool, 6, &[]).await;
     back_up(pool).await;
@@ -274,7 +279,7 @@ async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: Pg
     let (coordinator, nodes, client, file, text) = ended_without(&pool).await;
     let node = &nodes[0];
     let refusal = node.come_in_vain(&coordinator).await;
-    assert!(refusal.contains("`coordinator adopt begin`"), "{refusal}");
+    assert!(refusal.contains("`coordinator restore begin`"), "{refusal}");
     assert!(!node.beat(&coordinator).await, "no way in by a heartbeat");
     assert!(coordinator.app.fleet.member(node.node_id).is_none());
     assert!(client.content(&file).await == text);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::adoption::{begin, found_on, go_on};
+use crate::restore_mode::{begin, found_on, go_on};
 use crate::support::{
     CHUNK, Client, Coordinator, Node, OnInventory, OnRead, OnStore, content, count, purges_of,
 };
