@@ -20,26 +20,33 @@ use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
 use crate::billing::credits::MockPaymentProvider;
+use crate::billing::metrics::BillingMetrics;
 use crate::blobs::Blobs;
 use crate::blobs::crypto_pool::CryptoPool;
 use crate::blobs::forget::Purge;
 use crate::blobs::memory::MemoryBudget;
+use crate::blobs::metrics::BlobMetrics;
 use crate::blobs::read_failures::ReadFailures;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
 use crate::config::{Config, NodesConfig};
+use crate::durability::metrics::DurabilityMetrics;
 use crate::durability::repair::Repair;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
 use crate::files::Files;
+use crate::files::metrics::FileMetrics;
 use crate::files::upload::{chunk_commit, single_chunk_commit};
+use crate::fleet::metrics::FleetMetrics;
 use crate::fleet::node_status::NodeStates;
 use crate::fleet::peers::PeerNetwork;
 use crate::fleet::uptime_sampler::UptimeSampler;
 use crate::fleet::{Fleet, Nodes};
+use crate::http::HttpMetrics;
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
-use crate::metrics::Metrics;
+use crate::metrics::{JobMetrics, Metrics};
+use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, evidence, read_failures};
 use crate::{accounts, billing, durability, files, fleet, keys, proofs};
 use rules::uptime::SETTLING;
@@ -61,6 +68,9 @@ pub struct Coordinator {
     pub files: Arc<Files>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
+    pub job_metrics: Arc<JobMetrics>,
+    pub http_metrics: Arc<HttpMetrics>,
+    /// All that the concerns have registered.
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub entropy: Entropy,
@@ -88,7 +98,7 @@ impl Coordinator {
             clock,
             entropy,
         } = parts;
-        let metrics = Arc::new(Metrics::new());
+        let mut metrics = Metrics::new();
         let node_states = NodeStates {
             facts: FACTS,
             entropy: entropy.clone(),
@@ -129,7 +139,7 @@ impl Coordinator {
             purge_wake: purge_wake.clone(),
             connections_wake: Wake::new(),
             scan_wake: repair.scan_wake.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: FleetMetrics::new(&mut metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -147,7 +157,7 @@ impl Coordinator {
             read_failures: failures,
             purger,
             purge_wake,
-            metrics: Arc::clone(&metrics),
+            metrics: BlobMetrics::new(&mut metrics),
             entropy: entropy.clone(),
         });
         let billing = Arc::new(Billing {
@@ -155,6 +165,7 @@ impl Coordinator {
             keys: ring,
             money: config.money.clone(),
             payments: Box::new(MockPaymentProvider),
+            metrics: BillingMetrics::new(&mut metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -172,7 +183,7 @@ impl Coordinator {
             uploads: config.uploads.clone(),
             downloads: config.downloads.clone(),
             forget_wake: Wake::new(),
-            metrics: Arc::clone(&metrics),
+            metrics: FileMetrics::new(&mut metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -185,7 +196,7 @@ impl Coordinator {
             repair_wake: repair.wake.clone(),
             facts: FACTS,
             node_states: node_states.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: ProofMetrics::new(&mut metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -198,11 +209,13 @@ impl Coordinator {
             repair,
             facts: FACTS,
             node_states,
-            metrics: Arc::clone(&metrics),
+            metrics: DurabilityMetrics::new(&mut metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
         Ok(Self {
+            job_metrics: Arc::new(JobMetrics::new(&mut metrics)),
+            http_metrics: Arc::new(HttpMetrics::new(&mut metrics)),
             config,
             db,
             keys,
@@ -215,7 +228,7 @@ impl Coordinator {
             files,
             proofs,
             durability,
-            metrics,
+            metrics: Arc::new(metrics),
             clock,
             entropy,
         })
@@ -265,15 +278,11 @@ impl Coordinator {
         runner.spawn(Purge(Arc::clone(&self.blobs)), purge);
 
         let billing = || Arc::clone(&self.billing);
-        let sealer = billing::jobs::SealLedger {
-            billing: billing(),
-            metrics: Arc::clone(&self.metrics),
-        };
         let head = billing::jobs::HandOutHead {
             billing: billing(),
             nodes: nodes(),
         };
-        runner.spawn(sealer, every(second));
+        runner.spawn(billing::jobs::SealLedger(billing()), every(second));
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
         runner.spawn(head, every(5 * second));

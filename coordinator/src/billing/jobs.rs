@@ -7,28 +7,24 @@ use kit::{Job, Step};
 
 use crate::billing::{Billing, payouts, settlement};
 use crate::fleet::Nodes;
-use crate::metrics::Metrics;
 
 /// Transfers in one block.
 const BLOCK_LIMIT: i64 = 10_000;
 
 /// Appends a block with the transfers that were committed since the last one.
-pub struct SealLedger {
-    pub billing: Arc<Billing>,
-    pub metrics: Arc<Metrics>,
-}
+pub struct SealLedger(pub Arc<Billing>);
 
 impl Job for SealLedger {
     const NAME: &'static str = "ledger-sealer";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let mut transaction = self.billing.db.begin().await?;
+        let mut transaction = self.0.db.begin().await?;
         let sealed = ledger::seal_block(&mut transaction, BLOCK_LIMIT).await?;
         transaction.commit().await?;
         let Some(sealed) = sealed else {
             return Ok(Step::Idle);
         };
-        self.metrics.blocks_sealed.inc();
+        self.0.metrics.blocks_sealed.inc();
         tracing::debug!(
             block = sealed.block_number,
             transfers = sealed.transfers,

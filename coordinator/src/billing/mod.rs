@@ -6,6 +6,7 @@ use kit::{Clock, Entropy};
 use sqlx::PgPool;
 
 use self::credits::PaymentProvider;
+use self::metrics::BillingMetrics;
 use crate::config::MoneyConfig;
 use crate::keys::KeyRing;
 
@@ -14,6 +15,7 @@ pub mod credits;
 pub mod earnings;
 pub mod jobs;
 pub mod ledger_verify;
+pub mod metrics;
 pub mod payouts;
 pub mod settlement;
 pub mod tables;
@@ -25,6 +27,7 @@ pub struct Billing {
     pub keys: Arc<KeyRing>,
     pub money: MoneyConfig,
     pub payments: Box<dyn PaymentProvider>,
+    pub metrics: BillingMetrics,
     pub clock: Clock,
     pub entropy: Entropy,
 }

@@ -6,13 +6,13 @@ use kit::{Entropy, Wake};
 use sqlx::PgPool;
 
 use self::crypto_pool::CryptoPool;
+use self::metrics::BlobMetrics;
 use self::read_failures::ReadFailures;
 use self::tentative::Purger;
 use self::versions::Versions;
 use crate::config::PlacementConfig;
 use crate::fleet::Fleet;
 use crate::keys::KeyRing;
-use crate::metrics::Metrics;
 use model::scheme::Scheme;
 
 pub mod body;
@@ -20,6 +20,7 @@ pub mod crypto_pool;
 pub mod forget;
 pub mod get;
 pub mod memory;
+pub mod metrics;
 pub mod put;
 pub mod read_failures;
 pub mod tables;
@@ -38,7 +39,7 @@ pub struct Blobs {
     pub purger: Purger,
     /// There is something for nodes to forget.
     pub purge_wake: Wake,
-    pub metrics: Arc<Metrics>,
+    pub metrics: BlobMetrics,
     pub entropy: Entropy,
 }
 

@@ -7,17 +7,18 @@ use futures::future::BoxFuture;
 use kit::{Clock, Entropy};
 use sqlx::{PgConnection, PgPool};
 
+use self::metrics::DurabilityMetrics;
 use self::repair::Repair;
 use crate::blobs::Blobs;
 use crate::config::{ReconcileConfig, RepairConfig};
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
-use crate::metrics::Metrics;
 
 pub mod demotion;
 pub mod drain;
 pub mod inventory;
 pub mod jobs;
+pub mod metrics;
 pub mod reconcile;
 pub mod repair;
 pub mod restore;
@@ -34,7 +35,7 @@ pub struct Durability {
     pub repair: Repair,
     pub facts: Facts,
     pub node_states: NodeStates,
-    pub metrics: Arc<Metrics>,
+    pub metrics: DurabilityMetrics,
     pub clock: Clock,
     pub entropy: Entropy,
 }

@@ -6,18 +6,19 @@ use std::time::Duration;
 use kit::{Clock, Entropy, Wake};
 use sqlx::PgPool;
 
+use self::metrics::FileMetrics;
 use self::upload::chunk_commit::ChunkCommits;
 use self::upload::single_chunk_commit::{FileCommits, Rules};
 use crate::billing::Billing;
 use crate::blobs::Blobs;
 use crate::blobs::memory::MemoryBudget;
 use crate::config::{DownloadsConfig, UploadsConfig};
-use crate::metrics::Metrics;
 
 pub mod delete;
 pub mod download;
 pub mod jobs;
 pub mod listing;
+pub mod metrics;
 pub mod renewal;
 pub mod tables;
 pub mod upload;
@@ -39,7 +40,7 @@ pub struct Files {
     pub rules: Rules,
     /// A file was deleted or an upload given up: its chunks can be taken away.
     pub forget_wake: Wake,
-    pub metrics: Arc<Metrics>,
+    pub metrics: FileMetrics,
     pub clock: Clock,
     pub entropy: Entropy,
 }

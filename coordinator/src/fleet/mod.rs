@@ -7,6 +7,7 @@ pub mod jobs;
 pub mod latency;
 pub mod lookup;
 mod member;
+pub mod metrics;
 pub mod node_status;
 pub mod peers;
 pub mod registration;
@@ -32,13 +33,13 @@ use tokio::sync::Notify;
 use self::admission::RegisteredPeers;
 pub use self::member::{Live, Member, NewMember, Slot, Standing};
 use self::member::{ReadGuard, Unanswered};
+use self::metrics::FleetMetrics;
 use self::node_status::NodeStates;
 use self::uptime_sampler::UptimeSampler;
 use crate::config::NodesConfig;
 use crate::facts::Facts;
 use crate::fleet::latency::LatencyWindow;
 use crate::keys::network_document::CurrentDocument;
-use crate::metrics::Metrics;
 use model::scheme::Scheme;
 use rules::placement;
 use rules::placement::{Candidate, PlacementError, Rules};
@@ -69,7 +70,7 @@ pub struct Nodes {
     pub connections_wake: Wake,
     /// Nodes have to be gone through.
     pub scan_wake: Wake,
-    pub metrics: Arc<Metrics>,
+    pub metrics: FleetMetrics,
     pub clock: Clock,
     pub entropy: Entropy,
 }

@@ -68,17 +68,17 @@ pub(super) async fn download(
     let body = if method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
-        let metrics = Arc::clone(&files.metrics);
+        let downloaded = files.metrics.downloaded_bytes.clone();
         let idle_timeout = files.idle_timeout;
         match download::read(files, readable, bytes.clone()).await? {
             Content::Piece(piece) => {
-                metrics.downloaded_bytes.inc_by(length);
+                downloaded.inc_by(length);
                 Body::from(piece)
             }
             Content::Pieces(stream) => {
                 let counted = stream.inspect(move |chunk| {
                     if let Ok(chunk) = chunk {
-                        metrics.downloaded_bytes.inc_by(chunk.len() as u64);
+                        downloaded.inc_by(chunk.len() as u64);
                     }
                 });
                 Body::from_stream(cut_when_stalled(counted, idle_timeout))

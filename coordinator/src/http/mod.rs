@@ -42,12 +42,14 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::observe::HttpMetrics;
 use self::rate_limit::{AuthLimits, EvidenceLimits};
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
+use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::Metrics;
+use crate::metrics::{JobMetrics, Metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -211,13 +213,15 @@ fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     async fn metrics(
         State(metrics): State<Arc<Metrics>>,
+        State(nodes): State<Arc<Nodes>>,
         State(peers): State<PeerNetwork>,
+        State(job_metrics): State<Arc<JobMetrics>>,
         State(jobs): State<Statuses>,
     ) -> Response {
-        peers.measure(&metrics).await;
-        metrics.note_jobs(&jobs.snapshot());
+        nodes.metrics.measure(&peers).await;
+        job_metrics.measure(&jobs.snapshot());
         const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        match metrics.encode(peers.handle.handshakes()) {
+        match metrics.encode() {
             Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

@@ -14,7 +14,8 @@ use crate::durability::Durability;
 use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::Metrics;
+use crate::http::HttpMetrics;
+use crate::metrics::{JobMetrics, Metrics};
 use crate::proofs::Proofs;
 
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct ApiState {
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,
+    job_metrics: Arc<JobMetrics>,
+    http_metrics: Arc<HttpMetrics>,
     jobs: Statuses,
     config: Arc<HttpConfig>,
     clock: Clock,
@@ -44,6 +47,8 @@ impl ApiState {
             proofs: Arc::clone(&coordinator.proofs),
             durability: Arc::clone(&coordinator.durability),
             metrics: Arc::clone(&coordinator.metrics),
+            job_metrics: Arc::clone(&coordinator.job_metrics),
+            http_metrics: Arc::clone(&coordinator.http_metrics),
             jobs,
             config: Arc::new(coordinator.config.http.clone()),
             clock: coordinator.clock.clone(),
@@ -72,6 +77,8 @@ parts! {
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,
+    job_metrics: Arc<JobMetrics>,
+    http_metrics: Arc<HttpMetrics>,
     jobs: Statuses,
     config: Arc<HttpConfig>,
     clock: Clock,

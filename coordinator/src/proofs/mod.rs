@@ -8,11 +8,11 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 
 use self::audit::Partitions;
+use self::metrics::ProofMetrics;
 use crate::blobs::Blobs;
 use crate::config::ProofsConfig;
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
-use crate::metrics::Metrics;
 use model::node_state::NodeState;
 
 pub mod audit;
@@ -21,6 +21,7 @@ pub mod demotion;
 pub mod evidence;
 pub mod history;
 pub mod jobs;
+pub mod metrics;
 pub mod read_failures;
 pub mod tables;
 
@@ -36,7 +37,7 @@ pub struct Proofs {
     pub repair_wake: Wake,
     pub facts: Facts,
     pub node_states: NodeStates,
-    pub metrics: Arc<Metrics>,
+    pub metrics: ProofMetrics,
     pub clock: Clock,
     pub entropy: Entropy,
 }

@@ -48,7 +48,7 @@ async fn whoever_answers_neither_challenges_nor_requests_for_the_blob_fails(pool
     let expected = kinds(&[("failed", 1), ("missed", 1)]);
     assert_eq!(penalties(&pool, nodes[0].node_id).await, expected);
     assert_eq!(of_node(&pool, DEMOTED, nodes[0].node_id).await, 1);
-    let metrics = &coordinator.app.metrics;
+    let metrics = &coordinator.app.proofs.metrics;
     assert_eq!(metrics.audits_failed.get(), 1);
     // The challenge, and the blob twice; on a busy machine the others are late, too.
     assert!(metrics.audits_missed.get() >= 3);

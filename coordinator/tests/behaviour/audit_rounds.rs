@@ -47,7 +47,7 @@ async fn every_replica_is_asked_for_once_a_round_and_a_hundred_passes_end_probat
         count(&pool, "SELECT count(*) FROM audit_penalties").await,
         0
     );
-    let metrics = &coordinator.app.metrics;
+    let metrics = &coordinator.app.proofs.metrics;
     assert_eq!(metrics.audits_passed.get(), 3 * 120);
     assert_eq!(metrics.audits_failed.get() + metrics.audits_missed.get(), 0);
 

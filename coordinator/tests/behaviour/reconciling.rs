@@ -308,7 +308,15 @@ async fn an_old_database_throws_nothing_away_until_an_administrator_says_so(pool
     assert_eq!(ended.outcome, Outcome::HeldBack);
     assert_eq!((ended.findings.held, ended.findings.unknown), (106, 101));
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
-    assert_eq!(coordinator.app.metrics.reconciles_held_back.get(), 1);
+    assert_eq!(
+        coordinator
+            .app
+            .durability
+            .metrics
+            .reconciles_held_back
+            .get(),
+        1
+    );
 
     let forced = compare_as(&coordinator, &nodes[0], true).await;
     assert_eq!(forced.outcome, Outcome::Done);

@@ -85,7 +85,7 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     }
     let noted = nodes[1].report_loss(&coordinator, &nodes[1].blobs()).await;
     assert!(noted.is_err(), "it is to report again later");
-    assert_eq!(coordinator.app.metrics.restore_mode.get(), 1);
+    assert_eq!(coordinator.app.durability.metrics.restore_mode.get(), 1);
     // Files go up and down meanwhile.
     assert!(client.content(&file).await == text);
     let new = client.upload("new", &content(CHUNK)).await;

@@ -35,8 +35,8 @@ use crate::config::RepairConfig;
 use crate::durability::{Durability, tables};
 use crate::fleet;
 
+use crate::durability::metrics::QueueLabels;
 use crate::durability::tables::repair::{KeptChunk, ScannedPage};
-use crate::metrics::QueueLabels;
 use rules::placement;
 use rules::placement::{Candidate, FailureDomains, Rules};
 use rules::repair::{Replica, misplaced};

@@ -1,0 +1,47 @@
+//! What proofs count.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::metrics::Metrics;
+
+pub struct ProofMetrics {
+    pub audits_passed: Counter,
+    pub audits_failed: Counter,
+    pub audits_missed: Counter,
+    pub audit_errors: Counter,
+    pub audit_plan_seconds: Histogram,
+    pub audit_read_seconds: Histogram,
+    pub audit_write_seconds: Histogram,
+}
+
+impl ProofMetrics {
+    pub fn new(metrics: &mut Metrics) -> Self {
+        Self {
+            audits_passed: metrics.counter("audits_passed", "Replicas that passed"),
+            audits_failed: metrics
+                .counter("audits_failed", "Replicas that failed and were demoted"),
+            audits_missed: metrics
+                .counter("audits_missed", "Replicas for which no answer came in time"),
+            audit_errors: metrics.counter("audit_errors", "Audits of a node that were given up"),
+            audit_plan_seconds: metrics.seconds(
+                "audit_plan_seconds",
+                "Time to plan a node's round",
+                0.0005,
+                14,
+            ),
+            audit_read_seconds: metrics.seconds(
+                "audit_read_seconds",
+                "Time to look up the replicas of a message",
+                0.0005,
+                14,
+            ),
+            audit_write_seconds: metrics.seconds(
+                "audit_write_seconds",
+                "Time to write down what came of a message",
+                0.0005,
+                14,
+            ),
+        }
+    }
+}
