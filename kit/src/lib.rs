@@ -73,7 +73,7 @@ pub mod signals;
 
 mod panics;
 
-pub use batcher::{BatchError, BatchWriter, Batcher, Limits, Outcome};
+pub use batcher::{BatchError, BatchWriter, Batcher, Limits, Outcome, Parts};
 pub use clock::{Clock, SimulatedClock, unix_ms};
 pub use entropy::Entropy;
 pub use jobs::{Gate, Job, JobState, JobStatus, Pace, Runner, Statuses, Step, Wake};
