@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Credentials {
     #[cfg_attr(feature = "openapi", schema(example = "test@example.com"))]
     pub email: String,
@@ -39,6 +40,7 @@ pub struct Tokens {
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct RefreshToken {
     pub refresh_token: String,
 }

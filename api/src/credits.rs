@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct PurchaseBody {
     /// At most two decimals, up to 1,000,000. A number, or text.
     #[cfg_attr(feature = "openapi", schema(value_type = f64, example = 10))]

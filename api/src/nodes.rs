@@ -72,6 +72,7 @@ pub struct Nonce {
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct RegisterBody {
     pub peer_id: String,
     pub name: String,

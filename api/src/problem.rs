@@ -47,6 +47,8 @@ macro_rules! problem_kinds {
 
 problem_kinds! {
     InvalidRequest = "invalid-request", 400, "mend what `detail` names";
+    DigestMismatch = "digest-mismatch", 400,
+        "the bytes are not those that the digest was taken of: send them again";
     Unauthorized = "unauthorized", 401, "`auth/refresh`, or log in again";
     WrongCredentials = "wrong-credentials", 401,
         "check address and password; it says the same for both";
@@ -76,9 +78,17 @@ problem_kinds! {
         "it is completed or given up: look at the file, or begin anew";
     UploadInProgress = "upload-in-progress", 409,
         "the first request under this `Idempotency-Key` still runs: wait";
+    DigestPending = "digest-pending", 409,
+        "the file is still being read back for its digest: wait `Retry-After`, then complete again";
     UploadExpired = "upload-expired", 410, "begin anew";
+    LengthRequired = "length-required", 411,
+        "send the file's bytes, or `Content-Length: 0` for an empty one";
+    PreconditionFailed = "precondition-failed", 412,
+        "the file is not the one that `If-…` names; look at it, and ask again";
     BodyTooLarge = "body-too-large", 413, "a JSON body has at most 64 KiB";
     FileTooLarge = "file-too-large", 413, "`limit_bytes`";
+    UnsupportedMediaType = "unsupported-media-type", 415,
+        "send what `detail` names: JSON, or the file's bytes as they are";
     RangeNotSatisfiable = "range-not-satisfiable", 416, "`Content-Range` tells the size";
     WrongChunkLength = "wrong-chunk-length", 422, "send exactly `expected_bytes`";
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";

@@ -282,6 +282,10 @@ impl Coordinator {
         let forget = every(10 * second).or_at(&self.files.forget_wake);
         runner.spawn(files::jobs::Forget(files()), forget);
         runner.spawn(files::jobs::ExpireUploads(files()), every(15 * second));
+        runner.spawn(
+            files::jobs::HashFiles(files()),
+            every(5 * second).cut_at_stop(),
+        );
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
         runner.spawn(files::jobs::CleanUp(files()), every(minute));
 

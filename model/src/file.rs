@@ -15,6 +15,8 @@ pub struct File {
     pub user_id: UserId,
     pub filename: String,
     pub content_type: String,
+    /// Of all its bytes; `None` when it has not been computed.
+    pub sha256: Option<[u8; 32]>,
     pub layout: ChunkLayout,
     pub scheme: Scheme,
     pub created_at: Timestamp,

@@ -32,8 +32,14 @@ macro_rules! checked_text {
 }
 
 checked_text! {
-    /// A file's name: any Unicode, slashes and newlines included; names need not be unique.
+    /// A file's name: any Unicode, slashes and newlines included; names need not be unique. Older files may have
+    /// longer ones.
     Filename
+}
+
+impl Filename {
+    /// So that an index, a cursor and a response's head have room for it, percent-encoded too.
+    pub const MAX_BYTES: usize = 1024;
 }
 
 impl TryFrom<String> for Filename {
@@ -42,11 +48,11 @@ impl TryFrom<String> for Filename {
     fn try_from(name: String) -> Result<Self, InvalidText> {
         match name.len() {
             0 => Err(InvalidText("a file name cannot be empty")),
-            1..=4096 if name.contains('\0') => {
+            1..=Self::MAX_BYTES if name.contains('\0') => {
                 Err(InvalidText("a file name cannot contain the NUL character"))
             }
-            1..=4096 => Ok(Self(name)),
-            _ => Err(InvalidText("a file name has at most 4096 bytes")),
+            1..=Self::MAX_BYTES => Ok(Self(name)),
+            _ => Err(InvalidText("a file name has at most 1024 bytes of UTF-8")),
         }
     }
 }
@@ -160,9 +166,10 @@ mod tests {
         for name in ["a", "dir/ünïcode \"quoted\" 文件\nsecond line", "..", " "] {
             assert_eq!(Filename::try_from(name.to_owned()).unwrap().as_str(), name);
         }
-        for name in ["", "nul\0", &"x".repeat(4097)] {
+        for name in ["", "nul\0", &"x".repeat(1025), &"日".repeat(342)] {
             assert!(Filename::try_from(name.to_owned()).is_err());
         }
+        assert!(Filename::try_from("x".repeat(1024)).is_ok());
     }
 
     #[test]

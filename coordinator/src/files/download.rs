@@ -18,6 +18,7 @@ use crate::blobs::get::{Unreadable, read_chunk};
 use crate::files::{Files, tables};
 
 use model::chunk::ChunkLocations;
+use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{FileId, UserId};
 use sealing::{ChunkRef, DataKey, OpenError};
@@ -50,6 +51,24 @@ pub struct ReadableFile {
     key: Arc<DataKey>,
     /// Where a file of one chunk is; of others that is asked a page at a time.
     only_chunk: Option<ChunkLocations>,
+}
+
+impl ReadableFile {
+    pub(super) fn sealed(self) -> SealedFile {
+        SealedFile {
+            id: self.file.id,
+            layout: self.file.layout,
+            key: self.key,
+        }
+    }
+}
+
+/// What it takes to read a file's chunks, whether it is visible yet or not.
+#[derive(Debug, Clone)]
+pub(super) struct SealedFile {
+    pub(super) id: FileId,
+    pub(super) layout: ChunkLayout,
+    pub(super) key: Arc<DataKey>,
 }
 
 /// The bytes of a range: those of a single chunk are there, more are read as they are taken.
@@ -91,20 +110,21 @@ pub async fn read(
         let start = end.min(range.start as usize);
         return Ok(Content::Piece(bytes.slice(start..end)));
     }
-    read_ahead(files, file, range).await.map(Content::Pieces)
+    let chunks = read_ahead(files, file.sealed(), range).await;
+    chunks.map(Content::Pieces)
 }
 
-/// Keeps a window of chunks on their way.
-async fn read_ahead(
+/// Keeps a window of chunks on their way. Each comes in one piece, but for what a range leaves out.
+pub(super) async fn read_ahead(
     files: Arc<Files>,
-    file: ReadableFile,
+    file: SealedFile,
     range: Range<u64>,
 ) -> Result<impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static, DownloadError> {
-    let (chunks, skip) = file.file.layout.chunks_of(&range);
+    let (chunks, skip) = file.layout.chunks_of(&range);
     let length = range.end - range.start;
     let (window, memory) = (files.downloads.window, files.download_memory.clone());
     let under_way = UnderWay::default();
-    let ahead = locations(Arc::clone(&files), file.file.id, chunks)
+    let ahead = locations(Arc::clone(&files), file.id, chunks)
         // Reading ahead takes a share of the memory; the chunk that the client waits for does not
         // have to, so that slow clients who hold shares keep nobody from going on.
         .and_then(move |locations| {
@@ -118,7 +138,7 @@ async fn read_ahead(
             }
         })
         .map_ok(move |(locations, share)| {
-            let (files, key, file_id) = (Arc::clone(&files), Arc::clone(&file.key), file.file.id);
+            let (files, key, file_id) = (Arc::clone(&files), Arc::clone(&file.key), file.id);
             async move {
                 let task = AbortOnDrop(tokio::spawn(fetch(files, key, file_id, locations)));
                 match task.await {

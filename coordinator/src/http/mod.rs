@@ -1,8 +1,10 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
 mod auth;
+mod conditions;
 mod credits;
 mod described_errors;
+mod digests;
 mod download;
 mod drain;
 mod durability;
@@ -10,6 +12,7 @@ mod earnings;
 mod evidence;
 mod extract;
 mod files;
+mod form;
 mod health;
 mod jobs;
 mod node_proofs;
@@ -18,9 +21,11 @@ mod observe;
 mod page;
 mod peers;
 mod problem;
+mod ranges;
 mod rate_limit;
 pub mod server;
 mod state;
+mod unserved;
 mod uploads;
 mod viewer;
 
@@ -96,6 +101,7 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         .merge(viewer::router(description))
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(EvidenceLimits::new())))
+        .layer(middleware::from_fn(unserved::refuse))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(
@@ -181,16 +187,28 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::RANGE,
+            header::IF_MATCH,
             header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_UNMODIFIED_SINCE,
             header::IF_RANGE,
+            HeaderName::from_static(headers::CONTENT_DIGEST),
+            HeaderName::from_static(headers::REPR_DIGEST),
+            HeaderName::from_static(headers::CONTENT_MD5),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
             observe::REQUEST_ID,
         ])
         .expose_headers([
+            header::ACCEPT_RANGES,
+            header::ALLOW,
             header::CONTENT_DISPOSITION,
+            header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
             header::ETAG,
+            header::LAST_MODIFIED,
+            header::LOCATION,
+            HeaderName::from_static(headers::REPR_DIGEST),
             header::RETRY_AFTER,
             rate_limit::RATE_LIMIT,
             rate_limit::RATE_LIMIT_POLICY,

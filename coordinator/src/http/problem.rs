@@ -14,7 +14,7 @@ use crate::accounts::auth::AuthError;
 use crate::billing::charges::ChargeError;
 use crate::billing::credits::PurchaseError;
 use crate::billing::payouts::PayoutError;
-use crate::database::commit_retry::is_passing;
+use crate::database::commit_retry::{is_passing, is_refused};
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
 use crate::files::upload::UploadError;
@@ -366,7 +366,26 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Database(error) => error.into(),
+            UploadError::NotWritten(error) if is_refused(&error) => {
+                tracing::warn!(%error, "the database refuses a file");
+                Self::invalid(
+                    "The database cannot take this file as it is, and nothing was charged. Send it under another \
+                     name or type; if that is refused, too, give the operator the request id.",
+                )
+            }
             UploadError::NotWritten(error) => Self::of_database(&error),
+            UploadError::DigestMismatch { algorithm } => Self::new(
+                ProblemKind::DigestMismatch,
+                format!(
+                    "The bytes are not those that the {algorithm} was taken of, and were not stored. Send them again."
+                ),
+            ),
+            UploadError::DigestPending => Self::new(
+                ProblemKind::DigestPending,
+                "The file is still being read back, to be compared with its digest. Complete again to go on.",
+            )
+            .retry_after(1),
+            UploadError::ReadBack(error) => error.into(),
             UploadError::Internal(error) => Self::internal(format!("{error:#}")),
         }
     }

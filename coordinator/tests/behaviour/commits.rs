@@ -119,6 +119,43 @@ async fn a_commit_that_is_repeated_purges_nothing_that_stands(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_chunk_that_the_database_refuses_spoils_no_other_of_its_transaction(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    sqlx::query("ALTER TABLE chunks ADD CONSTRAINT odd CHECK (size_bytes <> 77)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE replicas IN SHARE MODE")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let sent = async |size: usize| {
+        let (client, upload) = (client.clone(), begin(&client, size).await);
+        tokio::spawn(async move { client.send_chunk(&upload, 0, &content(size)).await })
+    };
+    let first = sent(CHUNK).await;
+    soon(waits_for_lock(&pool)).await; // the next ones gather behind it
+    let (poison, mut good) = (sent(77).await, Vec::new());
+    for size in 1..6 {
+        good.push(sent(size).await);
+    }
+    eventually(|| async { (nodes[0].blobs().len() == 7).then_some(()) }).await;
+    other.rollback().await.unwrap();
+
+    soon(first).await.unwrap().expect(StatusCode::OK);
+    for answer in good {
+        soon(answer).await.unwrap().expect(StatusCode::OK);
+    }
+    let refused = soon(poison).await.unwrap();
+    refused.problem(400, "invalid-request");
+    assert_eq!(count(&pool, "SELECT count(*) FROM chunks").await, 6);
+    let purged = "SELECT count(*) FROM purges";
+    eventually(|| async { (count(&pool, purged).await == 3).then_some(()) }).await;
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_upload_in_one_request_lives_on_a_short_lease(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;

@@ -139,6 +139,51 @@ async fn one_key_twice_in_one_transaction_is_one_file_and_spoils_no_other(pool: 
     blobs_are_known(&pool, &nodes, 3).await;
 }
 
+/// A name that the database will not have, whatever is tried: in the place of whatever limit nobody has thought of.
+async fn refuse_names(pool: &PgPool, name: &'static str) {
+    let limit = format!("ALTER TABLE files ADD CONSTRAINT odd CHECK (filename <> '{name}')");
+    sqlx::query(sqlx::AssertSqlSafe(limit))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_file_that_the_database_refuses_spoils_no_other_of_its_transaction(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    refuse_names(&pool, "poison").await;
+    let (_, client) = coordinator.customer().await;
+    let (_, poisoner) = coordinator.customer().await;
+    let mut other = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE replicas IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    let sent = |client: &Client, name: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.upload_call(name, &[7; CHUNK]).send().await })
+    };
+    let first = sent(&client, "first");
+    soon(waits_for_lock(&pool)).await; // the next ones gather behind it
+    let good: Vec<_> = (0..7).map(|_| sent(&client, "good")).collect();
+    let bad: Vec<_> = (0..2).map(|_| sent(&poisoner, "poison")).collect();
+    eventually(|| async { (nodes[0].blobs().len() == 10).then_some(()) }).await;
+    other.rollback().await.unwrap();
+
+    soon(first).await.unwrap().expect(StatusCode::CREATED);
+    for answer in good {
+        let file = soon(answer).await.unwrap().expect(StatusCode::CREATED);
+        assert_eq!(client.content(&file).await, [7; CHUNK][..]);
+    }
+    for answer in bad {
+        let refused = soon(answer).await.unwrap();
+        refused.problem(400, "invalid-request");
+    }
+    assert_eq!(client.balances().await.2, 8 * price(CHUNK));
+    assert_eq!(poisoner.balances().await, (1_000_000_000, 0, 0));
+    let purged = "SELECT count(*) FROM purges";
+    eventually(|| async { (count(&pool, purged).await == 6).then_some(()) }).await;
+    blobs_are_known(&pool, &nodes, 8).await;
+}
+
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_file_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;

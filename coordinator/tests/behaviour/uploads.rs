@@ -267,7 +267,7 @@ async fn another_users_upload_and_file_do_not_exist(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
-async fn a_form_brings_its_first_file_with_its_name_and_type(pool: PgPool) {
+async fn a_form_brings_its_file_with_its_name_and_type(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
     let form = "--x\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nignored\r\n\

@@ -23,6 +23,7 @@ struct Row {
     user_id: Uuid,
     filename: String,
     content_type: String,
+    sha256: Option<Vec<u8>>,
     size_bytes: i64,
     chunk_size_bytes: i32,
     replication: i32,
@@ -41,6 +42,7 @@ impl From<Row> for File {
             user_id: UserId::from_uuid(row.user_id),
             filename: row.filename,
             content_type: row.content_type,
+            sha256: row.sha256.and_then(|sha256| sha256.try_into().ok()), // the column holds 32 bytes or none
             layout: ChunkLayout::new(
                 row.size_bytes.unsigned_abs(),
                 row.chunk_size_bytes.unsigned_abs(),
@@ -127,17 +129,19 @@ pub async fn wrapped_key(
     Ok(row.map(|row| (row.master_key_id, row.wrapped)))
 }
 
-/// Sets the size of a body that has ended.
-pub async fn set_layout(
+/// Sets the size and the digest of a body that has ended.
+pub async fn set_content(
     connection: &mut PgConnection,
     id: FileId,
     layout: ChunkLayout,
+    sha256: &[u8; 32],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1",
+        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4 WHERE file_id = $1",
         id.as_uuid(),
         layout.size_bytes as i64,
         layout.chunk_count() as i32,
+        &sha256[..],
     )
     .execute(connection)
     .await?;
@@ -209,7 +213,7 @@ pub async fn mark_grace(
 pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE state = 'ready' AND renew_at <= database_clock()
@@ -224,7 +228,7 @@ pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Optio
 pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE state = 'ready' AND paid_until <= database_clock()
@@ -242,7 +246,7 @@ pub async fn by_id(
 ) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
@@ -270,7 +274,7 @@ pub async fn readable(
     user: UserId,
 ) -> sqlx::Result<Option<Readable>> {
     let rows = sqlx::query!(
-        r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT f.file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
@@ -300,6 +304,7 @@ pub async fn readable(
             user_id: row.user_id,
             filename: row.filename,
             content_type: row.content_type,
+            sha256: row.sha256,
             size_bytes: row.size_bytes,
             chunk_size_bytes: row.chunk_size_bytes,
             replication: row.replication,
@@ -332,7 +337,7 @@ pub async fn lock(
 ) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
@@ -387,11 +392,11 @@ pub async fn remove_empty(connection: &mut PgConnection, files: &[FileId]) -> sq
 /// Where a page of the list begins.
 #[derive(Debug, Clone)]
 pub struct ByTime {
-    pub created_at: Timestamp,
+    pub completed_at: Timestamp,
     pub id: FileId,
 }
 
-/// Newest first.
+/// Newest first, by when they were completed: whoever asks again and again for what is new misses none.
 pub async fn list_by_time(
     connection: &mut PgConnection,
     user: UserId,
@@ -401,16 +406,17 @@ pub async fn list_by_time(
 ) -> sqlx::Result<Vec<File>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files
            WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
-             AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
-           ORDER BY created_at DESC, file_id LIMIT $5"#,
+             AND ($3::timestamptz IS NULL OR completed_at < $3
+                  OR (completed_at = $3 AND file_id > $4))
+           ORDER BY completed_at DESC, file_id LIMIT $5"#,
         user.as_uuid(),
         prefix,
-        after.map(|after| after.created_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
+        after.map(|after| after.completed_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
         after.map(|after| after.id.as_uuid()),
         limit,
     )
@@ -419,7 +425,7 @@ pub async fn list_by_time(
     Ok(rows.into_iter().map(File::from).collect())
 }
 
-/// In byte order of names.
+/// In byte order of names. The index holds the first 256 characters of each, whose order is the same.
 pub async fn list_by_name(
     connection: &mut PgConnection,
     user: UserId,
@@ -430,14 +436,16 @@ pub async fn list_by_name(
     let (after_name, after_id) = after.unzip();
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
            FROM files
            WHERE user_id = $1 AND state = 'ready'
-             AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)
-             AND ($3::text IS NULL OR (filename COLLATE "C", file_id) > ($3, $4))
-           ORDER BY filename COLLATE "C", file_id LIMIT $5"#,
+             AND left(filename, 256) COLLATE "C" >= left($2, 256) AND starts_with(filename, $2)
+             AND ($3::text IS NULL
+                  OR (left(filename, 256) COLLATE "C", filename COLLATE "C", file_id)
+                      > (left($3, 256), $3, $4))
+           ORDER BY left(filename, 256) COLLATE "C", filename COLLATE "C", file_id LIMIT $5"#,
         user.as_uuid(),
         prefix,
         after_name,

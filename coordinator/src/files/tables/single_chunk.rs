@@ -95,6 +95,7 @@ pub struct Row<'a> {
     /// Of the session that remembers the `Idempotency-Key`.
     pub upload_id: UploadId,
     pub request: &'a UploadRequest,
+    pub sha256: &'a [u8; 32],
     pub chunk_size: u32,
     /// An empty file has none.
     pub has_chunk: bool,
@@ -119,15 +120,17 @@ pub async fn insert(
              SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
                                   $6::int[], $7::int[], $8::int[], $9::timestamptz[],
                                   $10::timestamptz[], $11::timestamptz[], $12::bigint[],
-                                  $13::bigint[], $14::text[], $15::bytea[])
+                                  $13::bigint[], $14::text[], $15::bytea[], $16::bytea[])
                  AS f (file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
-                       replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped)),
+                       replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped,
+                       sha256)),
          added AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
                                 chunk_size_bytes, replication, state, created_at, completed_at,
-                                paid_until, renew_at, paid_microcredits, price_microcredits)
+                                paid_until, renew_at, paid_microcredits, price_microcredits,
+                                sha256)
              SELECT file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
-                    replication, 'ready', at, at, paid_until, renew_at, paid, price FROM file)
+                    replication, 'ready', at, at, paid_until, renew_at, paid, price, sha256 FROM file)
          INSERT INTO data_keys (file_id, master_key_id, wrapped)
          SELECT file_id, master_key_id, wrapped FROM file",
         &column(rows, |r| r.id.as_uuid()),
@@ -145,6 +148,7 @@ pub async fn insert(
         &column(rows, |r| r.meter.price.microcredits() as i64),
         &column(rows, |r| r.master_key_id.to_owned()),
         &column(rows, |r| r.wrapped_key.to_vec()),
+        &column(rows, |r| r.sha256.to_vec()),
     )
     .execute(&mut *connection)
     .await?;

@@ -6,9 +6,10 @@ use crate::bookkeeping::{chart, posting};
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
+use std::sync::Arc;
 
 use crate::billing::charges;
-use crate::files::upload::UploadError;
+use crate::files::upload::{UploadError, digest};
 use crate::files::{Files, tables};
 use crate::{accounts, billing, blobs};
 
@@ -20,32 +21,52 @@ use model::upload::{Upload, UploadState};
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;
 
-/// Checks that every chunk has its receipts, then moves the price to escrow and makes the file
-/// visible, in one transaction. Repeated, it returns the same file.
-pub async fn complete(files: &Files, user: UserId, id: UploadId) -> Result<File, UploadError> {
+/// Checks that every chunk has its receipts, and that the file is the one that `declared` is the SHA-256 of, then moves
+/// the price to escrow and makes the file visible, in one transaction. Repeated, it returns the same file.
+pub async fn complete(
+    files: &Arc<Files>,
+    user: UserId,
+    id: UploadId,
+    declared: Option<[u8; 32]>,
+) -> Result<File, UploadError> {
     let mut connection = files.db.acquire().await?;
     let upload = tables::uploads::by_id(&mut connection, id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
-    if upload.state == UploadState::Open && !upload.expired {
+    let is_open = upload.state == UploadState::Open && !upload.expired;
+    if is_open {
         check_receipts(&mut connection, upload.file_id).await?;
     }
     drop(connection);
+    if is_open && let Some(declared) = declared {
+        digest::verify(files, user, id, declared).await?;
+    }
 
     let mut transaction = files.db.begin().await?;
     let upload = tables::uploads::lock(&mut transaction, id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
-    if upload.state == UploadState::Open {
+    let is_first = upload.state == UploadState::Open;
+    if is_first {
         if upload.expired {
             return Err(UploadError::Expired(upload.expires_at));
         }
-        finish(files, &mut transaction, &upload).await?;
+        finish(files, &mut transaction, &upload, declared).await?;
     }
-    let file = tables::files::by_id(&mut transaction, upload.file_id, user)
+    let mut file = tables::files::by_id(&mut transaction, upload.file_id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
     transaction.commit().await?;
+    match (file.sha256, declared) {
+        (None, None) if is_first => file.sha256 = digest::at_once(files, &file).await,
+        (None, Some(_)) => file.sha256 = Some(digest::of_stored(files, &file).await?),
+        _ => {}
+    }
+    if declared.is_some() && file.sha256 != declared {
+        return Err(UploadError::DigestMismatch {
+            algorithm: "SHA-256",
+        });
+    }
     Ok(file)
 }
 
@@ -74,6 +95,7 @@ async fn finish(
     files: &Files,
     connection: &mut PgConnection,
     upload: &Upload,
+    verified: Option<[u8; 32]>,
 ) -> Result<(), UploadError> {
     let file = tables::files::uploading(connection, upload.file_id)
         .await?
@@ -101,6 +123,16 @@ async fn finish(
     // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
     let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
     billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
+    match verified {
+        // The session is locked now: what was read back is what stands.
+        Some(_) if !tables::digests::is_current(connection, file.id).await? => {
+            return Err(UploadError::DigestPending);
+        }
+        Some(sha256) => {
+            tables::digests::finish(connection, file.id, &sha256).await?;
+        }
+        None => tables::digests::enqueue(connection, file.id, digest::JOB_AFTER).await?,
+    }
     tables::uploads::mark_completed(connection, upload.id).await?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 pub mod chunk_commit;
 pub mod complete;
+pub mod content_hash;
+pub mod digest;
 pub mod file_commit;
 pub mod put;
 pub mod session;
@@ -21,6 +23,7 @@ use self::chunk_commit::CommitError;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
+use crate::files::download::DownloadError;
 use model::ids::{FileId, UploadId};
 use model::money::AmountTooLarge;
 use rules::placement::PlacementError;
@@ -64,6 +67,13 @@ pub enum UploadError {
     Placement(#[from] PlacementError),
     #[error(transparent)]
     Body(#[from] BodyError),
+    #[error("the bytes are not those that the {algorithm} was taken of")]
+    DigestMismatch { algorithm: &'static str },
+    #[error("the file is still being read back for its digest")]
+    DigestPending,
+    /// What was sent cannot be read back.
+    #[error(transparent)]
+    ReadBack(#[from] DownloadError),
     #[error("the chunk did not come in time")]
     TooSlow,
     #[error("the coordinator is stopping")]

@@ -8,22 +8,23 @@ use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
-use crate::files::upload::{AcceptedChunk, Received, UploadError};
+use crate::files::upload::{AcceptedChunk, Received, UploadError, content_hash};
 use crate::files::{Files, tables};
 use model::file::UploadingFile;
 
 use model::chunk::StoredChunk;
 use model::chunking::MAX_CHUNKS;
 use model::ids::{FileId, UploadId, UserId};
-use model::upload::{Upload, UploadState};
+use model::upload::{DeclaredDigests, Upload, UploadState};
 use sealing::{ChunkRef, ChunkVersion};
 
-/// Takes one chunk of an open session. Sent again, the last content wins.
+/// Takes one chunk of an open session, if it is what its client declares. Sent again, the last content wins.
 pub async fn put_chunk<S, E>(
     files: Arc<Files>,
     user: UserId,
     id: UploadId,
     index: u32,
+    declared: DeclaredDigests,
     body: S,
 ) -> Result<AcceptedChunk, UploadError>
 where
@@ -59,6 +60,10 @@ where
     }
     if reader.has_more().await? {
         return Err(wrong(Received::MoreThan(expected as usize)));
+    }
+
+    if !declared.is_empty() {
+        content_hash::of_chunk(&files, declared, chunk.clone()).await?;
     }
 
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
@@ -133,7 +138,7 @@ async fn next_version(files: &Files, file: FileId, index: u32) -> Result<u64, Up
     Ok(files.blobs.versions.next().max(least))
 }
 
-async fn open_session(
+pub(super) async fn open_session(
     files: &Files,
     user: UserId,
     id: UploadId,

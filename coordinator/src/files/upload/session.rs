@@ -11,7 +11,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::blobs::put::FileKey;
-use crate::files::upload::complete::{MISSING_NAMED, complete};
+use crate::files::upload::complete::MISSING_NAMED;
+use crate::files::upload::content_hash::Content;
 use crate::files::upload::{Session, UploadError};
 use crate::files::{Files, tables};
 use crate::{accounts, blobs};
@@ -156,18 +157,27 @@ pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {
     files.uploads.max_file_size.as_u64().min(by_count)
 }
 
-/// The file that a repeated request has stored already.
+/// The file that a repeated request has stored already, if this is its content.
 pub(super) async fn completed_before(
     files: &Files,
     request: &UploadRequest,
+    content: Content,
 ) -> Result<Option<File>, UploadError> {
-    match earlier(files, request).await? {
-        None => Ok(None),
-        Some(upload) if upload.state == UploadState::Completed => {
-            complete(files, request.user_id, upload.id).await.map(Some)
-        }
-        Some(_) => Err(UploadError::InProgress),
+    let Some(upload) = earlier(files, request).await? else {
+        return Ok(None);
+    };
+    if upload.state != UploadState::Completed {
+        return Err(UploadError::InProgress);
     }
+    let file = file_of(files, &upload).await?;
+    content.repeats(file).map(Some)
+}
+
+/// The file of a session that is completed.
+pub(super) async fn file_of(files: &Files, upload: &Upload) -> Result<File, UploadError> {
+    let mut connection = files.db.acquire().await?;
+    let file = tables::files::by_id(&mut connection, upload.file_id, upload.user_id).await?;
+    file.ok_or(UploadError::NotFound)
 }
 
 /// The session that a repeated request means.

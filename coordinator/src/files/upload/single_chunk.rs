@@ -12,7 +12,7 @@ use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
-use crate::files::upload::{UploadError, session};
+use crate::files::upload::{UploadError, content_hash, session};
 use crate::files::{Files, tables};
 use model::upload::UploadRequest;
 
@@ -27,8 +27,14 @@ pub async fn upload(
     request: &UploadRequest,
     body: ChunkBody,
 ) -> Result<File, UploadError> {
-    if let Some(file) = session::completed_before(files, request).await? {
-        return Ok(file);
+    // Where something hangs on what the body is, that is found out before nodes are put to work.
+    let mut content = None;
+    if request.idempotency_key.is_some() || !request.declared.is_empty() {
+        let hashed = content_hash::of_chunk(files, request.declared, body.clone()).await?;
+        if let Some(file) = session::completed_before(files, request, hashed).await? {
+            return Ok(file);
+        }
+        content = Some(hashed);
     }
     let scheme = files.blobs.scheme();
     let size_bytes = body.len() as u64;
@@ -45,12 +51,20 @@ pub async fn upload(
         data_key: Arc::new(data_key),
         scheme,
     });
-    let chunk = store(files, &key, file_id, body).await?;
+    let (content, chunk) = match content {
+        Some(content) => (content, store(files, &key, file_id, body).await?),
+        None => {
+            let hashing = content_hash::of_chunk(files, request.declared, body.clone());
+            let (hashed, stored) = tokio::join!(hashing, store(files, &key, file_id, body));
+            (hashed?, stored?)
+        }
+    };
     let file = SingleChunkFile {
         id: file_id,
         upload_id: UploadId::from_uuid(uuid_v7(now, &mut rng)),
         request: request.clone(),
         size_bytes,
+        sha256: content.sha256,
         chunk_size: files.uploads.chunk_size.as_u64() as u32,
         scheme,
         master_key_id: master.id().to_owned(),

@@ -1,5 +1,6 @@
 //! Files of a single chunk are acknowledged in batches: one task takes what waits, decides in one transaction who can
-//! pay, writes everything and answers all.
+//! pay, writes everything and answers all. A batch that the database refuses for good is written in parts, so that only
+//! the file that is to blame is refused.
 
 use crate::bookkeeping::chart::transfer_kind;
 use crate::bookkeeping::tables::days;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use backon::Retryable;
 use jiff::Timestamp;
-use kit::{BatchWriter, Batcher, Entropy, Outcome};
+use kit::{BatchWriter, Batcher, Entropy, Outcome, Parts};
 use proto::{BlobId, FileId, MicroCredits, NodeId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -19,10 +20,11 @@ use sqlx::{PgConnection, PgPool};
 use crate::blobs;
 use crate::blobs::tentative::UNKNOWN_OUTCOME_DELAY;
 use crate::config::{MoneyConfig, UploadsConfig};
-use crate::database::commit_retry::{is_passing, pauses};
+use crate::database::commit_retry::{is_passing, may_be_of_one_item, pauses};
 use crate::files::tables;
 use crate::files::upload::UploadError;
 use crate::files::upload::chunk_commit::SentChunk;
+use crate::files::upload::content_hash::Content;
 use crate::files::upload::file_commit::{FileCommit, Priced};
 use model::scheme::Scheme;
 use model::upload::UploadRequest;
@@ -46,6 +48,7 @@ pub struct SingleChunkFile {
     pub upload_id: UploadId,
     pub request: UploadRequest,
     pub size_bytes: u64,
+    pub sha256: [u8; 32],
     pub chunk_size: u32,
     pub scheme: Scheme,
     pub master_key_id: String,
@@ -131,29 +134,45 @@ impl BatchWriter for Writer {
         files: Vec<SingleChunkFile>,
     ) -> Vec<Outcome<SingleChunkFile, Self::Output>> {
         let mut attempts = 0;
-        let written = (|| {
-            attempts += 1;
-            write(&self.pool, &self.rules, &self.entropy, &files, attempts > 1)
-        })
-        .retry(pauses())
-        .when(is_passing)
-        .notify(|error, pause| {
-            tracing::warn!(%error, ?pause, files = files.len(), "files are written again");
-        })
-        .await;
-        match written {
-            Ok(outcomes) => {
-                for sent in files.into_iter().filter_map(|file| file.chunk) {
-                    sent.blobs.settled();
+        let mut parts = Parts::of(files.len());
+        let mut files = files.into_iter();
+        let mut outcomes = Vec::with_capacity(files.len());
+        while let Some(part) = parts.take() {
+            // Parts come in order, and each is written or refused before the next one begins.
+            let batch = &files.as_slice()[..part.len()];
+            let written = (|| {
+                attempts += 1;
+                write(&self.pool, &self.rules, &self.entropy, batch, attempts > 1)
+            })
+            .retry(pauses())
+            .when(is_passing)
+            .notify(|error, pause| {
+                tracing::warn!(%error, ?pause, files = part.len(), "files are written again");
+            })
+            .await;
+            match written {
+                Ok(written) => {
+                    let sent = files.by_ref().take(part.len());
+                    for sent in sent.filter_map(|file| file.chunk) {
+                        sent.blobs.settled();
+                    }
+                    outcomes.extend(written.into_iter().map(Outcome::Done));
                 }
-                outcomes.into_iter().map(Outcome::Done).collect()
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                let failed = |_| Outcome::Done(Err(UploadError::NotWritten(Arc::clone(&error))));
-                files.into_iter().map(failed).collect()
+                Err(error) if may_be_of_one_item(&error) && parts.split(part.clone()) => {
+                    tracing::warn!(%error, files = part.len(), "files are written in parts");
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    let failed = files.by_ref().take(part.len());
+                    outcomes.extend(
+                        failed.map(|_| {
+                            Outcome::Done(Err(UploadError::NotWritten(Arc::clone(&error))))
+                        }),
+                    );
+                }
             }
         }
+        outcomes
     }
 }
 
@@ -222,11 +241,14 @@ fn twin(
         let stored = outcome.as_ref().ok().filter(|_| same)?;
         Some((twin, stored))
     })?;
-    Some(if twin.request.digest() == request.digest() {
-        Ok(stored.clone())
-    } else {
-        Err(UploadError::KeyReused)
-    })
+    let same_content = twin.size_bytes == file.size_bytes && twin.sha256 == file.sha256;
+    Some(
+        if same_content && twin.request.digest() == request.digest() {
+            Ok(stored.clone())
+        } else {
+            Err(UploadError::KeyReused)
+        },
+    )
 }
 
 /// The outcome of a file that was written before: by this very batch, when the answer to its commit
@@ -253,7 +275,12 @@ async fn known(
         return Ok(Some(Err(UploadError::InProgress)));
     }
     let stored = tables::files::by_id(connection, upload.file_id, user).await?;
-    Ok(Some(stored.ok_or(UploadError::NotFound)))
+    let stored = stored.ok_or(UploadError::NotFound);
+    let content = Content {
+        size_bytes: file.size_bytes,
+        sha256: file.sha256,
+    };
+    Ok(Some(stored.and_then(|stored| content.repeats(stored))))
 }
 
 /// What has been decided and is to be written.
@@ -303,6 +330,7 @@ impl<'a> Batch<'a> {
             user_id: user,
             filename: file.request.filename.as_str().to_owned(),
             content_type: file.request.content_type.as_str().to_owned(),
+            sha256: Some(file.sha256),
             layout: file.layout(),
             scheme: file.scheme,
             created_at: self.at,
@@ -323,6 +351,7 @@ impl<'a> Batch<'a> {
                     id: file.id,
                     upload_id: file.upload_id,
                     request: &file.request,
+                    sha256: &file.sha256,
                     chunk_size: file.chunk_size,
                     has_chunk: file.chunk.is_some(),
                     master_key_id: &file.master_key_id,

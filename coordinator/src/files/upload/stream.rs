@@ -15,6 +15,7 @@ use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::memory::MemoryShare;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
+use crate::files::upload::content_hash::RunningHash;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
 use crate::files::upload::{Session, UploadError, complete, session, single_chunk};
 use crate::files::{Files, tables};
@@ -74,7 +75,8 @@ where
     let (session, key) = match session::begin(&files, &request, mode).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
-            return complete::complete(&files, user, upload.id).await;
+            let stored = session::file_of(&files, &upload).await?;
+            return repeated(&files, &request, stored, first, source).await;
         }
         Begun::Before(_) => return Err(UploadError::InProgress),
     };
@@ -89,9 +91,10 @@ where
         chunks: JoinSet::new(),
         stored: Vec::new(),
         bytes: 0,
+        hash: RunningHash::new(&files, request.declared),
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => match complete::complete(&files, user, id).await {
+        Ok(()) => match complete::complete(&files, user, id, None).await {
             // All were sent: a node has lost its copy since.
             Err(UploadError::ChunksMissing { count: chunks, .. }) => {
                 Err(UploadError::CopiesLost { chunks })
@@ -107,6 +110,36 @@ where
     }
     drop(renewal);
     outcome
+}
+
+/// A request under an `Idempotency-Key` that has stored a file: its body is read, and kept nowhere, to see whether it is
+/// that file's.
+async fn repeated<S, E>(
+    files: &Arc<Files>,
+    request: &UploadRequest,
+    stored: File,
+    mut first: Option<Taken>,
+    mut source: Source<'_, S>,
+) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let mut hash = RunningHash::new(files, request.declared);
+    let mut bytes = 0;
+    loop {
+        let taken = match first.take() {
+            Some(first) => Some(first),
+            None => source.next().await?,
+        };
+        let Some(taken) = taken else { break };
+        bytes += taken.len();
+        if bytes > stored.layout.size_bytes {
+            return Err(UploadError::KeyReused);
+        }
+        hash.add(taken.chunk).await?;
+    }
+    hash.finish().await?.repeats(stored)
 }
 
 /// Renews the lease of a session for as long as its request runs.
@@ -195,6 +228,7 @@ struct Transfer<'a> {
     /// many share a transaction.
     stored: Vec<SentChunk>,
     bytes: u64,
+    hash: RunningHash,
 }
 
 /// Chunks that are written together.
@@ -248,6 +282,7 @@ impl Transfer<'_> {
                 return Err(UploadError::TooLarge { limit_bytes });
             }
             self.hold_enough().await?;
+            self.hash.add(chunk.clone()).await?;
             let work = store(
                 Arc::clone(self.files),
                 self.session.clone(),
@@ -264,7 +299,7 @@ impl Transfer<'_> {
         while !self.chunks.is_empty() {
             self.join_one().await?;
         }
-        self.settle_length().await
+        self.settle_content().await
     }
 
     async fn join_one(&mut self) -> Result<(), UploadError> {
@@ -323,15 +358,14 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// What was announced has to be what came; what was not announced is known now.
-    async fn settle_length(&mut self) -> Result<(), UploadError> {
+    /// What was announced and declared has to be what came; what was not is known now.
+    async fn settle_content(&mut self) -> Result<(), UploadError> {
         check_length(self.request, self.bytes)?;
-        if self.request.size_bytes.is_some() {
-            return Ok(());
-        }
+        let content = self.hash.finish().await?;
         let mut connection = self.files.db.acquire().await?;
         let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
-        tables::files::set_layout(&mut connection, self.session.file_id, layout).await?;
+        let id = self.session.file_id;
+        tables::files::set_content(&mut connection, id, layout, &content.sha256).await?;
         Ok(())
     }
 }

@@ -149,7 +149,7 @@ pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) 
 /// A stored file.
 pub(crate) async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
     let upload = begin(app, user, nodes, size).await;
-    complete::complete(&app.files, user, upload)
+    complete::complete(&app.files, user, upload, None)
         .await
         .unwrap()
         .id
