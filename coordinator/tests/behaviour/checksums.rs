@@ -8,6 +8,7 @@ use futures::stream;
 use http::{Method, StatusCode};
 use md5::Md5;
 use serde_json::{Value, json};
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
@@ -237,6 +238,31 @@ async fn a_digest_that_could_not_be_computed_at_once_is_computed_later(pool: PgP
     assert!(digest::step(files).await.unwrap());
     assert_eq!(metadata(&client, &file).await["sha256"], sha256(&bytes));
     assert_eq!(count(&pool, "SELECT count(*) FROM file_digests").await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn hashing_goes_on_where_another_coordinator_stopped(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let bytes = content(3 * CHUNK + 5);
+    nodes.iter().for_each(|node| node.on_read(OnRead::Deny));
+    let file = in_steps(&client, &bytes, "").await;
+    let file = file.expect(StatusCode::CREATED);
+    nodes.iter().for_each(|node| node.on_read(OnRead::Give));
+    // What is hashed already is not read again: nothing of it is left.
+    sqlx::query("DELETE FROM replicas WHERE chunk_index < 2")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let begun = Sha256::new_with_prefix(&bytes[..2 * CHUNK]).serialize();
+    sqlx::query("UPDATE file_digests SET next_index = 2, state = $1, not_before = now()")
+        .bind(&begun[..])
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert!(digest::step(&coordinator.app.files).await.unwrap());
+    let told = metadata(&client, &file).await;
+    assert_eq!(told["sha256"], sha256(&bytes));
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
