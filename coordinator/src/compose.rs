@@ -250,6 +250,11 @@ impl Coordinator {
             every(minute),
         );
 
+        runner.spawn(
+            accounts::jobs::FormAddresses(Arc::clone(&self.accounts)),
+            every(minute),
+        );
+
         let nodes = || Arc::clone(&self.nodes);
         let lost = &self.nodes.connections_wake;
         runner.spawn(fleet::jobs::RecordLiveness(nodes()), every(5 * second));
@@ -277,6 +282,7 @@ impl Coordinator {
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
         runner.spawn(head, every(5 * second));
+        runner.spawn(billing::jobs::CleanUp(billing()), every(minute));
 
         let files = || Arc::clone(&self.files);
         let forget = every(10 * second).or_at(&self.files.forget_wake);

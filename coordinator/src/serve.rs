@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::addresses;
 use crate::compose::{Coordinator, Parts};
 use crate::config::Config;
 use crate::durability::restore;
@@ -73,6 +74,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         entropy,
     });
     let coordinator = composed.await?;
+    addresses::form_all(&coordinator.accounts).await?;
 
     coordinator.keys.say_running().await?;
     if restore::stands(&pool).await? {

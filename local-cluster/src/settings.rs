@@ -22,6 +22,15 @@ pub(crate) fn coordinator(
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false
+        // Everybody here comes from one address, and scripts are quick.
+        [auth]
+        requests_per_address = 100000
+        requests_per_account = 100000
+        [uploads]
+        max_open_per_user = 100000
+        sessions_per_minute = 1000000
+        [money]
+        purchases_per_day = 100000
         [repair]
         // Whoever takes a node away wants to see what comes of it.
         grace = "30s"

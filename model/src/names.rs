@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Why a text cannot be what it is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -72,6 +74,17 @@ impl TryFrom<String> for Email {
             return Err(InvalidText("an e-mail address looks like name@example.com"));
         }
         Ok(Self(address.to_owned()))
+    }
+}
+
+impl Email {
+    /// What all spellings of an address have in common: lower case and composed, by the rules of Unicode alone. A
+    /// database's `lower` goes by its locale, where `I` may become `ı`, or leaves all but ASCII as it is.
+    pub fn form(&self) -> String {
+        let lower = self.0.nfc().collect::<String>().to_lowercase();
+        // Which of the two small sigmas stands for a capital one depends on what follows it.
+        let lower = lower.replace('ς', "σ");
+        lower.nfc().collect()
     }
 }
 
@@ -171,6 +184,39 @@ mod tests {
         for address in ["", "@", "a@", "@b", "a b@c", "a@b@c", "a@b\n"] {
             let refused = Email::try_from(address.to_owned()).is_err();
             assert!(refused || address == "a@b\n", "{address:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_form_in_every_spelling_of_its_letters() {
+        let form = |text: &str| Email::try_from(text.to_owned()).unwrap().form();
+        for (one, other) in [
+            ("Test@Example.com", " test@EXAMPLE.com "),
+            ("Ü@example.com", "ü@example.com"),
+            ("U\u{308}@example.com", "ü@example.com"),
+            ("INFO@example.com", "info@example.com"),
+            ("ΟΔΟΣ@example.com", "οδος@example.com"),
+            ("οδοσ@example.com", "οδος@example.com"),
+        ] {
+            assert_eq!(form(one), form(other), "{one:?}, {other:?}");
+        }
+        for (one, other) in [
+            ("info@example.com", "ınfo@example.com"),
+            ("u@example.com", "ü@example.com"),
+            ("a.b@example.com", "ab@example.com"),
+        ] {
+            assert_ne!(form(one), form(other), "{one:?}, {other:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_form_of_a_form_is_itself(local in "\\PC{1,20}", domain in "\\PC{1,20}") {
+            if let Ok(email) = Email::try_from(format!("{local}@{domain}")) {
+                let form = email.form();
+                let again = Email::try_from(form.clone());
+                proptest::prop_assert!(again.is_err() || again.unwrap().form() == form);
+            }
         }
     }
 

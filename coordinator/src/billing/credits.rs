@@ -6,7 +6,7 @@ use ledger::{Movement, PostError, Posted};
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
 
-use crate::billing::Billing;
+use crate::billing::{Billing, tables};
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
@@ -70,6 +70,8 @@ impl PaymentProvider for MockPaymentProvider {
 pub enum PurchaseError {
     #[error("the Idempotency-Key was used for another amount")]
     KeyReused,
+    #[error("an account may buy {limit} times on one day")]
+    TooOften { limit: u32 },
     #[error("the network has sold all the credits that it can account for")]
     SoldOut,
     #[error(transparent)]
@@ -128,7 +130,13 @@ pub async fn purchase(
         ],
     };
     let transfer_id = match posting::post(&mut transaction, &billing.entropy, movement).await? {
-        Some(Posted::New(id)) => id,
+        Some(Posted::New(id)) => {
+            let limit = billing.money.purchases_per_day;
+            if tables::purchases::count(&mut transaction, user).await? > limit {
+                return Err(PurchaseError::TooOften { limit });
+            }
+            id
+        }
         Some(Posted::Before(id)) => {
             let account = chart::available(user);
             if ledger::amount_on(&mut transaction, id, account).await? != credited {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::billing::{Billing, payouts, settlement};
+use crate::billing::{Billing, payouts, settlement, tables};
 use crate::fleet::Nodes;
 use crate::metrics::Metrics;
 
@@ -62,6 +62,22 @@ impl Job for PayOut {
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(payouts::tell_one(&self.0).await?))
+    }
+}
+
+/// Forgets how often who bought before today.
+pub struct CleanUp(pub Arc<Billing>);
+
+/// Rows that one step touches.
+const CLEAN_UP_BATCH: i64 = 1000;
+
+impl Job for CleanUp {
+    const NAME: &'static str = "purchase-clean-up";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let mut connection = self.0.db.acquire().await?;
+        let old = tables::purchases::delete_old(&mut connection, CLEAN_UP_BATCH).await?;
+        Ok(Step::more_if(old as i64 == CLEAN_UP_BATCH))
     }
 }
 

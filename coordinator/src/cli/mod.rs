@@ -26,6 +26,7 @@ use crate::{accounts, database};
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
+use model::names::Email;
 use model::user::Role;
 
 /// The coordinator of a federated storage network.
@@ -332,9 +333,12 @@ impl AdminCommand {
                     RoleArgument::Admin => Role::Admin,
                 };
                 let mut connection = pool.acquire().await?;
-                if !accounts::tables::users::set_role(&mut connection, &email, role).await? {
+                let address = Email::try_from(email.clone())?;
+                let found = accounts::tables::users::credentials(&mut connection, &address).await?;
+                let Some((user, ..)) = found else {
                     bail!("nobody is registered as {email}");
-                }
+                };
+                accounts::tables::users::set_role(&mut connection, user, role).await?;
                 println!("{email} is now {}.", role.name());
                 Ok(())
             }

@@ -179,10 +179,16 @@ impl AuthConfig {
             "1s to 3650d",
         )?;
         ensure!(
-            self.requests_per_address > 0 && self.requests_per_account > 0,
-            "auth.requests_per_address and auth.requests_per_account must be at least 1"
+            self.requests_per_address > 0
+                && self.requests_per_account > 0
+                && self.accounts_per_network > 0,
+            "auth.requests_per_address, auth.requests_per_account and auth.accounts_per_network must be at least 1"
         );
-        Ok(())
+        number(
+            "auth.logins_per_account",
+            self.logins_per_account,
+            1..=10_000,
+        )
     }
 }
 
@@ -244,7 +250,15 @@ impl UploadsConfig {
             "uploads.max_file_size and uploads.max_files_per_user must be at least 1: nobody could \
              store anything"
         );
-        Ok(())
+        ensure!(
+            self.sessions_per_minute >= 1,
+            "uploads.sessions_per_minute must be at least 1: no upload in steps could begin"
+        );
+        number(
+            "uploads.max_open_per_user",
+            self.max_open_per_user,
+            1..=1_000_000,
+        )
     }
 }
 
@@ -321,6 +335,10 @@ impl MoneyConfig {
         ensure!(
             self.renewal_before <= DAY * 30,
             "money.renewal_before must be at most 30d, the time that a renewal buys"
+        );
+        ensure!(
+            self.purchases_per_day >= 1,
+            "money.purchases_per_day must be at least 1: nobody could buy"
         );
         number("money.credits_per_usd", self.credits_per_usd, 1..=1_000_000)
     }

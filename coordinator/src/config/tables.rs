@@ -197,13 +197,25 @@ pub struct AuthConfig {
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_REFRESH_TOKEN_TTL")]
     pub refresh_token_ttl: Duration,
 
-    /// Registrations and logins per minute from one address.
+    /// Registrations and logins per minute from one address (IPv4 address or IPv6 /64): each has a password
+    /// hashed. Five times as many refresh tokens may be exchanged.
     #[config(default = 120, env = "FSN_AUTH_REQUESTS_PER_ADDRESS")]
     pub requests_per_address: u32,
 
-    /// Logins per minute for one account.
+    /// Logins per minute for one account from one address. Beyond them a wrong password is answered with 429, and
+    /// each attempt counts as four for its address; a right password is let in.
     #[config(default = 30, env = "FSN_AUTH_REQUESTS_PER_ACCOUNT")]
     pub requests_per_account: u32,
+
+    /// Accounts that may be opened from one network (IPv4 /24, IPv6 /48) on one day. Private addresses are not
+    /// counted.
+    #[config(default = 1000, env = "FSN_AUTH_ACCOUNTS_PER_NETWORK")]
+    pub accounts_per_network: u32,
+
+    /// Logins that one account may have at one time, 1 to 10000; another one ends the one that was used least
+    /// lately.
+    #[config(default = 100, env = "FSN_AUTH_LOGINS_PER_ACCOUNT")]
+    pub logins_per_account: u32,
 }
 
 /// Who may join the fleet.
@@ -284,6 +296,14 @@ pub struct UploadsConfig {
     /// Files that one user may have.
     #[config(default = 1000000, env = "FSN_UPLOADS_MAX_FILES_PER_USER")]
     pub max_files_per_user: u64,
+
+    /// Uploads that one user may have begun and not completed, 1 to 1000000.
+    #[config(default = 1000, env = "FSN_UPLOADS_MAX_OPEN_PER_USER")]
+    pub max_open_per_user: u32,
+
+    /// Uploads in steps that one user may begin in a minute.
+    #[config(default = 1200, env = "FSN_UPLOADS_SESSIONS_PER_MINUTE")]
+    pub sessions_per_minute: u32,
 }
 
 /// Downloads.
@@ -381,6 +401,10 @@ pub struct MoneyConfig {
     /// Credits for one US dollar, 1 to 1000000.
     #[config(default = 100, env = "FSN_MONEY_CREDITS_PER_USD")]
     pub credits_per_usd: u32,
+
+    /// Purchases that one account may make on one day (UTC).
+    #[config(default = 100, env = "FSN_MONEY_PURCHASES_PER_DAY")]
+    pub purchases_per_day: u32,
 
     /// What an account may use before its first purchase, in micro-credits. 1000 pay for one chunk
     /// of 256 KiB on three nodes for a month.

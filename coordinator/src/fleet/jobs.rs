@@ -79,7 +79,9 @@ impl Job for CleanUp {
         let mut connection = self.0.db.acquire().await?;
         let nonces = tables::nodes::delete_expired_nonces(&mut connection, CLEAN_UP_BATCH).await?;
         let windows = tables::uptime::delete_settled(&mut connection, CLEAN_UP_BATCH).await?;
-        Ok(Step::more_if(nonces.max(windows) as i64 == CLEAN_UP_BATCH))
+        let tokens = tables::nodes::delete_expired_tokens(&mut connection, CLEAN_UP_BATCH).await?;
+        let most = nonces.max(windows).max(tokens);
+        Ok(Step::more_if(most as i64 == CLEAN_UP_BATCH))
     }
 }
 

@@ -176,6 +176,33 @@ async fn admit(
     }
 }
 
+/// Tokens of one user that may wait for their node.
+const UNUSED_TOKENS: i64 = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateTokenError {
+    #[error("{UNUSED_TOKENS} tokens of this account wait for their node")]
+    TooMany,
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// A token that lets one node in, and makes this user its operator.
+pub async fn create_own_token(
+    nodes: &Nodes,
+    user: UserId,
+) -> Result<(Zeroizing<String>, Timestamp), CreateTokenError> {
+    let mut transaction = nodes.db.begin().await?;
+    let unused = tables::nodes::count_unused_tokens(&mut transaction, user, UNUSED_TOKENS).await?;
+    if unused >= UNUSED_TOKENS {
+        return Err(CreateTokenError::TooMany);
+    }
+    let (now, rng) = (nodes.clock.now(), &mut nodes.entropy.rng());
+    let created = create_token(&mut transaction, Some(user), now, rng).await?;
+    transaction.commit().await?;
+    Ok(created)
+}
+
 /// A token that lets one node in, and makes `operator` its operator.
 pub async fn create_token(
     connection: &mut sqlx::PgConnection,

@@ -15,7 +15,7 @@ use rand::Rng;
 use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use super::rate_limit::EvidenceLimits;
+use super::rate_limit::AccountLimits;
 use crate::proofs::Proofs;
 use crate::proofs::evidence::{self, DEFAULT_CHUNKS, EvidenceError, Wanted};
 use crate::proofs::history::{self, ReceiptRow};
@@ -72,11 +72,11 @@ fn receipt_item(row: ReceiptRow) -> ReceiptItem {
 pub(super) async fn proof(
     State(proofs): State<Arc<Proofs>>,
     User(caller): User,
-    Extension(limits): Extension<Arc<EvidenceLimits>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     Id(id): Id<FileId>,
     Json(request): Json<ProofRequest>,
 ) -> Result<Json<Evidence>, Problem> {
-    limits.check(caller.user_id)?;
+    limits.check_proof(caller.user_id)?;
     let count = request.count.unwrap_or(DEFAULT_CHUNKS);
     if count == 0 {
         return Err(Problem::invalid("`count` is at least 1."));

@@ -42,7 +42,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::rate_limit::{AuthLimits, EvidenceLimits};
+use self::rate_limit::{AccountLimits, AuthLimits};
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
@@ -86,16 +86,16 @@ impl Modify for SecuritySchemes {
 pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let config = &coordinator.config;
     let state = ApiState::of(coordinator, jobs);
-    let auth_limits = Arc::new(AuthLimits::new(
-        config.auth.requests_per_address,
-        config.auth.requests_per_account,
-    ));
+    let entropy = &coordinator.entropy;
+    let auth_limits = Arc::new(AuthLimits::new(&config.auth, entropy));
+    let purchases_per_day = config.money.purchases_per_day;
+    let account_limits = AccountLimits::new(&config.uploads, purchases_per_day, entropy);
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
     routes
         .merge(viewer::router(description))
         .layer(Extension(auth_limits))
-        .layer(Extension(Arc::new(EvidenceLimits::new())))
+        .layer(Extension(Arc::new(account_limits)))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(

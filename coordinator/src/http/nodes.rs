@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::extract::{ClientAddr, Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use super::rate_limit::AuthLimits;
+use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::fleet::lookup::{self, Listed};
 use crate::fleet::{Nodes, registration};
 use rules::reputation::on_hold;
@@ -150,19 +150,15 @@ fn fixed_hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Problem>
 
 /// An admission token that lets one node in and makes the caller its operator.
 #[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = [])), responses(
-    (status = 201, body = NodeToken)))]
+    (status = 201, body = NodeToken),
+    (status = 429, description = "Too many tokens, or too many that wait for their node")))]
 pub(super) async fn create_token(
     State(nodes): State<Arc<Nodes>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller): User,
 ) -> Result<(StatusCode, Json<NodeToken>), Problem> {
-    let mut connection = nodes.db.acquire().await?;
-    let (token, expires_at) = registration::create_token(
-        &mut connection,
-        Some(caller.user_id),
-        nodes.clock.now(),
-        &mut nodes.entropy.rng(),
-    )
-    .await?;
+    limits.check_node_token(caller.user_id)?;
+    let (token, expires_at) = registration::create_own_token(&nodes, caller.user_id).await?;
     let token = NodeToken {
         token: token.to_string(),
         expires_at,

@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::rate_limit::TooManyRequests;
 use crate::accounts::access_tokens::TokenError;
 use crate::accounts::auth::AuthError;
+use crate::accounts::passwords::PasswordError;
 use crate::billing::charges::ChargeError;
 use crate::billing::credits::PurchaseError;
 use crate::billing::payouts::PayoutError;
@@ -18,7 +19,7 @@ use crate::database::commit_retry::is_passing;
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
 use crate::files::upload::UploadError;
-use crate::fleet::registration::RegisterError;
+use crate::fleet::registration::{CreateTokenError, RegisterError};
 use ledger::{PostError, TableError};
 use model::names::InvalidText;
 use rules::placement::PlacementError;
@@ -191,8 +192,22 @@ impl From<AuthError> for Problem {
                 ProblemKind::BadRefreshToken,
                 "The refresh token is unknown, used or expired. Log in again.",
             ),
+            AuthError::TooManyAccounts { limit } => Self::new(
+                ProblemKind::TooManyRequests,
+                format!(
+                    "From this network {limit} accounts have been opened today. Try again tomorrow, or from elsewhere."
+                ),
+            )
+            .retry_after(3600),
+            AuthError::Password(PasswordError::Busy) => Self::new(
+                ProblemKind::TooManyRequests,
+                "Too many passwords wait to be checked. Try again in a few seconds.",
+            )
+            .retry_after(5),
             AuthError::Database(error) => error.into(),
-            error @ (AuthError::Password(_) | AuthError::Signing(_)) => Self::internal(error),
+            error @ (AuthError::Password(PasswordError::Failed(_)) | AuthError::Signing(_)) => {
+                Self::internal(error)
+            }
         }
     }
 }
@@ -204,6 +219,13 @@ impl From<PurchaseError> for Problem {
             PurchaseError::Refused(refused) => {
                 Self::new(ProblemKind::PaymentRefused, refused.to_string())
             }
+            error @ PurchaseError::TooOften { .. } => Self::new(
+                ProblemKind::TooManyRequests,
+                capitalised(&format!(
+                    "{error}. Nothing was charged; buy more at a time, or again tomorrow."
+                )),
+            )
+            .retry_after(3600),
             error @ PurchaseError::SoldOut => Self::new(
                 ProblemKind::CreditsSoldOut,
                 capitalised(&format!("{error}. Nothing was charged.")),
@@ -298,6 +320,18 @@ impl From<UploadError> for Problem {
                 limit: Some(limit),
                 ..Members::default()
             }),
+            UploadError::TooManyOpen { limit } => Self::new(
+                ProblemKind::TooManyRequests,
+                format!(
+                    "An account may have at most {limit} uploads under way. Complete some, or give them up with DELETE \
+                     /api/v1/files/upload/<id>."
+                ),
+            )
+            .with(Members {
+                limit: Some(limit.into()),
+                ..Members::default()
+            })
+            .retry_after(60),
             UploadError::PaymentRequired { cost, available } => {
                 let missing = cost.checked_sub(available).unwrap_or(cost);
                 Self::new(
@@ -396,6 +430,21 @@ impl From<DeleteError> for Problem {
                 ChargeError::Database(error) | ChargeError::Ledger(PostError::Database(error)),
             ) => error.into(),
             DeleteError::Charge(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<CreateTokenError> for Problem {
+    fn from(error: CreateTokenError) -> Self {
+        match error {
+            error @ CreateTokenError::TooMany => Self::new(
+                ProblemKind::TooManyRequests,
+                capitalised(&format!(
+                    "{error}. Use those first; they expire after 7 days."
+                )),
+            )
+            .retry_after(3600),
+            CreateTokenError::Database(error) => error.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use api::uploads::{
     Chunk, ChunkDigest, ChunkParams, InitiateBody, Initiated, StatusParams, UploadParams,
     UploadStatus,
 };
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio_stream::StreamExt as _;
 
 use super::extract::{Id, IdempotencyKey, Json, Params, User};
 use super::problem::Problem;
+use super::rate_limit::AccountLimits;
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, session, stream};
 use crate::files::{Files, listing};
@@ -34,10 +36,12 @@ use model::names::{ContentType, Filename};
     (status = 201, body = Initiated),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
     (status = 413, description = "The file is longer than this network takes"),
+    (status = 429, description = "Too many uploads were begun, or are open"),
     (status = 503, description = "Too few storage nodes are online"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller): User,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<InitiateBody>,
@@ -49,6 +53,7 @@ pub(super) async fn initiate(
         size_bytes: Some(body.size_bytes),
         idempotency_key,
     };
+    limits.check_session(caller.user_id)?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,

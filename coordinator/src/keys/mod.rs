@@ -140,6 +140,15 @@ impl KeyRing {
         self.rotating.load().token_in_use.clone()
     }
 
+    /// All token keys in this ring, the one in use first.
+    pub fn token_keys(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        let rotating = self.rotating.load();
+        let (in_use, key) = &rotating.token_in_use;
+        let others = rotating.tokens.iter().filter(|(id, _)| *id != in_use);
+        let others = others.map(|(_, key)| key.clone());
+        std::iter::once(key.clone()).chain(others).collect()
+    }
+
     pub fn token_by_id(&self, id: &str) -> Option<Zeroizing<[u8; 32]>> {
         self.rotating.load().tokens.get(id).cloned()
     }

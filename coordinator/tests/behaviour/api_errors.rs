@@ -256,6 +256,36 @@ async fn trying_passwords_is_slowed_down_and_the_client_told_for_how_long(pool: 
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn whatever_others_try_the_right_password_lets_its_owner_in(pool: PgPool) {
+    let settings = [
+        "auth.requests_per_account=3",
+        "http.trust_forwarded_for=true",
+    ];
+    let client = Coordinator::with(pool, &settings).await.visitor();
+    let send = async |path: &str, from: &str, password: &str| {
+        let body = json!({"email": "owner@example.com", "password": password});
+        let call = client.post(&format!("/api/v1/auth/{path}"));
+        let call = call.header("x-forwarded-for", from);
+        call.body(body.to_string()).send().await
+    };
+    let made = send("register", "198.51.100.1", "test123").await;
+    made.expect(StatusCode::CREATED);
+    for attempt in 0..6 {
+        let refused = send("login", "203.0.113.1", "guess123").await;
+        let (status, slug) = match attempt {
+            0..3 => (401, "wrong-credentials"),
+            _ => (429, "too-many-requests"),
+        };
+        refused.problem(status, slug);
+    }
+    // From elsewhere, from next door, and from the very address.
+    for from in ["198.51.100.1", "203.0.113.2", "203.0.113.1"] {
+        let entered = send("login", from, "test123").await;
+        assert_eq!(entered.status, StatusCode::OK, "{from}");
+    }
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn registrations_from_one_address_are_bounded(pool: PgPool) {
     let client = Coordinator::with(pool, &["auth.requests_per_address=2"])
         .await

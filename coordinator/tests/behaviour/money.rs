@@ -6,6 +6,8 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use coordinator::billing::tables::purchases;
+
 use crate::support::{Answer, Client, Coordinator, Node, count};
 
 async fn buy(client: &Client, body: &str, key: Option<&str>) -> Answer {
@@ -103,6 +105,33 @@ async fn the_network_sells_no_more_than_its_accounts_can_hold(pool: PgPool) {
     let refused = buy(&client, r#"{"amount_usd": 1}"#, None).await;
     refused.problem(503, "credits-sold-out");
     assert_eq!(count(&pool, "SELECT count(*) FROM transfers").await, 0);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_account_buys_so_many_times_a_day_and_repeating_a_purchase_is_none(pool: PgPool) {
+    let settings = ["money.purchases_per_day=2"];
+    let coordinator = Coordinator::with(pool.clone(), &settings).await;
+    let (_, client) = coordinator.user().await;
+    let body = r#"{"amount_usd": 1}"#;
+    for _ in 0..3 {
+        let bought = buy(&client, body, Some("key")).await;
+        bought.expect(StatusCode::CREATED);
+    }
+    buy(&client, body, None).await.expect(StatusCode::CREATED);
+    let refused = buy(&client, body, None).await;
+    refused.problem(429, "too-many-requests");
+    assert_eq!(client.balances().await.0, 200_000_000);
+    let (_, other) = coordinator.user().await;
+    buy(&other, body, None).await.expect(StatusCode::CREATED);
+    // The next day.
+    sqlx::query("UPDATE purchase_days SET day = day - 1")
+        .execute(&pool)
+        .await
+        .unwrap();
+    buy(&client, body, None).await.expect(StatusCode::CREATED);
+    let mut connection = pool.acquire().await.unwrap();
+    let swept = purchases::delete_old(&mut connection, 10).await.unwrap();
+    assert_eq!(swept, 2);
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

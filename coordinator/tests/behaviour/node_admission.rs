@@ -1,6 +1,8 @@
 //! Which nodes are let in, and what they have to prove.
 
+use coordinator::fleet::jobs::CleanUp;
 use http::StatusCode;
+use kit::Job;
 use network::Keypair;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -234,4 +236,60 @@ async fn a_disqualified_node_is_told_why_and_keeps_its_old_key(pool: PgPool) {
             .contains("lost too much")
     );
     assert!(key_works(&client, &registered).await);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn tokens_that_wait_for_a_node_are_bounded_and_swept_when_their_time_is_up(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (user, client) = coordinator.user().await;
+    sqlx::query(
+        "INSERT INTO node_tokens (token_hash, operator_id, expires_at)
+         SELECT decode(lpad(to_hex(n), 64, '0'), 'hex'), $1, now() + interval '1 day'
+         FROM generate_series(1, 99) AS n",
+    )
+    .bind(user.as_uuid())
+    .execute(&pool)
+    .await
+    .unwrap();
+    token(&client).await;
+    let refused = client.post("/api/v1/nodes/tokens").send().await;
+    refused.problem(429, "too-many-requests");
+    let (_, other) = coordinator.user().await;
+    token(&other).await;
+
+    sqlx::query("UPDATE node_tokens SET expires_at = now() - interval '1 second'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    token(&client).await;
+    let job = CleanUp(std::sync::Arc::clone(&coordinator.app.nodes));
+    job.step().await.unwrap();
+    assert_eq!(count(&pool, "SELECT count(*) FROM node_tokens").await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn one_client_makes_so_many_tokens_a_minute(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (_, client) = coordinator.user().await;
+    for _ in 0..60 {
+        token(&client).await;
+    }
+    let refused = client.post("/api/v1/nodes/tokens").send().await;
+    refused.problem(429, "too-many-requests");
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_node_leaves_one_token_behind_however_often_it_registers(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (_, client) = coordinator.user().await;
+    let keypair = Keypair::generate_ed25519();
+    let mut last = Value::Null;
+    for _ in 0..3 {
+        last = token(&client).await;
+        let joined = join(&client, &keypair, json!({"token": last})).await;
+        joined.expect(StatusCode::CREATED);
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM node_tokens").await, 1);
+    let again = join(&client, &keypair, json!({"token": last})).await;
+    again.expect(StatusCode::CREATED);
 }

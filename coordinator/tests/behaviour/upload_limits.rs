@@ -144,3 +144,41 @@ async fn a_small_body_of_unknown_length_fits_into_the_trial(pool: PgPool) {
         (available + price(CHUNK), 0, price(CHUNK))
     );
 }
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_account_has_so_many_uploads_under_way_and_each_that_ends_makes_room(pool: PgPool) {
+    let settings = ["uploads.max_open_per_user=2"];
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &settings).await;
+    let (_, client) = coordinator.customer().await;
+    let first = client.initiate("a", 0).await.expect(StatusCode::CREATED);
+    let second = client.initiate("b", 10).await.expect(StatusCode::CREATED);
+    let refused = client.initiate("c", 0).await;
+    let problem = refused.problem(429, "too-many-requests");
+    assert_eq!(problem["limit"], 2);
+    assert_eq!(client.upload("whole", b"one chunk").await["size_bytes"], 9);
+    let (_, other) = coordinator.customer().await;
+    other.initiate("d", 0).await.expect(StatusCode::CREATED);
+
+    client.complete(&first).await.expect(StatusCode::CREATED);
+    client.initiate("e", 0).await.expect(StatusCode::CREATED);
+    client
+        .initiate("f", 0)
+        .await
+        .problem(429, "too-many-requests");
+    client.abort(&second).await.expect(StatusCode::NO_CONTENT);
+    client.initiate("g", 0).await.expect(StatusCode::CREATED);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_account_begins_so_many_uploads_a_minute_even_if_it_gives_them_up(pool: PgPool) {
+    let settings = ["uploads.sessions_per_minute=3"];
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &settings).await;
+    let (_, client) = coordinator.customer().await;
+    for _ in 0..3 {
+        let begun = client.initiate("a", 10).await.expect(StatusCode::CREATED);
+        client.abort(&begun).await.expect(StatusCode::NO_CONTENT);
+    }
+    let refused = client.initiate("a", 10).await;
+    refused.problem(429, "too-many-requests");
+    assert_eq!(refused.header("ratelimit-policy"), "\"uploads\";q=3;w=60");
+}

@@ -18,10 +18,11 @@ pub async fn insert(
     password_hash: &str,
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "INSERT INTO users (user_id, email, password_hash) VALUES ($1, $2, $3)
+        "INSERT INTO users (user_id, email, email_form, password_hash) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
         id.as_uuid(),
         email.as_str(),
+        email.form(),
         password_hash,
     )
     .execute(connection)
@@ -47,14 +48,20 @@ pub async fn by_id(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Op
     .transpose()
 }
 
-/// Who has this address, and the hash of their password.
+/// Who has this address, and the hash of their password. Where two accounts of older releases differ in nothing but
+/// the case of letters, the exact spelling decides, and then who came first. An account that an older coordinator has
+/// opened a moment ago has no form yet.
 pub async fn credentials(
     connection: &mut PgConnection,
-    email: &str,
+    email: &Email,
 ) -> sqlx::Result<Option<(UserId, Role, String)>> {
     let row = sqlx::query!(
-        "SELECT user_id, role, password_hash FROM users WHERE lower(email) = lower($1)",
-        email
+        "SELECT user_id, role, password_hash FROM users
+         WHERE email_form = $1
+            OR (lower(email) = lower($2) AND (email = $2 OR (email_form IS NULL AND NOT email_form_taken)))
+         ORDER BY email = $2 DESC, email_form IS NOT NULL DESC LIMIT 1",
+        email.form(),
+        email.as_str(),
     )
     .fetch_optional(connection)
     .await?;
@@ -63,6 +70,55 @@ pub async fn credentials(
         Ok((id, role(&row.role)?, row.password_hash))
     })
     .transpose()
+}
+
+/// Accounts whose address has no form yet, the oldest first.
+pub async fn without_form(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(UserId, String)>> {
+    let rows = sqlx::query!(
+        "SELECT user_id, email FROM users WHERE email_form IS NULL AND NOT email_form_taken
+         ORDER BY user_id LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (UserId::from_uuid(row.user_id), row.email))
+        .collect())
+}
+
+/// Writes these forms, each to the account that has had it longest. Returns those whose form somebody else has: they
+/// are known by their exact spelling from now on.
+pub async fn set_forms(
+    connection: &mut PgConnection,
+    forms: &[(UserId, String)],
+) -> sqlx::Result<Vec<UserId>> {
+    let users: Vec<uuid::Uuid> = forms.iter().map(|(user, _)| user.as_uuid()).collect();
+    let texts: Vec<String> = forms.iter().map(|(_, form)| form.clone()).collect();
+    sqlx::query!(
+        "WITH first AS (
+             SELECT DISTINCT ON (form) user_id, form
+             FROM unnest($1::uuid[], $2::text[]) AS f (user_id, form)
+             ORDER BY form, user_id)
+         UPDATE users SET email_form = first.form FROM first
+         WHERE users.user_id = first.user_id AND users.email_form IS NULL
+           AND NOT EXISTS (SELECT 1 FROM users other WHERE other.email_form = first.form)",
+        &users,
+        &texts,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let taken = sqlx::query_scalar!(
+        "UPDATE users SET email_form_taken = true
+         WHERE user_id = ANY($1) AND email_form IS NULL RETURNING user_id",
+        &users
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(taken.into_iter().map(UserId::from_uuid).collect())
 }
 
 /// Counts one more account that was opened from this network today; how many there are.
@@ -152,15 +208,11 @@ pub async fn remove_file(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     Ok(charged_until.to_jiff())
 }
 
-/// `false` when nobody has this address.
-pub async fn set_role(
-    connection: &mut PgConnection,
-    email: &str,
-    role: Role,
-) -> sqlx::Result<bool> {
+/// `false` when there is no such user.
+pub async fn set_role(connection: &mut PgConnection, id: UserId, role: Role) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "UPDATE users SET role = $2 WHERE lower(email) = lower($1)",
-        email,
+        "UPDATE users SET role = $2 WHERE user_id = $1",
+        id.as_uuid(),
         role.name()
     )
     .execute(connection)

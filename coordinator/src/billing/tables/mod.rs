@@ -4,4 +4,5 @@ pub mod earnings;
 pub mod ledger_history;
 pub mod payouts;
 pub mod penalties;
+pub mod purchases;
 pub mod settlement;

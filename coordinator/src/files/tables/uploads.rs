@@ -78,6 +78,23 @@ pub async fn insert(
     Ok(expires_at.to_jiff())
 }
 
+/// How many sessions of a user are open; looks no further than `limit`.
+pub async fn count_open(
+    connection: &mut PgConnection,
+    user: UserId,
+    limit: u32,
+) -> sqlx::Result<u32> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM
+             (SELECT 1 FROM uploads WHERE user_id = $1 AND state = 'open' LIMIT $2) AS open"#,
+        user.as_uuid(),
+        i64::from(limit),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u32::try_from(open).unwrap_or(limit))
+}
+
 /// Lets an open session live on for `ttl` from now.
 pub async fn renew(connection: &mut PgConnection, id: UploadId, ttl: Duration) -> sqlx::Result<()> {
     sqlx::query!(

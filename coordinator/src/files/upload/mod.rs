@@ -43,6 +43,8 @@ pub enum UploadError {
     TooLarge { limit_bytes: u64 },
     #[error("an account may have at most {limit} files")]
     TooManyFiles { limit: u64 },
+    #[error("an account may have at most {limit} uploads under way")]
+    TooManyOpen { limit: u32 },
     #[error("the upload costs {cost} credits and {available} are available")]
     PaymentRequired {
         cost: MicroCredits,

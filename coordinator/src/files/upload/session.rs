@@ -101,6 +101,11 @@ pub async fn begin(
         master_key_id: master.id(),
         wrapped_key: &wrapped,
     };
+    // The user's row is locked: nobody begins another one meanwhile.
+    let limit = files.uploads.max_open_per_user;
+    if tables::uploads::count_open(&mut transaction, request.user_id, limit).await? >= limit {
+        return Err(UploadError::TooManyOpen { limit });
+    }
     tables::files::insert(&mut transaction, &file).await?;
     let upload = tables::uploads::NewUpload {
         id: upload_id,

@@ -338,6 +338,43 @@ pub async fn insert_token(
     Ok(())
 }
 
+/// How many tokens of a user wait for their node; looks no further than `limit`. Those who make some for one user wait
+/// for each other from here on.
+pub async fn count_unused_tokens(
+    connection: &mut PgConnection,
+    operator: UserId,
+    limit: i64,
+) -> sqlx::Result<i64> {
+    sqlx::query!(
+        r#"SELECT 1 AS "locked!" FROM pg_advisory_xact_lock(hashtextextended('node_tokens:' || $1::text, 0))"#,
+        operator.to_string()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "unused!" FROM
+             (SELECT 1 FROM node_tokens
+              WHERE operator_id = $1 AND used_by IS NULL AND expires_at > now() LIMIT $2) AS unused"#,
+        operator.as_uuid(),
+        limit,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Forgets tokens that no node came with in time.
+pub async fn delete_expired_tokens(connection: &mut PgConnection, limit: i64) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        "DELETE FROM node_tokens WHERE token_hash IN
+             (SELECT token_hash FROM node_tokens
+              WHERE used_by IS NULL AND expires_at < now() LIMIT $1)",
+        limit
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
 /// The operator behind a token that is good for this peer: unused, or used by the same peer before.
 /// The outer `None` means that it is not good.
 pub async fn lock_token(
@@ -359,11 +396,19 @@ pub async fn lock_token(
     Ok(row.map(|row| row.operator_id.map(UserId::from_uuid)))
 }
 
+/// The token is this node's from now on, and its only one: each registration with another would leave a row behind.
 pub async fn mark_token_used(
     connection: &mut PgConnection,
     hash: &[u8; 32],
     by: NodeId,
 ) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM node_tokens WHERE used_by = $2 AND token_hash <> $1",
+        &hash[..],
+        by.as_uuid()
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "UPDATE node_tokens SET used_by = $2 WHERE token_hash = $1",
         &hash[..],
