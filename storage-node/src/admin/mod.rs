@@ -173,7 +173,7 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
             let status = StatusCode::from_u16(problem.status);
             Problem::new(status.unwrap_or(StatusCode::BAD_GATEWAY), reason(problem))
         }
-        Some(ApiError::Unreachable { .. }) => {
+        Some(ApiError::Unreachable { .. } | ApiError::Elsewhere { .. }) => {
             Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
         }
         None => Problem::internal(format!("{error:#}")),
