@@ -43,6 +43,14 @@ pub struct RefreshToken {
     pub refresh_token: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewPassword {
+    pub current_password: String,
+    /// 7 to 1024 characters.
+    pub new_password: String,
+}
+
 /// An account and its credits. 1 credit = 1,000,000 micro-credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

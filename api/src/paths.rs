@@ -12,6 +12,7 @@ pub const REGISTER: &str = "/api/v1/auth/register";
 pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
+pub const PASSWORD: &str = "/api/v1/auth/password";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
@@ -58,11 +59,12 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 34] = [
+pub const ALL: [&str; 35] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
+    PASSWORD,
     ME,
     PURCHASE,
     BALANCE,

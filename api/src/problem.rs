@@ -158,7 +158,8 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`: files that an account may have.
+    /// `too-many-files`: files that an account may have. `too-many-requests`, of an upload: those that it may have
+    /// under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// `file-too-large`: bytes that a file may have.

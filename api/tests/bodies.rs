@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use api::auth::{Credentials, Me, RefreshToken, Registered, Tokens};
+use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
@@ -68,6 +68,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
 
 const REQUESTS: &[(&str, Rewrite)] = &[
     ("auth.Credentials", rewrite::<Credentials>),
+    ("auth.NewPassword", rewrite::<NewPassword>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
@@ -155,6 +156,7 @@ fn requests_are_as_strict_as_ever() {
     for (name, rewrite) in REQUESTS {
         let needed: &[&str] = match *name {
             "auth.Credentials" => &["email", "password"],
+            "auth.NewPassword" => &["current_password", "new_password"],
             "auth.RefreshToken" => &["refresh_token"],
             "credits.PurchaseBody" => &["amount_usd"],
             "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],

@@ -99,15 +99,58 @@ pub async fn login(
     let Some((user_id, role, _)) = known.filter(|_| matches) else {
         return Err(AuthError::WrongCredentials);
     };
-    let (now, mut rng) = (accounts.clock.now(), accounts.entropy.rng());
-    let login = uuid_v7(now, &mut rng);
-    let token = secrets::first_refresh_token(login, &mut rng);
     let mut transaction = accounts.db.begin().await?;
     let others = accounts.config.logins_per_account.saturating_sub(1);
-    tables::refresh_tokens::keep_latest(&mut transaction, user_id, others).await?;
-    keep(accounts, &mut transaction, user_id, login, &token).await?;
+    let token = begin_login(accounts, &mut transaction, user_id, others).await?;
     transaction.commit().await?;
     pair(accounts, Identity { user_id, role }, token)
+}
+
+/// Sets another password and ends every login but the one that is answered: whoever knew the old one is out.
+pub async fn change_password(
+    accounts: &Accounts,
+    user_id: UserId,
+    current: Zeroizing<String>,
+    new: Zeroizing<String>,
+    address: IpAddr,
+) -> Result<TokenPair, AuthError> {
+    let known = {
+        let mut connection = accounts.db.acquire().await?;
+        tables::users::password_of(&mut connection, user_id).await?
+    };
+    let (role, old_hash) = known.ok_or(AuthError::WrongCredentials)?;
+    let passwords = &accounts.passwords;
+    if !passwords
+        .verify(current, Some(old_hash.clone()), address)
+        .await?
+    {
+        return Err(AuthError::WrongCredentials);
+    }
+    let hash = passwords.hash(new, address).await?;
+    let mut transaction = accounts.db.begin().await?;
+    let token = begin_login(accounts, &mut transaction, user_id, 0).await?;
+    // Of two who change it at once, one has checked a password that is no longer it.
+    if !tables::users::set_password(&mut transaction, user_id, &old_hash, &hash).await? {
+        return Err(AuthError::WrongCredentials);
+    }
+    transaction.commit().await?;
+    tracing::info!(%user_id, "a password was changed, and all logins of its account have ended");
+    pair(accounts, Identity { user_id, role }, token)
+}
+
+/// A login beside so many others of this user.
+async fn begin_login(
+    accounts: &Accounts,
+    connection: &mut PgConnection,
+    user: UserId,
+    others: u32,
+) -> sqlx::Result<Zeroizing<String>> {
+    let mut rng = accounts.entropy.rng();
+    let login = uuid_v7(accounts.clock.now(), &mut rng);
+    let token = secrets::first_refresh_token(login, &mut rng);
+    tables::refresh_tokens::keep_latest(connection, user, others).await?;
+    keep(accounts, connection, user, login, &token).await?;
+    Ok(token)
 }
 
 /// Exchanges a refresh token for a new pair. Within [`GRACE`] the same token gives the same one again, unless that has

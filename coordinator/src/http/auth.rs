@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::auth::{Credentials, Me, RefreshToken, Registered, Tokens};
+use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{PurchaseBody, Purchased, UsdAmount};
 use api::paths;
 use axum::Extension;
@@ -104,6 +104,33 @@ pub(super) async fn logout(
     let token = Zeroizing::new(body.refresh_token);
     auth::logout(&accounts, &token).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password. Every login of the account ends with that, and the answer is a new one: whoever knew the old password is out,
+/// his access token within 15 minutes.
+#[utoipa::path(post, path = paths::PASSWORD, tag = "auth", security(("bearer" = [])), request_body = NewPassword,
+    responses(
+    (status = 200, body = Tokens),
+    (status = 401, description = "The current password is wrong"),
+    (status = 429, description = "Too many attempts from this address, or for this account from it")))]
+pub(super) async fn password(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(limits): Extension<Arc<AuthLimits>>,
+    ClientAddr(address): ClientAddr,
+    User(caller): User,
+    Json(body): Json<NewPassword>,
+) -> Result<Json<Tokens>, Problem> {
+    let (current, new) = (
+        Zeroizing::new(body.current_password),
+        Zeroizing::new(body.new_password),
+    );
+    names::check_password(&new)?;
+    let attempt = limits.check_login(address, &caller.user_id.to_string())?;
+    let changed = auth::change_password(&accounts, caller.user_id, current, new, address).await;
+    match (changed, attempt.beyond) {
+        (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
+        (pair, _) => Ok(Json(pair?.into())),
+    }
 }
 
 /// The caller's account.

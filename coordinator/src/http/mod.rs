@@ -113,6 +113,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(auth::password))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
         .routes(routes!(uploads::initiate))

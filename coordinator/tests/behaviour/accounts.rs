@@ -380,6 +380,32 @@ async fn logging_out_ends_the_login_and_may_be_repeated(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn whoever_knew_the_old_password_is_out_when_it_is_changed(pool: PgPool) {
+    let client = Coordinator::start(pool).await.visitor();
+    let owner = log_in(&client).await;
+    let credentials = json!({"email": "test@example.com", "password": "test123"});
+    let thief = send(&client, "login", &credentials).await;
+    let thief = thief.expect(StatusCode::OK);
+    let change = async |current: &str| {
+        let user = client.with_token(owner["access_token"].as_str().unwrap());
+        let body = json!({"current_password": current, "new_password": "another1"});
+        send(&user, "password", &body).await
+    };
+    change("guess12").await.problem(401, "wrong-credentials");
+    let changed = change("test123").await.expect(StatusCode::OK);
+    for ended in [&owner, &thief] {
+        let refused = refresh(&client, ended).await;
+        refused.problem(401, "bad-refresh-token");
+    }
+    let refused = send(&client, "login", &credentials).await;
+    refused.problem(401, "wrong-credentials");
+    refresh(&client, &changed).await.expect(StatusCode::OK);
+    let credentials = json!({"email": "test@example.com", "password": "another1"});
+    let entered = send(&client, "login", &credentials).await;
+    entered.expect(StatusCode::OK);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn neither_passwords_nor_tokens_stand_in_the_database(pool: PgPool) {
     let client = Coordinator::start(pool.clone()).await.visitor();
     let tokens = log_in(&client).await;

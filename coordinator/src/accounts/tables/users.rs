@@ -72,6 +72,39 @@ pub async fn credentials(
     .transpose()
 }
 
+/// What a user may do, and the hash of his password.
+pub async fn password_of(
+    connection: &mut PgConnection,
+    id: UserId,
+) -> sqlx::Result<Option<(Role, String)>> {
+    let row = sqlx::query!(
+        "SELECT role, password_hash FROM users WHERE user_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((role(&row.role)?, row.password_hash)))
+        .transpose()
+}
+
+/// `false` when it is not `before` any more.
+pub async fn set_password(
+    connection: &mut PgConnection,
+    id: UserId,
+    before: &str,
+    hash: &str,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2",
+        id.as_uuid(),
+        before,
+        hash,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
 /// Accounts whose address has no form yet, the oldest first.
 pub async fn without_form(
     connection: &mut PgConnection,
