@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kit::printing;
 use serde::Serialize;
 
 /// Measures the network on this machine.
@@ -172,13 +173,11 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    kit::broken_pipe::install();
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
+    const PROGRAM: &str = "bench";
+    printing::install(PROGRAM);
+    match Cli::try_parse() {
+        Ok(cli) => printing::finish(PROGRAM, run(cli).map(|()| ExitCode::SUCCESS)),
+        Err(told) => printing::usage(PROGRAM, told.print(), told.exit_code()),
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::billing::ledger_verify;
 use crate::keys;
-use kit::broken_pipe;
+use kit::printing;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerCommand {
@@ -46,7 +46,7 @@ impl LedgerCommand {
                 let written = written.and_then(|_| out.flush().map_err(ExportError::Write));
                 match written {
                     Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                        broken_pipe::exit()
+                        printing::reader_gone()
                     }
                     written => Ok(written?),
                 }
