@@ -28,6 +28,7 @@ use crate::blobs::read_failures::ReadFailures;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
 use crate::config::{Config, NodesConfig};
+use crate::database::clocks::Clocks;
 use crate::durability::repair::Repair;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
@@ -62,6 +63,7 @@ pub struct Coordinator {
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub metrics: Arc<Metrics>,
+    pub clocks: Arc<Clocks>,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -202,8 +204,10 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let clocks = Arc::new(Clocks::new(db.clone(), clock.clone()));
         Ok(Self {
             config,
+            clocks,
             db,
             keys,
             accounts,
@@ -231,8 +235,19 @@ impl Coordinator {
             let db = db.clone();
             async move { Ok(!restore::stands(&db).await?) }
         });
+        // Ends, charges or concludes something by time, for good: not while nobody can say what time it is.
+        let (clocks, metrics) = (Arc::clone(&self.clocks), Arc::clone(&self.metrics));
+        let agreed = Gate::new("database and coordinator to agree on the time", move || {
+            let (clocks, metrics) = (Arc::clone(&clocks), Arc::clone(&metrics));
+            async move {
+                let ahead = clocks.ahead().await?;
+                metrics.database_clock_ahead_seconds.set(ahead.as_secs());
+                Ok(rules::clocks::agree(ahead))
+            }
+        });
         let every = |time: Duration| Pace::every(time);
-        let gated = |time: Duration| Pace::every(time).only_while(&settled);
+        let timed = |time: Duration| Pace::every(time).only_while(&agreed);
+        let gated = |time: Duration| timed(time).only_while(&settled);
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let settling = (self.config.money.settlement_interval / 10).min(5 * second);
         let reconciling = (self.config.reconcile.interval / 2).min(10 * second);
@@ -244,10 +259,10 @@ impl Coordinator {
             keys::jobs::RefreshDocument(Arc::clone(keys)),
             every(10 * second),
         );
-        runner.spawn(keys::jobs::ForgetDead(Arc::clone(keys)), every(minute));
+        runner.spawn(keys::jobs::ForgetDead(Arc::clone(keys)), timed(minute));
         runner.spawn(
             accounts::jobs::CleanUp(Arc::clone(&self.accounts)),
-            every(minute),
+            timed(minute),
         );
 
         runner.spawn(
@@ -257,14 +272,14 @@ impl Coordinator {
 
         let nodes = || Arc::clone(&self.nodes);
         let lost = &self.nodes.connections_wake;
-        runner.spawn(fleet::jobs::RecordLiveness(nodes()), every(5 * second));
+        runner.spawn(fleet::jobs::RecordLiveness(nodes()), timed(5 * second));
         runner.spawn(
             fleet::jobs::RecordConnections(nodes()),
-            every(second).or_at(lost),
+            timed(second).or_at(lost),
         );
-        runner.spawn(fleet::jobs::WatchFleet(nodes()), every(10 * second));
+        runner.spawn(fleet::jobs::WatchFleet(nodes()), timed(10 * second));
         runner.spawn(fleet::jobs::DisqualifyGone(nodes()), gated(5 * second));
-        runner.spawn(fleet::jobs::CleanUp(nodes()), every(minute));
+        runner.spawn(fleet::jobs::CleanUp(nodes()), timed(minute));
 
         let purge = gated(2 * second).or_at(&self.blobs.purge_wake);
         runner.spawn(Purge(Arc::clone(&self.blobs)), purge);
@@ -282,14 +297,14 @@ impl Coordinator {
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
         runner.spawn(head, every(5 * second));
-        runner.spawn(billing::jobs::CleanUp(billing()), every(minute));
+        runner.spawn(billing::jobs::CleanUp(billing()), timed(minute));
 
         let files = || Arc::clone(&self.files);
         let forget = every(10 * second).or_at(&self.files.forget_wake);
         runner.spawn(files::jobs::Forget(files()), forget);
-        runner.spawn(files::jobs::ExpireUploads(files()), every(15 * second));
+        runner.spawn(files::jobs::ExpireUploads(files()), timed(15 * second));
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
-        runner.spawn(files::jobs::CleanUp(files()), every(minute));
+        runner.spawn(files::jobs::CleanUp(files()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
 

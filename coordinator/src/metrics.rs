@@ -87,6 +87,7 @@ pub struct Metrics {
     pub missing_blobs: Counter,
     pub unreadable_locators: Counter,
     pub restore_mode: Gauge,
+    pub database_clock_ahead_seconds: Gauge,
     pub restored_replicas: Counter,
 }
 
@@ -139,6 +140,7 @@ impl Metrics {
             missing_blobs: Counter::default(),
             unreadable_locators: Counter::default(),
             restore_mode: Gauge::default(),
+            database_clock_ahead_seconds: Gauge::default(),
             restored_replicas: Counter::default(),
         };
         metrics.registered()
@@ -364,6 +366,11 @@ impl Metrics {
             "restore_mode",
             "1 while the database was restored and its replicas are rebuilt from the nodes",
             self.restore_mode.clone(),
+        );
+        r.register(
+            "database_clock_ahead_seconds",
+            "How far the database's clock is ahead of this coordinator's",
+            self.database_clock_ahead_seconds.clone(),
         );
         r.register(
             "restored_replicas",

@@ -148,6 +148,7 @@ async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<PgPool>
     } else {
         database::check_schema(&pool).await?;
     }
+    database::check_rights(&pool).await?;
     Ok(pool)
 }
 

@@ -11,6 +11,7 @@
 
 pub mod allowance;
 pub mod audit;
+pub mod clocks;
 pub mod drain;
 pub mod file_meter;
 pub mod fleet_guard;

@@ -54,6 +54,11 @@ impl Coordinator {
 
     /// `settings` are `table.key=value` and go before those that all tests share.
     pub(crate) async fn with(pool: PgPool, settings: &[&str]) -> Self {
+        Self::at(pool, settings, Clock::system()).await
+    }
+
+    /// By this clock.
+    pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
@@ -90,7 +95,7 @@ impl Coordinator {
             ring: Arc::new(keys),
             document,
             peers: peer_network,
-            clock: Clock::system(),
+            clock,
             entropy: Entropy::system(),
         });
         let app = Arc::new(app.await.unwrap());
@@ -123,8 +128,8 @@ impl Coordinator {
         while delete::forget_some(&self.app.files).await.unwrap() {}
     }
 
-    pub(crate) fn start_workers(&self) {
-        self.app.start_jobs(&self.workers, &self.stop);
+    pub(crate) fn start_workers(&self) -> Statuses {
+        self.app.start_jobs(&self.workers, &self.stop)
     }
 
     /// Somebody without an account.
