@@ -102,6 +102,7 @@ impl Coordinator {
             ring: Arc::clone(&ring),
             document: document.clone(),
             entropy: entropy.clone(),
+            replaced: CancellationToken::new(),
         });
         let accounts = Arc::new(Accounts {
             db: db.clone(),

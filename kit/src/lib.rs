@@ -78,4 +78,4 @@ pub use clock::{Clock, SimulatedClock, unix_ms};
 pub use entropy::Entropy;
 pub use jobs::{Gate, Job, JobState, JobStatus, Pace, Runner, Statuses, Step, Wake};
 pub use ready_file::ReadyFile;
-pub use signals::Signals;
+pub use signals::{Signals, Told};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use blobstore::{Scrubber, Store, StoreOptions};
-use kit::{Clock, Entropy, ReadyFile, Signals};
+use kit::config::Reloader;
+use kit::{Clock, Entropy, ReadyFile, Signals, Told};
 use libp2p_identity::Keypair;
 use network::PeerManager;
 use proto::{NetworkContext, NetworkDocument};
@@ -57,6 +58,7 @@ struct Opened {
 /// Runs the node until a signal tells it to stop.
 pub(crate) async fn run(
     config: Config,
+    mut reloader: Reloader,
     ready_file: Option<PathBuf>,
     mut signals: Signals,
 ) -> Result<()> {
@@ -68,9 +70,20 @@ pub(crate) async fn run(
         ready_file,
     };
     let node = Node::start(config, opened, announcements).await?;
-    tokio::select! {
-        signal = signals.received() => tracing::info!("{signal}: stopping"),
-        () = node.failed.cancelled() => tracing::error!("a part of the node has ended: stopping"),
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(signal) => {
+                    tracing::info!("{signal}: stopping");
+                    break;
+                }
+                Told::Reload => reloader.reload(),
+            },
+            () = node.failed.cancelled() => {
+                tracing::error!("a part of the node has ended: stopping");
+                break;
+            }
+        }
     }
     let failed = node.failed.is_cancelled();
     if tokio::time::timeout(STOP_WITHIN, node.stop())

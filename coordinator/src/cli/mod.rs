@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::fleet::registration;
 use crate::keys::network_document;
 use crate::{accounts, database};
+use kit::config::Reloader;
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
@@ -51,6 +52,10 @@ struct Settings {
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.config.as_deref(), &self.overrides)
+    }
+
+    fn reloader(self) -> anyhow::Result<Reloader> {
+        Config::reloader(self.config, self.overrides)
     }
 
     fn show(&self) -> anyhow::Result<String> {
@@ -209,7 +214,8 @@ impl Cli {
                         "the environment variable {name} is no setting and has no effect"
                     );
                 }
-                Box::pin(serve::run(config, !no_migrate, ready_file)).await
+                let reloader = settings.reloader()?;
+                Box::pin(serve::run(config, reloader, !no_migrate, ready_file)).await
             }
             Command::Migrate { settings } => {
                 let config = settings.load()?;

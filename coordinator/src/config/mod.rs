@@ -1,9 +1,9 @@
 //! Settings: flag > environment > file > default, checked once, at the start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use kit::config::Sources;
+use kit::config::{Reloader, Sources};
 use kit::logging::LogConfig;
 
 mod check;
@@ -76,6 +76,17 @@ impl Config {
     pub fn show(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<String> {
         Self::load(file, overrides)?;
         sources(file, overrides)?.show::<Self>()
+    }
+
+    /// What reads the same sources again while the coordinator runs.
+    pub fn reloader(file: Option<PathBuf>, overrides: Vec<String>) -> anyhow::Result<Reloader> {
+        Reloader::new(
+            move || sources(file.as_deref(), &overrides),
+            |config: Self| {
+                config.check()?;
+                Ok(config.log)
+            },
+        )
     }
 
     /// Variables of this process that look like settings and are none.

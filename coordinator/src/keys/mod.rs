@@ -11,6 +11,7 @@
 //! meets an id that is not in the ring all the same looks once more before it fails.
 
 mod dir;
+pub mod instance;
 pub mod jobs;
 pub mod network_document;
 pub mod rotation;
@@ -25,8 +26,10 @@ use arc_swap::ArcSwap;
 use kit::Entropy;
 use libp2p_identity::Keypair;
 use proto::{Locator, NetworkId, VerifyingKey};
-use rand::CryptoRng;
+use rand::{CryptoRng, RngExt};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
 use self::dir::{KeyDir, ed25519};
@@ -41,6 +44,8 @@ pub struct Keys {
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub entropy: Entropy,
+    /// Another process serves with this identity by now.
+    pub replaced: CancellationToken,
 }
 
 impl Keys {
@@ -51,7 +56,11 @@ impl Keys {
             key_ids: self.ring.held(),
         };
         let mut connection = self.db.acquire().await?;
-        tables::keys::note_running(&mut connection, &myself).await
+        let instance = self.ring.instance;
+        if !tables::keys::note_running(&mut connection, &myself, instance).await? {
+            self.replaced.cancel();
+        }
+        Ok(())
     }
 
     /// An orderly end: nobody has to wait for this coordinator to hold a new key.
@@ -59,7 +68,7 @@ impl Keys {
         let peer_id = self.ring.identity.public().to_peer_id().to_string();
         let told = async {
             let mut connection = self.db.acquire().await?;
-            tables::keys::note_stopped(&mut connection, &peer_id).await
+            tables::keys::note_stopped(&mut connection, &peer_id, self.ring.instance).await
         };
         if let Err(error) = told.await {
             tracing::debug!(%error, "the others will notice by themselves that this coordinator stopped");
@@ -75,6 +84,8 @@ pub struct KeyRing {
     pub network_id: NetworkId,
     /// This coordinator's own peer identity.
     pub identity: Keypair,
+    /// This process, among those that ever served with the identity.
+    pub instance: Uuid,
     dir: KeyDir,
     rotating: ArcSwap<Rotating>,
 }
@@ -253,10 +264,15 @@ pub async fn open(dir: &Path, pool: &PgPool, rng: &mut impl CryptoRng) -> anyhow
         }
     }
     transaction.commit().await?;
-    assemble(dir, identity, named)
+    assemble(dir, identity, named, rng)
 }
 
-fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Result<KeyRing> {
+fn assemble(
+    dir: KeyDir,
+    identity: Keypair,
+    named: Vec<NamedKey>,
+    rng: &mut impl CryptoRng,
+) -> anyhow::Result<KeyRing> {
     let network = named.iter().find(|key| key.purpose == KeyPurpose::Network);
     let network = ed25519(dir.read_named(network.context("the database names no network key")?)?)?;
     let public_key = VerifyingKey::of_keypair(&network)?.to_bytes();
@@ -265,6 +281,7 @@ fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Res
         network_id: NetworkId::of_public_key(&public_key),
         network,
         identity,
+        instance: Builder::from_random_bytes(rng.random()).into_uuid(),
         dir,
         rotating: ArcSwap::from_pointee(rotating),
     })
@@ -337,8 +354,9 @@ mod tests {
 
     fn reopen(path: &Path, named: &[NamedKey]) -> anyhow::Result<KeyRing> {
         let dir = KeyDir::open(path)?;
-        let identity = dir.identity(&mut StdRng::seed_from_u64(2))?;
-        assemble(dir, identity, named.to_vec())
+        let mut rng = StdRng::seed_from_u64(2);
+        let identity = dir.identity(&mut rng)?;
+        assemble(dir, identity, named.to_vec(), &mut rng)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
 use crate::keys::{KeyPurpose, KeyState, NamedKey};
@@ -126,27 +127,69 @@ pub struct RunningCoordinator {
     pub key_ids: Vec<String>,
 }
 
-/// Notes that a coordinator runs, and which keys it holds.
-pub async fn note_running(
+/// Who asks to serve as a coordinator.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    pub instance: Uuid,
+    /// One that is dead for certain.
+    pub before: Option<Uuid>,
+    pub ends_after: Duration,
+}
+
+/// Enters a process as the one that serves as this coordinator; `false` while another one may. What is dated into the
+/// future was so by a clock that has been set since.
+pub async fn claim(
     connection: &mut PgConnection,
     coordinator: &RunningCoordinator,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO running_coordinators (peer_id, key_ids) VALUES ($1, $2)
-         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, seen_at = now()",
+    lease: &Lease,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "INSERT INTO running_coordinators AS r (peer_id, key_ids, instance_id) VALUES ($1, $2, $3)
+         ON CONFLICT (peer_id) DO UPDATE
+         SET key_ids = EXCLUDED.key_ids, seen_at = now(), instance_id = EXCLUDED.instance_id
+         WHERE r.instance_id = $3 OR r.instance_id = $4
+            OR r.seen_at NOT BETWEEN now() - make_interval(secs => $5) AND now() + make_interval(secs => $5)",
         coordinator.peer_id,
         &coordinator.key_ids,
+        lease.instance,
+        lease.before,
+        lease.ends_after.as_secs_f64(),
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
+}
+
+/// Notes that a coordinator runs, and which keys it holds; `false` when another process serves as it by now.
+pub async fn note_running(
+    connection: &mut PgConnection,
+    coordinator: &RunningCoordinator,
+    instance: Uuid,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "INSERT INTO running_coordinators AS r (peer_id, key_ids, instance_id) VALUES ($1, $2, $3)
+         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, seen_at = now(),
+                                             instance_id = EXCLUDED.instance_id
+         WHERE r.instance_id = $3 OR r.instance_id IS NULL",
+        coordinator.peer_id,
+        &coordinator.key_ids,
+        instance,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
 }
 
 /// A coordinator ends in an orderly way.
-pub async fn note_stopped(connection: &mut PgConnection, peer_id: &str) -> sqlx::Result<()> {
+pub async fn note_stopped(
+    connection: &mut PgConnection,
+    peer_id: &str,
+    instance: Uuid,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "DELETE FROM running_coordinators WHERE peer_id = $1",
-        peer_id
+        "DELETE FROM running_coordinators WHERE peer_id = $1 AND instance_id = $2",
+        peer_id,
+        instance
     )
     .execute(connection)
     .await?;
