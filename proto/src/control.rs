@@ -2,13 +2,10 @@
 
 use bytes::Bytes;
 
-use libp2p_identity::Keypair;
-
 use crate::fields::{blob_id, bounded_text, byte_count};
-use crate::signing::SignedBytes;
 use crate::{
-    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId,
-    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols, wire,
+    BlobId, Frame, LedgerDay, Malformed, Message, MicroCredits, NodeId, ProtocolSpec, Rpc,
+    protocols, wire,
 };
 
 /// A `delete-chunk` message carries no more than this.
@@ -168,54 +165,6 @@ pub struct HeartbeatAnswer {
     pub last_ledger_day: Option<LedgerDay>,
 }
 
-/// The last ledger block of a day, signed with the network key. Who keeps these can tell when the
-/// ledger has been rewritten.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerDay {
-    /// `YYYY-MM-DD`, UTC; the time of its beginning where days are shorter than 24 h.
-    pub day: String,
-    pub block_number: u64,
-    pub block_hash: [u8; 32],
-    pub signature: Signature,
-}
-
-impl LedgerDay {
-    /// `"fsn ledger day v1" ‖ network_id ‖ len:u32 ‖ day ‖ block_number:u64 ‖ block_hash[32]`
-    pub fn signed_bytes(&self, network_id: NetworkId) -> Vec<u8> {
-        SignedBytes::new("fsn ledger day v1")
-            .raw(network_id.as_bytes())
-            .sized(self.day.as_bytes())
-            .u64(self.block_number)
-            .raw(&self.block_hash)
-            .finish()
-    }
-
-    pub fn sign(
-        network_key: &Keypair,
-        network_id: NetworkId,
-        day: &str,
-        block_number: u64,
-        block_hash: [u8; 32],
-    ) -> Result<Self, Malformed> {
-        let mut head = Self {
-            day: day.to_owned(),
-            block_number,
-            block_hash,
-            signature: Signature::from_bytes([0; 64]),
-        };
-        head.signature = Signature::sign(network_key, &head.signed_bytes(network_id))?;
-        Ok(head)
-    }
-
-    pub fn verify(
-        &self,
-        network_id: NetworkId,
-        network_key: &VerifyingKey,
-    ) -> Result<(), InvalidSignature> {
-        network_key.verify(&self.signed_bytes(network_id), &self.signature)
-    }
-}
-
 impl Message for HeartbeatAnswer {
     fn into_frame(self) -> Frame {
         Frame::whole(&wire::HeartbeatResponse {
@@ -224,12 +173,7 @@ impl Message for HeartbeatAnswer {
             state: bounded_text(self.state),
             state_reason: bounded_text(self.state_reason),
             network_serial: self.network_serial,
-            last_ledger_day: self.last_ledger_day.map(|day| wire::LedgerDay {
-                day: day.day,
-                block_number: day.block_number,
-                block_hash: Bytes::copy_from_slice(&day.block_hash),
-                signature: Bytes::copy_from_slice(day.signature.as_bytes()),
-            }),
+            last_ledger_day: self.last_ledger_day.map(wire::LedgerDay::from),
         })
     }
 
@@ -245,21 +189,6 @@ impl Message for HeartbeatAnswer {
                 .last_ledger_day
                 .map(LedgerDay::try_from)
                 .transpose()?,
-        })
-    }
-}
-
-impl TryFrom<wire::LedgerDay> for LedgerDay {
-    type Error = Malformed;
-
-    fn try_from(day: wire::LedgerDay) -> Result<Self, Malformed> {
-        Ok(Self {
-            day: bounded_text(day.day),
-            block_number: day.block_number,
-            block_hash: day.block_hash[..]
-                .try_into()
-                .map_err(|_| Malformed("a block hash must have 32 bytes"))?,
-            signature: Signature::try_from(&day.signature[..])?,
         })
     }
 }

@@ -38,6 +38,7 @@ mod fields;
 mod frame;
 mod id;
 mod inventory;
+mod ledger_day;
 mod locator;
 mod loss;
 mod money;
@@ -50,8 +51,8 @@ mod statement;
 
 pub use control::{
     Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
-    MAX_DELETIONS_PER_MESSAGE, NodeActivity,
+    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, MAX_DELETIONS_PER_MESSAGE,
+    NodeActivity,
 };
 pub use data::{
     Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
@@ -67,6 +68,7 @@ pub use inventory::{
     InventoryRequest, MAX_GROUP_BLOBS, MAX_INVENTORY_GROUPS, MAX_INVENTORY_ITEMS,
     MAX_INVENTORY_RANGES,
 };
+pub use ledger_day::LedgerDay;
 pub use locator::Locator;
 pub use loss::{LossNoted, LossReport, MAX_LOSSES_PER_MESSAGE, ReportLoss};
 pub use money::MicroCredits;

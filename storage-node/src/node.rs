@@ -175,7 +175,7 @@ impl Node {
         let lifecycle = Lifecycle::new(store.clone(), Arc::clone(&coordinators));
         let scrubber = Scrubber::new(store.clone());
         let (newest_serial, serials) = watch::channel(document.serial);
-        let ledger_days = LedgerDays::open(volume.root().join("ledger-days.json"), &document)?;
+        let ledger_days = LedgerDays::open(volume.root(), &document, clock.clone())?;
         let follower = DocumentFollower {
             coordinators: Arc::clone(&coordinators),
             volume: volume.clone(),
@@ -193,7 +193,7 @@ impl Node {
             network: network.handle.clone(),
             failures: config.ping.failures,
             newest_serial,
-            ledger_days,
+            ledger_days: ledger_days.clone(),
         };
         let signer = Signer { keypair, context };
         let disk_share = config.proofs.disk_share;
@@ -218,6 +218,7 @@ impl Node {
             lifecycle: lifecycle.clone(),
             coordinators: Arc::clone(&coordinators),
             network: network.handle.clone(),
+            ledger_days,
         };
         let admin_address = admin_listener.local_addr()?;
         let router = admin::router(subject, peer_network.clone(), operator);

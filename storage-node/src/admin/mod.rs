@@ -1,6 +1,7 @@
 //! The HTTP API for the node's operator, on localhost. Reading is free, changing needs the token
 //! from `admin.token`, which only the operator's account can read.
 
+mod metrics;
 mod status;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(crate) fn router(node: Subject, peers: PeerNetwork, operator: Operator) -> R
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
+        .route("/metrics", get(metrics_of))
         .route("/peers", get(peers_report))
         .route("/chunks", get(chunks))
         .route("/drain", post(drain))
@@ -78,6 +80,13 @@ async fn health(State(admin): State<Admin>) -> Response {
 async fn status(State(admin): State<Admin>) -> Result<Json<NodeStatus>, Problem> {
     let status = NodeStatus::of(&admin.node).await;
     Ok(Json(status.map_err(Problem::internal)?))
+}
+
+async fn metrics_of(State(admin): State<Admin>) -> Result<Response, Problem> {
+    let status = NodeStatus::of(&admin.node).await;
+    let text = metrics::exposition(&status.map_err(Problem::internal)?);
+    let text = text.map_err(Problem::internal)?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn peers_report(State(admin): State<Admin>) -> Json<PeersReport> {

@@ -10,7 +10,7 @@ use network::{Channel, NetworkHandle};
 use proto::{NetworkContext, NodeActivity, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::membership::{CoordinatorStatus, Coordinators, Lifecycle};
+use crate::membership::{CoordinatorStatus, Coordinators, LedgerDays, LedgerEvidence, Lifecycle};
 use crate::peers::SOFTWARE;
 
 /// What a status is taken of.
@@ -24,6 +24,7 @@ pub(crate) struct Subject {
     pub lifecycle: Lifecycle,
     pub coordinators: Arc<Coordinators>,
     pub network: NetworkHandle,
+    pub ledger_days: LedgerDays,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub(crate) struct NodeStatus {
     pub catalogue: Counts,
     pub scrub: ScrubStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
+    /// What the node has kept of the ledger's past.
+    pub ledger: LedgerEvidence,
     /// Connections that were secured since the start, by the cipher agreed upon.
     pub handshakes: BTreeMap<String, u64>,
 }
@@ -83,6 +86,7 @@ impl NodeStatus {
             coordinators: coordinators
                 .map(|(peer, status)| (peer.to_string(), status))
                 .collect(),
+            ledger: node.ledger_days.evidence(),
             handshakes: Channel::ALL
                 .into_iter()
                 .map(|channel| (channel, node.network.handshakes().count(channel)))

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Output, SettingsArgs, block_on, drain, print_json, running};
 use crate::admin::NodeStatus;
 use crate::config::Config;
-use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING};
+use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING, LedgerEvidence};
 use crate::volume::Volume;
 
 /// A node that stores at this moment changes what is measured.
@@ -45,6 +45,8 @@ struct Report {
     on_disk: Option<Tally>,
     /// Whether catalogue and disk agree.
     agree: Option<bool>,
+    /// What was kept of the ledger's past; contradictions prove that it was rewritten.
+    ledger: LedgerEvidence,
     /// What the node itself says.
     node: Option<NodeStatus>,
     /// What the network says of it; `None` when its coordinator does not answer, and with `--check`.
@@ -82,6 +84,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         disk_free_bytes: disk_space(volume.root())?.0,
         catalogue,
         on_disk,
+        ledger: LedgerEvidence::read(volume.root())?,
         agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
         standing,
@@ -189,6 +192,18 @@ fn print_table(report: &Report) {
     }
     if let Some(progress) = &report.drain {
         row("drain", drain::moved(progress));
+    }
+    if let Some(contradiction) = report.ledger.contradictions.first() {
+        row(
+            "ledger",
+            format!("REWRITTEN: {contradiction} (storage-node doctor)"),
+        );
+    } else if let Some(last) = &report.ledger.last_day {
+        let days = report.ledger.days_kept;
+        row(
+            "ledger",
+            format!("heads of {days} days, the last one of {last}"),
+        );
     }
     row("data", report.data_dir.clone());
     let quota = match report.capacity_bytes {

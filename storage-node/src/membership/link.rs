@@ -229,7 +229,7 @@ impl Link {
                 tracing::error!(%peer, day, "a coordinator told a ledger day that the network's key did not sign");
             }
             Told::Contradiction(what) => {
-                tracing::error!(%peer, what, "the network's ledger was rewritten; ledger-days.json has the proof");
+                tracing::error!(%peer, %what, "the network's ledger was rewritten; ledger-contradictions.json has the proof");
             }
         }
         Ok(())
