@@ -272,6 +272,7 @@ impl Coordinator {
         let head = billing::jobs::HandOutHead {
             billing: billing(),
             nodes: nodes(),
+            metrics: Arc::clone(&self.metrics),
         };
         runner.spawn(sealer, every(second));
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));

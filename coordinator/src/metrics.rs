@@ -63,6 +63,7 @@ pub struct Metrics {
     pub peer_handshakes: Family<ChannelLabels, Counter>,
     pub purges_done: Counter,
     pub blocks_sealed: Counter,
+    pub ledger_contradictions: Counter,
     pub worker_failures: Counter,
     pub job_runs: Family<JobLabels, Counter>,
     pub job_failures: Family<JobLabels, Counter>,
@@ -115,6 +116,7 @@ impl Metrics {
             peer_handshakes: Family::default(),
             purges_done: Counter::default(),
             blocks_sealed: Counter::default(),
+            ledger_contradictions: Counter::default(),
             worker_failures: Counter::default(),
             job_runs: Family::default(),
             job_failures: Family::default(),
@@ -240,6 +242,11 @@ impl Metrics {
             "blocks_sealed",
             "Ledger blocks sealed",
             self.blocks_sealed.clone(),
+        );
+        r.register(
+            "ledger_contradictions",
+            "Heads of the ledger that contradict the one handed out before",
+            self.ledger_contradictions.clone(),
         );
         r.register(
             "worker_failures",

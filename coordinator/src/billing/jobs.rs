@@ -69,6 +69,7 @@ impl Job for PayOut {
 pub struct HandOutHead {
     pub billing: Arc<Billing>,
     pub nodes: Arc<Nodes>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Job for HandOutHead {
@@ -77,6 +78,21 @@ impl Job for HandOutHead {
     async fn step(&self) -> anyhow::Result<Step> {
         let mut connection = self.billing.db.acquire().await?;
         let head = days::last_head(&mut connection).await?;
+        let before = self.nodes.ledger_day.load_full();
+        if let (Some(before), Some(head)) = (before, &head)
+            && before.contradicts(head)
+        {
+            self.metrics.ledger_contradictions.inc();
+            tracing::error!(
+                before = before.day,
+                before_block = before.block_number,
+                day = head.day,
+                block = head.block_number,
+                "the ledger's head contradicts the one that was handed out before: it was rewritten, or the \
+                 database was restored. coordinator ledger verify --heads FILE, with the ledger-days.json of a \
+                 node"
+            );
+        }
         self.nodes.ledger_day.store(head.map(Arc::new));
         Ok(Step::Idle)
     }

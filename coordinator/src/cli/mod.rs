@@ -16,7 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sqlx::PgPool;
 
 use self::keys::KeysCommand;
-use self::ledger::LedgerCommand;
+use self::ledger::{LedgerCommand, VerifyLedger};
 use self::restore::RestoreCommand;
 use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
@@ -89,6 +89,9 @@ enum Command {
     },
     /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
     VerifyEvidence(VerifyEvidence),
+    /// Verify an exported ledger offline, against heads of days that nodes have kept: no network, no database,
+    /// no trust in anybody.
+    VerifyLedger(VerifyLedger),
     /// See which keys there are, and rotate them while everything runs.
     Keys {
         #[command(flatten)]
@@ -270,6 +273,7 @@ impl Cli {
                 Ok(())
             }
             Command::VerifyEvidence(evidence) => evidence.run(),
+            Command::VerifyLedger(ledger) => ledger.run(),
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 let mut script: Vec<u8> = Vec::new();

@@ -1,8 +1,11 @@
 //! Buying credits, and seeing where they went.
 
+use api::credits::Transaction;
+use api::page::Page;
 use http::StatusCode;
+use ledger::TransferId;
 use proto::NodeId;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -188,4 +191,31 @@ async fn a_balance_is_told_to_its_user_and_to_its_node(pool: PgPool) {
     of_node(NodeId::from_uuid(Uuid::nil()).to_string())
         .await
         .problem(401, "unauthorized");
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_user_can_work_out_the_hash_of_each_of_his_transfers(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let file = client.upload("a", b"content").await;
+    let path = format!("/api/v1/files/{}", file["file_id"].as_str().unwrap());
+    assert_eq!(client.delete(&path).await.status, StatusCode::NO_CONTENT);
+    let page = client.get("/api/v1/credits/transactions").await;
+    let page: Page<Transaction> = serde_json::from_value(page.expect(StatusCode::OK)).unwrap();
+    let kinds: Vec<&str> = page.items.iter().map(|item| &*item.kind).collect();
+    assert_eq!(kinds, ["delete", "charge", "purchase"]);
+    for item in &page.items {
+        let entries = item.entries.iter();
+        let hash = ledger::transfer_hash(
+            TransferId::from_uuid(item.transfer_id),
+            &item.kind,
+            &item.idempotency_key,
+            item.at,
+            &item.cause_text,
+            entries.map(|entry| (entry.owner_id, &*entry.account, entry.amount_microcredits)),
+        );
+        assert_eq!(hex::encode(hash), item.hash, "{}", item.kind);
+        let cause: Value = serde_json::from_str(&item.cause_text).unwrap();
+        assert_eq!(cause, item.cause);
+    }
 }

@@ -263,7 +263,7 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
     settle_all(&app).await;
     while seal(&pool, 100).await.is_some() {}
 
-    let report = ledger_verify::verify(&pool, None).await.unwrap();
+    let report = ledger_verify::verify(&pool, None, &[]).await.unwrap();
     assert!(
         report.is_sound(),
         "{:#?} in {happenings:?}",

@@ -117,6 +117,29 @@ pub async fn days(
         .collect()
 }
 
+/// The signed heads of all days, in order.
+pub async fn heads(connection: &mut PgConnection) -> sqlx::Result<Vec<LedgerDay>> {
+    let rows = sqlx::query!(
+        r#"SELECT label, head_block AS "block!", head_hash AS "hash!", signature AS "signature!"
+           FROM settlement_days
+           WHERE head_block IS NOT NULL AND head_hash IS NOT NULL AND signature IS NOT NULL
+           ORDER BY day_number"#
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(LedgerDay {
+                day: row.label,
+                block_number: row.block.unsigned_abs(),
+                block_hash: hash32("settlement_days.head_hash", &row.hash)?,
+                signature: Signature::try_from(&row.signature[..])
+                    .map_err(|error| corrupt("settlement_days.signature", error))?,
+            })
+        })
+        .collect()
+}
+
 /// What the events of a stretch of time come to on each node: the change of bytes, and of
 /// byte-milliseconds until its end.
 pub async fn moved(

@@ -254,7 +254,8 @@ pub(crate) async fn verified(coordinator: &Coordinator) {
     while seal(&coordinator.app.db, 50).await.is_some() {}
     let keys = &coordinator.app.keys.ring;
     let key = VerifyingKey::of_keypair(&keys.network).unwrap();
-    let report = ledger_verify::verify(&coordinator.app.db, Some((keys.network_id, key))).await;
+    let network = Some((keys.network_id, key));
+    let report = ledger_verify::verify(&coordinator.app.db, network, &[]).await;
     let report = report.unwrap();
     assert!(report.is_sound(), "{:#?}", report.findings);
 }
