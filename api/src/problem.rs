@@ -59,6 +59,8 @@ problem_kinds! {
     AdminsOnly = "admins-only", 403,
         "`coordinator admin set-role ADDRESS admin`, then log in again";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
+    TooManyUploads = "too-many-uploads", 403,
+        "complete some, give some up, or buy credits; `limit`";
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
     NodeNotAllowed = "node-not-allowed", 403, "what the network's operator asks of a node";
@@ -76,6 +78,8 @@ problem_kinds! {
         "it is completed or given up: look at the file, or begin anew";
     UploadInProgress = "upload-in-progress", 409,
         "the first request under this `Idempotency-Key` still runs: wait";
+    TooManyResends = "too-many-resends", 409,
+        "chunks were sent again with other content `limit` times: complete, or begin anew";
     UploadExpired = "upload-expired", 410, "begin anew";
     BodyTooLarge = "body-too-large", 413, "a JSON body has at most 64 KiB";
     FileTooLarge = "file-too-large", 413, "`limit_bytes`";

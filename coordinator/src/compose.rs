@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use kit::config::read_secret;
 use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
 use sqlx::PgPool;
@@ -32,6 +33,7 @@ use crate::durability::repair::Repair;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
 use crate::files::Files;
+use crate::files::upload::turns::Turns;
 use crate::files::upload::{chunk_commit, single_chunk_commit};
 use crate::fleet::node_status::NodeStates;
 use crate::fleet::peers::PeerNetwork;
@@ -155,6 +157,7 @@ impl Coordinator {
             keys: ring,
             money: config.money.clone(),
             payments: Box::new(MockPaymentProvider),
+            terms_since: terms_since(&db).await?,
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -171,6 +174,7 @@ impl Coordinator {
             rules,
             uploads: config.uploads.clone(),
             downloads: config.downloads.clone(),
+            turns: Turns::default(),
             forget_wake: Wake::new(),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
@@ -305,6 +309,11 @@ impl Coordinator {
         runner.spawn(durability::jobs::Restore(durability()), restore);
         runner.statuses().clone()
     }
+}
+
+async fn terms_since(db: &PgPool) -> sqlx::Result<Timestamp> {
+    let mut connection = db.acquire().await?;
+    billing::tables::terms::content_and_name_since(&mut connection).await
 }
 
 fn bootstrap_token(config: &NodesConfig) -> anyhow::Result<Option<[u8; 32]>> {

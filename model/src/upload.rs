@@ -15,6 +15,10 @@ pub struct Upload {
     pub user_id: UserId,
     pub state: UploadState,
     pub hold: MicroCredits,
+    /// The part of it that is trial credit.
+    pub trial: MicroCredits,
+    /// Chunks that were sent once more.
+    pub resent_chunks: u32,
     pub request_digest: Vec<u8>,
     pub expires_at: Timestamp,
     pub expired: bool,

@@ -20,4 +20,5 @@ pub mod node_pay;
 pub mod placement;
 pub mod repair;
 pub mod reputation;
+pub mod resend;
 pub mod uptime;

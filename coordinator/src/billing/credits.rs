@@ -5,7 +5,9 @@ use crate::bookkeeping::{balances, posting};
 use ledger::{Movement, PostError, Posted};
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
+use sqlx::PgConnection;
 
+use crate::accounts::tables::users;
 use crate::billing::Billing;
 
 use crate::bookkeeping::chart;
@@ -118,6 +120,7 @@ pub async fn purchase(
     let reference = format!("purchase:{user}:{key}");
     let payment = billing.payments.charge(user, amount, &reference)?;
     let mut transaction = billing.db.begin().await?;
+    users::mark_bought(&mut transaction, user).await?; // before the accounts
     let movement = Movement {
         kind: transfer_kind::PURCHASE,
         key: reference,
@@ -145,4 +148,17 @@ pub async fn purchase(
         credited,
         available: balance.available,
     })
+}
+
+/// Whether the account has ever bought. Purchases from before accounts remembered that are looked up in the ledger, once.
+pub async fn has_bought(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    if users::has_bought(connection, user).await? != Some(false) {
+        return Ok(true);
+    }
+    let account = chart::available(user);
+    let bought = ledger::has_transfer(connection, account, transfer_kind::PURCHASE).await?;
+    if bought {
+        users::mark_bought(connection, user).await?;
+    }
+    Ok(bought)
 }

@@ -142,17 +142,22 @@ fn final_refund(cause: &str) -> Option<Result<MicroCredits, AmountTooLarge>> {
         since: Timestamp,
         until: Timestamp,
         size_bytes: u64,
+        /// Of files that were sold before names were billed it is the size.
+        billed_bytes: Option<u64>,
         replicas: u32,
         price_microcredits: u64,
         paid_microcredits: MicroCredits,
+        #[serde(default)]
+        trial_microcredits: MicroCredits,
     }
     let cause: Cause = serde_json::from_str(cause).ok()?;
     let meter = FileMeter {
-        size_bytes: cause.size_bytes,
+        billed_bytes: cause.billed_bytes.unwrap_or(cause.size_bytes),
         scheme: Scheme::copies(cause.replicas),
         price: PricePerGbMonth::from_microcredits(cause.price_microcredits),
         since: cause.since,
         paid: cause.paid_microcredits,
+        trial: cause.trial_microcredits,
     };
     Some(meter.end(cause.since, cause.until).map(|end| end.refund))
 }

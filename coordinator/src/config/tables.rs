@@ -362,7 +362,8 @@ pub struct ReconcileConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct MoneyConfig {
-    /// Credits a user pays per GB and month of each replica; up to six decimals.
+    /// Credits a user pays per GB and month of each replica; up to six decimals. Billed are the bytes of
+    /// content and name, and 64 KiB at least.
     #[config(default = 1.25, env = "FSN_MONEY_PRICE_PER_GB_MONTH")]
     pub price_per_gb_month: PricePerGbMonth,
 
@@ -374,7 +375,8 @@ pub struct MoneyConfig {
     #[config(default = "24h", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_SETTLEMENT_INTERVAL")]
     pub settlement_interval: Duration,
 
-    /// How long before its time is up a file is renewed for another month.
+    /// How long before its time is up a file is renewed for another month; at most "30d", the time that a
+    /// renewal buys.
     #[config(default = "14d", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_RENEWAL_BEFORE")]
     pub renewal_before: Duration,
 
@@ -382,8 +384,9 @@ pub struct MoneyConfig {
     #[config(default = 100, env = "FSN_MONEY_CREDITS_PER_USD")]
     pub credits_per_usd: u32,
 
-    /// What an account may use before its first purchase, in micro-credits. 1000 pay for one chunk
-    /// of 256 KiB on three nodes for a month.
+    /// What an account may use before its first purchase, in micro-credits. 1000 pay for one file of
+    /// 256 KiB, or four small ones, on three nodes for a month. What is not used up of it goes back to the
+    /// network and may be used again; it never becomes the account's own.
     #[config(default = 1000, env = "FSN_MONEY_TRIAL_MICROCREDITS")]
     pub trial_microcredits: u32,
 
@@ -391,4 +394,12 @@ pub struct MoneyConfig {
     /// day. Private addresses are not counted.
     #[config(default = 20, env = "FSN_MONEY_TRIAL_ACCOUNTS_PER_NETWORK")]
     pub trial_accounts_per_network: u32,
+
+    /// Files that an account may have before its first purchase, uploads that are not complete among them.
+    #[config(default = 100, env = "FSN_MONEY_TRIAL_FILES")]
+    pub trial_files: u64,
+
+    /// Uploads that such an account may have open at one time.
+    #[config(default = 8, env = "FSN_MONEY_TRIAL_UPLOADS")]
+    pub trial_uploads: u64,
 }

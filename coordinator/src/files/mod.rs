@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use self::upload::chunk_commit::ChunkCommits;
 use self::upload::single_chunk_commit::{FileCommits, Rules};
+use self::upload::turns::Turns;
 use crate::billing::Billing;
 use crate::blobs::Blobs;
 use crate::blobs::memory::MemoryBudget;
@@ -37,6 +38,8 @@ pub struct Files {
     pub file_commits: FileCommits,
     /// What files of a single chunk go by.
     pub rules: Rules,
+    /// Sendings of one chunk take turns.
+    pub turns: Turns,
     /// A file was deleted or an upload given up: its chunks can be taken away.
     pub forget_wake: Wake,
     pub metrics: Arc<Metrics>,

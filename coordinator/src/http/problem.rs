@@ -21,6 +21,7 @@ use crate::files::upload::UploadError;
 use crate::fleet::registration::RegisterError;
 use ledger::{PostError, TableError};
 use model::names::InvalidText;
+use rules::allowance::FileLimit;
 use rules::placement::PlacementError;
 
 #[derive(Debug, Clone)]
@@ -146,6 +147,13 @@ impl From<InvalidText> for Problem {
         let mut detail = error.to_string();
         detail.push('.');
         Self::invalid(capitalised(&detail))
+    }
+}
+
+fn limited(limit: u64) -> Members {
+    Members {
+        limit: Some(limit),
+        ..Members::default()
     }
 }
 
@@ -290,14 +298,33 @@ impl From<UploadError> for Problem {
                 limit_bytes: Some(limit_bytes),
                 ..Members::default()
             }),
-            UploadError::TooManyFiles { limit } => Self::new(
+            UploadError::TooManyFiles(FileLimit { files, on_trial }) => Self::new(
                 ProblemKind::TooManyFiles,
-                format!("An account may have at most {limit} files. Delete some first."),
+                match on_trial {
+                    false => format!("An account may have at most {files} files. Delete some first."),
+                    true => format!(
+                        "An account that has not bought credits yet may have at most {files} files. Delete \
+                         some, or buy with POST /api/v1/auth/credits/purchase."
+                    ),
+                },
             )
-            .with(Members {
-                limit: Some(limit),
-                ..Members::default()
-            }),
+            .with(limited(files)),
+            UploadError::TooManyUploads { limit } => Self::new(
+                ProblemKind::TooManyUploads,
+                format!(
+                    "An account that has not bought credits yet may have at most {limit} uploads open. \
+                     Complete some or give them up, or buy with POST /api/v1/auth/credits/purchase."
+                ),
+            )
+            .with(limited(limit)),
+            UploadError::TooManyResends { limit } => Self::new(
+                ProblemKind::TooManyResends,
+                format!(
+                    "Chunks of this upload were sent again with other content {limit} times. Complete it \
+                     as it is, or give it up and begin anew."
+                ),
+            )
+            .with(limited(limit)),
             UploadError::PaymentRequired { cost, available } => {
                 let missing = cost.checked_sub(available).unwrap_or(cost);
                 Self::new(

@@ -27,6 +27,7 @@ use model::upload::UploadRequest;
 
 use model::chunking::ChunkLayout;
 use model::names::{ContentType, Filename};
+use rules::file_meter::Priced;
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
 #[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = [])),
@@ -63,8 +64,13 @@ pub(super) async fn initiate(
                 .await?
                 .ok_or(UploadError::NotFound)?;
             // Not what is held: that is gone once the upload is completed.
-            let price = files.billing.money.price_per_gb_month;
-            let cost = price.first_month(file.size_bytes.unwrap_or(0), file.scheme);
+            let cost = Priced {
+                size_bytes: file.size_bytes.unwrap_or(0),
+                terms: file.terms,
+                scheme: file.scheme,
+                price: files.billing.money.price_per_gb_month,
+            }
+            .month();
             Initiated {
                 upload_id: upload.id,
                 file_id: upload.file_id,
@@ -85,13 +91,15 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     }
 }
 
-/// Send one chunk, raw. Chunks may come in any order and at the same time; one that is sent again
-/// replaces the one before.
+/// Send one chunk, raw. Chunks may come in any order and at the same time. One that is sent again with the
+/// same content is acknowledged; with other content it replaces the one before, which costs as much as
+/// storing it for a month, and an upload takes as many of these as it has chunks, and 16.
 #[utoipa::path(method(post, put), path = paths::UPLOAD_CHUNK, tag = "uploads",
     security(("bearer" = [])), params(("id" = Uuid, Path), ChunkParams),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
     (status = 200, body = Chunk),
-    (status = 409, description = "The upload is completed or given up"),
+    (status = 402, description = "Too few credits for a chunk that replaces another"),
+    (status = 409, description = "The upload is completed or given up, or too many chunks were replaced"),
     (status = 410, description = "The upload has expired"),
     (status = 422, description = "The chunk is too long, too short, or beyond the last")))]
 pub(super) async fn chunk(

@@ -141,7 +141,8 @@ async fn of_two_lengths_the_chunks_count_and_are_paid_for(pool: PgPool) {
     let _ = soon(socket.read_to_string(&mut answer)).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains("\"size_bytes\":10,"), "{answer}");
-    assert_eq!(client.balances().await, (CREDITS - 1, 0, 1));
+    let paid = crate::support::price("a", 10);
+    assert_eq!(client.balances().await, (CREDITS - paid, 0, paid));
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

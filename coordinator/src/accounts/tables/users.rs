@@ -109,35 +109,44 @@ pub async fn deny_trial(connection: &mut PgConnection, id: UserId) -> sqlx::Resu
     Ok(())
 }
 
-/// Takes `amount` from what the account may still try the network with; `false` if that is less.
-pub async fn use_trial(
+/// Trial credit that was not used up: the account may use it again. Locks the user's row.
+pub async fn return_trial(
     connection: &mut PgConnection,
     id: UserId,
     amount: MicroCredits,
-    limit: MicroCredits,
-) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
-        "UPDATE users SET trial_used_microcredits = trial_used_microcredits + $2
-         WHERE user_id = $1 AND has_trial AND trial_used_microcredits + $2 <= $3",
+) -> sqlx::Result<()> {
+    if !amount.is_positive() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE users SET trial_used_microcredits = greatest(trial_used_microcredits - $2, 0)
+         WHERE user_id = $1",
         id.as_uuid(),
         amount.get(),
-        limit.get(),
     )
     .execute(connection)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
 }
 
-/// Counts one more file of this user; `false` when they have `limit` already.
-pub async fn add_file(connection: &mut PgConnection, id: UserId, limit: u64) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
-        "UPDATE users SET file_count = file_count + 1 WHERE user_id = $1 AND file_count < $2",
-        id.as_uuid(),
-        i64::try_from(limit).unwrap_or(i64::MAX),
+/// Whether the account's row tells of a purchase; `None` of nobody.
+pub async fn has_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<bool>> {
+    let query = sqlx::query_scalar!(
+        "SELECT has_bought FROM users WHERE user_id = $1",
+        id.as_uuid()
+    );
+    query.fetch_optional(connection).await
+}
+
+/// The account has bought. Locks the user's row the first time.
+pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET has_bought = true WHERE user_id = $1 AND NOT has_bought",
+        id.as_uuid()
     )
     .execute(connection)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
 }
 
 /// Locks the user's row. Returns up to when the use of the user's files was charged.

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::settlement::{byte_ms, carry};
+use crate::billing::tables::terms;
 use crate::database::{corrupt, hash32};
 use ledger::Hash;
 use model::ids::UserId;
@@ -31,7 +32,7 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
                   coalesce(u.charged_until, 'epoch') AS "charged_until!: jiff_sqlx::Timestamp",
                   f.size_bytes AS "size_bytes?", f.replication AS "replication?",
                   f.price_microcredits AS "price?", f.completed_at AS "completed_at?: jiff_sqlx::Timestamp",
-                  f.paid_microcredits AS "paid?"
+                  f.paid_microcredits AS "paid?", f.billed_name_bytes, f.trial_microcredits AS "trial?"
            FROM accounts a JOIN users u ON u.user_id = a.owner_id
            LEFT JOIN files f ON f.user_id = a.owner_id AND f.state = 'ready'
            WHERE a.account = 'escrow' AND (f.file_id IS NOT NULL OR a.balance_microcredits <> 0)
@@ -42,11 +43,12 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
         let row = row?;
         let meter = match (row.size_bytes, row.completed_at) {
             (Some(size), Some(since)) => Some(FileMeter {
-                size_bytes: size.unsigned_abs(),
+                billed_bytes: terms::of_row(row.billed_name_bytes).billed_bytes(size.unsigned_abs()),
                 scheme: Scheme::copies(row.replication.unwrap_or(0).unsigned_abs()),
                 price: PricePerGbMonth::from_microcredits(row.price.unwrap_or(0).unsigned_abs()),
                 since: since.to_jiff(),
                 paid: MicroCredits::new(row.paid.unwrap_or(0)),
+                trial: MicroCredits::new(row.trial.unwrap_or(0)),
             }),
             _ => None,
         };

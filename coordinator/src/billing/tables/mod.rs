@@ -5,3 +5,4 @@ pub mod ledger_history;
 pub mod payouts;
 pub mod penalties;
 pub mod settlement;
+pub mod terms;

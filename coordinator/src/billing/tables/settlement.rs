@@ -6,6 +6,7 @@ use jiff_sqlx::ToSqlx;
 use proto::{FileId, LedgerDay, MicroCredits, NodeId};
 use sqlx::PgConnection;
 
+use crate::billing::tables::terms;
 use crate::database::corrupt;
 use ledger::TransferId;
 use model::day::Day;
@@ -195,7 +196,8 @@ pub async fn meters_of_user(
 ) -> sqlx::Result<Vec<(FileId, FileMeter)>> {
     let rows = sqlx::query!(
         r#"SELECT file_id, size_bytes AS "size_bytes!", replication, price_microcredits,
-                  completed_at AS "completed_at!", paid_microcredits
+                  completed_at AS "completed_at!", paid_microcredits, billed_name_bytes,
+                  trial_microcredits
            FROM files WHERE user_id = $1 AND state = 'ready' AND ($2::uuid IS NULL OR file_id > $2)
            ORDER BY file_id LIMIT $3"#,
         user.as_uuid(),
@@ -206,11 +208,13 @@ pub async fn meters_of_user(
     .await?;
     let meters = rows.into_iter().map(|row| {
         let meter = FileMeter {
-            size_bytes: row.size_bytes.unsigned_abs(),
+            billed_bytes: terms::of_row(row.billed_name_bytes)
+                .billed_bytes(row.size_bytes.unsigned_abs()),
             scheme: Scheme::copies(row.replication.unsigned_abs()),
             price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
             since: row.completed_at.to_jiff(),
             paid: MicroCredits::new(row.paid_microcredits),
+            trial: MicroCredits::new(row.trial_microcredits),
         };
         (FileId::from_uuid(row.file_id), meter)
     });

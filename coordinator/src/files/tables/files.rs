@@ -8,6 +8,7 @@ use proto::{BlobId, FileId, MicroCredits, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::billing::tables::terms;
 use crate::database::hash32;
 use model::chunk::{ChunkLocations, ReplicaLocation};
 use model::chunking::ChunkLayout;
@@ -16,6 +17,7 @@ use model::ids::UserId;
 use model::money::PricePerGbMonth;
 use model::names::{ContentType, Filename};
 use model::scheme::Scheme;
+use model::terms::Terms;
 use rules::file_meter::FileMeter;
 
 struct Row {
@@ -32,6 +34,8 @@ struct Row {
     paid_microcredits: i64,
     price_microcredits: i64,
     grace_since: Option<jiff_sqlx::Timestamp>,
+    billed_name_bytes: Option<i32>,
+    trial_microcredits: i64,
 }
 
 impl From<Row> for File {
@@ -49,7 +53,9 @@ impl From<Row> for File {
             created_at: row.created_at.to_jiff(),
             completed_at: row.completed_at.to_jiff(),
             paid_until: row.paid_until.to_jiff(),
+            terms: terms::of_row(row.billed_name_bytes),
             paid: MicroCredits::new(row.paid_microcredits),
+            trial: MicroCredits::new(row.trial_microcredits),
             price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
             grace_since: row.grace_since.map(jiff_sqlx::Timestamp::to_jiff),
         }
@@ -65,6 +71,7 @@ pub struct NewFile<'a> {
     pub size_bytes: Option<u64>,
     pub chunk_size: u32,
     pub scheme: Scheme,
+    pub terms: Terms,
     pub master_key_id: &'a str,
     pub wrapped_key: &'a [u8],
 }
@@ -76,8 +83,8 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
     sqlx::query!(
         "WITH file AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                                chunk_size_bytes, replication)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+                                chunk_size_bytes, replication, billed_name_bytes)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11))
          INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
         file.id.as_uuid(),
         file.user_id.as_uuid(),
@@ -89,6 +96,7 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
         file.scheme.pieces() as i32,
         file.master_key_id,
         file.wrapped_key,
+        file.terms.name_bytes().map(u32::cast_signed),
     )
     .execute(connection)
     .await?;
@@ -100,7 +108,7 @@ pub async fn uploading(
     id: FileId,
 ) -> sqlx::Result<Option<UploadingFile>> {
     let row = sqlx::query!(
-        "SELECT size_bytes, chunk_size_bytes, replication FROM files WHERE file_id = $1",
+        "SELECT size_bytes, chunk_size_bytes, replication, billed_name_bytes FROM files WHERE file_id = $1",
         id.as_uuid()
     )
     .fetch_optional(connection)
@@ -110,6 +118,7 @@ pub async fn uploading(
         size_bytes: row.size_bytes.map(i64::unsigned_abs),
         chunk_size: row.chunk_size_bytes.unsigned_abs(),
         scheme: Scheme::copies(row.replication.unsigned_abs()),
+        terms: terms::of_row(row.billed_name_bytes),
     }))
 }
 
@@ -144,23 +153,31 @@ pub async fn set_layout(
     Ok(())
 }
 
+/// Until when a file is kept, and when its renewal is tried first.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    pub paid_until: Timestamp,
+    pub renew_at: Timestamp,
+}
+
 /// Makes the file visible; its meter begins.
 pub async fn mark_ready(
     connection: &mut PgConnection,
     id: FileId,
     meter: &FileMeter,
-    renew_at: Option<Timestamp>,
+    kept: Kept,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE files SET state = 'ready', completed_at = $2, paid_microcredits = $3,
-                price_microcredits = $4, paid_until = $5, renew_at = $6
+                price_microcredits = $4, paid_until = $5, renew_at = $6, trial_microcredits = $7
          WHERE file_id = $1",
         id.as_uuid(),
         meter.since.to_sqlx() as jiff_sqlx::Timestamp,
         meter.paid.get(),
         meter.price.microcredits() as i64,
-        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
-        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+        kept.paid_until.to_sqlx() as jiff_sqlx::Timestamp,
+        kept.renew_at.to_sqlx() as jiff_sqlx::Timestamp,
+        meter.trial.get(),
     )
     .execute(connection)
     .await?;
@@ -171,16 +188,16 @@ pub async fn mark_ready(
 pub async fn mark_renewed(
     connection: &mut PgConnection,
     id: FileId,
-    meter: &FileMeter,
-    renew_at: Option<Timestamp>,
+    paid: MicroCredits,
+    kept: Kept,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE files SET paid_microcredits = $2, paid_until = $3, renew_at = $4, grace_since = NULL
          WHERE file_id = $1",
         id.as_uuid(),
-        meter.paid.get(),
-        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
-        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+        paid.get(),
+        kept.paid_until.to_sqlx() as jiff_sqlx::Timestamp,
+        kept.renew_at.to_sqlx() as jiff_sqlx::Timestamp,
     )
     .execute(connection)
     .await?;
@@ -211,7 +228,8 @@ pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Optio
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND renew_at <= database_clock()
            ORDER BY renew_at LIMIT 1 FOR UPDATE SKIP LOCKED"#
     )
@@ -226,7 +244,8 @@ pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<F
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND paid_until <= database_clock()
            ORDER BY paid_until LIMIT 1 FOR UPDATE SKIP LOCKED"#
     )
@@ -244,7 +263,8 @@ pub async fn by_id(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -273,6 +293,7 @@ pub async fn readable(
         r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits,
                   master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
                   r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM files f JOIN data_keys k ON k.file_id = f.file_id
@@ -309,6 +330,8 @@ pub async fn readable(
             paid_microcredits: row.paid_microcredits,
             price_microcredits: row.price_microcredits,
             grace_since: row.grace_since,
+            billed_name_bytes: row.billed_name_bytes,
+            trial_microcredits: row.trial_microcredits,
         });
         let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
             index: 0,
@@ -334,7 +357,8 @@ pub async fn lock(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -350,7 +374,7 @@ pub async fn mark_deleted(connection: &mut PgConnection, id: FileId) -> sqlx::Re
     sqlx::query!(
         "WITH key AS (DELETE FROM data_keys WHERE file_id = $1),
               session AS (DELETE FROM uploads WHERE file_id = $1)
-         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0
+         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0, trial_microcredits = 0
          WHERE file_id = $1",
         id.as_uuid()
     )
@@ -403,7 +427,8 @@ pub async fn list_by_time(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files
            WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
              AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
@@ -432,7 +457,8 @@ pub async fn list_by_name(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files
            WHERE user_id = $1 AND state = 'ready'
              AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)

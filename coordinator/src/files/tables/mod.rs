@@ -1,5 +1,6 @@
 //! The only SQL on files and uploads.
 
+pub mod allowances;
 pub mod files;
 pub mod single_chunk;
 pub mod uploads;

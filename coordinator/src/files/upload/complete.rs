@@ -8,14 +8,17 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::billing::charges;
+use crate::files::tables::files::Kept;
 use crate::files::upload::UploadError;
 use crate::files::{Files, tables};
 use crate::{accounts, billing, blobs};
 
-use crate::files::upload::file_commit::{FileCommit, Priced};
+use crate::files::upload::file_commit::FileCommit;
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId};
 use model::upload::{Upload, UploadState};
+use rules::allowance::Funds;
+use rules::file_meter::Priced;
 
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;
@@ -82,22 +85,35 @@ async fn finish(
     billing::tables::earnings::mark_surplus(connection, file.id, layout, file.scheme).await?;
     let priced = Priced {
         size_bytes: layout.size_bytes,
+        terms: file.terms,
         scheme: file.scheme,
         price: files.billing.money.price_per_gb_month,
     };
-    let paid = priced.cost()?.min(upload.hold);
+    let paid = priced.month()?.min(upload.hold);
     let at = days::ledger_now(connection).await?;
-    let commit = FileCommit::new(file.id, upload.user_id, priced, paid, at);
+    let commit = FileCommit::new(
+        file.id,
+        upload.user_id,
+        priced,
+        (paid, Funds::held_for(upload)),
+        at,
+    )?;
+    let unused = commit.returned.trial;
+    accounts::tables::users::return_trial(connection, upload.user_id, unused).await?; // before the accounts
     let charge = Movement {
         kind: transfer_kind::CHARGE,
         key: format!("charge:{}", upload.id),
         cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
-        entries: &commit.charge_hold(upload.hold)?,
+        entries: &commit.charge_hold(),
     };
     posting::post(connection, &files.entropy, charge).await?;
     let meter = commit.meter;
-    let renew_at = charges::renew_at(&files.billing, &meter);
-    tables::files::mark_ready(connection, file.id, &meter, renew_at).await?;
+    let paid_until = meter.kept_until(at);
+    let kept = Kept {
+        paid_until,
+        renew_at: charges::renew_at(&files.billing, paid_until),
+    };
+    tables::files::mark_ready(connection, file.id, &meter, kept).await?;
     // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
     let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
     billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
@@ -139,12 +155,20 @@ async fn discard(
     upload: &Upload,
     reason: &str,
 ) -> Result<(), UploadError> {
-    accounts::tables::users::remove_file(connection, upload.user_id).await?; // the user's row before the accounts
+    // The user's row before the accounts.
+    let user = upload.user_id;
+    accounts::tables::users::remove_file(connection, user).await?;
+    let returned = Funds::held_for(upload).give_back(upload.hold);
+    accounts::tables::users::return_trial(connection, user, returned.trial).await?;
     let release = Movement {
         kind: transfer_kind::RELEASE,
         key: format!("release:{}", upload.id),
         cause: &json!({"upload_id": upload.id, "reason": reason}),
-        entries: &chart::held_for_upload(upload.user_id, upload.hold).release(),
+        entries: &[
+            (chart::upload_hold(user), -upload.hold),
+            (chart::available(user), returned.own),
+            (chart::INCOME, returned.trial),
+        ],
     };
     posting::post(connection, &files.entropy, release).await?;
     tables::files::mark_deleted(connection, upload.file_id).await?;

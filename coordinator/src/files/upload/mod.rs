@@ -1,28 +1,34 @@
 //! Bringing a file in: three steps (`initiate → chunks → complete`), or one streaming request that
 //! walks through the same steps.
 
+mod allowance;
 pub mod chunk_commit;
 pub mod complete;
 pub mod file_commit;
 pub mod put;
+mod resend;
 pub mod session;
 pub mod single_chunk;
 pub mod single_chunk_commit;
 pub mod stream;
+pub mod turns;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kit::BatchError;
-use ledger::{ExceedsHold, InvalidTransfer, PostError};
+use ledger::{InvalidTransfer, PostError};
 use proto::MicroCredits;
 
 use self::chunk_commit::CommitError;
+use self::file_commit::ExceedsFunds;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
 use model::ids::{FileId, UploadId};
 use model::money::AmountTooLarge;
+use model::terms::Terms;
+use rules::allowance::FileLimit;
 use rules::placement::PlacementError;
 use sealing::{OpenError, SealError};
 
@@ -41,8 +47,12 @@ pub enum UploadError {
     InProgress,
     #[error("a file may have at most {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
-    #[error("an account may have at most {limit} files")]
-    TooManyFiles { limit: u64 },
+    #[error("an account may have at most {} files", .0.files)]
+    TooManyFiles(FileLimit),
+    #[error("an account that has not bought yet may have at most {limit} open uploads")]
+    TooManyUploads { limit: u64 },
+    #[error("chunks of an upload are taken again at most {limit} times")]
+    TooManyResends { limit: u64 },
     #[error("the upload costs {cost} credits and {available} are available")]
     PaymentRequired {
         cost: MicroCredits,
@@ -136,7 +146,7 @@ internal!(
     OpenError,
     SealError,
     InvalidTransfer,
-    ExceedsHold,
+    ExceedsFunds,
     AmountTooLarge
 );
 
@@ -163,6 +173,7 @@ pub struct Session {
     pub file_id: FileId,
     pub chunk_size: u32,
     pub chunk_count: Option<u64>,
+    pub terms: Terms,
     pub cost: MicroCredits,
     pub expires_at: Timestamp,
 }

@@ -8,17 +8,19 @@ use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
+use crate::files::upload::resend::{self, Sent};
 use crate::files::upload::{AcceptedChunk, Received, UploadError};
 use crate::files::{Files, tables};
 use model::file::UploadingFile;
 
 use model::chunk::StoredChunk;
 use model::chunking::MAX_CHUNKS;
-use model::ids::{FileId, UploadId, UserId};
+use model::ids::{UploadId, UserId};
 use model::upload::{Upload, UploadState};
 use sealing::{ChunkRef, ChunkVersion};
 
-/// Takes one chunk of an open session. Sent again, the last content wins.
+/// Takes one chunk of an open session. Sent again, the last content wins, and is charged; the same content moves
+/// nothing.
 pub async fn put_chunk<S, E>(
     files: Arc<Files>,
     user: UserId,
@@ -63,7 +65,7 @@ where
 
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
     // rows or in purges, also when the client has gone.
-    let accept = accept(files, upload, key, index, chunk);
+    let accept = accept(files, upload, file, key, index, chunk);
     let task = tokio::spawn(async move {
         let accepted = accept.await;
         drop(share);
@@ -76,61 +78,98 @@ where
 async fn accept(
     files: Arc<Files>,
     upload: Upload,
+    file: UploadingFile,
     key: Arc<FileKey>,
     index: u32,
     chunk: ChunkBody,
 ) -> Result<AcceptedChunk, UploadError> {
     let size_bytes = chunk.len() as u32;
+    let accepted = |sha256| AcceptedChunk {
+        index,
+        size_bytes,
+        sha256,
+        replicas: key.scheme.pieces(),
+    };
+    let digest = async || {
+        let chunk = chunk.clone();
+        files.blobs.crypto.run(move || chunk.sha256()).await
+    };
+    let _turn = files.turns.take((upload.id, index)).await;
+    let again = match resend::admit(&files, &upload, &file, index, digest()).await? {
+        Sent::Acknowledged { sha256 } => return Ok(accepted(sha256)),
+        Sent::First => None,
+        Sent::Again(again) => Some(again),
+    };
+    // Higher than that of the content that stands, whatever this coordinator's clock says.
+    let least = again.as_ref().map_or(0, |again| again.version_before + 1);
     let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: upload.file_id,
             index,
         },
-        version: next_version(&files, upload.file_id, index).await?,
+        version: files.blobs.versions.next().max(least),
     };
-    let digest = {
-        let chunk = chunk.clone();
-        files.blobs.crypto.run(move || chunk.sha256())
+    let (stored, sha256) =
+        tokio::join!(store(&files, &upload, &key, place, chunk.clone()), digest());
+    let stored = match (stored, sha256) {
+        (Ok(sent), Ok(sha256)) => commit(&files, &upload, sent, sha256).await.map(|()| sha256),
+        (Err(error), _) => Err(error),
+        (_, Err(lost)) => Err(lost.into()),
     };
-    let put = blobs::put::put(&files.blobs, &key, place, chunk);
-    let (tentative, sha256) = tokio::join!(put, digest);
-    let (tentative, sha256) = (tentative?, sha256?);
-    let stored = StoredChunk {
+    match (stored, again) {
+        (Ok(sha256), _) => Ok(accepted(sha256)),
+        // Who gives an upload up while its chunks are on their way has had them moved.
+        (Err(error), Some(again)) if !matches!(error, UploadError::Closed) => {
+            if let Err(unpaid) = again.give_back(&files, &upload).await {
+                tracing::warn!(
+                    upload_id = %upload.id, index, error = %unpaid,
+                    "what a chunk cost that was not stored could not be given back"
+                );
+            }
+            Err(error)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// A chunk that lies on its nodes, without its digest.
+async fn store(
+    files: &Files,
+    upload: &Upload,
+    key: &Arc<FileKey>,
+    place: ChunkVersion,
+    chunk: ChunkBody,
+) -> Result<SentChunk, UploadError> {
+    let size_bytes = chunk.len() as u32;
+    let tentative = blobs::put::put(&files.blobs, key, place, chunk).await?;
+    let chunk = StoredChunk {
         file_id: upload.file_id,
-        index,
+        index: place.chunk.index,
         version: place.version,
         size_bytes,
-        sha256: Some(sha256),
+        sha256: None,
         replicas: tentative.replicas().to_vec(),
     };
-    let sent = SentChunk {
-        chunk: stored,
+    Ok(SentChunk {
+        chunk,
         blobs: tentative,
-    };
+    })
+}
+
+async fn commit(
+    files: &Files,
+    upload: &Upload,
+    mut sent: SentChunk,
+    sha256: [u8; 32],
+) -> Result<(), UploadError> {
+    sent.chunk.sha256 = Some(sha256);
     let commit = ChunkCommit {
         upload_id: upload.id,
         chunks: vec![sent],
     };
-    files
-        .chunk_commits
-        .submit(commit)
-        .await
-        .map_err(CommitError::from)??;
-    Ok(AcceptedChunk {
-        index,
-        size_bytes,
-        sha256,
-        replicas: key.scheme.pieces(),
-    })
-}
-
-/// Higher than that of the content that stands, whatever this coordinator's clock says.
-async fn next_version(files: &Files, file: FileId, index: u32) -> Result<u64, UploadError> {
-    let mut connection = files.db.acquire().await?;
-    let before =
-        blobs::tables::chunks::existing_versions(&mut connection, &[(file, index)]).await?;
-    let least = before.first().map_or(0, |(.., version)| version + 1);
-    Ok(files.blobs.versions.next().max(least))
+    let committed = files.chunk_commits.submit(commit).await;
+    committed.map_err(CommitError::from)??;
+    Ok(())
 }
 
 async fn open_session(

@@ -10,16 +10,15 @@ use proto::FileId;
 use crate::blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
+use crate::files::Files;
 use crate::files::upload::chunk_commit::SentChunk;
-use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
-use crate::files::upload::{UploadError, session};
-use crate::files::{Files, tables};
+use crate::files::upload::single_chunk_commit::SingleChunkFile;
+use crate::files::upload::{UploadError, allowance, session};
 use model::upload::UploadRequest;
 
 use model::chunk::StoredChunk;
 use model::file::File;
 use model::ids::{UploadId, uuid_v7};
-use proto::MicroCredits;
 use sealing::{ChunkRef, ChunkVersion, DataKey};
 
 pub async fn upload(
@@ -32,9 +31,8 @@ pub async fn upload(
     }
     let scheme = files.blobs.scheme();
     let size_bytes = body.len() as u64;
-    let price = files.billing.money.price_per_gb_month;
-    let cost = price.first_month(size_bytes, scheme)?;
-    check_allowance(files, request, cost).await?;
+    let priced = files.billing.priced(&request.filename, size_bytes, scheme);
+    allowance::check(files, request.user_id, priced.month()?).await?;
 
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
@@ -50,32 +48,13 @@ pub async fn upload(
         id: file_id,
         upload_id: UploadId::from_uuid(uuid_v7(now, &mut rng)),
         request: request.clone(),
-        size_bytes,
+        priced,
         chunk_size: files.uploads.chunk_size.as_u64() as u32,
-        scheme,
         master_key_id: master.id().to_owned(),
         wrapped_key: wrapped_key.to_vec(),
-        cost,
         chunk,
     };
     files.file_commits.submit(file).await?
-}
-
-/// Before nodes are put to work; what is decided here is decided again under a lock.
-async fn check_allowance(
-    files: &Files,
-    request: &UploadRequest,
-    cost: MicroCredits,
-) -> Result<(), UploadError> {
-    let mut connection = files.db.acquire().await?;
-    let limits = files.rules.limits;
-    let mut allowance = tables::single_chunk::allowance(&mut connection, request.user_id, &limits)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    match allowance.spend(cost) {
-        Ok(_) => Ok(()),
-        Err(refusal) => Err(refused(refusal, cost, limits.files)),
-    }
 }
 
 async fn store(

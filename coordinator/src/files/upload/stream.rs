@@ -26,6 +26,7 @@ use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::UploadId;
 use model::upload::UploadState;
+use rules::file_meter::Priced;
 use sealing::{ChunkRef, ChunkVersion};
 
 /// A body of unknown length first holds the price of this much, then of twice what it has become.
@@ -298,12 +299,17 @@ impl Transfer<'_> {
         if self.request.size_bytes.is_some() {
             return Ok(());
         }
-        let price = self.files.billing.money.price_per_gb_month;
-        let needed = price.first_month(self.bytes, self.key.scheme)?;
+        let priced = |size_bytes| Priced {
+            size_bytes,
+            terms: self.session.terms,
+            scheme: self.key.scheme,
+            price: self.files.billing.money.price_per_gb_month,
+        };
+        let needed = priced(self.bytes).month()?;
         if needed <= self.held {
             return Ok(());
         }
-        let generous = price.first_month(self.bytes.saturating_mul(2), self.key.scheme)?;
+        let generous = priced(self.bytes.saturating_mul(2)).month()?;
         match self.hold(generous).await {
             Err(UploadError::PaymentRequired { .. }) => self.hold(needed).await,
             outcome => outcome,
