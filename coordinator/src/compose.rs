@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use kit::config::read_secret;
 use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -42,7 +41,8 @@ use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
 use crate::metrics::Metrics;
-use crate::proofs::{Proofs, evidence, read_failures};
+use crate::proofs::evidence_slots::EvidenceSlots;
+use crate::proofs::{Proofs, read_failures};
 use crate::{accounts, billing, durability, files, fleet, keys, proofs};
 use rules::uptime::SETTLING;
 
@@ -185,7 +185,7 @@ impl Coordinator {
             blobs: Arc::clone(&blobs),
             config: config.proofs.clone(),
             partitions: proofs::audit::Partitions::default(),
-            evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
+            evidence_slots: EvidenceSlots::default(),
             repair_wake: repair.wake.clone(),
             facts: FACTS,
             node_states: node_states.clone(),

@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::rate_limit::EvidenceLimits;
 use crate::proofs::Proofs;
 use crate::proofs::evidence::{self, DEFAULT_CHUNKS, EvidenceError, Wanted};
+use crate::proofs::evidence_slots::Occupied;
 use crate::proofs::history::{self, ReceiptRow};
 
 /// The nodes' signed receipts for a file's chunks. Keep them: with them every later proof can be
@@ -112,7 +113,12 @@ impl From<EvidenceError> for Problem {
                 chunk_count: Some(chunk_count),
                 ..Members::default()
             }),
-            EvidenceError::Busy => Self::new(
+            EvidenceError::Busy(Occupied::ByAccount) => Self::new(
+                ProblemKind::Busy,
+                "This account has two requests for proofs under way. Wait for one of them.",
+            )
+            .retry_after(5),
+            EvidenceError::Busy(Occupied::ByOthers) => Self::new(
                 ProblemKind::Busy,
                 "Too many proofs are being asked for right now. Try again in a few seconds.",
             )

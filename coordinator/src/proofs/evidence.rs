@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use proto::{ChallengeId, ChallengeItem, Difficulty, FileId, Malformed, NodeId, ProofSeed};
 
+use crate::billing;
 use crate::files;
 use crate::proofs::Proofs;
 use crate::proofs::challenge::{Examination, ExamineError, Examined, Findings, examine};
+use crate::proofs::evidence_slots::{Funding, Occupied};
 
 use crate::proofs::tables::receipts;
 use crate::proofs::tables::receipts::ReceiptRow;
@@ -19,9 +21,6 @@ use rules::judging::messages;
 /// Replicas that one request may have challenged: their proofs are all in memory at one time.
 const MAX_REPLICAS: u32 = 96;
 
-/// Requests that are worked on at one time; others are told to come again.
-pub const AT_ONE_TIME: usize = 8;
-
 /// Chunks that are asked for when the request does not say.
 pub const DEFAULT_CHUNKS: u32 = 8;
 
@@ -31,8 +30,8 @@ pub enum EvidenceError {
     NotFound,
     #[error("there is no chunk {index}")]
     IndexOutOfRange { index: u32, chunk_count: u64 },
-    #[error("too many requests for evidence are under way")]
-    Busy,
+    #[error(transparent)]
+    Busy(#[from] Occupied),
     #[error("the coordinator is stopping")]
     Stopping,
     #[error(transparent)]
@@ -73,10 +72,14 @@ pub async fn prove(
     file_id: FileId,
     wanted: Wanted,
 ) -> Result<Evidence, EvidenceError> {
-    let _share = proofs
-        .evidence_slots
-        .try_acquire()
-        .map_err(|_| EvidenceError::Busy)?;
+    let funding = {
+        let mut connection = proofs.db.acquire().await?;
+        match billing::credits::has_bought(&mut connection, user).await? {
+            true => Funding::Paying,
+            false => Funding::Trial,
+        }
+    };
+    let _slot = proofs.evidence_slots.take(user, funding).await?;
     let (chunk_count, end, rows) = {
         let mut connection = proofs.db.acquire().await?;
         let file = files::tables::files::by_id(&mut connection, file_id, user).await?;

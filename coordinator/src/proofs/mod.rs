@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kit::{Clock, Entropy, Wake};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Semaphore;
 
 use self::audit::Partitions;
+use self::evidence_slots::EvidenceSlots;
 use crate::blobs::Blobs;
 use crate::config::ProofsConfig;
 use crate::facts::{Fact, Facts};
@@ -19,6 +19,7 @@ pub mod audit;
 pub mod challenge;
 pub mod demotion;
 pub mod evidence;
+pub mod evidence_slots;
 pub mod history;
 pub mod jobs;
 pub mod read_failures;
@@ -31,7 +32,7 @@ pub struct Proofs {
     pub config: ProofsConfig,
     pub partitions: Partitions,
     /// Requests of owners for proofs that are worked on at one time.
-    pub evidence_slots: Semaphore,
+    pub evidence_slots: EvidenceSlots,
     /// Chunks have lost replicas.
     pub repair_wake: Wake,
     pub facts: Facts,
