@@ -94,9 +94,10 @@ async fn a_rewritten_ledger_shows_at_every_node_and_offline() {
     transaction.commit().await.unwrap();
     until_doctor_says(&cluster, "bad").await;
     let status = node_says(&cluster, "status");
-    let contradictions = &status["ledger"]["contradictions"];
-    assert!(!contradictions.as_array().unwrap().is_empty(), "{status}");
-    assert_eq!(status["node"]["ledger"]["contradictions"], *contradictions);
+    for ledger in [&status["ledger"], &status["node"]["ledger"]] {
+        let contradictions = ledger["contradictions"].as_array();
+        assert!(contradictions.is_some_and(|all| !all.is_empty()), "{status}");
+    }
     let admin = cluster.status().unwrap().nodes[0].admin_url.clone();
     let metrics = reqwest::get(format!("{}/metrics", admin.unwrap()));
     let metrics = metrics.await.unwrap().text().await.unwrap();

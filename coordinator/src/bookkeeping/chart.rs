@@ -61,7 +61,7 @@ pub mod transfer_kind {
     /// outside → available
     pub const PURCHASE: TransferKind = TransferKind::new("purchase");
     /// income → upload hold: what a new account may try the network with. What is not used of it goes back
-    /// to income with the transfer that ends upload or file; until 0.2 it came by `available`.
+    /// to income with the transfer that ends upload or file; older ones went to `available`.
     pub const TRIAL: TransferKind = TransferKind::new("trial");
     /// available → upload hold, when an upload begins or grows
     pub const HOLD: TransferKind = TransferKind::new("hold");
