@@ -96,7 +96,10 @@ async fn a_rewritten_ledger_shows_at_every_node_and_offline() {
     let status = node_says(&cluster, "status");
     for ledger in [&status["ledger"], &status["node"]["ledger"]] {
         let contradictions = ledger["contradictions"].as_array();
-        assert!(contradictions.is_some_and(|all| !all.is_empty()), "{status}");
+        assert!(
+            contradictions.is_some_and(|all| !all.is_empty()),
+            "{status}"
+        );
     }
     let admin = cluster.status().unwrap().nodes[0].admin_url.clone();
     let metrics = reqwest::get(format!("{}/metrics", admin.unwrap()));
