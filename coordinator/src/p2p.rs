@@ -63,6 +63,7 @@ pub fn network_config(
             autonat: p2p.autonat,
             upnp: p2p.upnp,
         },
+            private_addresses: p2p.private_addresses,
         ..defaults
     })
 }

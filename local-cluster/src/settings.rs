@@ -22,6 +22,8 @@ pub(crate) fn coordinator(
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false
+        [p2p]
+        private_addresses = true
         [repair]
         // Whoever takes a node away wants to see what comes of it.
         grace = "30s"
@@ -53,6 +55,7 @@ pub(crate) fn node(
         capacity = "10GB"
         [p2p]
         listen = ["/ip4/127.0.0.1/tcp/0"]
+        private_addresses = true
         [admin]
         listen = "127.0.0.1:0"
         // The pauses of a real network would make every experiment a wait.

@@ -92,15 +92,6 @@ pub fn can_be_dialled(addr: &Multiaddr) -> bool {
     place && way
 }
 
-/// Whether it leads to the machine that dials it.
-pub(crate) fn is_loopback(addr: &Multiaddr) -> bool {
-    match addr.iter().next() {
-        Some(AddrPart::Ip4(ip)) => ip.is_loopback(),
-        Some(AddrPart::Ip6(ip)) => ip.to_canonical().is_loopback(),
-        _ => false,
-    }
-}
-
 /// The address without a `/p2p/…` at its end.
 pub(crate) fn without_peer(mut addr: Multiaddr) -> Multiaddr {
     if let Some(AddrPart::P2p(_)) = addr.iter().last() {

@@ -1,6 +1,6 @@
 //! How the rest of the program talks to the event loop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libp2p::swarm::ConnectionId;
@@ -51,7 +51,8 @@ pub struct NetworkHandle {
     slots: Arc<CallSlots>,
     handshakes: Arc<Handshakes>,
     signs: Arc<Signs>,
-    connected: Arc<RwLock<HashSet<PeerId>>>,
+    /// How many connections there are with each peer that has any.
+    connected: Arc<RwLock<HashMap<PeerId, u32>>>,
 }
 
 impl NetworkHandle {
@@ -82,10 +83,15 @@ impl NetworkHandle {
     /// Whether there is a connection right now. Events tell of what was: requests that came over a new connection
     /// can overtake the news that an earlier one is gone.
     pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connections(peer) > 0
+    }
+
+    /// How many connections there are right now. More than one when another is about to take the place of an older one, or
+    /// when somebody else has the same identity.
+    pub fn connections(&self, peer: &PeerId) -> u32 {
         let connected = self.connected.read();
-        connected
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(peer)
+        let connected = connected.unwrap_or_else(PoisonError::into_inner);
+        connected.get(peer).copied().unwrap_or_default()
     }
 
     /// Sends a request to a connected peer and waits for its response.
@@ -174,11 +180,12 @@ impl NetworkHandle {
         &self.signs
     }
 
-    pub(crate) fn note_connected(&self, peer: PeerId) {
+    /// `connections` are not none: [`Self::note_lost`].
+    pub(crate) fn note_connections(&self, peer: PeerId, connections: u32) {
         let connected = self.connected.write();
         connected
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(peer);
+            .insert(peer, connections);
     }
 
     pub(crate) fn note_lost(&self, peer: &PeerId) {

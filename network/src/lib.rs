@@ -58,14 +58,18 @@ mod backoff;
 mod behaviour;
 mod codec;
 mod config;
+mod dial_back;
 mod event;
 mod exchange;
 mod handle;
+mod hearsay;
 mod peers;
 mod ping;
+mod rate;
 mod service;
 mod status;
 mod transport;
+mod walker;
 
 pub use addrs::{ParseTargetError, Target, can_be_dialled};
 pub use admission::{Admission, AllowList, AuthMode, Everyone, Refusal, RefusalReason, Refusals};

@@ -113,7 +113,8 @@ pub struct P2pConfig {
     #[config(default = 256, env = "FSN_P2P_MAX_CONNECTIONS_PER_ADDRESS")]
     pub max_connections_per_address: u32,
 
-    /// Incoming connections whose handshake is under way; more are refused.
+    /// Incoming connections whose handshake is under way, of strangers, and as many from addresses of registered nodes.
+    /// Beyond that, and beyond 16 from one IPv4 address or IPv6 /64, the oldest gives way to a new one.
     #[config(default = 256, env = "FSN_P2P_MAX_PENDING")]
     pub max_pending: u32,
 
@@ -126,9 +127,15 @@ pub struct P2pConfig {
     #[config(default = true, env = "FSN_P2P_KADEMLIA")]
     pub kademlia: bool,
 
-    /// Tell nodes on request whether they can be reached from outside (AutoNAT v2).
+    /// Tell nodes on request whether they can be reached from outside (AutoNAT v2). A node is dialled where it comes
+    /// from and nowhere else.
     #[config(default = true, env = "FSN_P2P_AUTONAT")]
     pub autonat: bool,
+
+    /// Dial private, loopback and link-local addresses, and names, on the word of peers, too. Only where nodes stand on this
+    /// machine or behind the same router: others could have this coordinator knock at any door of its own network.
+    #[config(default = false, env = "FSN_P2P_PRIVATE_ADDRESSES")]
+    pub private_addresses: bool,
 
     /// Be found by nodes on the local network (multicast DNS).
     #[config(default = false, env = "FSN_P2P_MDNS")]
