@@ -68,6 +68,9 @@ pub struct Nonce {
     pub nonce: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
+    /// The newest form of the registration statement that is taken; 1 where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_form: Option<u8>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,10 @@ pub struct RegisterBody {
     pub region: Option<String>,
     /// From `nodes/register/nonce`.
     pub nonce: String,
+    /// The form of the registration statement that is signed; 1 where it is missing. Form 1 leaves region and token
+    /// unsigned, and is taken without a token in networks that admit any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<u8>,
     /// Ed25519 by the node's identity over the registration statement, 128 hex digits.
     pub signature: String,
     /// An admission token, where the network asks for one; it names the node's operator.

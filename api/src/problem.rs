@@ -62,6 +62,10 @@ problem_kinds! {
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
     NodeNotAllowed = "node-not-allowed", 403, "what the network's operator asks of a node";
+    MayNotAddNodes = "may-not-add-nodes", 403,
+        "ask the network's operator: `coordinator admin user allow-nodes ADDRESS COUNT`";
+    TooManyNodes = "too-many-nodes", 403,
+        "`limit` nodes and unused tokens are there: let a token expire or a node leave, or ask for more";
     NodeDisqualified = "node-disqualified", 403, "what the network's operator asks of a node";
     NotFound = "not-found", 404, "it is not there, or not yours";
     NoSuchRoute = "no-such-route", 404, "look at `/docs`";
@@ -158,7 +162,7 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`: files that an account may have.
+    /// `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// `file-too-large`: bytes that a file may have.

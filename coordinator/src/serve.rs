@@ -40,7 +40,8 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     let keys = keys::open(&config.keys.dir, &pool, &mut entropy.rng()).await?;
 
     let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
-    let network_config = p2p::network_config(&config, &keys, Arc::clone(&registered))?;
+    let known = p2p::known_addresses(&pool).await?;
+    let network_config = p2p::network_config(&config, &keys, Arc::clone(&registered), known)?;
     let network = network::start(network_config)
         .await
         .context("p2p.listen: another program may use the port")?;

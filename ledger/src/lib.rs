@@ -67,7 +67,7 @@ pub use rules::{
 };
 pub use tables::{
     Balances, OwnTransfer, PostError, Posted, Sealed, TableError, TransferRow, amount_on, balance,
-    balances, head, lock_balance, lock_balances, open_accounts, post, post_new, seal_block,
-    snapshot, transfers_of,
+    balances, close_unused_accounts, head, lock_balance, lock_balances, open_accounts, post,
+    post_new, seal_block, snapshot, transfers_of,
 };
 pub use verify::{Findings, Verification, verify};

@@ -7,9 +7,12 @@ use libp2p_identity::Keypair;
 use crate::fields::{blob_id, bounded_text, byte_count};
 use crate::signing::SignedBytes;
 use crate::{
-    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId,
-    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols, wire,
+    BlobId, Frame, InstanceId, InvalidSignature, Malformed, Message, MicroCredits, NetworkId,
+    NodeId, ProtocolSpec, Rpc, Signature, VerifyingKey, protocols, wire,
 };
+
+/// Instances that a node tells to have been before this one.
+pub const MAX_EARLIER_INSTANCES: usize = 16;
 
 /// A `delete-chunk` message carries no more than this.
 pub const MAX_DELETIONS_PER_MESSAGE: usize = 1000;
@@ -34,11 +37,50 @@ pub struct HelloReport {
     pub free_bytes: u64,
     pub blob_count: u64,
     pub draining: bool,
+    /// `None` from a node that is older than this.
+    pub instance: Option<Instance>,
+}
+
+/// Which copy of its data directory a node runs from. Each start takes a new number once a coordinator has taken the one
+/// before; so of two copies that were both started each has a number that the other one does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    /// The oldest first, at most [`MAX_EARLIER_INSTANCES`].
+    pub earlier: Vec<InstanceId>,
+}
+
+impl Instance {
+    /// `None` where no number is said.
+    fn read(id: &[u8], earlier: &[Bytes]) -> Result<Option<Self>, Malformed> {
+        let number = |bytes: &[u8]| {
+            InstanceId::try_from(bytes).map_err(|_| Malformed("an instance number has 16 bytes"))
+        };
+        if earlier.len() > MAX_EARLIER_INSTANCES {
+            return Err(Malformed("more than 16 earlier instances"));
+        }
+        if id.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            id: number(id)?,
+            earlier: earlier
+                .iter()
+                .map(|bytes| number(bytes))
+                .collect::<Result<_, _>>()?,
+        }))
+    }
 }
 
 impl Message for HelloReport {
     fn into_frame(self) -> Frame {
+        let bytes = |id: &InstanceId| Bytes::copy_from_slice(id.as_bytes());
+        let instance = self.instance.as_ref();
         Frame::whole(&wire::HelloRequest {
+            instance: instance.map(|said| bytes(&said.id)).unwrap_or_default(),
+            earlier_instances: instance
+                .map(|said| said.earlier.iter().map(bytes).collect())
+                .unwrap_or_default(),
             node_id: Bytes::copy_from_slice(self.node_id.as_bytes()),
             software: bounded_text(self.software),
             capacity_bytes: self.capacity_bytes,
@@ -60,6 +102,7 @@ impl Message for HelloReport {
             free_bytes: byte_count(message.free_bytes)?,
             blob_count: byte_count(message.blob_count)?,
             draining: message.draining,
+            instance: Instance::read(&message.instance, &message.earlier_instances)?,
         })
     }
 }
@@ -70,6 +113,8 @@ pub struct HelloAnswer {
     /// Why the node is not welcome and what to do about it; `None` when it is.
     pub rejection: Option<String>,
     pub network_serial: u64,
+    /// Another instance of the node is the one that counts: this one has to close the connection, and may come again.
+    pub hang_up: bool,
 }
 
 impl Message for HelloAnswer {
@@ -78,6 +123,7 @@ impl Message for HelloAnswer {
             accepted: self.rejection.is_none(),
             reason: bounded_text(self.rejection.unwrap_or_default()),
             network_serial: self.network_serial,
+            hang_up: self.hang_up,
         })
     }
 
@@ -86,6 +132,7 @@ impl Message for HelloAnswer {
         Ok(Self {
             rejection: (!message.accepted).then(|| bounded_text(message.reason)),
             network_serial: message.network_serial,
+            hang_up: message.hang_up,
         })
     }
 }

@@ -233,6 +233,11 @@ uuid_id! {
     NodeId, "node id"
 }
 
+uuid_id! {
+    /// One copy of a node's data directory, from one of its starts to the next. Random, and no secret.
+    InstanceId, "instance number"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

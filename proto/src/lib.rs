@@ -50,8 +50,8 @@ mod statement;
 
 pub use control::{
     Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
-    MAX_DELETIONS_PER_MESSAGE, NodeActivity,
+    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, Instance, LedgerDay,
+    MAX_DELETIONS_PER_MESSAGE, MAX_EARLIER_INSTANCES, NodeActivity,
 };
 pub use data::{
     Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
@@ -59,8 +59,8 @@ pub use data::{
 };
 pub use frame::{Frame, Malformed, Message, Rpc};
 pub use id::{
-    BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
-    ProofHash, ProofSeed, UploadId,
+    BlobId, ChallengeHash, ChallengeId, FileId, InstanceId, ItemDigest, NetworkId, NodeId,
+    ParseIdError, ProofHash, ProofSeed, UploadId,
 };
 pub use inventory::{
     BlobRange, GroupDigest, IdsDigest, Inventory, InventoryAnswer, InventoryAsk, InventoryItem,
@@ -80,7 +80,9 @@ pub use proof::{
 };
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
 pub use spec::{Lane, ProtocolSpec, Roles};
-pub use statement::{NetworkContext, Receipt, Registration, RegistrationNonce, SignedReceipt};
+pub use statement::{
+    NetworkContext, Receipt, Registration, RegistrationForm, RegistrationNonce, SignedReceipt,
+};
 
 pub use libp2p_identity::{Keypair, PeerId};
 

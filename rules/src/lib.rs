@@ -14,6 +14,7 @@ pub mod audit;
 pub mod drain;
 pub mod file_meter;
 pub mod fleet_guard;
+pub mod instance;
 pub mod inventory;
 pub mod judging;
 pub mod node_pay;

@@ -23,7 +23,7 @@ use crate::membership::{
     CoordinatorApi, Coordinators, DocumentFollower, LedgerDays, Lifecycle, Link,
 };
 use crate::peers::{Guests, PeerCache, PeerNetwork};
-use crate::volume::{Credentials, Running, Volume, VolumeLock, capacity};
+use crate::volume::{Credentials, Instance, Running, Volume, VolumeLock, capacity};
 use crate::{admin, peers};
 
 /// What runs when the node is told to stop may go on for this long.
@@ -51,6 +51,7 @@ struct Opened {
     credentials: Credentials,
     document: NetworkDocument,
     store: Store,
+    instance: Instance,
     _lock: VolumeLock,
 }
 
@@ -102,12 +103,14 @@ impl Opened {
             ..StoreOptions::new(volume.layout()?, capacity)
         };
         let store = Store::open(volume.root(), options, Clock::system())?;
+        let instance = volume.begin_instance(&mut Entropy::system().rng())?;
         Ok(Self {
             volume,
             keypair,
             credentials,
             document,
             store,
+            instance,
             _lock: lock,
         })
     }
@@ -135,6 +138,7 @@ impl Node {
             credentials,
             document,
             store,
+            instance,
             _lock,
         } = opened;
         let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -194,6 +198,7 @@ impl Node {
             failures: config.ping.failures,
             newest_serial,
             ledger_days,
+            instance,
         };
         let signer = Signer { keypair, context };
         let disk_share = config.proofs.disk_share;

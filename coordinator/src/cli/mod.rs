@@ -4,6 +4,7 @@ mod admin_jobs;
 mod admin_node;
 mod admin_reconcile;
 mod admin_repair;
+mod admin_user;
 mod keys;
 mod ledger;
 mod restore;
@@ -20,7 +21,7 @@ use self::ledger::LedgerCommand;
 use self::restore::RestoreCommand;
 use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
-use crate::fleet::registration;
+use crate::fleet::node_tokens;
 use crate::keys::network_document;
 use crate::{accounts, database};
 use kit::{Clock, Entropy};
@@ -138,7 +139,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// Storage nodes: list, look, suspend, restore.
+    /// Storage nodes: list, look, suspend, restore, remove.
     Node {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
@@ -169,6 +170,11 @@ enum AdminCommand {
         #[command(subcommand)]
         command: CoordinatorsCommand,
     },
+    /// Accounts: look, let them add nodes.
+    User {
+        #[command(subcommand)]
+        command: admin_user::UserCommand,
+    },
     /// Change what an account may do.
     SetRole { email: String, role: RoleArgument },
 }
@@ -176,7 +182,11 @@ enum AdminCommand {
 #[derive(Debug, Subcommand)]
 enum NodeTokenCommand {
     /// Make a token that lets one node in. It is shown once.
-    Create,
+    Create {
+        /// The account whose node it will be; without it the node is its own operator
+        #[arg(long, value_name = "EMAIL")]
+        operator: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -292,13 +302,24 @@ impl AdminCommand {
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
+            Self::User { command } => command.run(config, pool).await,
             Self::NodeToken {
-                command: NodeTokenCommand::Create,
+                command: NodeTokenCommand::Create { operator },
             } => {
                 let mut connection = pool.acquire().await?;
-                let (token, expires_at) = registration::create_token(
+                let operator = match operator {
+                    Some(email) => {
+                        let users = accounts::tables::users::node_right_of(&mut connection, &email);
+                        let Some(right) = users.await? else {
+                            bail!("nobody is registered as {email}");
+                        };
+                        Some(right.user_id)
+                    }
+                    None => None,
+                };
+                let (token, expires_at) = node_tokens::create(
                     &mut connection,
-                    None,
+                    operator,
                     Clock::system().now(),
                     &mut Entropy::system().rng(),
                 )

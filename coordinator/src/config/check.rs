@@ -206,6 +206,11 @@ impl NodesConfig {
             "nodes.bootstrap_token and nodes.bootstrap_token_file are both set: leave one out"
         );
         ensure!(
+            self.forget_unseen_after >= HOUR,
+            "nodes.forget_unseen_after is {:?}, it must be at least 1h: who registers needs a moment to start",
+            self.forget_unseen_after
+        );
+        ensure!(
             self.gone_after >= MINUTE,
             "nodes.gone_after is {:?}, it must be at least 1m: a restart is no departure",
             self.gone_after

@@ -217,7 +217,8 @@ pub struct AuthConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct NodesConfig {
-    /// "open": any node; "token": nodes with an admission token; "allowlist": the listed peer ids.
+    /// "open": any node; "token": nodes with an admission token, which administrators make, and accounts that were given
+    /// the right with `coordinator admin user allow-nodes`; "allowlist": the listed peer ids.
     #[config(default = "open", env = "FSN_NODES_ADMISSION")]
     pub admission: Admission,
 
@@ -232,6 +233,10 @@ pub struct NodesConfig {
     /// Peer ids that may register (with admission = "allowlist").
     #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = list)]
     pub allowed_peers: Vec<String>,
+
+    /// A node that has registered and has not been seen within this time is forgotten; 1h at least.
+    #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_FORGET_UNSEEN_AFTER")]
+    pub forget_unseen_after: Duration,
 
     /// A node that has been offline for this long is disqualified.
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_GONE_AFTER")]

@@ -9,7 +9,8 @@ use proto::{MicroCredits, NodeId};
 use sqlx::{Connection, PgConnection};
 
 use crate::facts::Fact;
-use crate::fleet::{Nodes, Standing, guard, node_status, tables};
+use crate::fleet::tables::nodes::NodeStanding;
+use crate::fleet::{Member, Nodes, Standing, guard, node_status, removal, tables};
 use kit::{Job, Step};
 
 use crate::fleet::tables::nodes::NodeReport;
@@ -79,7 +80,11 @@ impl Job for CleanUp {
         let mut connection = self.0.db.acquire().await?;
         let nonces = tables::nodes::delete_expired_nonces(&mut connection, CLEAN_UP_BATCH).await?;
         let windows = tables::uptime::delete_settled(&mut connection, CLEAN_UP_BATCH).await?;
-        Ok(Step::more_if(nonces.max(windows) as i64 == CLEAN_UP_BATCH))
+        drop(connection);
+        let before = self.0.config.forget_unseen_after;
+        let forgotten = removal::forget_never_seen(&self.0, before, CLEAN_UP_BATCH).await?;
+        let most = nonces.max(windows).max(forgotten);
+        Ok(Step::more_if(most as i64 == CLEAN_UP_BATCH))
     }
 }
 
@@ -115,6 +120,8 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
     nodes.uptime_sampler.look(&mut connection, &ids).await?;
     presence(nodes, &mut connection).await?;
     keep_out(nodes, &mut connection, &ids).await?;
+    drop(connection);
+    expel_others(nodes, &online, &states).await;
     for node in states {
         if let Some(member) = nodes.fleet.member(node.id) {
             member.set_standing(Standing {
@@ -126,6 +133,31 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
         }
     }
     Ok(Step::Idle)
+}
+
+/// Nodes that were removed, and copies of nodes whose place another copy has taken, at another coordinator.
+async fn expel_others(nodes: &Nodes, online: &[Arc<Member>], states: &[NodeStanding]) {
+    let states: HashMap<NodeId, &NodeStanding> =
+        states.iter().map(|state| (state.id, state)).collect();
+    for member in online {
+        let stays = states.get(&member.node_id).is_some_and(|known| {
+            let (known, own) = (known.instance, member.instance);
+            known.is_none() || own.is_none() || known == own
+        });
+        // Whoever came meanwhile has just been judged.
+        let is_here = nodes
+            .fleet
+            .member(member.node_id)
+            .is_some_and(|here| Arc::ptr_eq(&here, member));
+        if !stays && is_here {
+            tracing::warn!(
+                node_id = %member.node_id,
+                "hanging up on a node: it was removed, or another copy of its data directory is the node now"
+            );
+            nodes.admission.note_removed(&member.peer_id);
+            nodes.fleet.expel(member.peer_id).await;
+        }
+    }
 }
 
 /// Restore mode has ended without these nodes, which are connected nevertheless.

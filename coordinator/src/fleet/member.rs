@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::{MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
+use proto::{InstanceId, MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
 use uuid::Uuid;
 
 use model::node_state::{NetworkPrefix, NodeState};
@@ -23,6 +23,8 @@ const LAGGING: Duration = Duration::from_secs(10);
 pub struct Member {
     pub node_id: NodeId,
     pub peer_id: PeerId,
+    /// Which copy of its data directory it runs from; `None` of a node that does not say it.
+    pub instance: Option<InstanceId>,
     operator: Option<Uuid>,
     region: Option<String>,
     live: Mutex<Live>,
@@ -69,6 +71,7 @@ pub struct Standing {
 pub struct NewMember {
     pub node_id: NodeId,
     pub peer_id: PeerId,
+    pub instance: Option<InstanceId>,
     pub operator: Option<Uuid>,
     pub region: Option<String>,
     pub live: Live,
@@ -80,6 +83,7 @@ impl Member {
         Self {
             node_id: new.node_id,
             peer_id: new.peer_id,
+            instance: new.instance,
             operator: new.operator,
             region: new.region,
             live: Mutex::new(new.live),

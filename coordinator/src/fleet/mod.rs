@@ -8,8 +8,10 @@ pub mod latency;
 pub mod lookup;
 mod member;
 pub mod node_status;
+pub mod node_tokens;
 pub mod peers;
 pub mod registration;
+pub mod removal;
 pub mod tables;
 pub mod uptime_sampler;
 
@@ -194,6 +196,17 @@ impl Fleet {
 
     pub fn member(&self, node: NodeId) -> Option<Arc<Member>> {
         read(&self.members).get(node)
+    }
+
+    /// How many connections there are with a peer.
+    pub fn connections(&self, peer: &PeerId) -> u32 {
+        self.network.connections(peer)
+    }
+
+    /// A node that is not to be here: its connections are closed.
+    pub async fn expel(&self, peer: PeerId) {
+        self.remove_peer(&peer);
+        self.network.disconnect(peer).await;
     }
 
     pub fn member_of_peer(&self, peer: &PeerId) -> Option<Arc<Member>> {

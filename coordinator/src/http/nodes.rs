@@ -9,7 +9,7 @@ use api::paths;
 use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
-use proto::{NodeId, Signature};
+use proto::{NodeId, RegistrationForm, Signature};
 use zeroize::Zeroizing;
 
 use super::extract::{ClientAddr, Id, Json, Params, User};
@@ -17,7 +17,7 @@ use super::page;
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::fleet::lookup::{self, Listed};
-use crate::fleet::{Nodes, registration};
+use crate::fleet::{Nodes, node_tokens, registration};
 use rules::reputation::on_hold;
 
 use model::names::{NodeName, Region};
@@ -106,6 +106,7 @@ pub(super) async fn nonce(
     let nonce = Nonce {
         nonce: hex::encode(nonce),
         expires_at,
+        newest_form: Some(RegistrationForm::V2.number()),
     };
     Ok((StatusCode::CREATED, Json(nonce)))
 }
@@ -119,15 +120,20 @@ pub(super) async fn register(
     State(nodes): State<Arc<Nodes>>,
     Json(body): Json<RegisterBody>,
 ) -> Result<(StatusCode, Json<RegisteredNode>), Problem> {
+    let form = RegistrationForm::of_number(body.form.unwrap_or(1));
+    let form = form
+        .ok_or_else(|| Problem::invalid("`form` must be 1 or 2, or left out for 1.".to_owned()))?;
     let request = registration::RegisterRequest {
         peer_id: body
             .peer_id
             .parse()
             .map_err(|error| Problem::invalid(format!("`peer_id` is not one: {error}.")))?,
         name: NodeName::try_from(body.name)?,
+        region_said: body.region.clone(),
         region: body.region.map(Region::try_from).transpose()?,
         capacity_bytes: body.capacity_bytes,
         nonce: fixed_hex("nonce", &body.nonce)?,
+        form,
         signature: Signature::from_bytes(fixed_hex("signature", &body.signature)?),
         token: body.token.map(Zeroizing::new),
     };
@@ -150,19 +156,13 @@ fn fixed_hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Problem>
 
 /// An admission token that lets one node in and makes the caller its operator.
 #[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = [])), responses(
-    (status = 201, body = NodeToken)))]
+    (status = 201, body = NodeToken),
+    (status = 403, description = "The account may not add nodes, or has as many as it may have")))]
 pub(super) async fn create_token(
     State(nodes): State<Arc<Nodes>>,
     User(caller): User,
 ) -> Result<(StatusCode, Json<NodeToken>), Problem> {
-    let mut connection = nodes.db.acquire().await?;
-    let (token, expires_at) = registration::create_token(
-        &mut connection,
-        Some(caller.user_id),
-        nodes.clock.now(),
-        &mut nodes.entropy.rng(),
-    )
-    .await?;
+    let (token, expires_at) = node_tokens::create_for(&nodes, caller.user_id, caller.role).await?;
     let token = NodeToken {
         token: token.to_string(),
         expires_at,

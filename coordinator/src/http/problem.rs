@@ -18,6 +18,7 @@ use crate::database::commit_retry::is_passing;
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
 use crate::files::upload::UploadError;
+use crate::fleet::node_tokens::NodeTokenError;
 use crate::fleet::registration::RegisterError;
 use ledger::{PostError, TableError};
 use model::names::InvalidText;
@@ -400,15 +401,43 @@ impl From<DeleteError> for Problem {
     }
 }
 
+impl From<NodeTokenError> for Problem {
+    fn from(error: NodeTokenError) -> Self {
+        let detail = capitalised(&format!("{error}."));
+        match error {
+            NodeTokenError::NoRight => Self::new(
+                ProblemKind::MayNotAddNodes,
+                format!(
+                    "{detail} Ask the network's operator: `coordinator admin user allow-nodes ADDRESS COUNT` gives the right."
+                ),
+            ),
+            NodeTokenError::TooManyNodes { limit } => Self::new(
+                ProblemKind::TooManyNodes,
+                format!("{detail} Let a token expire or a node leave, or ask the network's operator for more."),
+            )
+            .with(Members {
+                limit: Some(u64::from(limit)),
+                ..Members::default()
+            }),
+            NodeTokenError::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         let detail = capitalised(&format!("{error}."));
         match error {
             RegisterError::BadNonce => Self::new(ProblemKind::BadNonce, detail),
-            RegisterError::BadSignature => Self::new(ProblemKind::BadSignature, detail),
+            RegisterError::BadSignature | RegisterError::OldForm => {
+                Self::new(ProblemKind::BadSignature, detail)
+            }
             RegisterError::TokenRequired => Self::new(
                 ProblemKind::NodeTokenRequired,
-                format!("{detail} Get one from POST /api/v1/nodes/tokens and pass it as --token."),
+                format!(
+                    "{detail} Ask the network's operator for one, or for the right to make your own with POST \
+                     /api/v1/nodes/tokens, and pass it as --token."
+                ),
             ),
             RegisterError::BadToken => Self::new(ProblemKind::BadNodeToken, detail),
             RegisterError::NotAllowed => Self::new(ProblemKind::NodeNotAllowed, detail),

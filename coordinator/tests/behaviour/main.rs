@@ -24,6 +24,7 @@ mod downloads;
 mod drains;
 mod evidence;
 mod hostile_nodes;
+mod instances;
 mod key_rotation;
 mod keys;
 mod ledger;

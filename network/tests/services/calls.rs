@@ -230,6 +230,7 @@ async fn a_protocol_is_not_served_against_its_direction(wire: Wire) {
         free_bytes: 0,
         blob_count: 0,
         draining: false,
+        instance: None,
     };
     let backwards = pair.coordinator.handle.call::<Hello>(node, hello);
     assert_eq!(soon(backwards).await, Err(CallError::Unsupported));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proto::{
     BlobId, BlobRange, ChallengeItem, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome,
     DeletionOutcomes, Deletions, Difficulty, GroupDigest, HeartbeatAnswer, HeartbeatReport,
-    HelloAnswer, HelloReport, IdsDigest, InventoryAnswer, InventoryAsk, InventoryItem,
+    HelloAnswer, HelloReport, IdsDigest, Instance, InventoryAnswer, InventoryAsk, InventoryItem,
     InventoryRequest, ItemAnswer, ItemOutcome, LedgerDay, Locator, LossNoted, LossReport, Message,
     MicroCredits, NodeActivity, Proof, ProofAnswer, ProofHash, Refusal, RefusalCode,
     RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
@@ -65,8 +65,20 @@ fn hello_stands_as_in_the_vectors() {
         free_bytes: 9_999_737_828,
         blob_count: 1,
         draining: false,
+        instance: None,
     };
     stands_as("a node says hello", report.clone());
+    let (value, _) = case("a node says hello and which instance it is");
+    let instance = |value: &Value| bytes_of(value)[..].try_into().unwrap();
+    let earlier = value["earlier_instances"].as_array().unwrap();
+    let with_instance = HelloReport {
+        instance: Some(Instance {
+            id: instance(&value["instance"]),
+            earlier: earlier.iter().map(instance).collect(),
+        }),
+        ..report.clone()
+    };
+    stands_as("a node says hello and which instance it is", with_instance);
     let draining = HelloReport {
         capacity_bytes: 0,
         used_bytes: 0,
@@ -79,13 +91,21 @@ fn hello_stands_as_in_the_vectors() {
     let welcome = HelloAnswer {
         rejection: None,
         network_serial: 7,
+        hang_up: false,
     };
     stands_as("the node is welcome", welcome);
     let rejected = HelloAnswer {
         rejection: Some("this node is not registered: run storage-node init".into()),
         network_serial: 7,
+        hang_up: false,
     };
     stands_as("the node is turned away", rejected);
+    let hang_up = HelloAnswer {
+        rejection: Some("another data directory with this identity is in use".into()),
+        network_serial: 7,
+        hang_up: true,
+    };
+    stands_as("the node has to hang up", hang_up);
 }
 
 #[test]

@@ -124,6 +124,30 @@ fn a_valid_message_that_is_cut_short_is_read_or_refused() {
 }
 
 #[test]
+fn instance_numbers_have_sixteen_bytes_and_no_end_of_them_is_read() {
+    let said = |instance: usize, earlier: &[usize]| {
+        let message = wire::HelloRequest {
+            node_id: Bytes::from(vec![1; 16]),
+            instance: Bytes::from(vec![2; instance]),
+            earlier_instances: earlier
+                .iter()
+                .map(|len| Bytes::from(vec![3; *len]))
+                .collect(),
+            ..wire::HelloRequest::default()
+        };
+        HelloReport::from_bytes(prost::Message::encode_to_vec(&message).into())
+    };
+    assert_eq!(said(0, &[]).unwrap().instance, None);
+    assert_eq!(
+        said(16, &[16; 16]).unwrap().instance.unwrap().earlier.len(),
+        16
+    );
+    for (instance, earlier) in [(15, &[][..]), (17, &[]), (16, &[15]), (16, &[16; 17])] {
+        assert!(said(instance, earlier).is_err(), "{instance} {earlier:?}");
+    }
+}
+
+#[test]
 fn no_message_is_taken_for_a_store_request_when_bytes_of_its_blob_are_missing() {
     let bytes = store_request().into_frame().to_bytes();
     for end in 0..bytes.len() {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::{
     BlobId, Keypair, LedgerDay, NetworkContext, NetworkDocument, NetworkId, Receipt, Registration,
-    Signature, VerifyingKey,
+    RegistrationForm, Signature, VerifyingKey,
 };
 use serde_json::Value;
 
@@ -96,20 +96,28 @@ fn a_ledger_day_is_signed_as_in_the_vectors() {
 
 #[test]
 fn a_registration_is_signed_as_in_the_vectors() {
-    let vector = &vectors()["registration"];
-    let registration = Registration {
-        context: context(),
-        nonce: fixed(&vector["nonce"]),
-        name: "Kärnten 7".into(),
-        capacity_bytes: 10_000_000_000,
-    };
-    assert_eq!(
-        hex::encode(registration.signed_bytes()),
-        vector["signed_bytes"]
-    );
-    let signature = registration.sign(&keypair("node")).unwrap();
-    assert_eq!(signature.to_string(), vector["signature"]);
-    assert_eq!(registration.verify(&signature), Ok(()));
+    for (name, form) in [
+        ("registration", RegistrationForm::V1),
+        ("registration_v2", RegistrationForm::V2),
+        ("registration_v2_bare", RegistrationForm::V2),
+    ] {
+        let vector = &vectors()[name];
+        let registration = Registration {
+            context: context(),
+            nonce: fixed(&vector["nonce"]),
+            name: "Kärnten 7".into(),
+            capacity_bytes: 10_000_000_000,
+            region: vector["region"].as_str().map(str::to_owned),
+            token_hash: vector["token"].as_str().map(Registration::token_hash),
+        };
+        assert_eq!(
+            hex::encode(registration.signed_bytes(form)),
+            vector["signed_bytes"]
+        );
+        let signature = registration.sign(form, &keypair("node")).unwrap();
+        assert_eq!(signature.to_string(), vector["signature"]);
+        assert_eq!(registration.verify(form, &signature), Ok(()));
+    }
 }
 
 #[test]

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use proto::{
     BlobId, BlobRange, ChallengeId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode,
     DeletionOutcome, DeletionOutcomes, Deletions, Difficulty, GroupDigest, HeartbeatAnswer,
-    HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryAsk, InventoryItem,
-    InventoryRequest, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator, LossReport,
-    MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE, MAX_GROUP_BLOBS, MicroCredits, NodeActivity,
-    NodeId, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode, RetrieveAnswer,
-    RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
+    HeartbeatReport, HelloAnswer, HelloReport, Instance, InstanceId, InventoryAnswer, InventoryAsk,
+    InventoryItem, InventoryRequest, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator,
+    LossReport, MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE, MAX_EARLIER_INSTANCES,
+    MAX_GROUP_BLOBS, MicroCredits, NodeActivity, NodeId, Proof, ProofAnswer, ProofHash, ProofSeed,
+    Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt, StoreAnswer,
+    StoreRequest,
 };
 
 /// The Ed25519 key with this seed.
@@ -46,8 +47,12 @@ pub(crate) fn blob() -> impl Strategy<Value = Bytes> {
 
 pub(crate) fn hello_report() -> impl Strategy<Value = HelloReport> {
     let counts = [count(), count(), count(), count()];
-    (node_id(), text(), counts, any::<bool>()).prop_map(
-        |(node_id, software, [capacity, used, free, blobs], draining)| HelloReport {
+    let number = || any::<[u8; 16]>().prop_map(InstanceId::from_bytes);
+    let earlier = vec(number(), 0..=MAX_EARLIER_INSTANCES);
+    let instance = (number(), earlier).prop_map(|(id, earlier)| Instance { id, earlier });
+    let instance = proptest::option::of(instance);
+    (node_id(), text(), counts, any::<bool>(), instance).prop_map(
+        |(node_id, software, [capacity, used, free, blobs], draining, instance)| HelloReport {
             node_id,
             software,
             capacity_bytes: capacity,
@@ -55,15 +60,19 @@ pub(crate) fn hello_report() -> impl Strategy<Value = HelloReport> {
             free_bytes: free,
             blob_count: blobs,
             draining,
+            instance,
         },
     )
 }
 
 pub(crate) fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
     let rejection = proptest::option::of(text());
-    (rejection, any::<u64>()).prop_map(|(rejection, network_serial)| HelloAnswer {
-        rejection,
-        network_serial,
+    (rejection, any::<u64>(), any::<bool>()).prop_map(|(rejection, network_serial, hang_up)| {
+        HelloAnswer {
+            rejection,
+            network_serial,
+            hang_up,
+        }
     })
 }
 

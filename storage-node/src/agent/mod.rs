@@ -68,10 +68,14 @@ impl Agent {
                 );
                 continue;
             }
-            let service = Arc::clone(&self.service);
+            let (service, coordinators) =
+                (Arc::clone(&self.service), Arc::clone(&self.coordinators));
             match self.admit(&request) {
                 Some(permits) => self.tasks.spawn(async move {
-                    service.serve(request).await;
+                    match coordinators.may_be_served(&request.peer).await {
+                        true => service.serve(request).await,
+                        false => service.say_busy(request).await,
+                    }
                     drop(permits);
                 }),
                 None => self

@@ -12,7 +12,10 @@ use api::page::PageParams;
 use api::paths;
 use api::problem::Problem;
 use libp2p_identity::Keypair;
-use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
+use proto::{
+    NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationForm,
+    RegistrationNonce,
+};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
@@ -132,6 +135,12 @@ impl CoordinatorApi {
             nonce,
             name: applicant.name.clone(),
             capacity_bytes: applicant.capacity_bytes,
+            region: applicant.region.clone(),
+            token_hash: applicant.token.as_deref().map(Registration::token_hash),
+        };
+        let form = match answer.newest_form {
+            Some(form) if form >= RegistrationForm::V2.number() => RegistrationForm::V2,
+            _ => RegistrationForm::V1,
         };
         let body = RegisterBody {
             peer_id: peer_id.to_string(),
@@ -139,7 +148,9 @@ impl CoordinatorApi {
             capacity_bytes: applicant.capacity_bytes,
             region: applicant.region.clone(),
             nonce: answer.nonce,
-            signature: registration.sign(keypair)?.to_string(),
+            // Coordinators of the release before do not know the member.
+            form: (form != RegistrationForm::V1).then(|| form.number()),
+            signature: registration.sign(form, keypair)?.to_string(),
             token: applicant.token.clone(),
         };
         let url = self.url(paths::NODE_REGISTER)?;

@@ -5,16 +5,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kit::Clock;
 use libp2p_identity::PeerId;
 use proto::HeartbeatAnswer;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// States of a node in the network, as coordinators name them.
 pub(crate) const DRAINING: &str = "draining";
 pub(crate) const DRAINED: &str = "drained";
+
+/// How long a request of a coordinator waits for its answer to our greeting: as long as that exchange may take.
+const GREETED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What has come of our `hello` on the connection that stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    #[default]
+    Unanswered,
+    Answered,
+    /// Another copy of this node is the one that counts.
+    Elsewhere,
+}
 
 /// How the node stands with one coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +46,15 @@ pub(crate) struct CoordinatorStatus {
     pub last_heartbeat_at: Option<Timestamp>,
     /// How much the coordinator's clock is ahead of ours.
     pub clock_difference_ms: Option<i64>,
+    #[serde(skip)]
+    pub greeting: Greeting,
 }
 
 #[derive(Debug)]
 pub(crate) struct Coordinators {
     clock: Clock,
     known: Mutex<BTreeMap<PeerId, CoordinatorStatus>>,
+    changed: Notify,
 }
 
 impl Coordinators {
@@ -44,6 +63,7 @@ impl Coordinators {
         Self {
             clock,
             known: Mutex::default(),
+            changed: Notify::new(),
         }
     }
 
@@ -94,6 +114,23 @@ impl Coordinators {
         if let Some(status) = self.lock().get_mut(peer) {
             change(status);
         }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether to serve a coordinator. What it asks before it has answered our greeting waits for the answer: a copy of this
+    /// node that is connected for a moment must sign for nothing that the other one will be asked for.
+    pub(crate) async fn may_be_served(&self, peer: &PeerId) -> bool {
+        let answered = async {
+            loop {
+                let changed = self.changed.notified();
+                let greeting = self.lock().get(peer).map(|status| status.greeting);
+                match greeting {
+                    Some(Greeting::Unanswered) => changed.await,
+                    greeting => return greeting == Some(Greeting::Answered),
+                }
+            }
+        };
+        timeout(GREETED_WITHIN, answered).await.unwrap_or(false)
     }
 
     pub(crate) fn note_heartbeat(&self, peer: &PeerId, answer: &HeartbeatAnswer) {

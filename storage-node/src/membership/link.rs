@@ -18,10 +18,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::coordinators::Coordinators;
+use super::coordinators::{Coordinators, Greeting};
 use super::ledger_days::{LedgerDays, Told};
 use super::lifecycle::Lifecycle;
 use crate::peers::SOFTWARE;
+use crate::volume::Instance;
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub(crate) struct Link {
     /// The newest serial of the network document that a coordinator has told.
     pub newest_serial: watch::Sender<u64>,
     pub ledger_days: LedgerDays,
+    pub instance: Instance,
 }
 
 /// One for each coordinator that is connected.
@@ -67,6 +69,7 @@ impl Sessions {
                 coordinators.note(&peer, |status| {
                     status.connected = false;
                     status.accepted = false;
+                    status.greeting = Greeting::Unanswered;
                 });
                 self.connected.remove(&peer);
                 if let Some(session) = self.running.remove(&peer) {
@@ -157,11 +160,31 @@ impl Link {
         let report = self.introduction()?;
         let answer = self.network.call::<Hello>(peer, report).await?;
         self.note_serial(answer.network_serial);
+        if answer.rejection.is_none() {
+            let instance = self.instance.clone();
+            // With the number kept, the next start says the same one, and is taken as well.
+            if let Err(error) = spawn_blocking(move || instance.note_taken()).await? {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "it cannot be noted that the node was taken"
+                );
+            }
+        }
         self.coordinators.note(&peer, |status| {
             status.accepted = answer.rejection.is_none();
             status.rejection.clone_from(&answer.rejection);
+            status.greeting = match answer.hang_up {
+                true => Greeting::Elsewhere,
+                false => Greeting::Answered,
+            };
         });
         match answer.rejection {
+            Some(reason) if answer.hang_up => {
+                tracing::error!(%peer, reason, "another copy of this node is the one that counts: hanging up");
+                // The newer connection would take the place of the other copy's. Dialled again it is by and by.
+                self.network.disconnect(peer).await;
+                Err(anyhow::anyhow!(reason))
+            }
             Some(reason) => Err(anyhow::anyhow!(reason)),
             None => Ok(()),
         }
@@ -177,6 +200,7 @@ impl Link {
             free_bytes: space.free_bytes,
             blob_count: self.store.counts().live.blobs,
             draining: self.lifecycle.is_draining(),
+            instance: Some(self.instance.said()),
         })
     }
 

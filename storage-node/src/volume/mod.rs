@@ -5,6 +5,7 @@
 
 mod capacity;
 pub(crate) mod identity;
+mod instance;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -22,6 +23,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use capacity::capacity;
+pub(crate) use instance::Instance;
 
 const VERSION: u32 = 1;
 
@@ -305,6 +307,11 @@ impl Volume {
         let token = hex::encode(random.random::<[u8; 32]>());
         private_file::write(&path, format!("{token}\n").as_bytes())?;
         Ok(token)
+    }
+
+    /// For the node that starts, under the directory's lock.
+    pub(crate) fn begin_instance(&self, random: &mut impl CryptoRng) -> Result<Instance> {
+        Instance::begin(&self.root, random)
     }
 
     pub(crate) fn identity_path(&self) -> PathBuf {

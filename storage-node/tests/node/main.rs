@@ -10,6 +10,7 @@ mod admin;
 mod coordinator;
 mod drain;
 mod first_start;
+mod instances;
 mod operator;
 mod peers;
 mod program;

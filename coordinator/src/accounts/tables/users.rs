@@ -168,6 +168,72 @@ pub async fn set_role(
     Ok(result.rows_affected() == 1)
 }
 
+/// What an account may have of nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRight {
+    pub user_id: UserId,
+    pub role: Role,
+    /// `None` when no administrator has said anything.
+    pub quota: Option<u32>,
+}
+
+/// The row is locked until the transaction ends, so that of several questions at once each sees what came of the others.
+pub async fn lock_node_right(
+    connection: &mut PgConnection,
+    id: UserId,
+) -> sqlx::Result<Option<NodeRight>> {
+    let row = sqlx::query!(
+        "SELECT role, node_quota FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(NodeRight {
+            user_id: id,
+            role: role(&row.role)?,
+            quota: row.node_quota.map(i32::unsigned_abs),
+        })
+    })
+    .transpose()
+}
+
+pub async fn node_right_of(
+    connection: &mut PgConnection,
+    email: &str,
+) -> sqlx::Result<Option<NodeRight>> {
+    let row = sqlx::query!(
+        "SELECT user_id, role, node_quota FROM users WHERE lower(email) = lower($1)",
+        email
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(NodeRight {
+            user_id: UserId::from_uuid(row.user_id),
+            role: role(&row.role)?,
+            quota: row.node_quota.map(i32::unsigned_abs),
+        })
+    })
+    .transpose()
+}
+
+/// `false` when nobody has this address.
+pub async fn set_node_quota(
+    connection: &mut PgConnection,
+    email: &str,
+    quota: u32,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "UPDATE users SET node_quota = $2 WHERE lower(email) = lower($1)",
+        email,
+        i32::try_from(quota).unwrap_or(i32::MAX),
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
 fn role(name: &str) -> sqlx::Result<Role> {
     Role::from_name(name).ok_or_else(|| corrupt("users.role", name))
 }

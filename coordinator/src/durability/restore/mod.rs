@@ -87,7 +87,12 @@ pub async fn begin(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool
     } else {
         SETTLES
     };
-    tables::restore::begin(connection, id, settles).await
+    let begun = tables::restore::begin(connection, id, settles).await?;
+    if begun {
+        // As they stand in the backup, they would keep out every node that has been restarted often since.
+        fleet::tables::nodes::forget_instances(connection).await?;
+    }
+    Ok(begun)
 }
 
 /// The next piece of work. `true` when more may be due already.

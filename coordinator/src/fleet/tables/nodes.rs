@@ -1,10 +1,11 @@
 //! `nodes`, `node_tokens`, `registration_nonces`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use proto::{NodeId, PeerId};
+use proto::{InstanceId, NodeId, PeerId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -143,7 +144,7 @@ pub struct NewNode<'a> {
 }
 
 /// Adds a node, or gives a known peer its new key. The old key is void from then on; an operator
-/// once set stays.
+/// once set stays. Whichever copy of its data directory comes next is the one that counts.
 pub async fn upsert(
     connection: &mut PgConnection,
     node: &NewNode<'_>,
@@ -154,7 +155,7 @@ pub async fn upsert(
          ON CONFLICT (peer_id) DO UPDATE SET
              name = EXCLUDED.name, region = EXCLUDED.region, capacity_bytes = EXCLUDED.capacity_bytes,
              operator_id = coalesce(nodes.operator_id, EXCLUDED.operator_id),
-             api_key_hash = EXCLUDED.api_key_hash
+             api_key_hash = EXCLUDED.api_key_hash, instance = NULL
          RETURNING node_id, state",
         node.id.as_uuid(),
         node.peer_id.to_string(),
@@ -211,6 +212,7 @@ pub struct NodeStanding {
     pub state: NodeState,
     pub state_reason: String,
     pub mass_failure_at: Option<Timestamp>,
+    pub instance: Option<InstanceId>,
 }
 
 /// Writes what nodes have reported, many at once, and when; returns how they stand. Rows are locked in
@@ -239,7 +241,7 @@ pub async fn record_reports(
               AS r (node_id, capacity, used, free, blobs, heard_ago)
          JOIN locked USING (node_id)
          WHERE nodes.node_id = r.node_id
-         RETURNING nodes.node_id, state, state_reason,
+         RETURNING nodes.node_id, state, state_reason, instance,
                    mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp""#,
         &ids,
         &column(|report| report.capacity_bytes),
@@ -261,27 +263,172 @@ pub async fn record_reports(
                 state,
                 state_reason: row.state_reason,
                 mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+                instance: row.instance.map(InstanceId::from_uuid),
             })
         })
         .collect()
 }
 
-/// The node is here for the first time, or with another software than the last.
+/// The node is here for the first time, with another software than the last, or from another address.
 pub async fn record_hello(
     connection: &mut PgConnection,
     id: NodeId,
     software: &str,
+    from: Option<IpAddr>,
 ) -> sqlx::Result<()> {
     // Whoever may get a blob has been seen, or his absence would be noticed by nobody.
     sqlx::query!(
-        "UPDATE nodes SET software = $2, last_seen_at = coalesce(last_seen_at, now())
-         WHERE node_id = $1 AND (software <> $2 OR last_seen_at IS NULL)",
+        "UPDATE nodes SET software = $2, last_seen_at = coalesce(last_seen_at, now()),
+                last_address = coalesce($3, last_address)
+         WHERE node_id = $1
+           AND (software <> $2 OR last_seen_at IS NULL OR last_address IS DISTINCT FROM coalesce($3, last_address))",
         id.as_uuid(),
-        software
+        software,
+        from.map(|ip| ip.to_string()),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Where nodes were connected from last, those that were seen last before the others.
+pub async fn last_addresses(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<IpAddr>> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT last_address AS "last_address!" FROM nodes
+           WHERE last_address IS NOT NULL AND state <> 'disqualified'
+           ORDER BY last_seen_at DESC NULLS LAST LIMIT $1"#,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|text| {
+            let ip = text.parse::<IpAddr>();
+            ip.map_err(|error| corrupt("nodes.last_address", error))
+        })
+        .collect()
+}
+
+/// Which copy of the node's data directory was taken last, locked until the transaction ends.
+pub async fn lock_instance(
+    connection: &mut PgConnection,
+    id: NodeId,
+) -> sqlx::Result<Option<InstanceId>> {
+    let instance = sqlx::query_scalar!(
+        "SELECT instance FROM nodes WHERE node_id = $1 FOR NO KEY UPDATE",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(instance.flatten().map(InstanceId::from_uuid))
+}
+
+pub async fn instance(
+    connection: &mut PgConnection,
+    id: NodeId,
+) -> sqlx::Result<Option<InstanceId>> {
+    let instance = sqlx::query_scalar!(
+        "SELECT instance FROM nodes WHERE node_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(instance.flatten().map(InstanceId::from_uuid))
+}
+
+pub async fn set_instance(
+    connection: &mut PgConnection,
+    id: NodeId,
+    instance: InstanceId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE nodes SET instance = $2 WHERE node_id = $1",
+        id.as_uuid(),
+        instance.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What the database says of them is from a backup: whichever comes next is the one that counts.
+pub async fn forget_instances(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE nodes SET instance = NULL WHERE instance IS NOT NULL")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Removes nodes that registered and never came, all that is noted of them with them: those that registered `before` that
+/// long ago, or this one. None while the database may have forgotten that it was here.
+pub async fn remove_never_seen(
+    connection: &mut PgConnection,
+    before: Duration,
+    only: Option<NodeId>,
+    limit: i64,
+) -> sqlx::Result<Vec<(NodeId, PeerId)>> {
+    let rows = sqlx::query!(
+        "DELETE FROM nodes WHERE node_id IN (
+             SELECT node_id FROM nodes n
+             WHERE last_seen_at IS NULL AND awaits_adoption_since IS NULL
+               AND created_at <= now() - make_interval(secs => $1)
+               AND ($2::uuid IS NULL OR node_id = $2)
+               AND NOT EXISTS (SELECT FROM replicas r WHERE r.node_id = n.node_id)
+               AND NOT EXISTS (SELECT FROM payouts p WHERE p.node_id = n.node_id)
+               AND NOT EXISTS (SELECT FROM adoptions WHERE ended_at IS NULL)
+             ORDER BY created_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+         RETURNING node_id, peer_id",
+        before.as_secs_f64(),
+        only.map(|id| id.as_uuid()),
+        limit,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.node_id).collect();
+    sqlx::query!(
+        "DELETE FROM node_state_changes WHERE node_id = ANY($1)",
+        &ids
+    )
+    .execute(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let peer = row.peer_id.parse();
+            let peer = peer.map_err(|error| corrupt("nodes.peer_id", error))?;
+            Ok((NodeId::from_uuid(row.node_id), peer))
+        })
+        .collect()
+}
+
+/// How many copies this node holds that count.
+pub async fn count_replicas(connection: &mut PgConnection, id: NodeId) -> sqlx::Result<u64> {
+    let copies = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM replicas WHERE node_id = $1 AND demoted_at IS NULL"#,
+        id.as_uuid()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(copies.unsigned_abs())
+}
+
+/// How many nodes the account has or may yet have: those that have not left, and tokens that wait for theirs.
+pub async fn count_of_operator(
+    connection: &mut PgConnection,
+    operator: UserId,
+) -> sqlx::Result<u64> {
+    let nodes = sqlx::query_scalar!(
+        r#"SELECT (SELECT count(*) FROM nodes
+                   WHERE operator_id = $1 AND state NOT IN ('drained', 'disqualified'))
+                + (SELECT count(*) FROM node_tokens
+                   WHERE operator_id = $1 AND used_by IS NULL AND expires_at > now()) AS "count!""#,
+        operator.as_uuid()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(nodes.unsigned_abs())
 }
 
 pub async fn insert_nonce(

@@ -68,7 +68,8 @@ impl Coordinator {
         let keys = keys.unwrap();
 
         let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
-        let network = p2p::network_config(&config, &keys, Arc::clone(&registered)).unwrap();
+        let known = p2p::known_addresses(&pool).await.unwrap();
+        let network = p2p::network_config(&config, &keys, Arc::clone(&registered), known).unwrap();
         let network = network::start(network).await.unwrap();
         let addrs = network.handle.listen_addrs().await;
         let announced = addrs.iter().map(ToString::to_string).collect();

@@ -18,7 +18,7 @@ pub(crate) use coordinator::Coordinator;
 pub(crate) use database::{
     balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
 };
-pub(crate) use node::{Node, registration};
+pub(crate) use node::{Node, registration, registration_with};
 pub(crate) use shelf::node_config;
 
 /// One chunk, as the tests configure it.

@@ -115,6 +115,7 @@ impl Shelf {
             free_bytes: CAPACITY,
             blob_count: 0,
             draining: false,
+            instance: None,
         };
         let answer = soon(self.handle().call::<Hello>(peer, hello)).await;
         answer.unwrap().rejection
