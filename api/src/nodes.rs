@@ -20,8 +20,11 @@ pub struct Node {
     pub state_reason: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub state_since: Timestamp,
-    /// Gets nothing new for a day, since half of its proofs failed at once.
+    /// Gets nothing new for some hours, whatever its state.
     pub on_hold: bool,
+    /// Why it is on hold, and for how long; `null` when it is not.
+    #[serde(default)]
+    pub hold_reason: Option<String>,
     pub online: bool,
     pub region: Option<String>,
     pub capacity_bytes: u64,

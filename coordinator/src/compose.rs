@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use arc_swap::ArcSwapOption;
+use jiff::SignedDuration;
 use kit::config::read_secret;
 use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
 use sqlx::PgPool;
@@ -25,6 +26,7 @@ use crate::blobs::crypto_pool::CryptoPool;
 use crate::blobs::forget::Purge;
 use crate::blobs::memory::MemoryBudget;
 use crate::blobs::read_failures::ReadFailures;
+use crate::blobs::receipts::Receipts;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
 use crate::config::{Config, NodesConfig};
@@ -42,6 +44,7 @@ use crate::keys::{KeyRing, Keys};
 use crate::metrics::Metrics;
 use crate::proofs::{Proofs, evidence, read_failures};
 use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
 
 /// Who is told what happens below, in the same transaction.
@@ -89,6 +92,10 @@ impl Coordinator {
             entropy,
         } = parts;
         let metrics = Arc::new(Metrics::new());
+        let vetting = Vetting {
+            chunk_bytes: config.uploads.chunk_size.as_u64(),
+            time: SignedDuration::try_from(config.nodes.vetting_time)?,
+        };
         let node_states = NodeStates {
             facts: FACTS,
             entropy: entropy.clone(),
@@ -145,6 +152,7 @@ impl Coordinator {
             placement: config.placement.clone(),
             versions: Versions::new(clock.clone()),
             read_failures: failures,
+            receipts: Receipts::default(),
             purger,
             purge_wake,
             metrics: Arc::clone(&metrics),
@@ -180,6 +188,7 @@ impl Coordinator {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             config: config.proofs.clone(),
+            vetting,
             partitions: proofs::audit::Partitions::default(),
             evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
             repair_wake: repair.wake.clone(),
@@ -190,6 +199,7 @@ impl Coordinator {
             entropy: entropy.clone(),
         });
         let durability = Arc::new(Durability {
+            vetting,
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             config: config.repair.clone(),
@@ -286,6 +296,10 @@ impl Coordinator {
         runner.spawn(files::jobs::CleanUp(files()), every(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
+        runner.spawn(
+            proofs::jobs::CheckReceipts(Arc::clone(&self.proofs)),
+            gated(second),
+        );
 
         let durability = || Arc::clone(&self.durability);
         let repair = &self.durability.repair;

@@ -22,6 +22,9 @@ pub(crate) fn coordinator(
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false
+        [nodes]
+        // Nobody who tries something out waits for three days.
+        vetting_time = "0s"
         [repair]
         // Whoever takes a node away wants to see what comes of it.
         grace = "30s"

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use self::crypto_pool::CryptoPool;
 use self::read_failures::ReadFailures;
+use self::receipts::Receipts;
 use self::tentative::Purger;
 use self::versions::Versions;
 use crate::config::PlacementConfig;
@@ -22,6 +23,7 @@ pub mod get;
 pub mod memory;
 pub mod put;
 pub mod read_failures;
+pub mod receipts;
 pub mod tables;
 pub mod tentative;
 pub mod versions;
@@ -35,6 +37,8 @@ pub struct Blobs {
     pub placement: PlacementConfig,
     pub versions: Versions,
     pub read_failures: ReadFailures,
+    /// What nodes have signed for a moment ago.
+    pub receipts: Receipts,
     pub purger: Purger,
     /// There is something for nodes to forget.
     pub purge_wake: Wake,

@@ -12,7 +12,7 @@ use crate::fleet;
 use crate::fleet::node_status::NodeStates;
 use kit::{Clock, Entropy};
 use model::node::Node;
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 
 use model::node_state::NodeState;
 
@@ -97,11 +97,8 @@ async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     if !node.state_reason.is_empty() {
         row("reason", node.state_reason.clone());
     }
-    if on_hold(node.mass_failure_at, Clock::system().now()) {
-        row(
-            "on hold",
-            "half of a round failed: nothing new for 24 h".to_owned(),
-        );
+    if let Some(hold) = hold(&node.holds, Clock::system().now()) {
+        row("on hold", hold.reason().to_owned());
     }
     row("score", format!("{} of 1000000", node.score_ppm));
     row("blobs", node.blob_count.to_string());

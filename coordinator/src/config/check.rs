@@ -205,6 +205,8 @@ impl NodesConfig {
             self.bootstrap_token.is_none() || self.bootstrap_token_file.is_none(),
             "nodes.bootstrap_token and nodes.bootstrap_token_file are both set: leave one out"
         );
+        let range = Duration::ZERO..=DAY * 365;
+        time("nodes.vetting_time", self.vetting_time, range, "0s to 365d")?;
         ensure!(
             self.gone_after >= MINUTE,
             "nodes.gone_after is {:?}, it must be at least 1m: a restart is no departure",

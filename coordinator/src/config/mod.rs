@@ -126,6 +126,7 @@ mod tests {
         assert_eq!(config.proofs.interval, Duration::from_secs(4 * 3600));
         assert_eq!(config.proofs.deadline, Duration::from_secs(2));
         assert_eq!(config.nodes.gone_after, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(config.nodes.vetting_time, Duration::from_secs(72 * 3600));
         assert_eq!(config.repair.grace, Duration::from_secs(15 * 60));
         assert_eq!(config.repair.interval, Duration::from_secs(10));
         assert_eq!(config.repair.bytes_per_second, None);
@@ -162,6 +163,7 @@ mod tests {
             ("[proofs]\ndifficulty = 257", "proofs.difficulty"),
             ("[proofs]\ndeadline = \"1m\"", "proofs.deadline"),
             ("[nodes]\ngone_after = \"1s\"", "nodes.gone_after"),
+            ("[nodes]\nvetting_time = \"400d\"", "nodes.vetting_time"),
             ("[repair]\ninterval = \"1ms\"", "repair.interval"),
             ("[repair]\nbytes_per_second = 1", "repair.bytes_per_second"),
             ("[http]\nmax_connections = 0", "http.max_connections"),

@@ -226,6 +226,11 @@ pub struct NodesConfig {
     #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = list)]
     pub allowed_peers: Vec<String>,
 
+    /// How long a new node is on probation at least, whatever it proves: "0s" to "365d". Meanwhile it gets a small
+    /// share of what is stored, once enough others are vetted.
+    #[config(default = "72h", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_VETTING_TIME")]
+    pub vetting_time: Duration,
+
     /// A node that has been offline for this long is disqualified.
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_GONE_AFTER")]
     pub gone_after: Duration,

@@ -13,6 +13,7 @@ use crate::config::{ReconcileConfig, RepairConfig};
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
 use crate::metrics::Metrics;
+use rules::reputation::Vetting;
 
 pub mod demotion;
 pub mod drain;
@@ -25,6 +26,8 @@ pub mod tables;
 
 /// What durability works with.
 pub struct Durability {
+    /// What ends probation.
+    pub vetting: Vetting,
     pub db: PgPool,
     pub blobs: Arc<Blobs>,
     pub config: RepairConfig,

@@ -14,7 +14,7 @@ use kit::{Job, Step};
 
 use crate::fleet::tables::nodes::NodeReport;
 use crate::fleet::tables::presence::Changes;
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 use rules::uptime::SETTLING;
 
 /// Writes in one batch what the nodes that are online have reported, and reads how they stand.
@@ -120,7 +120,7 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
             member.set_standing(Standing {
                 state: node.state,
                 state_reason: node.state_reason,
-                on_hold: on_hold(node.mass_failure_at, nodes.clock.now()),
+                hold: hold(&node.holds, nodes.clock.now()),
                 earned: earned.get(&node.id).copied().unwrap_or_default(),
             });
         }

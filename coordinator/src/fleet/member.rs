@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use model::node_state::{NetworkPrefix, NodeState};
 use rules::placement::{Candidate, FailureDomains};
+use rules::reputation::Hold;
 
 /// Three heartbeats: a node that said nothing for this long is not given work.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
@@ -59,8 +60,8 @@ pub struct Live {
 pub struct Standing {
     pub state: NodeState,
     pub state_reason: String,
-    /// Much of a round failed a moment ago: nothing new until this has been looked into.
-    pub on_hold: bool,
+    /// What keeps it from new data for now.
+    pub hold: Option<Hold>,
     pub earned: MicroCredits,
 }
 
@@ -117,9 +118,14 @@ impl Member {
     }
 
     /// Gives it nothing new from now on, until its standing is read the next time.
-    pub fn hold(&self) {
+    pub fn hold(&self, hold: Hold) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        standing.on_hold = true;
+        standing.hold = Some(hold);
+    }
+
+    pub fn is_vetted(&self) -> bool {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.state.is_vetted()
     }
 
     pub fn is_online(&self) -> bool {
@@ -173,8 +179,9 @@ impl Member {
     pub(super) fn candidate(&self) -> Option<Candidate> {
         let (live, standing) = (self.live(), self.standing());
         let state = standing.state;
-        let willing =
-            live.activity == NodeActivity::Running && state.takes_new_blobs() && !standing.on_hold;
+        let willing = live.activity == NodeActivity::Running
+            && state.takes_new_blobs()
+            && standing.hold.is_none();
         willing.then(|| Candidate {
             node_id: self.node_id,
             vetted: state.is_vetted(),

@@ -290,6 +290,7 @@ impl Fleet {
             blob_bytes: 1,
             distinct_domains: false,
             rules: Rules::Hard,
+            vetted_beside: true,
             excluded: &HashSet::new(),
             occupied: &[],
         };

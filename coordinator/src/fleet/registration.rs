@@ -16,7 +16,7 @@ use crate::accounts::secrets;
 use crate::config::Admission;
 use crate::facts::Fact;
 use crate::fleet::{Live, Member, NewMember, Nodes, Standing, tables};
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 
 use model::ids::{UserId, uuid_v7};
 use model::names::{NodeName, Region};
@@ -272,7 +272,7 @@ fn admit_to_fleet(
         standing: Standing {
             state: node.state,
             state_reason: node.state_reason.clone(),
-            on_hold: on_hold(node.mass_failure_at, nodes.clock.now()),
+            hold: hold(&node.holds, nodes.clock.now()),
             earned: MicroCredits::ZERO, // until the liveness worker has looked
         },
         live: Live {

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::fleet::lookup::{self, Listed};
 use crate::fleet::{Nodes, registration};
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 
 use model::names::{NodeName, Region};
 
@@ -37,7 +37,7 @@ fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {
         .member(node.id)
         .filter(|member| member.is_online())
         .map(|member| member.live());
-    let on_hold = on_hold(node.mass_failure_at, nodes.clock.now());
+    let hold = hold(&node.holds, nodes.clock.now());
     api::nodes::Node {
         node_id: node.id,
         name: node.name,
@@ -45,7 +45,8 @@ fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {
         state: node.state.name().to_owned(),
         state_reason: node.state_reason,
         state_since: node.state_since,
-        on_hold,
+        on_hold: hold.is_some(),
+        hold_reason: hold.map(|hold| hold.reason().to_owned()),
         online: live.is_some(),
         region: node.region,
         capacity_bytes: live.map_or(node.capacity_bytes, |live| live.capacity_bytes),

@@ -14,11 +14,13 @@ use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
 use crate::metrics::Metrics;
 use model::node_state::NodeState;
+use rules::reputation::Vetting;
 
 pub mod audit;
 pub mod challenge;
 pub mod demotion;
 pub mod evidence;
+pub mod fresh_receipts;
 pub mod history;
 pub mod jobs;
 pub mod read_failures;
@@ -29,6 +31,8 @@ pub struct Proofs {
     pub db: PgPool,
     pub blobs: Arc<Blobs>,
     pub config: ProofsConfig,
+    /// What ends probation.
+    pub vetting: Vetting,
     pub partitions: Partitions,
     /// Requests of owners for proofs that are worked on at one time.
     pub evidence_slots: Semaphore,

@@ -34,6 +34,7 @@ mod money;
 mod network_document;
 mod node_admission;
 mod node_pay;
+mod node_scores;
 mod node_standing;
 mod presence;
 mod purges;

@@ -182,8 +182,11 @@ fn print_table(report: &Report) {
             row("reason", standing.state_reason.clone());
         }
         if standing.on_hold {
-            let why = "half of a round of proofs failed: nothing new for 24 h; is a disk missing?";
-            row("on hold", why.to_owned());
+            let why = standing.hold_reason.as_deref();
+            row(
+                "on hold",
+                why.unwrap_or("nothing new for some hours").to_owned(),
+            );
         }
         row("score", format!("{} of 1000000", standing.score_ppm));
     }

@@ -174,7 +174,10 @@ async fn judge(
             };
             Ok(Verdict::Good(place, replica))
         }
-        Err(failure @ StoreFailure::ForgedReceipt) => bad(&failure.to_string()),
+        Err(failure @ StoreFailure::ForgedReceipt) => {
+            durability.blobs.receipts.note_forged(node_id);
+            bad(&failure.to_string())
+        }
         Err(StoreFailure::Refused(refusal)) => match refusal.code {
             RefusalCode::HashMismatch | RefusalCode::Malformed => bad(&refusal.to_string()),
             _ if last_try => bad(&refusal.to_string()),

@@ -9,10 +9,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
+use crate::fleet::tables::node_status::holds;
 use model::ids::UserId;
 use model::names::{NodeName, Region};
 use model::node::Node;
-use model::node_state::{NodeState, score_ppm};
+use model::node_state::{Holds, NodeState, score_ppm};
 
 struct Row {
     node_id: Uuid,
@@ -33,6 +34,8 @@ struct Row {
     last_seen_at: Option<jiff_sqlx::Timestamp>,
     state_since: jiff_sqlx::Timestamp,
     mass_failure_at: Option<jiff_sqlx::Timestamp>,
+    hold_until: Option<jiff_sqlx::Timestamp>,
+    hold_cause: Option<String>,
     offline_since: Option<jiff_sqlx::Timestamp>,
     away_since: Option<jiff_sqlx::Timestamp>,
     awaits_adoption_since: Option<jiff_sqlx::Timestamp>,
@@ -66,7 +69,7 @@ impl TryFrom<Row> for Node {
             created_at: row.created_at.to_jiff(),
             last_seen_at: row.last_seen_at.map(jiff_sqlx::Timestamp::to_jiff),
             state_since: row.state_since.to_jiff(),
-            mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+            holds: holds(row.mass_failure_at, row.hold_until, row.hold_cause)?,
             offline_since: row.offline_since.map(jiff_sqlx::Timestamp::to_jiff),
             away_since: row.away_since.map(jiff_sqlx::Timestamp::to_jiff),
             awaits_adoption_since: row.awaits_adoption_since.map(jiff_sqlx::Timestamp::to_jiff),
@@ -79,7 +82,7 @@ pub async fn by_id(connection: &mut PgConnection, id: NodeId) -> sqlx::Result<Op
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at, offline_since, away_since,
+                state_since, mass_failure_at, hold_until, hold_cause, offline_since, away_since,
                 awaits_adoption_since
          FROM nodes WHERE node_id = $1",
         id.as_uuid()
@@ -98,7 +101,7 @@ pub async fn by_api_key(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at, offline_since, away_since,
+                state_since, mass_failure_at, hold_until, hold_cause, offline_since, away_since,
                 awaits_adoption_since
          FROM nodes WHERE api_key_hash = $1",
         &hash[..]
@@ -119,7 +122,7 @@ pub async fn list(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at, offline_since, away_since,
+                state_since, mass_failure_at, hold_until, hold_cause, offline_since, away_since,
                 awaits_adoption_since
          FROM nodes WHERE $1::uuid IS NULL OR node_id > $1 ORDER BY node_id LIMIT $2",
         after.map(|id| id.as_uuid()),
@@ -181,7 +184,7 @@ pub async fn by_peer_id(
         Row,
         "SELECT node_id, peer_id, name, operator_id, region, capacity_bytes, used_bytes, free_bytes,
                 blob_count, software, state, state_reason, score_alpha, score_beta, created_at, last_seen_at,
-                state_since, mass_failure_at, offline_since, away_since,
+                state_since, mass_failure_at, hold_until, hold_cause, offline_since, away_since,
                 awaits_adoption_since
          FROM nodes WHERE peer_id = $1",
         peer_id.to_string()
@@ -210,7 +213,7 @@ pub struct NodeStanding {
     pub id: NodeId,
     pub state: NodeState,
     pub state_reason: String,
-    pub mass_failure_at: Option<Timestamp>,
+    pub holds: Holds,
 }
 
 /// Writes what nodes have reported, many at once, and when; returns how they stand. Rows are locked in
@@ -240,7 +243,8 @@ pub async fn record_reports(
          JOIN locked USING (node_id)
          WHERE nodes.node_id = r.node_id
          RETURNING nodes.node_id, state, state_reason,
-                   mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp""#,
+                   mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp",
+                   hold_until AS "hold_until: jiff_sqlx::Timestamp", hold_cause"#,
         &ids,
         &column(|report| report.capacity_bytes),
         &column(|report| report.used_bytes),
@@ -260,7 +264,7 @@ pub async fn record_reports(
                 id: NodeId::from_uuid(row.node_id),
                 state,
                 state_reason: row.state_reason,
-                mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+                holds: holds(row.mass_failure_at, row.hold_until, row.hold_cause)?,
             })
         })
         .collect()

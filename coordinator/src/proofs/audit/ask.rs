@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::fleet::ReadFailure;
 use crate::proofs::challenge::{Examination, Examined, Findings};
 use crate::proofs::tables::audit_results::KeptFailure;
-use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
+use crate::proofs::tables::audit_schedule::AuditedReplica;
+use crate::proofs::tables::follow_ups::{Ask, FollowUp};
 use crate::proofs::{Proofs, challenge};
 use model::ids::uuid_v7;
 use rules::audit::{Answer, Cell, Question};
@@ -49,6 +50,8 @@ pub(super) struct Asked {
     pub seen: Vec<Seen>,
     /// Drawn, and known to be lost: failed without being asked.
     pub known_lost: u64,
+    /// Drawn, and known to be lost since the node has said so before this round.
+    pub known_reported: u64,
     pub messages: Vec<Sent>,
     /// Follow-ups whose replicas are no more.
     pub ended: Vec<BlobId>,
@@ -63,34 +66,50 @@ pub(super) struct Sent {
     pub failures: Vec<KeptFailure>,
 }
 
-/// Asks for the replicas of a cell. `None` when the node cannot be asked now.
+/// Asks for the replicas of a cell in a round that began at `since`. `None` when the node cannot be asked now.
+///
+/// What is asked for out of turn is asked here, too: else a node that leaves proofs unanswered was spared those
+/// that fall due until its whole blobs have come.
 pub(super) async fn cell(
     proofs: &Proofs,
     node: NodeId,
     cell: &Cell,
     replicas: Vec<AuditedReplica>,
+    since: Timestamp,
     now: Timestamp,
 ) -> anyhow::Result<Option<Asked>> {
-    let (lost, held): (Vec<_>, Vec<_>) = replicas.into_iter().partition(|r| r.demoted);
-    let wanted = held.into_iter().map(|replica| Seen {
-        blob_id: replica.blob_id,
-        size_bytes: replica.size_bytes,
-        drawn: cell.drawn,
-        weight_ppm: cell.weight_ppm,
-        question: Question::Proof,
-        answer: None,
-        reason: String::new(),
-        follow_up: None,
-        miss_id: uuid_v7(now, &mut proofs.entropy.rng()),
-    });
-    let asked = Asked {
-        known_lost: if cell.drawn { lost.len() as u64 } else { 0 },
-        ..Asked::default()
-    };
-    ask_for_proofs(proofs, node, wanted.collect(), asked, now).await
+    let (mut wanted, mut asked) = (Vec::new(), Asked::default());
+    for replica in replicas {
+        match replica.lost {
+            Some(_) if !cell.drawn => {}
+            // What was found or told in this round has moved the score already.
+            Some(lost) if lost.at >= since => {}
+            Some(lost) if lost.reported => asked.known_reported += 1,
+            Some(_) => asked.known_lost += 1,
+            None => wanted.push(Seen {
+                blob_id: replica.blob_id,
+                size_bytes: replica.size_bytes,
+                drawn: cell.drawn,
+                weight_ppm: cell.weight_ppm,
+                question: match &replica.follow_up {
+                    Some(waiting) if waiting.ask == Ask::WholeBlob => Question::ProofMeanwhile {
+                        attempts: waiting.attempts,
+                    },
+                    Some(waiting) if waiting.was_busy() => Question::ProofAgain,
+                    _ => Question::Proof,
+                },
+                answer: None,
+                reason: String::new(),
+                follow_up: replica.follow_up,
+                miss_id: uuid_v7(now, &mut proofs.entropy.rng()),
+            }),
+        }
+    }
+    ask_for_proofs(proofs, node, wanted, asked, now).await
 }
 
-/// Asks once more for proofs for which the node was too busy.
+/// Asks for proofs out of turn: once more where the node was too busy, for the first time what it has just signed for,
+/// and after a whole blob.
 pub(super) async fn again(
     proofs: &Proofs,
     node: NodeId,
@@ -98,9 +117,14 @@ pub(super) async fn again(
     now: Timestamp,
 ) -> anyhow::Result<Option<Asked>> {
     let mut rng = proofs.entropy.rng();
-    let wanted = due
-        .into_iter()
-        .map(|(follow_up, size)| wanted(follow_up, size, Question::ProofAgain, now, &mut rng));
+    let wanted = due.into_iter().map(|(follow_up, size)| {
+        let question = match follow_up.penalty_id {
+            Some(_) => Question::ProofAfterBlob,
+            None if follow_up.was_busy() => Question::ProofAgain,
+            None => Question::Proof,
+        };
+        wanted(follow_up, size, question, now, &mut rng)
+    });
     ask_for_proofs(proofs, node, wanted.collect(), Asked::default(), now).await
 }
 
@@ -212,7 +236,7 @@ fn said(answer: Option<&ItemAnswer>) -> (&'static str, &'static str) {
         Some(ItemOutcome::Proven(_)) => ("proven", "the proof is wrong, or came too late"),
         Some(ItemOutcome::Missing) => ("missing", "the node says that it lacks the blob"),
         Some(ItemOutcome::Corrupt) => ("corrupt", "the node says that its copy is damaged"),
-        Some(ItemOutcome::Busy) => ("busy", "the node was busy again"),
+        Some(ItemOutcome::Busy) => ("busy", "the node was too busy to prove it"),
         None => ("none", "no usable answer came in time"),
     }
 }

@@ -13,12 +13,14 @@ use crate::billing::tables::earnings;
 use crate::database::{corrupt, hash32};
 use sealing::ChunkRef;
 
-/// What a proof has shown of a replica.
+/// What asking has shown of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Passed,
     Failed,
     Missed,
+    /// Its whole blob came, which proves nothing and leaves the last proof as it was: it can be read.
+    Read,
 }
 
 impl Outcome {
@@ -27,6 +29,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Missed => "missed",
+            Self::Read => "read",
         }
     }
 }
@@ -42,8 +45,9 @@ pub async fn keep_partitions(connection: &mut PgConnection, now: Timestamp) -> s
     Ok(())
 }
 
-/// Notes outcomes; returns those replicas that are still there. What is gone has been deleted while
-/// it was asked for, and says nothing of its node.
+/// Notes outcomes; returns those replicas that are still there. What is gone has been deleted while it was asked
+/// for, and says nothing of its node. Only what came whole is suspect no more: a node may prove a blob and give
+/// another.
 pub async fn record_outcomes(
     connection: &mut PgConnection,
     node: NodeId,
@@ -56,9 +60,10 @@ pub async fn record_outcomes(
         .collect();
     let rows = sqlx::query_scalar!(
         "UPDATE replicas r
-         SET last_proof_at = $4, last_proof_outcome = o.outcome,
-             suspect_since = CASE WHEN o.outcome = 'passed' THEN NULL ELSE suspect_since END,
-             suspect_reason = CASE WHEN o.outcome = 'passed' THEN NULL ELSE suspect_reason END
+         SET last_proof_at = CASE WHEN o.outcome = 'read' THEN last_proof_at ELSE $4::timestamptz END,
+             last_proof_outcome = CASE WHEN o.outcome = 'read' THEN last_proof_outcome ELSE o.outcome END,
+             suspect_since = CASE WHEN o.outcome = 'read' THEN NULL ELSE suspect_since END,
+             suspect_reason = CASE WHEN o.outcome = 'read' THEN NULL ELSE suspect_reason END
          FROM unnest($2::bytea[], $3::text[]) AS o (blob_id, outcome)
          WHERE r.node_id = $1 AND r.blob_id = o.blob_id
          RETURNING r.blob_id",

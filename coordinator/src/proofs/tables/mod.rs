@@ -2,4 +2,5 @@
 
 pub mod audit_results;
 pub mod audit_schedule;
+pub mod follow_ups;
 pub mod receipts;

@@ -59,6 +59,7 @@ impl Coordinator {
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
+            "nodes.vetting_time=0s".to_owned(),
             r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
         let settings = settings.iter().map(ToString::to_string);

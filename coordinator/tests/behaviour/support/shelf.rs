@@ -180,6 +180,10 @@ impl Shelf {
                 blob_id
             }
             OnStore::Forge => BlobId::of(b"another blob"),
+            OnStore::Lengthen => {
+                keep();
+                blob_id
+            }
             OnStore::Refuse => {
                 let refusal = Refusal {
                     code: RefusalCode::Full,
@@ -201,7 +205,7 @@ impl Shelf {
                 peer_id: self.keypair.public().to_peer_id(),
             },
             blob_id: signed_for,
-            length,
+            length: length + u64::from(conduct == OnStore::Lengthen),
             stored_at_ms: 1_700_000_000_000,
         };
         let receipt = receipt.sign(&self.keypair).unwrap();
