@@ -28,3 +28,20 @@ WHERE passed_challenges > 0;
 ALTER TABLE audit_schedule
     ADD COLUMN round_missed   bigint NOT NULL DEFAULT 0 CHECK (round_missed >= 0),
     ADD COLUMN round_reported bigint NOT NULL DEFAULT 0 CHECK (round_reported >= 0);
+
+-- Uptime by samples: one row holds what one coordinator has sampled of a node in 64 windows of 10 s, a byte for each:
+-- samples taken in the high half, those that were answered in the low one. uptime_windows is written no more; what
+-- coordinators of the release before write there counts where no samples are.
+CREATE TABLE uptime_samples (
+    slot        bigint NOT NULL,
+    node_id     uuid   NOT NULL,
+    -- Its peer id.
+    coordinator text   NOT NULL,
+    windows     bytea  NOT NULL CHECK (octet_length(windows) = 64),
+    PRIMARY KEY (slot, node_id, coordinator)
+);
+ALTER TABLE uptime_samples SET (fillfactor = 70);
+
+-- By which rule the day's uptime was worked out: null and 1 from uptime_windows alone, 2 from samples where there are
+-- any.
+ALTER TABLE node_days ADD COLUMN uptime_rule smallint;

@@ -127,7 +127,7 @@ impl Coordinator {
             bootstrap_token: bootstrap_token(&config.nodes)?,
             config: config.nodes.clone(),
             ledger_day: ArcSwapOption::empty(),
-            uptime_sampler: UptimeSampler::new(SETTLING),
+            uptime_sampler: Arc::new(UptimeSampler::new(SETTLING)),
             grace: config.repair.grace,
             mass_failure_hold: config.repair.mass_failure_hold,
             started_at: clock.now(),
@@ -263,6 +263,7 @@ impl Coordinator {
         let nodes = || Arc::clone(&self.nodes);
         let lost = &self.nodes.connections_wake;
         runner.spawn(fleet::jobs::RecordLiveness(nodes()), every(5 * second));
+        runner.spawn(fleet::jobs::SampleUptime(nodes()), every(second / 10));
         runner.spawn(
             fleet::jobs::RecordConnections(nodes()),
             every(second).or_at(lost),

@@ -6,11 +6,9 @@ mod support;
 
 use std::os::unix::fs::FileExt;
 
-use local_cluster::Cluster;
 use local_cluster::wait::wait_for;
-use reqwest::Method;
 use serde_json::Value;
-use support::{CHUNK, LONG, blob_files, cluster, random_bytes};
+use support::{CHUNK, LONG, blob_files, cluster, own_earnings, random_bytes};
 
 /// No proof finds it before the scrub does, and a day ends soon enough to see what it costs.
 const SETTINGS: &str = r#"
@@ -60,20 +58,4 @@ async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported()
     assert_eq!(penalties.as_array().unwrap().len(), 1, "{penalties}");
     assert_eq!(penalties[0]["kind"], "self_reported");
     assert_eq!(penalties[0]["cause"]["blob_id"], rotten);
-}
-
-/// What a node is told with its own key.
-async fn own_earnings(cluster: &Cluster, node: usize) -> reqwest::Result<Value> {
-    let credentials = std::fs::read(cluster.data_dir(node).join("credentials.json")).unwrap();
-    let credentials: Value = serde_json::from_slice(&credentials).unwrap();
-    let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
-    let path = format!("/api/v1/nodes/{}/earnings", text("node_id"));
-    let request = cluster.client().unwrap().request(Method::GET, &path);
-    request
-        .header("x-api-key", text("api_key"))
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await
 }

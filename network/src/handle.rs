@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -18,6 +19,10 @@ pub(crate) enum Command {
     Call {
         peer: PeerId,
         call: Call,
+    },
+    Ping {
+        peer: PeerId,
+        asker: oneshot::Sender<Duration>,
     },
     Dial {
         peer: PeerId,
@@ -40,6 +45,16 @@ pub(crate) enum Command {
         reply: oneshot::Sender<NetworkStatus>,
     },
     Shutdown,
+}
+
+/// What became of a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinged {
+    Answered(Duration),
+    /// Not connected, or not in time.
+    Silent,
+    /// This process had no time to ask.
+    Unasked,
 }
 
 /// Cheap to clone; every method queues a command for the event loop.
@@ -116,6 +131,21 @@ impl NetworkHandle {
             false => error,
         })?;
         Ok(R::Response::from_bytes(frame)?)
+    }
+
+    /// Pings a peer now, and waits for its pong for so long.
+    pub async fn ping(&self, peer: PeerId, within: Duration) -> Pinged {
+        if !self.is_connected(&peer) {
+            return Pinged::Silent;
+        }
+        let (asker, answer) = oneshot::channel();
+        match self.commands.try_send(Command::Ping { peer, asker }) {
+            Ok(()) => match tokio::time::timeout(within, answer).await {
+                Ok(Ok(elapsed)) if elapsed <= within => Pinged::Answered(elapsed),
+                _ => Pinged::Silent,
+            },
+            Err(_) => Pinged::Unasked,
+        }
     }
 
     /// Tries the addresses in turn; the outcome comes as an event.

@@ -73,7 +73,7 @@ pub use backoff::ReconnectPolicy;
 pub use config::{Discovery, Kademlia, KademliaMode, Limits, NetworkConfig, PingConfig};
 pub use event::{AddrSource, DisconnectReason, InboundRequest, NetworkEvent};
 pub use exchange::CallError;
-pub use handle::NetworkHandle;
+pub use handle::{NetworkHandle, Pinged};
 pub use peers::{
     Change, IllegalChange, PeerEvent, PeerManager, PeerPolicy, PeerState, PeerView, Peers,
     PeersObserver, Rtt,

@@ -299,7 +299,18 @@ async fn check_uptimes(
         };
         report.uptimes += 1;
         let stretch = Stretch::new(day.starts_at.max(row.registered_at), day.ends_at);
-        let seen = fleet::tables::uptime::uptime_ppm(connection, row.node_id, stretch).await?;
+        let Some(rule) = settled.uptime_rule else {
+            report.findings.check(false, || {
+                format!(
+                    "node {} on day {}: its uptime was worked out by a rule that this release does not know; \
+                     verify with the newest one",
+                    row.node_id, day.label
+                )
+            });
+            continue;
+        };
+        let seen =
+            fleet::tables::uptime::uptime_ppm(connection, row.node_id, stretch, rule).await?;
         report.findings.check(settled.uptime_ppm == seen, || {
             format!(
                 "node {} on day {}: an uptime of {} ppm was settled, its windows say {seen}",

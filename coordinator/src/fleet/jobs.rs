@@ -9,7 +9,7 @@ use proto::{MicroCredits, NodeId};
 use sqlx::{Connection, PgConnection};
 
 use crate::facts::Fact;
-use crate::fleet::{Nodes, Standing, guard, node_status, tables};
+use crate::fleet::{Nodes, Standing, guard, node_status, tables, uptime_sampler};
 use kit::{Job, Step};
 
 use crate::fleet::tables::nodes::NodeReport;
@@ -25,6 +25,23 @@ impl Job for RecordLiveness {
 
     async fn step(&self) -> anyhow::Result<Step> {
         record_liveness(&self.0).await
+    }
+}
+
+/// Asks nodes for signs of life at random moments.
+pub struct SampleUptime(pub Arc<Nodes>);
+
+impl Job for SampleUptime {
+    const NAME: &'static str = "uptime";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let Self(nodes) = self;
+        uptime_sampler::sample(
+            &nodes.uptime_sampler,
+            &nodes.fleet,
+            &mut nodes.entropy.rng(),
+        );
+        Ok(Step::Idle)
     }
 }
 
@@ -112,7 +129,12 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
         .iter()
         .map(|balance| (balance.node_id, balance.earned()))
         .collect();
-    nodes.uptime_sampler.look(&mut connection, &ids).await?;
+    let sampler = &nodes.uptime_sampler;
+    sampler
+        .list(&mut connection, &mut nodes.entropy.rng())
+        .await?;
+    let coordinator = nodes.fleet.network().local_peer_id();
+    sampler.write(&mut connection, &coordinator).await?;
     presence(nodes, &mut connection).await?;
     keep_out(nodes, &mut connection, &ids).await?;
     for node in states {

@@ -56,7 +56,7 @@ pub struct Nodes {
     pub bootstrap_token: Option<[u8; 32]>,
     /// The ledger's head of the last day, for nodes to keep.
     pub ledger_day: ArcSwapOption<LedgerDay>,
-    pub uptime_sampler: UptimeSampler,
+    pub uptime_sampler: Arc<UptimeSampler>,
     /// How long a node may be offline before its replicas count no more.
     pub grace: Duration,
     pub mass_failure_hold: Duration,
@@ -204,6 +204,11 @@ impl Fleet {
     /// Connected, and heard of lately.
     pub fn is_online(&self, node: NodeId) -> bool {
         self.member(node).is_some_and(|member| member.is_online())
+    }
+
+    pub fn is_anybody_online(&self) -> bool {
+        let members = read(&self.members);
+        members.list.iter().any(|member| member.is_online())
     }
 
     pub fn online(&self) -> Vec<Arc<Member>> {

@@ -1,15 +1,26 @@
-//! Uptime in windows of 10 seconds: a window in which the node was there, of those in which a coordinator
-//! was looking. A look tells of the windows whose middle lies between it and the look before, so that
-//! every window is judged once, and by looks that follow each other closely; after a pause, be it of
-//! the coordinator or of its database, nothing is said of the time in between.
+//! Uptime, from samples: at random moments each node is asked for a sign of life, and either one comes in time, or the
+//! node counts as absent at that moment.
+//!
+//! The gaps between two samples of a node are exponential: whatever has passed since the last one, the next is as
+//! likely now as at any other moment. So no pattern of absence is met in phase, and nothing is gained by answering and
+//! then going away. Samples are kept by windows of 10 seconds. A window's share is that of its samples which were
+//! answered, a short gap without a sample takes the mean of its neighbours, and uptime is the mean of the windows; that
+//! errs less than the mean of all samples, since most windows lie within one presence or one absence. Windows without
+//! samples around them are those in which nobody was looking. Rejected: looking who has been heard of lately, which is
+//! blind to absences shorter than that and can be met in phase; and one sample in each window, after which a node is
+//! safe until the next.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub const WINDOW_MS: i64 = 10_000;
 
-/// Looks further apart than this say nothing of the time between them.
+/// Between two samples of a node, on average.
+pub const MEAN_GAP: Duration = Duration::from_secs(5);
+
+/// Looks at the fleet that are further apart than this were interrupted.
 pub const LONGEST_GAP: Duration = Duration::from_secs(20);
 
 /// Nodes may take this long to come back after a coordinator has started.
@@ -18,41 +29,128 @@ pub const SETTLING: Duration = Duration::from_secs(60);
 /// Windows in one row.
 pub const SLOT_WINDOWS: i64 = 64;
 
-/// Windows of one slot, a bit for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotWindows {
-    pub slot: i64,
-    pub bits: u64,
+/// An answer may take so much longer than the fastest one.
+const LATEST: Duration = Duration::from_millis(250);
+
+/// But the first after a silence only so much: a slow one says that the node has come back since it was asked, and not
+/// that it was there. Over many short absences those would add up.
+const LATEST_AFTER_SILENCE: Duration = Duration::from_millis(60);
+
+/// A node that delays all its answers gains no more than this. No way on earth is longer.
+const LONGEST_WAY: Duration = Duration::from_secs(1);
+
+/// What this coordinator is sending to the node goes before the question: so many bytes in a second, but no longer
+/// than a second.
+const SLOWEST_LINE: u64 = 1024 * 1024;
+const LONGEST_QUEUE: Duration = Duration::from_secs(1);
+
+/// Empty windows in a row that are no pause: of two samples in ten seconds, chance leaves out so many.
+const CHANCE_GAP: i64 = 2;
+
+/// Windows that are looked at together when one coordinator hears a node and another does not.
+const GROUP_WINDOWS: usize = 8;
+
+/// The time until a node's next sample; `chance` from 0 to 1, 1 excluded.
+pub fn gap(chance: f64) -> Duration {
+    MEAN_GAP.mul_f64(-(1.0 - chance.clamp(0.0, 1.0 - f64::EPSILON)).ln())
 }
 
-/// The windows that a look at `now` tells of, when the one before was at `before`.
-pub fn windows_between(before: Timestamp, now: Timestamp) -> Vec<SlotWindows> {
-    let middle = |at: Timestamp| (at.as_millisecond() + WINDOW_MS / 2).div_euclid(WINDOW_MS);
-    let (first, end) = (middle(before), middle(now)); // first window whose middle lies behind
-    let longest = LONGEST_GAP.as_millis() as i64 / WINDOW_MS + 1;
-    if now < before || end - first > longest {
-        return Vec::new();
+/// How long an answer may take, of a node whose fastest ping took so long, while so many bytes are on their way to it.
+pub fn answer_within(
+    lowest_ping: Option<Duration>,
+    queued_bytes: u64,
+    after_silence: bool,
+) -> Duration {
+    let queue = Duration::from_secs_f64(queued_bytes as f64 / SLOWEST_LINE as f64);
+    let latest = match after_silence {
+        true => LATEST_AFTER_SILENCE,
+        false => LATEST,
+    };
+    lowest_ping.unwrap_or(LONGEST_WAY).min(LONGEST_WAY) + queue.min(LONGEST_QUEUE) + latest
+}
+
+/// The window in which a moment lies.
+pub fn window_of(at: Timestamp) -> i64 {
+    at.as_millisecond().div_euclid(WINDOW_MS)
+}
+
+/// Slot and place in it of a window.
+pub fn place_of(window: i64) -> (i64, usize) {
+    let place = window.rem_euclid(SLOT_WINDOWS);
+    (window.div_euclid(SLOT_WINDOWS), place as usize)
+}
+
+/// Samples of one window: how many were taken, and how many of them answered. 15 at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Samples {
+    taken: u8,
+    answered: u8,
+}
+
+impl Samples {
+    const MOST: u8 = 15;
+
+    /// As they are kept: those that were taken in the high half of a byte, those that were answered in the low one.
+    pub const fn to_byte(self) -> u8 {
+        self.taken << 4 | self.answered
     }
-    mask(first, end)
-}
 
-/// The windows from `first` on and before `end`.
-fn mask(first: i64, end: i64) -> Vec<SlotWindows> {
-    let mut slots: Vec<SlotWindows> = Vec::new();
-    for window in first..end {
-        let (slot, bit) = (
-            window.div_euclid(SLOT_WINDOWS),
-            window.rem_euclid(SLOT_WINDOWS),
-        );
-        match slots.last_mut() {
-            Some(last) if last.slot == slot => last.bits |= 1 << bit,
-            _ => slots.push(SlotWindows {
-                slot,
-                bits: 1 << bit,
-            }),
+    pub const fn from_byte(byte: u8) -> Self {
+        let (taken, answered) = (byte >> 4, byte & 15);
+        Self {
+            taken,
+            // Never more than there were, whatever is kept.
+            answered: if answered < taken { answered } else { taken },
         }
     }
-    slots
+
+    /// With one more; beyond what can be kept, without it.
+    #[must_use]
+    pub const fn with(self, answered: bool) -> Self {
+        if self.taken == Self::MOST {
+            return self;
+        }
+        Self {
+            taken: self.taken + 1,
+            answered: self.answered + answered as u8,
+        }
+    }
+}
+
+/// A row: the samples that one coordinator has taken of a node in one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotSamples {
+    pub slot: i64,
+    pub windows: [u8; SLOT_WINDOWS as usize],
+}
+
+/// By which rule the uptime of a settled day was worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A bit for each window in which the node was heard of lately, of those in which somebody looked.
+    Windows,
+    /// Samples; where there are none, because a coordinator of an earlier release was looking, the bits.
+    Samples,
+}
+
+impl Rule {
+    pub const CURRENT: Self = Self::Samples;
+
+    pub const fn number(self) -> i16 {
+        match self {
+            Self::Windows => 1,
+            Self::Samples => 2,
+        }
+    }
+
+    /// `None` for a rule of a later release. Earlier ones have written none.
+    pub const fn from_number(number: Option<i16>) -> Option<Self> {
+        match number {
+            None | Some(1) => Some(Self::Windows),
+            Some(2) => Some(Self::Samples),
+            Some(_) => None,
+        }
+    }
 }
 
 /// A stretch of time as windows: those that begin in it.
@@ -61,6 +159,9 @@ pub struct Stretch {
     first: i64,
     end: i64,
 }
+
+/// Taken and answered, in one window or several.
+type Count = (u64, u64);
 
 impl Stretch {
     pub fn new(starts_at: Timestamp, ends_at: Timestamp) -> Self {
@@ -80,146 +181,88 @@ impl Stretch {
         )
     }
 
-    /// Those of the windows that lie in it.
-    pub fn part_of(&self, windows: &SlotWindows) -> Option<SlotWindows> {
-        let (slot, bits) = (windows.slot, windows.bits & self.bits(windows.slot));
-        (bits != 0).then_some(SlotWindows { slot, bits })
+    pub fn contains(&self, window: i64) -> bool {
+        (self.first..self.end).contains(&window)
     }
 
-    /// Which windows of a slot lie in it.
-    fn bits(&self, slot: i64) -> u64 {
-        let begin = slot * SLOT_WINDOWS;
-        let first = (self.first - begin).clamp(0, SLOT_WINDOWS) as u32;
-        let end = (self.end - begin).clamp(0, SLOT_WINDOWS) as u32;
-        let below = |n: u32| if n >= 64 { u64::MAX } else { (1 << n) - 1 };
-        below(end) & !below(first)
-    }
-
-    /// Uptime over the slots that are given as (slot, seen, observed). Full where nobody was looking.
-    pub fn uptime_ppm(&self, slots: impl IntoIterator<Item = (i64, u64, u64)>) -> u32 {
-        let (mut seen, mut observed) = (0u64, 0u64);
-        for (slot, node, looked) in slots {
-            let looked = looked & self.bits(slot);
-            seen += u64::from((node & looked).count_ones());
-            observed += u64::from(looked.count_ones());
-        }
-        match observed {
-            0 => 1_000_000,
-            _ => (seen * 1_000_000 / observed) as u32,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn ms(ms: i64) -> Timestamp {
-        Timestamp::from_millisecond(ms).unwrap()
-    }
-
-    const DAY_MS: i64 = 86_400_000;
-
-    /// Looks every 5 s, as the worker does; `there` and `looking` say when the node and the
-    /// coordinator were.
-    fn measured(there: impl Fn(i64) -> bool, looking: impl Fn(i64) -> bool) -> u32 {
-        let mut slots: HashMap<i64, (u64, u64)> = HashMap::new();
-        let mut before = None;
-        for now in (0..DAY_MS + 10_000).step_by(5000) {
-            if !looking(now) {
-                before = None;
-                continue;
+    /// Uptime, in millionths; full where nobody was looking. `bits` are slots as (slot, seen, observed), as
+    /// coordinators of earlier releases have written them.
+    pub fn uptime_ppm(
+        &self,
+        bits: impl IntoIterator<Item = (i64, u64, u64)>,
+        samples: impl IntoIterator<Item = SlotSamples>,
+    ) -> u32 {
+        let mut shares: BTreeMap<i64, u64> = BTreeMap::new();
+        for (slot, seen, observed) in bits {
+            for place in 0..SLOT_WINDOWS {
+                let window = slot * SLOT_WINDOWS + place;
+                let bit = 1u64 << place;
+                if observed & bit != 0 && self.contains(window) {
+                    shares.insert(window, if seen & bit == 0 { 0 } else { 1_000_000 });
+                }
             }
-            if let Some(before) = before {
-                for windows in windows_between(ms(before), ms(now)) {
-                    let slot = slots.entry(windows.slot).or_default();
-                    slot.1 |= windows.bits;
-                    if there(now) {
-                        slot.0 |= windows.bits;
+        }
+        for (window, (taken, answered)) in self.counts(samples) {
+            if let Some(share) = (answered * 1_000_000).checked_div(taken) {
+                shares.insert(window, share);
+            }
+        }
+        mean(&shares)
+    }
+
+    /// What all coordinators have taken together, by window.
+    fn counts(&self, samples: impl IntoIterator<Item = SlotSamples>) -> BTreeMap<i64, Count> {
+        let mut slots: BTreeMap<i64, Vec<SlotSamples>> = BTreeMap::new();
+        for row in samples {
+            slots.entry(row.slot).or_default().push(row);
+        }
+        let mut counts = BTreeMap::new();
+        for (slot, rows) in slots {
+            for group in 0..SLOT_WINDOWS as usize / GROUP_WINDOWS {
+                let places = group * GROUP_WINDOWS..(group + 1) * GROUP_WINDOWS;
+                let of = |row: &SlotSamples, place: usize| {
+                    let samples = Samples::from_byte(row.windows[place]);
+                    (u64::from(samples.taken), u64::from(samples.answered))
+                };
+                let heard = |row: &&SlotSamples| places.clone().any(|place| of(row, place).1 > 0);
+                // Whoever hears nothing at all of a node that others hear has lost its way to it.
+                let anybody = rows.iter().any(|row| heard(&row));
+                for row in rows.iter().filter(|row| !anybody || heard(row)) {
+                    for place in places.clone() {
+                        let window = slot * SLOT_WINDOWS + place as i64;
+                        let (taken, answered) = of(row, place);
+                        if taken > 0 && self.contains(window) {
+                            let count: &mut Count = counts.entry(window).or_default();
+                            *count = (count.0 + taken, count.1 + answered);
+                        }
                     }
                 }
             }
-            before = Some(now);
         }
-        let stretch = Stretch::new(ms(0), ms(DAY_MS));
-        stretch.uptime_ppm(
-            slots
-                .into_iter()
-                .map(|(slot, (seen, observed))| (slot, seen, observed)),
-        )
-    }
-
-    #[test]
-    fn uptime_is_what_it_was_within_a_percent() {
-        assert_eq!(measured(|_| true, |_| true), 1_000_000);
-        assert_eq!(measured(|_| false, |_| true), 0);
-        let hour = |now: i64| now / 3_600_000;
-        let measured = |off: i64| measured(|now| hour(now) >= off, |_| true);
-        for off in [1, 3, 7, 20] {
-            let exact = 1_000_000 - off * 1_000_000 / 24;
-            assert!(
-                (i64::from(measured(off)) - exact).abs() < 1000,
-                "{off} hours"
-            );
-        }
-    }
-
-    #[test]
-    fn the_time_in_which_the_coordinator_was_away_is_nobodys_loss() {
-        let hour = |now: i64| now / 3_600_000;
-        // It was away for six hours, in which the node cannot be seen.
-        let away = |now| !(6..12).contains(&hour(now));
-        assert_eq!(measured(away, away), 1_000_000);
-        // And 3 of the other 18 hours the node was really off.
-        let measured = measured(|now| away(now) && hour(now) >= 3, away);
-        assert!((i64::from(measured) - 833_333).abs() < 1000, "{measured}");
-    }
-
-    #[test]
-    fn looks_that_are_far_apart_say_nothing_of_the_time_between() {
-        assert!(windows_between(ms(0), ms(60_000)).is_empty());
-        assert!(windows_between(ms(60_000), ms(0)).is_empty());
-        assert!(windows_between(ms(1), ms(2)).is_empty());
-        assert_eq!(
-            windows_between(ms(0), ms(5_000)),
-            [SlotWindows { slot: 0, bits: 1 }]
-        );
-    }
-
-    #[test]
-    fn a_day_in_which_nobody_looked_costs_nothing() {
-        assert_eq!(Stretch::new(ms(0), ms(DAY_MS)).uptime_ppm([]), 1_000_000);
-    }
-
-    proptest! {
-        #[test]
-        fn looks_in_a_row_judge_every_window_once(steps in prop::collection::vec(1i64..9_000, 1..300)) {
-            let (mut now, mut judged) = (0, HashMap::new());
-            for step in steps {
-                for windows in windows_between(ms(now), ms(now + step)) {
-                    let bits = judged.entry(windows.slot).or_insert(0u64);
-                    prop_assert_eq!(*bits & windows.bits, 0);
-                    *bits |= windows.bits;
-                }
-                now += step;
-            }
-            let count: u32 = judged.values().map(|bits| bits.count_ones()).sum();
-            prop_assert_eq!(i64::from(count), (now + WINDOW_MS / 2) / WINDOW_MS);
-        }
-
-        #[test]
-        fn days_in_a_row_share_no_window(cut in 0i64..DAY_MS, end in 0i64..DAY_MS) {
-            let end = cut + end;
-            let windows = |from, until| {
-                let stretch = Stretch::new(ms(from), ms(until));
-                let (first, last) = stretch.slots();
-                (first..=last).map(|slot| i64::from(stretch.bits(slot).count_ones())).sum::<i64>()
-            };
-            prop_assert_eq!(windows(0, cut) + windows(cut, end), windows(0, end));
-        }
+        counts
     }
 }
+
+/// The mean of the windows' shares, those that chance has left out filled in.
+fn mean(shares: &BTreeMap<i64, u64>) -> u32 {
+    let (mut sum, mut windows) = (0u64, 0u64);
+    let mut before: Option<(i64, u64)> = None;
+    for (window, share) in shares {
+        if let Some((last, last_share)) = before {
+            let left_out = window - last - 1;
+            if left_out <= CHANCE_GAP {
+                let left_out = left_out.unsigned_abs();
+                sum += left_out * ((last_share + share) / 2);
+                windows += left_out;
+            }
+        }
+        sum += share;
+        windows += 1;
+        before = Some((*window, *share));
+    }
+    sum.checked_div(windows)
+        .map_or(1_000_000, |mean| mean as u32)
+}
+
+#[cfg(test)]
+mod tests;

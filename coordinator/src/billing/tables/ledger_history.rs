@@ -14,6 +14,7 @@ use model::ids::UserId;
 use model::money::{Carry, PricePerGbMonth};
 use rules::file_meter::FileMeter;
 use rules::node_pay::Charge;
+use rules::uptime::Rule;
 
 /// The meters of all stored files in order of user, with the time up to which the user was charged and
 /// what the user has in escrow; a user who stores nothing and has something there comes without one.
@@ -165,6 +166,8 @@ pub struct SettledRow {
     pub carry_before: Carry,
     pub carry_after: Carry,
     pub uptime_ppm: u32,
+    /// `None`: by one that this release does not know.
+    pub uptime_rule: Option<Rule>,
     pub gross: MicroCredits,
     pub earned: MicroCredits,
     pub penalties: MicroCredits,
@@ -183,7 +186,7 @@ pub async fn node_days(
 ) -> sqlx::Result<Vec<NodeDayRow>> {
     let rows = sqlx::query!(
         r#"SELECT d.node_id, n.created_at, d.bytes_at_start, d.byte_ms::text AS "byte_ms!", d.carry_before,
-                  d.carry_after, d.uptime_ppm, d.gross, d.earned, d.penalties, d.given_back,
+                  d.carry_after, d.uptime_ppm, d.uptime_rule, d.gross, d.earned, d.penalties, d.given_back,
                   d.held, d.available, d.settled_at IS NOT NULL AS "settled!",
                   coalesce((SELECT amount_microcredits FROM entries e WHERE e.transfer_id = d.transfer_id
                             AND e.owner_id = $2 AND e.account = 'income'), 0) AS "income!",
@@ -211,6 +214,7 @@ pub async fn node_days(
                     carry_before: carry(row.carry_before.unwrap_or(-1))?,
                     carry_after: carry(row.carry_after.unwrap_or(-1))?,
                     uptime_ppm: row.uptime_ppm.unwrap_or(0).unsigned_abs(),
+                    uptime_rule: Rule::from_number(row.uptime_rule),
                     gross: amount(row.gross),
                     earned: amount(row.earned),
                     penalties: amount(row.penalties),

@@ -14,6 +14,7 @@ use model::money::{Carry, PricePerGbMonth};
 use model::node_state::NodeState;
 use model::scheme::Scheme;
 use rules::file_meter::FileMeter;
+use rules::uptime::Rule;
 
 const LOCK_TIMED_OUT: &str = "55P03";
 
@@ -427,7 +428,7 @@ pub async fn mark_settled(
     sqlx::query!(
         "WITH meter AS (UPDATE node_meters SET carry = $4, uptime_ppm = $5 WHERE node_id = $1)
          UPDATE node_days SET settled_at = now(), carry_before = $3, carry_after = $4, uptime_ppm = $5,
-                gross = $6, earned = $7, penalties = $8, given_back = $9, uncollected = $10,
+                uptime_rule = $14, gross = $6, earned = $7, penalties = $8, given_back = $9, uncollected = $10,
                 held = $11, available = $12, transfer_id = $13
          WHERE node_id = $1 AND day_number = $2 AND settled_at IS NULL",
         day.node_id.as_uuid(),
@@ -443,6 +444,7 @@ pub async fn mark_settled(
         settled.held.get(),
         settled.available.get(),
         settled.transfer.map(|id| id.as_uuid()),
+        Rule::CURRENT.number(),
     )
     .execute(connection)
     .await?;
