@@ -142,7 +142,7 @@ fn in_phase_with_windows_heartbeats_or_slots_nothing_is_gained() {
 
 #[test]
 fn whoever_answers_and_then_goes_away_is_seen_through() {
-    for away in [5_000, 10_000, 30_000] {
+    for away in [1_000, 2_500, 5_000, 10_000, 20_000, 30_000, 60_000, 300_000] {
         let (mut rng, mut taken) = (StdRng::seed_from_u64(1), Taken::default());
         let (mut at, mut back_at, mut absent) = (0, 0, 0);
         while at < DAY_MS {
@@ -156,7 +156,10 @@ fn whoever_answers_and_then_goes_away_is_seen_through() {
         }
         let measured = i64::from(day().uptime_ppm([], taken.rows()));
         let error = measured - (1_000_000 - absent * 1_000_000 / DAY_MS);
-        assert!(error.abs() <= 3 * POINT, "away for {away} ms: {error} ppm");
+        assert!(
+            error.abs() <= 3 * POINT / 2,
+            "away for {away} ms: {error} ppm"
+        );
     }
 }
 
@@ -236,7 +239,7 @@ fn the_time_in_which_the_coordinator_was_away_is_nobodys_loss() {
     sample(&mut taken, 1, 0..6 * hour, there);
     sample(&mut taken, 2, 12 * hour..DAY_MS, there);
     let measured = i64::from(day().uptime_ppm([], taken.rows()));
-    assert!((measured - 833_333).abs() < 1000, "{measured}");
+    assert!((measured - 833_333).abs() < POINT, "{measured}");
     assert_eq!(day().uptime_ppm([], []), 1_000_000);
 }
 
@@ -268,7 +271,7 @@ fn bits_of_earlier_releases_stand_where_no_samples_do() {
     let mut taken = Taken::default();
     sample(&mut taken, 1, 320_000..640_000, |_| false);
     let upgraded = ten_minutes.uptime_ppm(first_slot(0xffff_ffff, 0xffff_ffff), taken.rows());
-    assert!((480_000..=520_000).contains(&upgraded), "{upgraded}");
+    assert!((440_000..=520_000).contains(&upgraded), "{upgraded}");
 }
 
 #[test]
