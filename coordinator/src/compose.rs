@@ -31,8 +31,8 @@ use crate::config::{Config, NodesConfig};
 use crate::durability::repair::Repair;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
-use crate::files::Files;
 use crate::files::upload::{chunk_commit, single_chunk_commit};
+use crate::files::{Files, UploadMemory};
 use crate::fleet::node_status::NodeStates;
 use crate::fleet::peers::PeerNetwork;
 use crate::fleet::uptime_sampler::UptimeSampler;
@@ -164,7 +164,7 @@ impl Coordinator {
             blobs: Arc::clone(&blobs),
             billing: Arc::clone(&billing),
             idle_timeout: config.http.idle_timeout,
-            upload_memory: MemoryBudget::new(config.uploads.memory.as_u64()),
+            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
             file_commits: single_chunk_commit::spawn(db.clone(), rules, entropy.clone()),

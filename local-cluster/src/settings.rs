@@ -19,6 +19,9 @@ pub(crate) fn coordinator(
     overrides: &Overrides,
 ) -> Result<Table> {
     let mut table = toml::toml! {
+        [http]
+        // Everybody here has one address.
+        max_connections_per_address = 1024
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false

@@ -11,11 +11,13 @@
 
 pub mod allowance;
 pub mod audit;
+pub mod client_address;
 pub mod drain;
 pub mod file_meter;
 pub mod fleet_guard;
 pub mod inventory;
 pub mod judging;
+pub mod least_rate;
 pub mod node_pay;
 pub mod placement;
 pub mod repair;

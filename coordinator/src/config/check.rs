@@ -73,7 +73,15 @@ fn number<T: PartialOrd + Display>(
 
 impl HttpConfig {
     fn check(&self) -> anyhow::Result<()> {
-        number("http.max_connections", self.max_connections, 1..=1_000_000)?;
+        for (name, limit) in [
+            ("http.max_connections", self.max_connections),
+            (
+                "http.max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+        ] {
+            number(name, limit, 1..=1_000_000)?;
+        }
         for (name, value) in [
             ("http.request_timeout", self.request_timeout),
             ("http.idle_timeout", self.idle_timeout),

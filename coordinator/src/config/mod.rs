@@ -7,8 +7,10 @@ use kit::config::Sources;
 use kit::logging::LogConfig;
 
 mod check;
+mod proxies;
 mod tables;
 
+pub use proxies::{NotANetwork, ProxyNetwork};
 pub use tables::{
     Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, HttpConfig, KeysConfig,
     MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
@@ -165,6 +167,11 @@ mod tests {
             ("[repair]\ninterval = \"1ms\"", "repair.interval"),
             ("[repair]\nbytes_per_second = 1", "repair.bytes_per_second"),
             ("[http]\nmax_connections = 0", "http.max_connections"),
+            (
+                "[http]\nmax_connections_per_address = 0",
+                "http.max_connections_per_address",
+            ),
+            ("[http]\ntrusted_proxies = [\"proxy\"]", "`proxy`"),
             ("[http]\nrequest_timeout = \"0s\"", "http.request_timeout"),
             (
                 "[database]\nmax_connections = 0",

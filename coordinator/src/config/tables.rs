@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use super::proxies::{ProxyNetwork, networks};
 use model::money::PricePerGbMonth;
 
 /// A variable that is empty counts as one that is not set, as it does for all other settings.
@@ -38,8 +39,9 @@ pub struct HttpConfig {
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_REQUEST_TIMEOUT")]
     pub request_timeout: Duration,
 
-    /// How long a chunk of a file's body may take in either direction before its connection is closed: chunks of
-    /// 4 MiB ask for 70 KB/s.
+    /// How long a client may send or take nothing of a file's body before its connection is closed. Besides, a body
+    /// has to bring 64 KiB in its first 5 s and then more and more, up to 32 KiB/s, and a download's client has to
+    /// take 256 KiB in each such time.
     #[config(default = "60s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_IDLE_TIMEOUT")]
     pub idle_timeout: Duration,
 
@@ -47,14 +49,25 @@ pub struct HttpConfig {
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_SHUTDOWN_TIMEOUT")]
     pub shutdown_timeout: Duration,
 
-    /// Connections served at one time, 1 to 1000000; more wait to be accepted.
+    /// Connections served at one time, 1 to 1000000. When there are so many, one without a request under way gives
+    /// way to the next; when all have one, the next waits to be accepted.
     #[config(default = 1024, env = "FSN_HTTP_MAX_CONNECTIONS")]
     pub max_connections: usize,
 
-    /// Take the client's address from the last entry of X-Forwarded-For. Only for a coordinator that
-    /// nobody can reach but through your own proxy.
+    /// Connections, and requests under way, of one client at one time: one IPv4 address or IPv6 /64. Clients behind a
+    /// trusted proxy are told apart and counted by their requests.
+    #[config(default = 256, env = "FSN_HTTP_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: usize,
+
+    /// Take the client's address from the last entry of X-Forwarded-For, whoever connects. Only for a coordinator that
+    /// nobody can reach but through your own proxy. Where trusted_proxies names any, that holds instead.
     #[config(default = false, env = "FSN_HTTP_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,
+
+    /// Your own proxies, addresses or networks like "10.0.0.0/8": of what they connect for, X-Forwarded-For tells the
+    /// client, which is its last entry that is not one of these proxies. Nobody else's word counts.
+    #[config(default = [], env = "FSN_HTTP_TRUSTED_PROXIES", parse_env = networks)]
+    pub trusted_proxies: Vec<ProxyNetwork>,
 }
 
 /// Prometheus metrics, on a listener of their own.

@@ -2,25 +2,22 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::paths;
 use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proto::FileId;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::extract::{Id, User};
+use super::extract::{ClientAddr, Id, User};
 use super::problem::Problem;
-use crate::files::download::{Content, DownloadError};
+use crate::blobs::memory::Holder;
+use crate::files::download::Content;
 use crate::files::{Files, download};
 use model::file::File;
 
@@ -36,6 +33,7 @@ use model::file::File;
 pub(super) async fn download(
     State(files): State<Arc<Files>>,
     User(caller): User,
+    ClientAddr(address): ClientAddr,
     Id(id): Id<FileId>,
     method: Method,
     headers: HeaderMap,
@@ -69,8 +67,11 @@ pub(super) async fn download(
         Body::empty()
     } else {
         let metrics = Arc::clone(&files.metrics);
-        let idle_timeout = files.idle_timeout;
-        match download::read(files, readable, bytes.clone()).await? {
+        let holder = Holder {
+            account: caller.user_id,
+            address,
+        };
+        match download::read(files, readable, bytes.clone(), holder).await? {
             Content::Piece(piece) => {
                 metrics.downloaded_bytes.inc_by(length);
                 Body::from(piece)
@@ -81,7 +82,7 @@ pub(super) async fn download(
                         metrics.downloaded_bytes.inc_by(chunk.len() as u64);
                     }
                 });
-                Body::from_stream(cut_when_stalled(counted, idle_timeout))
+                Body::from_stream(counted)
             }
         }
     };
@@ -178,44 +179,6 @@ fn requested_range(headers: &HeaderMap, etag: &str, size: u64) -> Requested {
         Some([range]) if size > 0 => Requested::Part(*range.start()..range.end() + 1),
         _ => Requested::Unsatisfiable,
     }
-}
-
-/// Ends a stream that its client does not take for `idle`: chunks that wait for it hold memory that
-/// others need. The end is an error, so that the connection is cut and the file not taken for whole.
-fn cut_when_stalled(
-    stream: impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static,
-    idle: Duration,
-) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut stream = std::pin::pin!(stream);
-        while let Some(chunk) = stream.next().await {
-            let failed = chunk.is_err();
-            match tokio::time::timeout(idle, sender.send(Some(chunk))).await {
-                Ok(Ok(())) if !failed => {}
-                _ => return, // stalled, gone, or told of its end
-            }
-        }
-        let _ = sender.send(None).await;
-    });
-    // The channel closes without the `None` that marks a proper end when its sender gave up.
-    ReceiverStream::new(receiver)
-        .map(Some)
-        .chain(futures::stream::once(async { None }))
-        .scan(false, |ended, item| {
-            let next = match item {
-                Some(Some(chunk)) => Some(chunk),
-                Some(None) => {
-                    *ended = true;
-                    None
-                }
-                None if *ended => None,
-                None => Some(Err(DownloadError::Internal(
-                    "the client stalled".to_owned(),
-                ))),
-            };
-            futures::future::ready(next)
-        })
 }
 
 #[cfg(test)]

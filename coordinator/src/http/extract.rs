@@ -15,6 +15,7 @@ use proto::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::client_address;
 use super::problem::Problem;
 use crate::accounts::access_tokens::Identity;
 use crate::accounts::{Accounts, access_tokens, secrets};
@@ -233,23 +234,12 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let forwarded = || {
-            let value = parts
-                .headers
-                .get_all("x-forwarded-for")
-                .iter()
-                .next_back()?;
-            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
         let connected = parts
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|ConnectInfo(addr)| addr.ip());
-        let addr = if Arc::<HttpConfig>::from_ref(state).trust_forwarded_for {
-            forwarded().or(connected)
-        } else {
-            connected
-        };
+        let config = Arc::<HttpConfig>::from_ref(state);
+        let addr = connected.map(|addr| client_address::client_of(&config, addr, &parts.headers));
         addr.map(Self)
             .ok_or_else(|| Problem::internal("a request without a peer address"))
     }

@@ -1,24 +1,30 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
 mod auth;
+mod client_address;
+mod connections;
 mod credits;
 mod described_errors;
 mod download;
 mod drain;
 mod durability;
+mod early_answer;
 mod earnings;
 mod evidence;
 mod extract;
 mod files;
 mod health;
 mod jobs;
+mod metered;
 mod node_proofs;
 mod nodes;
 mod observe;
+mod paced_body;
 mod page;
 mod peers;
 mod problem;
 mod rate_limit;
+mod requests_per_address;
 pub mod server;
 mod state;
 mod uploads;
@@ -43,6 +49,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::rate_limit::{AuthLimits, EvidenceLimits};
+use self::requests_per_address::RequestLimit;
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
@@ -96,6 +103,10 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         .merge(viewer::router(description))
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(EvidenceLimits::new())))
+        .layer(middleware::from_fn_with_state(
+            RequestLimit::new(Arc::new(config.http.clone())),
+            requests_per_address::limit,
+        ))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(

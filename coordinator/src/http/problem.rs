@@ -354,11 +354,11 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
-            UploadError::Body(error) => Self::invalid(capitalised(&format!("{error}."))),
+            UploadError::BrokeOff(_) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(
                 ProblemKind::Timeout,
-                "The chunk did not come in time. Send it again, over a faster line or in a smaller \
-                 number at one time.",
+                "The body came too slowly: 64 KiB are waited for in the first 5 s, then more and more, up to 32 KiB \
+                 a second. Send it again over a faster line, or less at one time.",
             ),
             UploadError::Stopping => Self::new(
                 ProblemKind::Stopping,
@@ -382,6 +382,7 @@ impl From<DownloadError> for Problem {
             )
             .retry_after(30),
             DownloadError::Database(error) => error.into(),
+            error @ DownloadError::Stalled => Self::internal(error),
             DownloadError::Internal(text) => Self::internal(text),
         }
     }

@@ -17,6 +17,7 @@ use governor::{Quota, RateLimiter};
 use http::HeaderName;
 
 use model::ids::UserId;
+use rules::client_address::network_of;
 
 /// Keys that have a bucket of their own, of each limit. When there are so many, those without recent
 /// attempts are forgotten, and newcomers share a bucket.
@@ -80,14 +81,6 @@ impl AuthLimits {
         let account = email.trim().to_lowercase();
         self.accounts
             .check(blake3::hash(account.as_bytes()).as_bytes())
-    }
-}
-
-/// Whoever has an IPv6 network has 2^64 addresses in it.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
-        v4 => v4,
     }
 }
 

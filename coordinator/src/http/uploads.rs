@@ -10,16 +10,16 @@ use api::uploads::{
     Chunk, ChunkDigest, ChunkParams, InitiateBody, Initiated, StatusParams, UploadParams,
     UploadStatus,
 };
-use axum::body::Body;
 use axum::extract::{Request, State};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, header};
 use proto::UploadId;
-use tokio_stream::StreamExt as _;
 
-use super::extract::{Id, IdempotencyKey, Json, Params, User};
+use super::extract::{ClientAddr, Id, IdempotencyKey, Json, Params, User};
+use super::paced_body::PacedBody;
 use super::problem::Problem;
+use crate::blobs::memory::Holder;
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, session, stream};
 use crate::files::{Files, listing};
@@ -97,29 +97,22 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
 pub(super) async fn chunk(
     State(files): State<Arc<Files>>,
     User(caller): User,
+    ClientAddr(address): ClientAddr,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
-    let body = with_idle_timeout(&files, request.into_body());
-    let chunk = put::put_chunk(Arc::clone(&files), caller.user_id, id, params.index, body).await?;
+    let holder = Holder {
+        account: caller.user_id,
+        address,
+    };
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
+    let chunk = put::put_chunk(Arc::clone(&files), holder, id, params.index, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
         sha256: hex::encode(chunk.sha256),
         replicas: chunk.replicas,
-    }))
-}
-
-/// A body whose client may pause, but not for ever.
-fn with_idle_timeout(
-    files: &Files,
-    body: Body,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<> {
-    let frames = body.into_data_stream().timeout(files.idle_timeout);
-    Box::pin(StreamExt::map(frames, |frame| match frame {
-        Ok(frame) => frame.map_err(io::Error::other),
-        Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
     }))
 }
 
@@ -193,17 +186,19 @@ pub(super) async fn abort(
 pub(super) async fn upload(
     State(files): State<Arc<Files>>,
     User(caller): User,
+    ClientAddr(address): ClientAddr,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Params(params): Params<UploadParams>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, Json<File>), Problem> {
-    let body = with_idle_timeout(&files, request.into_body());
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let given_type = header_text(&headers, header::CONTENT_TYPE);
     let boundary = given_type
         .as_deref()
         .and_then(|text| multer::parse_boundary(text).ok());
     let file = if let Some(boundary) = boundary {
+        stream::check_allowance(&files, caller.user_id).await?;
         let field = first_file(body, boundary).await?;
         let filename = params
             .filename
@@ -216,7 +211,7 @@ pub(super) async fn upload(
             size_bytes: None,
             idempotency_key,
         };
-        stream::upload(Arc::clone(&files), request, field).await?
+        stream::upload(Arc::clone(&files), request, address, field).await?
     } else {
         let filename = params.filename.ok_or_else(|| {
             Problem::invalid("The file needs a name: add ?filename= to the address.")
@@ -232,7 +227,7 @@ pub(super) async fn upload(
             size_bytes,
             idempotency_key,
         };
-        stream::upload(Arc::clone(&files), request, body).await?
+        stream::upload(Arc::clone(&files), request, address, body).await?
     };
     files.metrics.uploaded_bytes.inc_by(file.layout.size_bytes);
     Ok((StatusCode::CREATED, Json(super::files::view(file))))
@@ -243,7 +238,7 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> 
 }
 
 /// What may stand before the file in a form.
-const MAX_FORM_HEAD_BYTES: usize = 1024 * 1024;
+const MAX_FORM_HEAD_BYTES: usize = 64 * 1024;
 
 /// The first field that is a file; those before it are passed over.
 async fn first_file(

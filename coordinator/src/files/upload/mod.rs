@@ -62,9 +62,9 @@ pub enum UploadError {
     CopiesLost { chunks: u64 },
     #[error(transparent)]
     Placement(#[from] PlacementError),
-    #[error(transparent)]
-    Body(#[from] BodyError),
-    #[error("the chunk did not come in time")]
+    #[error("the request body broke off: {0}")]
+    BrokeOff(String),
+    #[error("the request body came too slowly")]
     TooSlow,
     #[error("the coordinator is stopping")]
     Stopping,
@@ -108,6 +108,15 @@ impl From<BatchError> for UploadError {
         match error {
             BatchError::Stopped => Self::Stopping,
             error => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<BodyError> for UploadError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::BrokeOff(how) => Self::BrokeOff(how),
+            BodyError::TooSlow => Self::TooSlow,
         }
     }
 }

@@ -6,6 +6,7 @@ use futures::Stream;
 
 use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
+use crate::blobs::memory::Holder;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::{AcceptedChunk, Received, UploadError};
@@ -21,15 +22,16 @@ use sealing::{ChunkRef, ChunkVersion};
 /// Takes one chunk of an open session. Sent again, the last content wins.
 pub async fn put_chunk<S, E>(
     files: Arc<Files>,
-    user: UserId,
+    holder: Holder,
     id: UploadId,
     index: u32,
     body: S,
 ) -> Result<AcceptedChunk, UploadError>
 where
     S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
+    let user = holder.account;
     let (upload, file, key) = open_session(&files, user, id).await?;
     let chunk_count = file
         .layout()
@@ -40,15 +42,9 @@ where
     };
     let expected = expected.ok_or(UploadError::IndexOutOfRange { index, chunk_count })?;
 
-    let memory = u64::from(expected) * u64::from(key.scheme.pieces() + 1);
-    let share = files.upload_memory.reserve(memory).await;
+    let mut share = files.upload_memory.arriving.open(holder);
     let mut reader = ChunkReader::new(body, expected);
-    // The share is held meanwhile: who is too slow for it must not keep others from theirs.
-    let read = tokio::time::timeout(files.idle_timeout, reader.next_chunk());
-    let chunk = read
-        .await
-        .map_err(|_| UploadError::TooSlow)??
-        .unwrap_or_default();
+    let chunk = reader.next_chunk(&mut share).await?.unwrap_or_default();
     let wrong = |received| UploadError::WrongLength {
         index,
         expected,
@@ -63,7 +59,7 @@ where
 
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
     // rows or in purges, also when the client has gone.
-    let accept = accept(files, upload, key, index, chunk);
+    let accept = accept(files, upload, key, holder, index, chunk);
     let task = tokio::spawn(async move {
         let accepted = accept.await;
         drop(share);
@@ -77,10 +73,15 @@ async fn accept(
     files: Arc<Files>,
     upload: Upload,
     key: Arc<FileKey>,
+    holder: Holder,
     index: u32,
     chunk: ChunkBody,
 ) -> Result<AcceptedChunk, UploadError> {
     let size_bytes = chunk.len() as u32;
+    let _sealed = files
+        .upload_memory
+        .sealed(holder, key.scheme, chunk.len())
+        .await;
     let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: upload.file_id,

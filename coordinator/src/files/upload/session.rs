@@ -156,6 +156,14 @@ pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {
     files.uploads.max_file_size.as_u64().min(by_count)
 }
 
+/// Whether a request with this `Idempotency-Key` has been here before.
+pub(super) async fn is_repeated(
+    files: &Files,
+    request: &UploadRequest,
+) -> Result<bool, UploadError> {
+    Ok(earlier(files, request).await?.is_some())
+}
+
 /// The file that a repeated request has stored already.
 pub(super) async fn completed_before(
     files: &Files,

@@ -9,6 +9,7 @@ use proto::FileId;
 
 use crate::blobs;
 use crate::blobs::body::ChunkBody;
+use crate::blobs::memory::Holder;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
@@ -18,13 +19,13 @@ use model::upload::UploadRequest;
 
 use model::chunk::StoredChunk;
 use model::file::File;
-use model::ids::{UploadId, uuid_v7};
-use proto::MicroCredits;
+use model::ids::{UploadId, UserId, uuid_v7};
 use sealing::{ChunkRef, ChunkVersion, DataKey};
 
 pub async fn upload(
     files: &Files,
     request: &UploadRequest,
+    holder: Holder,
     body: ChunkBody,
 ) -> Result<File, UploadError> {
     if let Some(file) = session::completed_before(files, request).await? {
@@ -34,7 +35,9 @@ pub async fn upload(
     let size_bytes = body.len() as u64;
     let price = files.billing.money.price_per_gb_month;
     let cost = price.first_month(size_bytes, scheme)?;
-    check_allowance(files, request, cost).await?;
+    if request.size_bytes.is_none() {
+        check_allowance(files, request.user_id, size_bytes).await?;
+    }
 
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
@@ -45,7 +48,7 @@ pub async fn upload(
         data_key: Arc::new(data_key),
         scheme,
     });
-    let chunk = store(files, &key, file_id, body).await?;
+    let chunk = store(files, &key, holder, file_id, body).await?;
     let file = SingleChunkFile {
         id: file_id,
         upload_id: UploadId::from_uuid(uuid_v7(now, &mut rng)),
@@ -61,15 +64,17 @@ pub async fn upload(
     files.file_commits.submit(file).await?
 }
 
-/// Before nodes are put to work; what is decided here is decided again under a lock.
-async fn check_allowance(
+/// Before a body is read or nodes are put to work; what is decided here is decided again under a lock.
+pub(super) async fn check_allowance(
     files: &Files,
-    request: &UploadRequest,
-    cost: MicroCredits,
+    user: UserId,
+    size_bytes: u64,
 ) -> Result<(), UploadError> {
+    let price = files.billing.money.price_per_gb_month;
+    let cost = price.first_month(size_bytes, files.blobs.scheme())?;
     let mut connection = files.db.acquire().await?;
     let limits = files.rules.limits;
-    let mut allowance = tables::single_chunk::allowance(&mut connection, request.user_id, &limits)
+    let mut allowance = tables::single_chunk::allowance(&mut connection, user, &limits)
         .await?
         .ok_or(UploadError::NotFound)?;
     match allowance.spend(cost) {
@@ -81,6 +86,7 @@ async fn check_allowance(
 async fn store(
     files: &Files,
     key: &Arc<FileKey>,
+    holder: Holder,
     file_id: FileId,
     body: ChunkBody,
 ) -> Result<Option<SentChunk>, UploadError> {
@@ -93,6 +99,10 @@ async fn store(
         version: files.blobs.versions.next(),
     };
     let size_bytes = body.len() as u32;
+    let _sealed = files
+        .upload_memory
+        .sealed(holder, key.scheme, body.len())
+        .await;
     let tentative = blobs::put::put(&files.blobs, key, place, body).await?;
     let chunk = StoredChunk {
         file_id,

@@ -2,6 +2,7 @@
 //! it is the same session as in steps, its chunks read from one body. A window of them
 //! is on its way at a time; when nodes or memory are short, the client's socket waits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
-use crate::blobs::memory::MemoryShare;
+use crate::blobs::memory::{Holder, MemoryShare};
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
@@ -24,7 +25,7 @@ use model::upload::UploadRequest;
 use model::chunk::StoredChunk;
 use model::chunking::ChunkLayout;
 use model::file::File;
-use model::ids::UploadId;
+use model::ids::{UploadId, UserId};
 use model::upload::UploadState;
 use sealing::{ChunkRef, ChunkVersion};
 
@@ -32,40 +33,63 @@ use sealing::{ChunkRef, ChunkVersion};
 /// One chunk, as much as the trial allowance pays for.
 const FIRST_HOLD_BYTES: u64 = 256 * 1024;
 
+/// What a body of unknown length is taken to be at least, before it is read.
+const LEAST_BYTES: u64 = 1;
+
 /// Stores a file, or leaves nothing behind: on any error the session is aborted.
 ///
 /// Runs as a task of its own, so that a client that disappears ends the upload in an orderly way.
 pub async fn upload<S, E>(
     files: Arc<Files>,
     request: UploadRequest,
+    address: IpAddr,
     body: S,
 ) -> Result<File, UploadError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
-    E: std::fmt::Display + Send + 'static,
+    E: std::error::Error + Send + 'static,
 {
-    let task = tokio::spawn(run(files, request, body));
+    let task = tokio::spawn(run(files, request, address, body));
     task.await
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }
 
-async fn run<S, E>(files: Arc<Files>, request: UploadRequest, body: S) -> Result<File, UploadError>
+/// Whether an account could store anything at all: asked before a form is searched for its file.
+pub async fn check_allowance(files: &Files, user: UserId) -> Result<(), UploadError> {
+    single_chunk::check_allowance(files, user, LEAST_BYTES).await
+}
+
+async fn run<S, E>(
+    files: Arc<Files>,
+    request: UploadRequest,
+    address: IpAddr,
+    body: S,
+) -> Result<File, UploadError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + Send + 'static,
 {
     let user = request.user_id;
-    let mut source = Source::new(&files, body);
+    let holder = Holder {
+        account: user,
+        address,
+    };
+    let mut source = Source::new(&files, holder, body);
     let mut first = None;
     if request
         .size_bytes
         .is_none_or(|size| size <= source.chunk_size)
     {
+        // Who cannot pay for it holds nothing. (Longer ones pay when their session begins.)
+        if !session::is_repeated(&files, &request).await? {
+            let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
+            single_chunk::check_allowance(&files, user, least_bytes).await?;
+        }
         first = source.next().await?;
         if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
-            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, t.share));
+            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, Some(t.share)));
             check_length(&request, chunk.len() as u64)?;
-            return single_chunk::upload(&files, &request, chunk).await;
+            return single_chunk::upload(&files, &request, holder, chunk).await;
         }
     }
     let mode = Mode::Streaming {
@@ -83,6 +107,7 @@ where
     let transfer = Transfer {
         files: &files,
         request: &request,
+        holder,
         held: session.cost,
         session,
         key,
@@ -126,15 +151,14 @@ async fn keep_alive(files: Arc<Files>, id: UploadId) {
 /// A request body, chunk by chunk, each with its share of the memory for uploads.
 struct Source<'a, S> {
     files: &'a Files,
+    holder: Holder,
     reader: ChunkReader<S>,
     chunk_size: u64,
-    /// What a chunk needs until it is stored: itself, and its sealed copies.
-    memory: u64,
 }
 
 struct Taken {
     chunk: ChunkBody,
-    share: Option<MemoryShare>,
+    share: MemoryShare,
 }
 
 impl Taken {
@@ -146,32 +170,26 @@ impl Taken {
 impl<'a, S, E> Source<'a, S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
-    fn new(files: &'a Files, body: S) -> Self {
+    fn new(files: &'a Files, holder: Holder, body: S) -> Self {
         let chunk_size = files.uploads.chunk_size.as_u64();
         Self {
             files,
+            holder,
             reader: ChunkReader::new(body, chunk_size as u32),
             chunk_size,
-            memory: chunk_size * u64::from(files.blobs.scheme().pieces() + 1),
         }
     }
 
-    /// The share is held while the chunk is read: who is too slow for it must not keep others from
-    /// theirs.
     async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
-        let share = self.files.upload_memory.reserve(self.memory).await;
-        let timeout = self.files.idle_timeout;
-        let read = tokio::time::timeout(timeout, self.reader.next_chunk());
-        let chunk = read.await.map_err(|_| UploadError::TooSlow)??;
+        let mut share = self.files.upload_memory.arriving.open(self.holder);
+        let chunk = self.reader.next_chunk(&mut share).await?;
         Ok(chunk.map(|chunk| Taken { chunk, share }))
     }
 
     async fn has_ended(&mut self) -> Result<bool, UploadError> {
-        let timeout = self.files.idle_timeout;
-        let read = tokio::time::timeout(timeout, self.reader.has_more());
-        Ok(!read.await.map_err(|_| UploadError::TooSlow)??)
+        Ok(!self.reader.has_more().await?)
     }
 }
 
@@ -187,6 +205,7 @@ fn check_length(request: &UploadRequest, received: u64) -> Result<(), UploadErro
 struct Transfer<'a> {
     files: &'a Arc<Files>,
     request: &'a UploadRequest,
+    holder: Holder,
     session: Session,
     key: Arc<FileKey>,
     held: MicroCredits,
@@ -210,7 +229,7 @@ impl Transfer<'_> {
     ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::fmt::Display,
+        E: std::error::Error + 'static,
     {
         let outcome = self.send_all(first, source).await;
         while let Some(ended) = self.chunks.join_next().await {
@@ -229,7 +248,7 @@ impl Transfer<'_> {
     ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::fmt::Display,
+        E: std::error::Error + 'static,
     {
         let limit_bytes = session::max_file_size(self.files, self.session.chunk_size);
         for index in 0.. {
@@ -252,6 +271,7 @@ impl Transfer<'_> {
                 Arc::clone(self.files),
                 self.session.clone(),
                 Arc::clone(&self.key),
+                self.holder,
                 index,
                 chunk,
             );
@@ -340,6 +360,7 @@ async fn store(
     files: Arc<Files>,
     session: Session,
     key: Arc<FileKey>,
+    holder: Holder,
     index: u32,
     body: ChunkBody,
 ) -> Result<SentChunk, UploadError> {
@@ -351,6 +372,10 @@ async fn store(
         version: files.blobs.versions.next(),
     };
     let size_bytes = body.len() as u32;
+    let _sealed = files
+        .upload_memory
+        .sealed(holder, key.scheme, body.len())
+        .await;
     let tentative = blobs::put::put(&files.blobs, &key, place, body).await?;
     let chunk = StoredChunk {
         file_id: session.file_id,
