@@ -22,6 +22,7 @@ mod reconcile;
 mod repair;
 mod report;
 mod seal;
+mod siege;
 mod small;
 mod store;
 mod store_node;
@@ -144,6 +145,13 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Attacks of all kinds at once, and what one honest user notices of them
+    Siege {
+        #[command(flatten)]
+        siege: siege::SiegeBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// The peer layer: set-up, failures noticed, the fleet's return, what idle peers cost
     Network(network::NetworkBench),
     #[command(hide = true)]
@@ -222,6 +230,15 @@ fn run(cli: Cli) -> Result<()> {
                 ensure!(
                     report.passed(),
                     "what must never happen has happened: see above"
+                );
+                Ok(())
+            }
+            Command::Siege { siege, output } => {
+                let report = Box::pin(siege.run()).await?;
+                output.print(&report)?;
+                ensure!(
+                    report.broken.is_empty(),
+                    "an honest user has noticed the siege: see above"
                 );
                 Ok(())
             }
