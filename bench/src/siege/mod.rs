@@ -1,6 +1,6 @@
 //! `bench siege`: everything at once that has stopped a network for others, while one honest user stores and reads files.
 //!
-//! The attackers sit at another address than he does, with the settings that a coordinator has by itself. What they get
+//! The attackers sit at other addresses than he does, with the settings that a coordinator has by itself. What they get
 //! out of it is counted; what counts is what he notices: no failure, and a second at most for 99 of 100 transfers.
 //!
 //! Each attack is a file: it goes on until it is dropped, and fails only when it could not be begun.
@@ -91,7 +91,6 @@ impl SiegeBench {
         })
         .await?;
         let honest = Honest::new(&cluster, HONEST_USD).await?;
-        let outsider = Outsider::of(&cluster)?;
         let chosen = match &self.attacks[..] {
             [] => Attack::value_variants(),
             some => some,
@@ -102,8 +101,8 @@ impl SiegeBench {
         for attack in chosen.iter().copied() {
             let tally = Tally::default();
             tallies.push((attack, tally.clone()));
-            let outsider = &outsider;
-            attackers.push(async move { (attack, attack.run(outsider, &tally).await) });
+            let outsider = Outsider::of(&cluster, attack as u8)?;
+            attackers.push(async move { (attack, attack.run(&outsider, &tally).await) });
         }
         narrate(&format!(
             "{} attacks for {} s, and one honest user.",

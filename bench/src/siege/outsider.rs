@@ -1,4 +1,5 @@
-//! Somebody at another address than the honest user, who knows what anybody can know of a network.
+//! Somebody at another address than the honest user, who knows what anybody can know of a network. Each attack comes from
+//! an address of its own, so that none is in another's way.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,17 +18,15 @@ use super::tally::Tally;
 /// Settings of a coordinator that a local cluster sets otherwise, as they are by themselves.
 pub(super) const DEFAULTS: &str = "[coordinator.http]\nmax_connections_per_address = 256\n";
 
-/// Where attacks come from. All of 127/8 is this machine.
-const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-
 const PASSWORD: &str = "an attacker's password";
 
 /// A refused connection is tried again after this.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
 pub(super) struct Outsider {
     pub client: Client,
+    address: IpAddr,
     pub http: SocketAddr,
     /// The port for nodes.
     pub peers: SocketAddr,
@@ -38,7 +37,9 @@ pub(super) struct Outsider {
 }
 
 impl Outsider {
-    pub(super) fn of(cluster: &Cluster) -> Result<Self> {
+    /// All of 127/8 is this machine; the honest user is at 127.0.0.1.
+    pub(super) fn of(cluster: &Cluster, attack: u8) -> Result<Self> {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, attack + 1, 1));
         let record = cluster.record();
         let coordinator = &record.coordinators[0];
         let nodes = record.nodes.iter().filter_map(|node| node.ready.as_ref());
@@ -57,12 +58,28 @@ impl Outsider {
         };
         let http = SocketAddr::from(([127, 0, 0, 1], coordinator.http_port));
         Ok(Self {
-            client: Client::connecting_from(cluster.base_url(), ADDRESS)?,
+            client: Client::connecting_from(cluster.base_url(), address)?,
+            address,
             http,
             peers: SocketAddr::from(([127, 0, 0, 1], port)),
             peer_addrs,
             honest_email: record.user.email.as_str().into(),
         })
+    }
+
+    /// An accomplice at another address.
+    pub(super) fn accomplice(&self, number: u8) -> Self {
+        let address = match self.address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                IpAddr::V4(Ipv4Addr::new(a, b, c, d.wrapping_add(number)))
+            }
+            v6 => v6,
+        };
+        Self {
+            address,
+            ..self.clone()
+        }
     }
 
     /// A fresh account.
@@ -77,7 +94,7 @@ impl Outsider {
 
     pub(super) async fn connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(ADDRESS, 0))?;
+        socket.bind(SocketAddr::new(self.address, 0))?;
         socket.connect(to).await
     }
 

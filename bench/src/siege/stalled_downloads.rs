@@ -33,6 +33,6 @@ async fn stall(session: &Session, file: FileId, tally: &Tally) {
         if let Ok(_unread) = begun {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -157,6 +157,7 @@ impl Entry {
 
 impl Open {
     /// Ends the connection that has been without a request for longest: of this address, or of the one that has most.
+    /// Those that never had one go first.
     fn end_quiet_one(&mut self, address: Option<IpAddr>) -> bool {
         let quiet = self.entries.iter().filter(|(_, entry)| entry.is_quiet());
         let of_address = quiet.filter(|(_, entry)| address.is_none() || entry.address == address);
@@ -165,7 +166,12 @@ impl Open {
                 .address
                 .and_then(|address| self.of_address.get(&address));
             let beside = beside.copied().unwrap_or(0);
-            (std::cmp::Reverse(beside), entry.quiet_since, **id)
+            (
+                std::cmp::Reverse(beside),
+                entry.had_request,
+                entry.quiet_since,
+                **id,
+            )
         });
         let Some(id) = chosen.map(|(id, _)| *id) else {
             return false;
@@ -358,6 +364,18 @@ mod tests {
         assert!(matches!(refused, Admission::TooManyOfAddress));
         let _other = welcome(&connections, 2);
         drop((busy, busy_too));
+    }
+
+    #[tokio::test]
+    async fn who_has_asked_for_something_before_stays_longer_than_who_never_has() {
+        let connections = connections(10, 2);
+        let known = welcome(&connections, 1);
+        drop(known.begin());
+        let silent = welcome(&connections, 1);
+        let _newcomer = welcome(&connections, 1);
+        silent.over().await;
+        let stays = tokio::time::timeout(Duration::ZERO, known.over()).await;
+        assert!(stays.is_err());
     }
 
     #[tokio::test]
