@@ -117,6 +117,11 @@ hash_id! {
     ChallengeHash, "challenge hash"
 }
 
+hash_id! {
+    /// SHA-256 of a chunk's plaintext.
+    ChunkSha256, "SHA-256"
+}
+
 impl BlobId {
     /// The name of `blob`.
     pub fn of(blob: &[u8]) -> Self {

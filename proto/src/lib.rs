@@ -15,6 +15,7 @@
 //! | who may ask whom | [`Roles`], named by each [`ProtocolSpec`] |
 //! | names | [`BlobId`] is the hash of a blob's bytes, [`NetworkId`] that of a network's key |
 //! | promises | [`Receipt`]: "I hold this blob, durably", signed by a node |
+//! | what a blob is | [`ChunkStatement`]: "this blob is that chunk of that file", signed by a coordinator |
 //! | proofs | [`Challenge`], [`prove`], [`verify`]; signed as a [`ProofStatement`] |
 //!
 //! ```
@@ -31,6 +32,7 @@
 //! With the feature `openapi` the types of [`evidence`], which are also bodies of the HTTP API, describe themselves to
 //! utoipa.
 
+mod chunk_statement;
 mod control;
 mod data;
 pub mod evidence;
@@ -48,6 +50,7 @@ mod signing;
 mod spec;
 mod statement;
 
+pub use chunk_statement::{ChunkOpening, ChunkStatement, Piece, Sealing};
 pub use control::{
     Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
     HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
@@ -59,8 +62,8 @@ pub use data::{
 };
 pub use frame::{Frame, Malformed, Message, Rpc};
 pub use id::{
-    BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
-    ProofHash, ProofSeed, UploadId,
+    BlobId, ChallengeHash, ChallengeId, ChunkSha256, FileId, ItemDigest, NetworkId, NodeId,
+    ParseIdError, ProofHash, ProofSeed, UploadId,
 };
 pub use inventory::{
     BlobRange, GroupDigest, IdsDigest, Inventory, InventoryAnswer, InventoryAsk, InventoryItem,

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_chunk_is_opened_in_the_memory_that_its_frame_came_in() {
         let mut rng = StdRng::seed_from_u64(7);
-        let key = DataKey::generate(&mut rng).unwrap();
+        let key = DataKey::generate(sealing::Sealing::V2, &mut rng).unwrap();
         let chunk = ChunkRef {
             file_id: FileId::from_bytes([1; 16]),
             index: 0,

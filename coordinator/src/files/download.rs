@@ -20,7 +20,7 @@ use crate::files::{Files, tables};
 use model::chunk::ChunkLocations;
 use model::file::File;
 use model::ids::{FileId, UserId};
-use sealing::{ChunkRef, DataKey, OpenError};
+use sealing::{ChunkRef, DataKey};
 
 /// Chunk locations that one query brings.
 const LOCATIONS: u32 = 256;
@@ -64,12 +64,9 @@ pub async fn open(files: &Files, user: UserId, id: FileId) -> Result<ReadableFil
         .await?
         .ok_or(DownloadError::NotFound)?;
     drop(connection);
-    let master_id = &readable.master_key_id;
-    let master = files.blobs.keys.master_by_id(master_id, &files.db).await;
-    let master = master.map_err(|error| DownloadError::Internal(format!("{error:#}")))?;
-    let key = master
-        .unwrap(id, &readable.wrapped_key)
-        .map_err(|error: OpenError| DownloadError::Internal(error.to_string()))?;
+    let keys = &files.blobs.keys;
+    let key = keys.data_key(id, &readable.key, &files.db).await;
+    let key = key.map_err(|error| DownloadError::Internal(format!("{error:#}")))?;
     Ok(ReadableFile {
         file: readable.file,
         key: Arc::new(key),

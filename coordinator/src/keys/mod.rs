@@ -10,6 +10,7 @@
 //! by now. A key is announced before it is put to use, so that it lies in every ring by then; whoever
 //! meets an id that is not in the ring all the same looks once more before it fails.
 
+pub mod data_keys;
 mod dir;
 pub mod jobs;
 pub mod network_document;
@@ -19,6 +20,8 @@ pub mod tables;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -33,7 +36,10 @@ use self::dir::{KeyDir, ed25519};
 use self::network_document::CurrentDocument;
 use self::tables::keys::RunningCoordinator;
 
-use sealing::{ChunkVersion, MasterKey};
+use sealing::{ChunkVersion, MasterKey, Sealing};
+
+/// A coordinator that has not said so for this long does not run.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the upkeep of keys works with.
 pub struct Keys {
@@ -77,6 +83,7 @@ pub struct KeyRing {
     pub identity: Keypair,
     dir: KeyDir,
     rotating: ArcSwap<Rotating>,
+    sealing: NewFiles,
 }
 
 /// The keys that may change while the coordinator runs.
@@ -93,6 +100,11 @@ impl KeyRing {
     /// The key that new files are wrapped with.
     pub fn master(&self) -> Arc<MasterKey> {
         Arc::clone(&self.rotating.load().master_in_use)
+    }
+
+    /// How new files are sealed: in the newest way that all coordinators which run can read.
+    pub fn sealing(&self) -> Sealing {
+        self.sealing.get()
     }
 
     /// Where a blob belongs, whichever of the master keys its locator was sealed under.
@@ -149,6 +161,8 @@ impl KeyRing {
     pub async fn refresh(&self, pool: &PgPool) -> anyhow::Result<()> {
         let named = {
             let mut connection = pool.acquire().await?;
+            let common = tables::keys::common_sealing(&mut connection, SEEN_WITHIN).await?;
+            self.sealing.set(common);
             tables::keys::list(&mut connection).await?
         };
         let current = self.rotating.load();
@@ -243,8 +257,11 @@ pub async fn open(dir: &Path, pool: &PgPool, rng: &mut impl CryptoRng) -> anyhow
             named.push(key);
         }
     }
+    let common = tables::keys::common_sealing(&mut transaction, SEEN_WITHIN).await?;
     transaction.commit().await?;
-    assemble(dir, identity, named)
+    let ring = assemble(dir, identity, named)?;
+    ring.sealing.set(common);
+    Ok(ring)
 }
 
 fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Result<KeyRing> {
@@ -258,7 +275,32 @@ fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Res
         identity,
         dir,
         rotating: ArcSwap::from_pointee(rotating),
+        sealing: NewFiles::default(),
     })
+}
+
+/// How new files are sealed. A coordinator of the release before could read none of a newer kind, so whoever makes files
+/// looks every few seconds for one that runs.
+#[derive(Debug)]
+struct NewFiles(AtomicU8);
+
+impl Default for NewFiles {
+    fn default() -> Self {
+        Self(AtomicU8::new(Sealing::NEWEST.number()))
+    }
+}
+
+impl NewFiles {
+    fn get(&self) -> Sealing {
+        Sealing::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(Sealing::NEWEST)
+    }
+
+    /// `common` is the newest that all others can read; `None` when nobody else runs.
+    fn set(&self, common: Option<u8>) {
+        let common = common.and_then(|number| Sealing::try_from(number).ok());
+        let sealing = common.unwrap_or(Sealing::NEWEST);
+        self.0.store(sealing.number(), Ordering::Relaxed);
+    }
 }
 
 impl Rotating {

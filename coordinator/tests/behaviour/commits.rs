@@ -89,7 +89,7 @@ async fn the_chunk(pool: &PgPool) -> StoredChunk {
         index: 0,
         version: chunk.get::<i64, _>("version") as u64,
         size_bytes: chunk.get::<i32, _>("size_bytes") as u32,
-        sha256: None,
+        sha256: [0; 32],
         replicas: rows.iter().map(replica).collect(),
     }
 }

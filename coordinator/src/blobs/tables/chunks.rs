@@ -97,10 +97,7 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
     let (files, indices) = columns(&places);
     let versions: Vec<i64> = chunks.iter().map(|chunk| chunk.version as i64).collect();
     let sizes: Vec<i32> = chunks.iter().map(|chunk| chunk.size_bytes as i32).collect();
-    let sha256: Vec<Option<Vec<u8>>> = chunks
-        .iter()
-        .map(|chunk| chunk.sha256.map(|hash| hash.to_vec()))
-        .collect();
+    let sha256: Vec<Vec<u8>> = chunks.iter().map(|chunk| chunk.sha256.to_vec()).collect();
     let replicas = || {
         chunks
             .iter()
@@ -132,7 +129,7 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
         &indices,
         &versions,
         &sizes,
-        &sha256 as &[Option<Vec<u8>>],
+        &sha256,
         &nodes,
         &blobs,
         &of_files,

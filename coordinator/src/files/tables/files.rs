@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::hash32;
+use crate::keys::data_keys::WrappedKey;
 use model::chunk::{ChunkLocations, ReplicaLocation};
 use model::chunking::ChunkLayout;
 use model::file::{File, UploadingFile};
@@ -65,8 +66,7 @@ pub struct NewFile<'a> {
     pub size_bytes: Option<u64>,
     pub chunk_size: u32,
     pub scheme: Scheme,
-    pub master_key_id: &'a str,
-    pub wrapped_key: &'a [u8],
+    pub key: &'a WrappedKey,
 }
 
 pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::Result<()> {
@@ -76,8 +76,8 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
     sqlx::query!(
         "WITH file AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                                chunk_size_bytes, replication)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+                                chunk_size_bytes, replication, sealing)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11))
          INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
         file.id.as_uuid(),
         file.user_id.as_uuid(),
@@ -87,8 +87,9 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
         layout.map(|layout| layout.chunk_count() as i32),
         file.chunk_size as i32,
         file.scheme.pieces() as i32,
-        file.master_key_id,
-        file.wrapped_key,
+        file.key.master_key_id,
+        &file.key.bytes[..],
+        file.key.sealing_column(),
     )
     .execute(connection)
     .await?;
@@ -113,18 +114,19 @@ pub async fn uploading(
     }))
 }
 
-/// Id of the master key and the wrapped data key.
 pub async fn wrapped_key(
     connection: &mut PgConnection,
     id: FileId,
-) -> sqlx::Result<Option<(String, Vec<u8>)>> {
+) -> sqlx::Result<Option<WrappedKey>> {
     let row = sqlx::query!(
-        "SELECT master_key_id, wrapped FROM data_keys WHERE file_id = $1",
+        "SELECT master_key_id, wrapped, sealing FROM data_keys JOIN files USING (file_id)
+         WHERE file_id = $1",
         id.as_uuid()
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| (row.master_key_id, row.wrapped)))
+    row.map(|row| WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing))
+        .transpose()
 }
 
 /// Sets the size of a body that has ended.
@@ -258,8 +260,7 @@ pub async fn by_id(
 #[derive(Debug)]
 pub struct Readable {
     pub file: File,
-    pub master_key_id: String,
-    pub wrapped_key: Vec<u8>,
+    pub key: WrappedKey,
     pub only_chunk: Option<ChunkLocations>,
 }
 
@@ -273,7 +274,7 @@ pub async fn readable(
         r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
-                  master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  master_key_id, wrapped, sealing, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
                   r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM files f JOIN data_keys k ON k.file_id = f.file_id
                 LEFT JOIN replicas r ON r.file_id = f.file_id AND f.chunk_count = 1
@@ -294,35 +295,35 @@ pub async fn readable(
             });
         }
     }
-    let readable = rows.into_iter().next().map(|row| {
-        let file = File::from(Row {
-            file_id: row.file_id,
-            user_id: row.user_id,
-            filename: row.filename,
-            content_type: row.content_type,
-            size_bytes: row.size_bytes,
-            chunk_size_bytes: row.chunk_size_bytes,
-            replication: row.replication,
-            created_at: row.created_at,
-            completed_at: row.completed_at,
-            paid_until: row.paid_until,
-            paid_microcredits: row.paid_microcredits,
-            price_microcredits: row.price_microcredits,
-            grace_since: row.grace_since,
-        });
-        let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
-            index: 0,
-            size_bytes: file.layout.size_bytes as u32,
-            replicas,
-        });
-        Readable {
-            file,
-            master_key_id: row.master_key_id,
-            wrapped_key: row.wrapped,
-            only_chunk,
-        }
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    let key = WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing)?;
+    let file = File::from(Row {
+        file_id: row.file_id,
+        user_id: row.user_id,
+        filename: row.filename,
+        content_type: row.content_type,
+        size_bytes: row.size_bytes,
+        chunk_size_bytes: row.chunk_size_bytes,
+        replication: row.replication,
+        created_at: row.created_at,
+        completed_at: row.completed_at,
+        paid_until: row.paid_until,
+        paid_microcredits: row.paid_microcredits,
+        price_microcredits: row.price_microcredits,
+        grace_since: row.grace_since,
     });
-    Ok(readable)
+    let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
+        index: 0,
+        size_bytes: file.layout.size_bytes as u32,
+        replicas,
+    });
+    Ok(Some(Readable {
+        file,
+        key,
+        only_chunk,
+    }))
 }
 
 pub async fn lock(

@@ -10,6 +10,7 @@ use proto::{FileId, MicroCredits};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::keys::data_keys::WrappedKey;
 use model::chunk::StoredChunk;
 use model::ids::{UploadId, UserId};
 use model::upload::UploadRequest;
@@ -98,8 +99,7 @@ pub struct Row<'a> {
     pub chunk_size: u32,
     /// An empty file has none.
     pub has_chunk: bool,
-    pub master_key_id: &'a str,
-    pub wrapped_key: &'a [u8],
+    pub key: &'a WrappedKey,
     pub meter: &'a FileMeter,
     pub renew_at: Option<Timestamp>,
 }
@@ -119,15 +119,16 @@ pub async fn insert(
              SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[],
                                   $6::int[], $7::int[], $8::int[], $9::timestamptz[],
                                   $10::timestamptz[], $11::timestamptz[], $12::bigint[],
-                                  $13::bigint[], $14::text[], $15::bytea[])
+                                  $13::bigint[], $14::text[], $15::bytea[], $16::smallint[])
                  AS f (file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
-                       replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped)),
+                       replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped,
+                       sealing)),
          added AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
                                 chunk_size_bytes, replication, state, created_at, completed_at,
-                                paid_until, renew_at, paid_microcredits, price_microcredits)
+                                paid_until, renew_at, paid_microcredits, price_microcredits, sealing)
              SELECT file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
-                    replication, 'ready', at, at, paid_until, renew_at, paid, price FROM file)
+                    replication, 'ready', at, at, paid_until, renew_at, paid, price, sealing FROM file)
          INSERT INTO data_keys (file_id, master_key_id, wrapped)
          SELECT file_id, master_key_id, wrapped FROM file",
         &column(rows, |r| r.id.as_uuid()),
@@ -143,8 +144,9 @@ pub async fn insert(
         &column(rows, |r| r.renew_at.map(time)) as &[Option<jiff_sqlx::Timestamp>],
         &column(rows, |r| r.meter.paid.get()),
         &column(rows, |r| r.meter.price.microcredits() as i64),
-        &column(rows, |r| r.master_key_id.to_owned()),
-        &column(rows, |r| r.wrapped_key.to_vec()),
+        &column(rows, |r| r.key.master_key_id.clone()),
+        &column(rows, |r| r.key.bytes.clone()),
+        &column(rows, |r| r.key.sealing_column()),
     )
     .execute(&mut *connection)
     .await?;

@@ -223,7 +223,7 @@ mod tests {
             index,
             version,
             size_bytes: 1,
-            sha256: None,
+            sha256: [0; 32],
             replicas: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@ pub mod chunk_commit;
 pub mod complete;
 pub mod file_commit;
 pub mod put;
+mod send;
 pub mod session;
 pub mod single_chunk;
 pub mod single_chunk_commit;
@@ -24,7 +25,7 @@ use crate::blobs::put::StoreChunkError;
 use model::ids::{FileId, UploadId};
 use model::money::AmountTooLarge;
 use rules::placement::PlacementError;
-use sealing::{OpenError, SealError};
+use sealing::SealError;
 
 /// Why an upload, or one step of it, failed.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +134,6 @@ macro_rules! internal {
 
 internal!(
     TaskLost,
-    OpenError,
     SealError,
     InvalidTransfer,
     ExceedsHold,

@@ -7,12 +7,11 @@ use futures::Stream;
 use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::put::FileKey;
-use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
-use crate::files::upload::{AcceptedChunk, Received, UploadError};
+use crate::files::upload::chunk_commit::{ChunkCommit, CommitError};
+use crate::files::upload::{AcceptedChunk, Received, UploadError, send};
 use crate::files::{Files, tables};
 use model::file::UploadingFile;
 
-use model::chunk::StoredChunk;
 use model::chunking::MAX_CHUNKS;
 use model::ids::{FileId, UploadId, UserId};
 use model::upload::{Upload, UploadState};
@@ -80,7 +79,6 @@ async fn accept(
     index: u32,
     chunk: ChunkBody,
 ) -> Result<AcceptedChunk, UploadError> {
-    let size_bytes = chunk.len() as u32;
     let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: upload.file_id,
@@ -88,25 +86,8 @@ async fn accept(
         },
         version: next_version(&files, upload.file_id, index).await?,
     };
-    let digest = {
-        let chunk = chunk.clone();
-        files.blobs.crypto.run(move || chunk.sha256())
-    };
-    let put = blobs::put::put(&files.blobs, &key, place, chunk);
-    let (tentative, sha256) = tokio::join!(put, digest);
-    let (tentative, sha256) = (tentative?, sha256?);
-    let stored = StoredChunk {
-        file_id: upload.file_id,
-        index,
-        version: place.version,
-        size_bytes,
-        sha256: Some(sha256),
-        replicas: tentative.replicas().to_vec(),
-    };
-    let sent = SentChunk {
-        chunk: stored,
-        blobs: tentative,
-    };
+    let sent = send::chunk(&files, &key, place, chunk).await?;
+    let (size_bytes, sha256) = (sent.chunk.size_bytes, sent.chunk.sha256);
     let commit = ChunkCommit {
         upload_id: upload.id,
         chunks: vec![sent],
@@ -151,14 +132,14 @@ async fn open_session(
     let file = tables::files::uploading(&mut connection, upload.file_id)
         .await?
         .ok_or(UploadError::NotFound)?;
-    let (master_id, wrapped) = tables::files::wrapped_key(&mut connection, upload.file_id)
+    let wrapped = tables::files::wrapped_key(&mut connection, upload.file_id)
         .await?
         .ok_or(UploadError::NotFound)?;
     drop(connection);
-    let master = files.blobs.keys.master_by_id(&master_id, &files.db).await;
-    let master = master.map_err(UploadError::Internal)?;
+    let keys = &files.blobs.keys;
+    let data_key = keys.data_key(upload.file_id, &wrapped, &files.db).await;
     let key = FileKey {
-        data_key: Arc::new(master.unwrap(upload.file_id, &wrapped)?),
+        data_key: Arc::new(data_key.map_err(UploadError::Internal)?),
         scheme: file.scheme,
     };
     Ok((upload, file, Arc::new(key)))

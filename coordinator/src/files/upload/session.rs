@@ -14,6 +14,7 @@ use crate::blobs::put::FileKey;
 use crate::files::upload::complete::{MISSING_NAMED, complete};
 use crate::files::upload::{Session, UploadError};
 use crate::files::{Files, tables};
+use crate::keys::data_keys::WrappedKey;
 use crate::{accounts, blobs};
 use model::upload::UploadRequest;
 
@@ -79,9 +80,9 @@ pub async fn begin(
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
     let upload_id = UploadId::from_uuid(uuid_v7(now, &mut rng));
-    let data_key = DataKey::generate(&mut rng)?;
-    let master = files.blobs.keys.master();
-    let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
+    let keys = &files.blobs.keys;
+    let data_key = DataKey::generate(keys.sealing(), &mut rng)?;
+    let wrapped = WrappedKey::new(file_id, &data_key, &keys.master(), &mut rng)?;
     let price = files.billing.money.price_per_gb_month;
     let cost = price.first_month(held_bytes, scheme)?;
 
@@ -98,8 +99,7 @@ pub async fn begin(
         size_bytes: request.size_bytes,
         chunk_size,
         scheme,
-        master_key_id: master.id(),
-        wrapped_key: &wrapped,
+        key: &wrapped,
     };
     tables::files::insert(&mut transaction, &file).await?;
     let upload = tables::uploads::NewUpload {

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use proto::FileId;
 
-use crate::blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
-use crate::files::upload::{UploadError, session};
+use crate::files::upload::{UploadError, send, session};
 use crate::files::{Files, tables};
+use crate::keys::data_keys::WrappedKey;
 use model::upload::UploadRequest;
 
-use model::chunk::StoredChunk;
 use model::file::File;
 use model::ids::{UploadId, uuid_v7};
 use proto::MicroCredits;
@@ -38,9 +37,9 @@ pub async fn upload(
 
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
-    let master = files.blobs.keys.master();
-    let data_key = DataKey::generate(&mut rng)?;
-    let wrapped_key = master.wrap(file_id, &data_key, &mut rng)?;
+    let keys = &files.blobs.keys;
+    let data_key = DataKey::generate(keys.sealing(), &mut rng)?;
+    let wrapped_key = WrappedKey::new(file_id, &data_key, &keys.master(), &mut rng)?;
     let key = Arc::new(FileKey {
         data_key: Arc::new(data_key),
         scheme,
@@ -53,8 +52,7 @@ pub async fn upload(
         size_bytes,
         chunk_size: files.uploads.chunk_size.as_u64() as u32,
         scheme,
-        master_key_id: master.id().to_owned(),
-        wrapped_key: wrapped_key.to_vec(),
+        key: wrapped_key,
         cost,
         chunk,
     };
@@ -92,18 +90,5 @@ async fn store(
         chunk,
         version: files.blobs.versions.next(),
     };
-    let size_bytes = body.len() as u32;
-    let tentative = blobs::put::put(&files.blobs, key, place, body).await?;
-    let chunk = StoredChunk {
-        file_id,
-        index: 0,
-        version: place.version,
-        size_bytes,
-        sha256: None,
-        replicas: tentative.replicas().to_vec(),
-    };
-    Ok(Some(SentChunk {
-        chunk,
-        blobs: tentative,
-    }))
+    send::chunk(files, key, place, body).await.map(Some)
 }

@@ -24,6 +24,7 @@ use crate::files::tables;
 use crate::files::upload::UploadError;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::file_commit::{FileCommit, Priced};
+use crate::keys::data_keys::WrappedKey;
 use model::scheme::Scheme;
 use model::upload::UploadRequest;
 
@@ -48,8 +49,7 @@ pub struct SingleChunkFile {
     pub size_bytes: u64,
     pub chunk_size: u32,
     pub scheme: Scheme,
-    pub master_key_id: String,
-    pub wrapped_key: Vec<u8>,
+    pub key: WrappedKey,
     pub cost: MicroCredits,
     /// `None` for an empty file.
     pub chunk: Option<SentChunk>,
@@ -325,8 +325,7 @@ impl<'a> Batch<'a> {
                     request: &file.request,
                     chunk_size: file.chunk_size,
                     has_chunk: file.chunk.is_some(),
-                    master_key_id: &file.master_key_id,
-                    wrapped_key: &file.wrapped_key,
+                    key: &file.key,
                     meter,
                     renew_at: meter.renew_at(self.rules.renewal_before),
                 })

@@ -10,18 +10,16 @@ use proto::MicroCredits;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::memory::MemoryShare;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
-use crate::files::upload::{Session, UploadError, complete, session, single_chunk};
+use crate::files::upload::{Session, UploadError, complete, send, session, single_chunk};
 use crate::files::{Files, tables};
 use anyhow::anyhow;
 use model::upload::UploadRequest;
 
-use model::chunk::StoredChunk;
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::UploadId;
@@ -350,18 +348,5 @@ async fn store(
         },
         version: files.blobs.versions.next(),
     };
-    let size_bytes = body.len() as u32;
-    let tentative = blobs::put::put(&files.blobs, &key, place, body).await?;
-    let chunk = StoredChunk {
-        file_id: session.file_id,
-        index,
-        version: place.version,
-        size_bytes,
-        sha256: None,
-        replicas: tentative.replicas().to_vec(),
-    };
-    Ok(SentChunk {
-        chunk,
-        blobs: tentative,
-    })
+    send::chunk(&files, &key, place, body).await
 }

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::database::{corrupt, hash32};
 use crate::keys::{KeyPurpose, KeyState, NamedKey};
+use sealing::Sealing;
 
 /// Whoever makes or rotates keys does so alone.
 pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -132,14 +133,33 @@ pub async fn note_running(
     coordinator: &RunningCoordinator,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO running_coordinators (peer_id, key_ids) VALUES ($1, $2)
-         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, seen_at = now()",
+        "INSERT INTO running_coordinators (peer_id, key_ids, sealing) VALUES ($1, $2, $3)
+         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, sealing = EXCLUDED.sealing,
+                                             seen_at = now()",
         coordinator.peer_id,
         &coordinator.key_ids,
+        i16::from(Sealing::NEWEST.number()),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The newest version of sealing that all coordinators which have said within `seen_within` that they run can read;
+/// `None` when none has.
+pub async fn common_sealing(
+    connection: &mut PgConnection,
+    seen_within: Duration,
+) -> sqlx::Result<Option<u8>> {
+    let common = sqlx::query_scalar!(
+        "SELECT min(sealing) FROM running_coordinators
+         WHERE seen_at > now() - make_interval(secs => $1)",
+        seen_within.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await?;
+    // One that is newer than this program knows reads what this one reads.
+    Ok(common.map(|version| u8::try_from(version).unwrap_or(u8::MAX)))
 }
 
 /// A coordinator ends in an orderly way.
