@@ -84,6 +84,8 @@ problem_kinds! {
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";
     AwaitsRestore = "awaits-adoption", 409,
         "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator restore begin`";
+    NotOpenable = "not-openable", 409,
+        "the file was stored when all chunks of a file had one key, which would open all of it: store it anew";
     NotDraining = "not-draining", 409, "only a draining node can be called back; `state`";
     IdempotencyKeyReused = "idempotency-key-reused", 422,
         "take a fresh key for a different request";
@@ -91,6 +93,8 @@ problem_kinds! {
     BadSignature = "bad-signature", 422, "register again from a fresh nonce";
     TooManyRequests = "too-many-requests", 429,
         "wait `Retry-After`; `RateLimit` and `RateLimit-Policy` tell the quota";
+    OpenedEnough = "opened-enough", 429,
+        "no more chunks of this file are opened now: ask for one that is open already, or wait `Retry-After`";
     Internal = "internal", 500, "try again; if it goes on, give the operator the `request_id`";
     Busy = "busy", 503, "too many proofs are being asked for at the moment: wait";
     TooFewNodes = "too-few-nodes", 503,

@@ -10,7 +10,7 @@ use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
 use api::earnings::{Earnings, PayoutBody, PayoutView};
-use api::evidence::{ProofRequest, Proofs, Receipts};
+use api::evidence::{ProofRequest, Proofs, Receipts, Sealed, SealedParams};
 use api::files::File;
 use api::health::Health;
 use api::jobs::Jobs;
@@ -48,6 +48,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("earnings.PayoutView", rewrite::<PayoutView>),
     ("evidence.Proofs", rewrite::<Proofs>),
     ("evidence.Receipts", rewrite::<Receipts>),
+    ("evidence.Sealed", rewrite::<Sealed>),
     ("files.File", rewrite::<File>),
     ("files.Page", rewrite::<Page<File>>),
     ("health.Health", rewrite::<Health>),
@@ -72,6 +73,7 @@ const REQUESTS: &[(&str, Rewrite)] = &[
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
     ("evidence.ProofRequest", rewrite::<ProofRequest>),
+    ("evidence.SealedParams", rewrite::<SealedParams>),
     ("nodes.RegisterBody", rewrite::<RegisterBody>),
     ("uploads.InitiateBody", rewrite::<InitiateBody>),
 ];
@@ -144,19 +146,21 @@ fn a_client_takes_what_is_null_or_left_out_for_the_same() {
     }
 }
 
-/// Only a request for proofs refuses what it does not know: a misspelt `seed` would be another one.
+/// Only a request for evidence refuses what it does not know: a misspelt `seed` would be another one.
 #[test]
 fn requests_are_as_strict_as_ever() {
     for (name, rewrite) in REQUESTS {
         let more = with_more(serde_json::from_str(&example(name)).unwrap()).to_string();
         let refused = rewrite(&more).is_err();
-        assert_eq!(refused, *name == "evidence.ProofRequest", "{name}");
+        let strict = ["evidence.ProofRequest", "evidence.SealedParams"].contains(name);
+        assert_eq!(refused, strict, "{name}");
     }
     for (name, rewrite) in REQUESTS {
         let needed: &[&str] = match *name {
             "auth.Credentials" => &["email", "password"],
             "auth.RefreshToken" => &["refresh_token"],
             "credits.PurchaseBody" => &["amount_usd"],
+            "evidence.SealedParams" => &["index", "node"],
             "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],
             "uploads.InitiateBody" => &["filename", "size_bytes"],
             _ => &[],

@@ -180,6 +180,7 @@ impl Coordinator {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             config: config.proofs.clone(),
+            evidence: config.evidence.clone(),
             partitions: proofs::audit::Partitions::default(),
             evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
             repair_wake: repair.wake.clone(),

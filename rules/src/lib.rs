@@ -12,6 +12,7 @@
 pub mod allowance;
 pub mod audit;
 pub mod drain;
+pub mod evidence;
 pub mod file_meter;
 pub mod fleet_guard;
 pub mod inventory;

@@ -87,8 +87,8 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
-    VerifyEvidence(VerifyEvidence),
+    /// Check receipts, proofs, opened blobs and verdicts offline: no network, no database, no trust in anybody.
+    VerifyEvidence(Box<VerifyEvidence>),
     /// See which keys there are, and rotate them while everything runs.
     Keys {
         #[command(flatten)]
@@ -269,7 +269,7 @@ impl Cli {
                 println!("{} is good.", file.display());
                 Ok(())
             }
-            Command::VerifyEvidence(evidence) => evidence.run(),
+            Command::VerifyEvidence(evidence) => Box::pin(evidence.run()).await,
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 let mut script: Vec<u8> = Vec::new();

@@ -11,9 +11,9 @@ use proto::PeerId;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{
-    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, HttpConfig, MoneyConfig,
-    NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig, ReconcileConfig,
-    RepairConfig, UploadsConfig,
+    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
+    MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
+    ReconcileConfig, RepairConfig, UploadsConfig,
 };
 use model::day::DAY;
 
@@ -35,6 +35,7 @@ impl Config {
         self.downloads
             .check(self.uploads.chunk_size, self.placement.replicas)?;
         self.proofs.check()?;
+        self.evidence.check()?;
         self.repair.check()?;
         self.reconcile.check()?;
         self.money.check()?;
@@ -281,6 +282,12 @@ impl ProofsConfig {
             "proofs.per_node_limit must be at least 2 and proofs.retry_after at most 30d"
         );
         Ok(())
+    }
+}
+
+impl EvidenceConfig {
+    fn check(&self) -> anyhow::Result<()> {
+        number("evidence.open_share", self.open_share, 0.0..=1.0)
     }
 }
 

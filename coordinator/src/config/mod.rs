@@ -10,9 +10,9 @@ mod check;
 mod tables;
 
 pub use tables::{
-    Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, HttpConfig, KeysConfig,
-    MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
-    ReconcileConfig, RepairConfig, UploadsConfig,
+    Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
+    KeysConfig, MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig,
+    ProofsConfig, ReconcileConfig, RepairConfig, UploadsConfig,
 };
 
 /// Settings of a coordinator of a federated storage network.
@@ -46,6 +46,8 @@ pub struct Config {
     pub downloads: DownloadsConfig,
     #[config(nested)]
     pub proofs: ProofsConfig,
+    #[config(nested)]
+    pub evidence: EvidenceConfig,
     #[config(nested)]
     pub repair: RepairConfig,
     #[config(nested)]

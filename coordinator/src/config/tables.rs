@@ -324,6 +324,16 @@ pub struct ProofsConfig {
     pub retry_after: Duration,
 }
 
+/// What owners may have opened, to see that nodes hold their bytes and no others.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct EvidenceConfig {
+    /// The part of a file's chunks whose keys its owner is shown in a day, 0 to 1; at least one chunk. Who has a
+    /// chunk's key and conspires with all its nodes can keep one copy of that chunk and call it several.
+    #[config(default = 0.01, env = "FSN_EVIDENCE_OPEN_SHARE")]
+    pub open_share: f64,
+}
+
 /// What is done about lost replicas.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]

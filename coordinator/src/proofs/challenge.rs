@@ -150,7 +150,7 @@ pub async fn examine(
             tracing::warn!(node_id = %node, %error, "an answer to a challenge is not usable");
         }
         let answered = statement.is_some();
-        let times = (millis(timing.counted()), millis(deadline));
+        let times = (timing.counted_ms(), timing.deadline_ms());
         let statement = ProofStatement::sign(
             challenge,
             challenge_signature,
@@ -167,9 +167,4 @@ pub async fn examine(
     };
     let findings: Result<Findings, Malformed> = proofs.blobs.crypto.run(judging).await?;
     Ok(Examined::Judged(Box::new(findings?)))
-}
-
-/// Rounded up: what was late shows as late.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use self::audit::Partitions;
 use crate::blobs::Blobs;
-use crate::config::ProofsConfig;
+use crate::config::{EvidenceConfig, ProofsConfig};
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
 use crate::metrics::Metrics;
@@ -22,6 +22,8 @@ pub mod evidence;
 pub mod history;
 pub mod jobs;
 pub mod read_failures;
+pub mod sealed;
+pub mod statements;
 pub mod tables;
 
 /// What proofs work with.
@@ -29,6 +31,7 @@ pub struct Proofs {
     pub db: PgPool,
     pub blobs: Arc<Blobs>,
     pub config: ProofsConfig,
+    pub evidence: EvidenceConfig,
     pub partitions: Partitions,
     /// Requests of owners for proofs that are worked on at one time.
     pub evidence_slots: Semaphore,

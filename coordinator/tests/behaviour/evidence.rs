@@ -13,7 +13,10 @@ use crate::support::{CHUNK, Client, Coordinator, Node, OnProve, content, eventua
 
 const SEED: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-async fn stored(pool: &PgPool, chunks: usize) -> (Coordinator, [Node; 3], Client, String) {
+pub(crate) async fn stored(
+    pool: &PgPool,
+    chunks: usize,
+) -> (Coordinator, [Node; 3], Client, String) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
     let file = client.upload("a", &content(chunks * CHUNK)).await;
@@ -21,12 +24,12 @@ async fn stored(pool: &PgPool, chunks: usize) -> (Coordinator, [Node; 3], Client
     (coordinator, nodes, client, id)
 }
 
-async fn receipts(client: &Client, id: &str, query: &str) -> Value {
+pub(crate) async fn receipts(client: &Client, id: &str, query: &str) -> Value {
     let path = format!("/api/v1/files/{id}/receipts{query}");
     client.get(&path).await.expect(StatusCode::OK)
 }
 
-async fn prove(client: &Client, id: &str, request: &Value) -> Value {
+pub(crate) async fn prove(client: &Client, id: &str, request: &Value) -> Value {
     let call = client.post(&format!("/api/v1/files/{id}/proof"));
     let answer = call.body(request.to_string()).send().await;
     answer.expect(StatusCode::OK)
@@ -40,7 +43,7 @@ fn outcomes(proof: &Value) -> Vec<&str> {
 }
 
 /// `coordinator verify-evidence`, the program itself, without network, database or settings.
-fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
+pub(crate) fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
     let file = dir.join("evidence.json");
     let text: Vec<String> = documents.iter().map(ToString::to_string).collect();
     std::fs::write(&file, text.join("\n")).unwrap();
@@ -55,7 +58,7 @@ fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
         .unwrap()
 }
 
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8(both).unwrap()
 }

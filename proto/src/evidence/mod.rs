@@ -1,21 +1,27 @@
-//! Receipts and proofs as an owner keeps them: the JSON that `GET files/{id}/receipts`,
-//! `POST files/{id}/proof` and `GET nodes/{id}/proofs` answer and `coordinator verify-evidence` reads.
+//! Receipts, proofs and verdicts as owners and operators keep them: the JSON that `GET files/{id}/receipts`,
+//! `POST files/{id}/proof`, `GET files/{id}/sealed`, `GET nodes/{id}/proofs` and `GET nodes/{id}/proofs/{challenge}`
+//! answer and `coordinator verify-evidence` reads.
 //!
 //! The same types write and read, so that what is handed out is what can be checked.
 
+mod bound;
 mod check;
+mod lie;
+mod proofs;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::check::{Checker, Copies, Finding, Found};
+pub use self::bound::{Sealed, StatementItem};
+pub use self::check::{Checker, Copies, Finding, Found, Stated};
+pub use self::lie::Lie;
 
 use crate::{
-    AnswerStatement, BlobId, Challenge, ChallengeItem, ItemAnswer, ItemDigest, ItemOutcome,
-    Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed, ProofStatement, Signature,
-    Verdict,
+    AnswerStatement, BlobId, Challenge, ChallengeId, ChallengeItem, ItemAnswer, ItemDigest,
+    ItemOutcome, Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed, ProofStatement,
+    Signature, Verdict,
 };
 
 /// A node's signed "I hold this blob, durably".
@@ -37,6 +43,9 @@ pub struct ReceiptItem {
     pub stored_at_ms: u64,
     /// 128 hex digits.
     pub signature: String,
+    /// What a coordinator signs that the blob is; missing where the chunk's digest is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<StatementItem>,
 }
 
 /// Signed receipts for a file's chunks.
@@ -68,6 +77,22 @@ pub struct ProofMessage {
     pub verdict: VerdictItem,
 }
 
+/// The judgement over one challenge message to a node, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProofsView {
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: jiff::Timestamp,
+    #[cfg_attr(feature = "openapi", schema(value_type = Uuid))]
+    pub challenge_id: ChallengeId,
+    pub passed: u32,
+    pub failed: u32,
+    pub missed: u32,
+    pub busy: u32,
+    /// Challenge, digests of the answers and judgement, signed by both sides (base64; docs/proofs.md).
+    pub statement: String,
+}
+
 /// The coordinator's signed judgement over one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -91,6 +116,19 @@ pub enum Outcome {
     Busy,
     /// The node was not connected: it was not asked.
     Offline,
+}
+
+impl Outcome {
+    /// As it is written in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Missed => "missed",
+            Self::Busy => "busy",
+            Self::Offline => "offline",
+        }
+    }
 }
 
 /// What a node says of one blob; for the coordinator's opinion see `outcome`.
@@ -118,6 +156,7 @@ pub struct ProofItem {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub seed: ProofSeed,
     pub difficulty: u32,
+    /// For reading: what is signed of it is the verdict of its message.
     pub outcome: Outcome,
     /// `null` when no usable answer came.
     pub claim: Option<Claim>,
@@ -272,6 +311,17 @@ impl ProofItem {
             message: Some(at.message),
             position: Some(at.position),
         }
+    }
+
+    /// The same, of what a node said when it failed: nobody's file is asked about.
+    pub fn kept(
+        (node_id, peer_id): (Uuid, String),
+        (item, difficulty): (&ChallengeItem, u32),
+        (judgement, answer): (Judgement, Option<&ItemAnswer>),
+        at: ItemPosition,
+    ) -> Self {
+        let who = (None, node_id, peer_id);
+        Self::asked(who, (item, difficulty), (judgement, answer), at)
     }
 
     /// An item whose node was not asked, and why.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proto::{
-    AnswerStatement, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
-    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
+    AnswerStatement, Challenge, Difficulty, Judgement, MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES,
+    ProofAnswer, UnusableAnswer,
 };
 
 /// A far node is forgiven its way, up to this: a node that answers pings late on purpose gains no more.
@@ -31,8 +31,19 @@ impl Timing {
         self.elapsed.saturating_sub(allowance(self.lowest_ping))
     }
 
+    /// The time that counts, as it is signed: rounded up, so that what was late shows as late.
+    pub fn counted_ms(&self) -> u64 {
+        millis(self.counted())
+    }
+
+    /// How long the answer may take, as it is signed.
+    pub fn deadline_ms(&self) -> u64 {
+        millis(self.deadline)
+    }
+
+    /// By the figures that are signed, or the judgement would contradict them.
     pub fn is_late(&self) -> bool {
-        self.counted() > self.deadline
+        self.counted_ms() > self.deadline_ms()
     }
 }
 
@@ -87,7 +98,7 @@ pub fn judge(challenge: &Challenge, answer: Option<&ProofAnswer>, timing: Timing
     let judged = challenge
         .questions()
         .zip(&answer.items)
-        .map(|(question, item)| judge_item(&question, item, timing.is_late()));
+        .map(|(question, item)| Judgement::due(&question, &item.outcome, timing.is_late()));
     Judged {
         judgements: judged.collect(),
         answer: Some(statement),
@@ -95,16 +106,8 @@ pub fn judge(challenge: &Challenge, answer: Option<&ProofAnswer>, timing: Timing
     }
 }
 
-fn judge_item(question: &proto::Question, item: &ItemAnswer, late: bool) -> Judgement {
-    match &item.outcome {
-        ItemOutcome::Missing | ItemOutcome::Corrupt => Judgement::Failed,
-        ItemOutcome::Proven(_) | ItemOutcome::Busy if late => Judgement::Missed,
-        ItemOutcome::Proven(proof) => match proto::verify(question, proof) {
-            Ok(()) => Judgement::Passed,
-            Err(_) => Judgement::Failed,
-        },
-        ItemOutcome::Busy => Judgement::Busy,
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

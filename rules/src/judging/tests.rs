@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use proto::{
-    BlobId, ChallengeId, ChallengeItem, Difficulty, Keypair, NetworkId, Parties, Proof, ProofHash,
-    ProofSeed,
+    BlobId, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Keypair, NetworkId,
+    Parties, Proof, ProofHash, ProofSeed,
 };
 
 use super::*;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::billing::tables::earnings;
 use crate::database::{corrupt, hash32};
+use crate::proofs::tables::receipts::ChunkContent;
 use sealing::ChunkRef;
 
 /// What a proof has shown of a replica.
@@ -387,6 +388,8 @@ pub struct ReplicaDurability {
     pub readable: bool,
     pub demoted_reason: Option<String>,
     pub last_proof: Option<LastProof>,
+    /// `None` where the chunk's digest is not known.
+    pub content: Option<ChunkContent>,
 }
 
 /// Healthy replicas of the file's chunk that has fewest; `None` when it has no chunks.
@@ -422,8 +425,9 @@ pub async fn durability(
                   r.stored_at_ms AS "stored_at_ms?", r.demoted_reason,
                   replica_counts(r.demoted_at, n.state, n.away_since) AS "counts?",
                   replica_counts(r.demoted_at, n.state, n.offline_since) AS "readable?",
-                  r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome
-           FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
+                  r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome,
+                  c.size_bytes, c.sha256, f.replication, f.sealing
+           FROM chunks c JOIN files f USING (file_id) LEFT JOIN replicas r USING (file_id, chunk_index)
                          LEFT JOIN nodes n USING (node_id)
            WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
            ORDER BY c.chunk_index, r.node_id"#,
@@ -446,7 +450,10 @@ pub async fn durability(
                 Some("missed") => Some(Outcome::Missed),
                 Some(other) => return Err(corrupt("replicas.last_proof_outcome", other)),
             };
+            let chunk = (file_id, index, row.size_bytes);
+            let sha256 = row.sha256.as_deref();
             let replica = ReplicaDurability {
+                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
                 stored_at_ms: row.stored_at_ms.unwrap_or(0),

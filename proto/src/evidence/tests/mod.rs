@@ -1,9 +1,13 @@
 //! Evidence of an honest network, and what becomes of it when somebody alters it.
 
+mod bound;
+mod hostile;
+mod verdicts;
+
 use super::*;
 use crate::{
-    ChallengeId, Difficulty, Keypair, NetworkContext, Parties, ProofAnswer, Question, Receipt,
-    prove, verify,
+    ChallengeId, ChunkOpening, ChunkSha256, ChunkStatement, Difficulty, FileId, Keypair,
+    NetworkContext, Parties, Piece, ProofAnswer, Question, Receipt, Sealing, prove, verify,
 };
 
 const SEED: [u8; 32] = [0x5a; 32];
@@ -44,6 +48,60 @@ fn receipt(chunk: u32, node: u8, blob: &[u8]) -> ReceiptItem {
         stored_at: jiff::Timestamp::from_millisecond(1_767_225_600_123).unwrap(),
         stored_at_ms: receipt.stored_at_ms,
         signature: signed.signature.to_string(),
+        statement: Some(stated(chunk, blob)),
+    }
+}
+
+fn file_id(n: u8) -> FileId {
+    FileId::from_bytes([n; 16])
+}
+
+/// Any digest does: nothing here hashes plaintext.
+fn digest(chunk: u32) -> ChunkSha256 {
+    ChunkSha256::from_bytes([chunk as u8; 32])
+}
+
+fn statement_on(file: u8, chunk: u32, blob: &[u8]) -> ChunkStatement {
+    ChunkStatement {
+        network_id: network_id(),
+        coordinator: keypair(1).public().to_peer_id(),
+        file_id: file_id(file),
+        index: chunk,
+        chunk_bytes: blob.len() as u32 - 28,
+        chunk_sha256: digest(chunk),
+        piece: Piece::copy(2).unwrap(),
+        sealing: Sealing::V2,
+        blob_id: BlobId::of(blob),
+        length: blob.len() as u64,
+    }
+}
+
+fn signed(statement: &ChunkStatement) -> StatementItem {
+    StatementItem::new(statement, statement.sign(&keypair(1)).unwrap())
+}
+
+fn stated(chunk: u32, blob: &[u8]) -> StatementItem {
+    signed(&statement_on(FILE, chunk, blob))
+}
+
+const FILE: u8 = 0xf1;
+const KEY: [u8; 32] = [6; 32];
+
+/// A copy as a coordinator shows it, with what it signs of it.
+fn sealed(chunk: u32, node: u8, statement: &ChunkStatement) -> Sealed {
+    let blob = blob(chunk, node);
+    let opening = ChunkOpening {
+        statement,
+        chunk_key: &KEY,
+    };
+    Sealed {
+        receipt: ReceiptItem {
+            statement: Some(signed(statement)),
+            ..receipt(chunk, node, &blob)
+        },
+        chunk_key: hex::encode(KEY),
+        opening_signature: opening.sign(&keypair(1)).unwrap().to_string(),
+        blob: BASE64_STANDARD.encode(&blob),
     }
 }
 
@@ -61,6 +119,17 @@ fn receipts() -> Receipts {
 /// What a node with these blobs makes of a challenge to prove the blobs of both chunks, judged by a
 /// coordinator that may lie.
 fn exchange(proofs: &mut Proofs, node: u8, held: &[Vec<u8>], lie: Option<Judgement>) {
+    exchange_in(proofs, node, held, lie, 3);
+}
+
+/// The same, with the time that the coordinator signs; it has 2000 ms.
+fn exchange_in(
+    proofs: &mut Proofs,
+    node: u8,
+    held: &[Vec<u8>],
+    lie: Option<Judgement>,
+    elapsed_ms: u64,
+) {
     let wanted: Vec<_> = (0..2).map(|chunk| blob(chunk, node)).collect();
     let (coordinator, parties) = (keypair(1), parties(node));
     let items = wanted.iter().map(|blob| ChallengeItem {
@@ -96,7 +165,7 @@ fn exchange(proofs: &mut Proofs, node: u8, held: &[Vec<u8>], lie: Option<Judgeme
         request.signature,
         Some(statement),
         judgements,
-        (3, 2000),
+        (elapsed_ms, 2000),
         &coordinator,
     )
     .unwrap();
@@ -152,17 +221,18 @@ struct Evidence {
     proofs: Vec<Proofs>,
     seed: Option<ProofSeed>,
     network_id: Option<NetworkId>,
+    file_id: Option<FileId>,
 }
 
 struct Report {
     checker: Checker,
-    bad_receipts: Vec<String>,
+    bad_receipts: Vec<Found>,
     findings: Vec<Finding>,
 }
 
 impl Evidence {
     fn check(&self) -> Report {
-        let mut checker = Checker::new(self.seed, self.network_id);
+        let mut checker = Checker::new(self.seed, self.network_id, self.file_id);
         let receipts = self.receipts.iter();
         let bad_receipts = receipts.flat_map(|page| checker.receipts(page)).collect();
         let proofs = self.proofs.iter();
@@ -182,6 +252,7 @@ fn evidence(proofs: Proofs) -> Evidence {
         proofs: vec![proofs],
         seed: Some(ProofSeed::from_bytes(SEED)),
         network_id: Some(network_id()),
+        file_id: Some(file_id(FILE)),
     }
 }
 
@@ -269,7 +340,11 @@ fn a_coordinator_that_accuses_an_honest_node_is_refuted_by_its_own_evidence() {
     exchange(&mut proofs, 3, &held, Some(Judgement::Failed));
     let report = evidence(proofs).check();
     assert_eq!(report.checker.refuted(), 2);
-    assert_eq!(report.findings[2], Finding::Refuted);
+    let lie = Lie::Misjudged {
+        judged: Judgement::Failed,
+        due: Judgement::Passed,
+    };
+    assert_eq!(report.findings[2], Finding::Refuted(lie));
 }
 
 #[test]
