@@ -31,8 +31,8 @@ pub(super) fn differences(path: &Path, checker: &Checker) -> anyhow::Result<Vec<
         let length = bytes.saturating_sub(offset).min(chunk_bytes);
         buffer.clear();
         file.seek(SeekFrom::Start(offset)).with_context(cannot)?;
-        let chunk = (&mut file).take(length);
-        { chunk }.read_to_end(&mut buffer).with_context(cannot)?;
+        let mut chunk = (&mut file).take(length);
+        chunk.read_to_end(&mut buffer).with_context(cannot)?;
         let sha256 = ChunkSha256::from_bytes(Sha256::digest(&buffer).into());
         if buffer.len() as u64 != u64::from(stated.bytes) || sha256 != stated.sha256 {
             differences.push(format!("chunk {index} is not what the coordinator signs"));
