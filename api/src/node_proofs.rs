@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use proto::ChallengeId;
+use proto::evidence::OrderItem;
 use serde::{Deserialize, Serialize};
 
 /// The judgement over one challenge message.
@@ -18,4 +19,7 @@ pub struct ProofsView {
     pub busy: u32,
     /// Challenge, digests of the answers and judgement, signed by both sides (base64; docs/proofs.md).
     pub statement: String,
+    /// Orders to delete blobs that the node showed for blobs that it lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderItem>,
 }

@@ -21,6 +21,7 @@ use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
 use crate::billing::credits::MockPaymentProvider;
 use crate::blobs::Blobs;
+use crate::blobs::brakes::WatchBrakes;
 use crate::blobs::crypto_pool::CryptoPool;
 use crate::blobs::forget::Purge;
 use crate::blobs::memory::MemoryBudget;
@@ -148,6 +149,7 @@ impl Coordinator {
             purger,
             purge_wake,
             metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
             entropy: entropy.clone(),
         });
         let billing = Arc::new(Billing {
@@ -263,6 +265,7 @@ impl Coordinator {
 
         let purge = gated(2 * second).or_at(&self.blobs.purge_wake);
         runner.spawn(Purge(Arc::clone(&self.blobs)), purge);
+        runner.spawn(WatchBrakes(Arc::clone(&self.blobs)), every(5 * second));
 
         let billing = || Arc::clone(&self.billing);
         let sealer = billing::jobs::SealLedger {
@@ -300,6 +303,10 @@ impl Coordinator {
         runner.spawn(durability::jobs::Repair(durability()), mend);
         let reconcile = gated(reconciling).cut_at_stop();
         runner.spawn(durability::jobs::Reconcile(durability()), reconcile);
+        runner.spawn(
+            durability::jobs::UndoPurges(durability()),
+            every(2 * second),
+        );
         let restore = every(2 * second).cut_at_stop();
         runner.spawn(durability::jobs::Restore(durability()), restore);
         runner.statuses().clone()

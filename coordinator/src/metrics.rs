@@ -62,6 +62,10 @@ pub struct Metrics {
     pub nodes_online: Gauge,
     pub peer_handshakes: Family<ChannelLabels, Counter>,
     pub purges_done: Counter,
+    pub purges_deferred: Counter,
+    pub deferred_purges: Gauge,
+    pub braked_nodes: Gauge,
+    pub ordered_deletions: Counter,
     pub blocks_sealed: Counter,
     pub worker_failures: Counter,
     pub job_runs: Family<JobLabels, Counter>,
@@ -114,6 +118,10 @@ impl Metrics {
             nodes_online: Gauge::default(),
             peer_handshakes: Family::default(),
             purges_done: Counter::default(),
+            purges_deferred: Counter::default(),
+            deferred_purges: Gauge::default(),
+            braked_nodes: Gauge::default(),
+            ordered_deletions: Counter::default(),
             blocks_sealed: Counter::default(),
             worker_failures: Counter::default(),
             job_runs: Family::default(),
@@ -235,6 +243,26 @@ impl Metrics {
             "purges_done",
             "Blobs that nodes have acknowledged to be gone",
             self.purges_done.clone(),
+        );
+        r.register(
+            "purges_deferred",
+            "Blobs that nodes have put into their trash because they were ordered to delete too many",
+            self.purges_deferred.clone(),
+        );
+        r.register(
+            "deferred_purges",
+            "Blobs whose deletion the nodes here have put off at present; not 0: is so much meant?",
+            self.deferred_purges.clone(),
+        );
+        r.register(
+            "braked_nodes",
+            "Nodes here that have put deletions off at present",
+            self.braked_nodes.clone(),
+        );
+        r.register(
+            "ordered_deletions",
+            "Replicas that nodes lack because a coordinator ordered them to delete them, though rows name them",
+            self.ordered_deletions.clone(),
         );
         r.register(
             "blocks_sealed",

@@ -258,6 +258,7 @@ mod tests {
             free_bytes: 0,
             blob_count: 0,
             activity: NodeActivity::Running,
+            deferred: proto::DeferredPurges::NONE,
         }
     }
 

@@ -1,18 +1,15 @@
-//! `hello`, `heartbeat` and `delete-chunk`.
+//! `hello` and `heartbeat`.
 
 use bytes::Bytes;
 
 use libp2p_identity::Keypair;
 
-use crate::fields::{blob_id, bounded_text, byte_count};
+use crate::fields::{bounded_text, byte_count};
 use crate::signing::SignedBytes;
 use crate::{
-    BlobId, Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId,
-    ProtocolSpec, Rpc, Signature, VerifyingKey, protocols, wire,
+    Frame, InvalidSignature, Malformed, Message, MicroCredits, NetworkId, NodeId, ProtocolSpec,
+    Rpc, Signature, VerifyingKey, protocols, wire,
 };
-
-/// A `delete-chunk` message carries no more than this.
-pub const MAX_DELETIONS_PER_MESSAGE: usize = 1000;
 
 /// node → coordinator: the first exchange on every new connection.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +31,29 @@ pub struct HelloReport {
     pub free_bytes: u64,
     pub blob_count: u64,
     pub draining: bool,
+    pub deferred: DeferredPurges,
+}
+
+/// Purges that a node's brake has put off: the blobs are in its trash, and can be brought back until then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeferredPurges {
+    pub blobs: u64,
+    /// When the first of them is gone for good, in Unix ms by the node's clock; 0 when there are none.
+    pub until_ms: u64,
+}
+
+impl DeferredPurges {
+    pub const NONE: Self = Self {
+        blobs: 0,
+        until_ms: 0,
+    };
+
+    fn read(blobs: u64, until_ms: u64) -> Result<Self, Malformed> {
+        Ok(Self {
+            blobs: byte_count(blobs)?,
+            until_ms: byte_count(until_ms)?,
+        })
+    }
 }
 
 impl Message for HelloReport {
@@ -46,6 +66,8 @@ impl Message for HelloReport {
             free_bytes: self.free_bytes,
             blob_count: self.blob_count,
             draining: self.draining,
+            deferred_blobs: self.deferred.blobs,
+            deferred_until_ms: self.deferred.until_ms,
         })
     }
 
@@ -60,6 +82,7 @@ impl Message for HelloReport {
             free_bytes: byte_count(message.free_bytes)?,
             blob_count: byte_count(message.blob_count)?,
             draining: message.draining,
+            deferred: DeferredPurges::read(message.deferred_blobs, message.deferred_until_ms)?,
         })
     }
 }
@@ -107,6 +130,7 @@ pub struct HeartbeatReport {
     pub free_bytes: u64,
     pub blob_count: u64,
     pub activity: NodeActivity,
+    pub deferred: DeferredPurges,
 }
 
 /// What a node is doing, as it says itself.
@@ -134,6 +158,8 @@ impl Message for HeartbeatReport {
             blob_count: self.blob_count,
             state: state as i32,
             capacity_bytes: self.capacity_bytes,
+            deferred_blobs: self.deferred.blobs,
+            deferred_until_ms: self.deferred.until_ms,
         })
     }
 
@@ -152,6 +178,7 @@ impl Message for HeartbeatReport {
             free_bytes: byte_count(message.free_bytes)?,
             blob_count: byte_count(message.blob_count)?,
             activity,
+            deferred: DeferredPurges::read(message.deferred_blobs, message.deferred_until_ms)?,
         })
     }
 }
@@ -261,116 +288,5 @@ impl TryFrom<wire::LedgerDay> for LedgerDay {
                 .map_err(|_| Malformed("a block hash must have 32 bytes"))?,
             signature: Signature::try_from(&day.signature[..])?,
         })
-    }
-}
-
-/// coordinator → node: forget these blobs.
-#[derive(Debug, Clone, Copy)]
-pub struct Delete;
-
-impl Rpc for Delete {
-    const PROTOCOL: ProtocolSpec = protocols::DELETE_CHUNK;
-    type Request = Deletions;
-    type Response = DeletionOutcomes;
-}
-
-/// At most [`MAX_DELETIONS_PER_MESSAGE`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deletions(pub Vec<Deletion>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deletion {
-    pub blob_id: BlobId,
-    pub mode: DeletionMode,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeletionMode {
-    Purge,
-    Trash,
-    Restore,
-}
-
-impl Message for Deletions {
-    fn into_frame(self) -> Frame {
-        let deletions = self.0.into_iter().map(|deletion| wire::Deletion {
-            blob_id: Bytes::copy_from_slice(deletion.blob_id.as_bytes()),
-            mode: match deletion.mode {
-                DeletionMode::Purge => wire::deletion::Mode::Purge,
-                DeletionMode::Trash => wire::deletion::Mode::Trash,
-                DeletionMode::Restore => wire::deletion::Mode::Restore,
-            } as i32,
-        });
-        Frame::whole(&wire::DeleteChunkRequest {
-            deletions: deletions.collect(),
-        })
-    }
-
-    fn from_bytes(bytes: Bytes) -> Result<Self, Malformed> {
-        let message = <wire::DeleteChunkRequest as prost::Message>::decode(bytes)?;
-        if message.deletions.len() > MAX_DELETIONS_PER_MESSAGE {
-            return Err(Malformed("more than 1000 deletions in one message"));
-        }
-        let deletion = |deletion: wire::Deletion| {
-            Ok(Deletion {
-                blob_id: blob_id(&deletion.blob_id)?,
-                mode: match deletion.mode() {
-                    wire::deletion::Mode::Unspecified => {
-                        return Err(Malformed("a deletion without a known mode"));
-                    }
-                    wire::deletion::Mode::Purge => DeletionMode::Purge,
-                    wire::deletion::Mode::Trash => DeletionMode::Trash,
-                    wire::deletion::Mode::Restore => DeletionMode::Restore,
-                },
-            })
-        };
-        let deletions = message.deletions.into_iter().map(deletion);
-        deletions.collect::<Result<_, _>>().map(Self)
-    }
-}
-
-/// One outcome for each deletion, in the same order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeletionOutcomes(pub Vec<DeletionOutcome>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeletionOutcome {
-    /// It is so now, or was already.
-    Done,
-    /// A restore of a blob that the node does not have.
-    NotHeld,
-    /// Ask again later.
-    Failed,
-}
-
-impl Message for DeletionOutcomes {
-    fn into_frame(self) -> Frame {
-        let outcomes = self.0.into_iter().map(|outcome| match outcome {
-            DeletionOutcome::Done => wire::DeletionOutcome::Done as i32,
-            DeletionOutcome::NotHeld => wire::DeletionOutcome::NotHeld as i32,
-            DeletionOutcome::Failed => wire::DeletionOutcome::Failed as i32,
-        });
-        Frame::whole(&wire::DeleteChunkResponse {
-            outcomes: outcomes.collect(),
-        })
-    }
-
-    fn from_bytes(bytes: Bytes) -> Result<Self, Malformed> {
-        let message = <wire::DeleteChunkResponse as prost::Message>::decode(bytes)?;
-        if message.outcomes.len() > MAX_DELETIONS_PER_MESSAGE {
-            return Err(Malformed("more than 1000 outcomes in one message"));
-        }
-        // Not `message.outcomes()`: it leaves unknown values out, and every outcome behind one would
-        // be taken for that of another deletion.
-        let outcome = |outcome: i32| match wire::DeletionOutcome::try_from(outcome) {
-            Ok(wire::DeletionOutcome::Done) => Ok(DeletionOutcome::Done),
-            Ok(wire::DeletionOutcome::NotHeld) => Ok(DeletionOutcome::NotHeld),
-            Ok(wire::DeletionOutcome::Failed) => Ok(DeletionOutcome::Failed),
-            Ok(wire::DeletionOutcome::Unspecified) | Err(_) => {
-                Err(Malformed("an unknown deletion outcome"))
-            }
-        };
-        let outcomes = message.outcomes.into_iter().map(outcome);
-        outcomes.collect::<Result<_, _>>().map(Self)
     }
 }

@@ -15,6 +15,7 @@
 //! | who may ask whom | [`Roles`], named by each [`ProtocolSpec`] |
 //! | names | [`BlobId`] is the hash of a blob's bytes, [`NetworkId`] that of a network's key |
 //! | promises | [`Receipt`]: "I hold this blob, durably", signed by a node |
+//! | orders | [`DeleteOrder`]: "delete these blobs", signed by a coordinator |
 //! | proofs | [`Challenge`], [`prove`], [`verify`]; signed as a [`ProofStatement`] |
 //!
 //! ```
@@ -33,6 +34,7 @@
 
 mod control;
 mod data;
+mod deletion;
 pub mod evidence;
 mod fields;
 mod frame;
@@ -49,13 +51,16 @@ mod spec;
 mod statement;
 
 pub use control::{
-    Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
-    MAX_DELETIONS_PER_MESSAGE, NodeActivity,
+    DeferredPurges, Heartbeat, HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport,
+    LedgerDay, NodeActivity,
 };
 pub use data::{
     Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
     StoreRequest,
+};
+pub use deletion::{
+    Delete, DeleteOrder, DeleteRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes,
+    MAX_DELETIONS_PER_MESSAGE, OrderSeal, SignedOrder,
 };
 pub use frame::{Frame, Malformed, Message, Rpc};
 pub use id::{

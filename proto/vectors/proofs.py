@@ -220,7 +220,7 @@ def verify(question, proof_hash, body):
 # ---------------------------------------------------------------- what is signed
 
 OUTCOMES = {"proven": 1, "missing": 2, "corrupt": 3, "busy": 4}
-JUDGEMENTS = {"passed": 1, "failed": 2, "missed": 3, "busy": 4}
+JUDGEMENTS = {"passed": 1, "failed": 2, "missed": 3, "busy": 4, "ordered": 5}
 PEER_PREFIX = bytes.fromhex("002408011220")
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use blobstore::{Scrubber, Store, StoreOptions};
+use blobstore::{Brake, Scrubber, Store, StoreOptions};
 use kit::{Clock, Entropy, ReadyFile, Signals};
 use libp2p_identity::Keypair;
 use network::PeerManager;
@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::{Agent, Prover, Service, Signer, report_losses};
+use crate::agent::{Agent, Deleter, Orders, Prover, Service, Signer, report_losses};
 use crate::config::Config;
 use crate::membership::{
     CoordinatorApi, Coordinators, DocumentFollower, LedgerDays, Lifecycle, Link,
@@ -51,6 +51,7 @@ struct Opened {
     credentials: Credentials,
     document: NetworkDocument,
     store: Store,
+    orders: Orders,
     _lock: VolumeLock,
 }
 
@@ -99,15 +100,18 @@ impl Opened {
         let options = StoreOptions {
             scrub_period: config.scrub.period,
             trash_retention: config.trash.retention,
+            brake: Some(Brake::default()),
             ..StoreOptions::new(volume.layout()?, capacity)
         };
         let store = Store::open(volume.root(), options, Clock::system())?;
+        let orders = Orders::open(&volume.orders_path())?;
         Ok(Self {
             volume,
             keypair,
             credentials,
             document,
             store,
+            orders,
             _lock: lock,
         })
     }
@@ -135,6 +139,7 @@ impl Node {
             credentials,
             document,
             store,
+            orders,
             _lock,
         } = opened;
         let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -201,7 +206,20 @@ impl Node {
             store: store.clone(),
             signer: signer.clone(),
             lifecycle: lifecycle.clone(),
-            prover: Prover::new(store.clone(), signer, lifecycle.clone(), disk_share),
+            deleter: Deleter {
+                store: store.clone(),
+                signer: signer.clone(),
+                orders: orders.clone(),
+                clock: clock.clone(),
+            },
+            prover: Prover::new(
+                store.clone(),
+                signer,
+                orders.clone(),
+                lifecycle.clone(),
+                disk_share,
+            ),
+            orders,
         };
         let operator = admin::Operator {
             token: volume.admin_token(&mut entropy.rng())?,

@@ -151,7 +151,7 @@ async fn read_replica(
         Err(failure) => {
             tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
             match failure {
-                ReadFailure::Missing => suspect("missing"),
+                ReadFailure::Missing | ReadFailure::Ordered(_) => suspect("missing"),
                 ReadFailure::Corrupt => suspect("corrupt"),
                 // The audit asks for the whole blob: whoever proves and then refuses is found out.
                 ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout) => {

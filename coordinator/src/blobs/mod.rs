@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::{Entropy, Wake};
+use kit::{Clock, Entropy, Wake};
 use sqlx::PgPool;
 
 use self::crypto_pool::CryptoPool;
@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use model::scheme::Scheme;
 
 pub mod body;
+pub mod brakes;
 pub mod crypto_pool;
 pub mod forget;
 pub mod get;
@@ -39,6 +40,7 @@ pub struct Blobs {
     /// There is something for nodes to forget.
     pub purge_wake: Wake,
     pub metrics: Arc<Metrics>,
+    pub clock: Clock,
     pub entropy: Entropy,
 }
 

@@ -2,6 +2,7 @@
 
 mod admin_jobs;
 mod admin_node;
+mod admin_purges;
 mod admin_reconcile;
 mod admin_repair;
 mod keys;
@@ -149,6 +150,11 @@ enum AdminCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Deletions: nodes that have put them off, and their undo.
+    Purges {
+        #[command(subcommand)]
+        command: admin_purges::PurgesCommand,
+    },
     /// Repair of lost replicas: look, end a hold.
     Repair {
         #[command(subcommand)]
@@ -290,6 +296,7 @@ impl AdminCommand {
         match self {
             Self::Node { command } => command.run(pool).await,
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
+            Self::Purges { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
             Self::NodeToken {

@@ -18,6 +18,7 @@ pub mod demotion;
 pub mod drain;
 pub mod inventory;
 pub mod jobs;
+pub mod purge_undo;
 pub mod reconcile;
 pub mod repair;
 pub mod restore;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::{MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
+use proto::{DeferredPurges, MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
 use uuid::Uuid;
 
 use model::node_state::{NetworkPrefix, NodeState};
@@ -50,6 +50,7 @@ pub struct Live {
     pub used_bytes: u64,
     pub free_bytes: u64,
     pub blob_count: u64,
+    pub deferred: DeferredPurges,
     pub prefix: Option<NetworkPrefix>,
     pub heard: Instant,
 }

@@ -23,7 +23,7 @@ use kit::{Clock, Entropy, Wake};
 use network::{CallError, Handshakes, NetworkHandle};
 use proto::{
     BlobId, LedgerDay, Locator, NetworkContext, NetworkId, NodeId, PeerId, Retrieve,
-    RetrieveAnswer, RetrieveRequest, SignedReceipt, Store, StoreAnswer, StoreRequest,
+    RetrieveAnswer, RetrieveRequest, SignedOrder, SignedReceipt, Store, StoreAnswer, StoreRequest,
 };
 use rand::Rng;
 use sqlx::PgPool;
@@ -117,6 +117,9 @@ pub enum ReadFailure {
     Call(#[from] CallError),
     #[error("the node does not have it")]
     Missing,
+    /// It shows an order, which is still to be checked.
+    #[error("the node does not have it: it shows an order to delete it")]
+    Ordered(Box<SignedOrder>),
     #[error("the node's copy is damaged")]
     Corrupt,
     #[error("the node cannot read it now: {0}")]
@@ -408,6 +411,7 @@ impl Fleet {
                 Ok(data)
             }
             RetrieveAnswer::Missing => Err(ReadFailure::Missing),
+            RetrieveAnswer::Ordered(order) => Err(ReadFailure::Ordered(order)),
             RetrieveAnswer::Corrupt => Err(ReadFailure::Corrupt),
             RetrieveAnswer::Busy(detail) | RetrieveAnswer::IoError(detail) => {
                 Err(ReadFailure::Later(detail))

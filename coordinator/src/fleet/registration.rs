@@ -243,6 +243,7 @@ pub async fn hello(
             free_bytes: report.free_bytes,
             blob_count: report.blob_count,
             activity,
+            deferred: report.deferred,
         };
         tracing::info!(node_id = %node.id, name = node.name, %peer, "a node is online");
         admit_to_fleet(nodes, &node, prefix, &heartbeat);
@@ -281,6 +282,7 @@ fn admit_to_fleet(
             used_bytes: report.used_bytes,
             free_bytes: report.free_bytes,
             blob_count: report.blob_count,
+            deferred: report.deferred,
             prefix,
             heard: Instant::now(),
         },
@@ -305,6 +307,7 @@ pub async fn heartbeat(
                 live.used_bytes = report.used_bytes;
                 live.free_bytes = report.free_bytes;
                 live.blob_count = report.blob_count;
+                live.deferred = report.deferred;
                 live.activity = report.activity;
                 live.prefix = prefix.or(live.prefix);
             });

@@ -9,6 +9,7 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
+use proto::evidence::OrderItem;
 use proto::{ChallengeId, NodeId};
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ impl From<KeptStatement> for ProofsView {
             missed: kept.missed,
             busy: kept.busy,
             statement: BASE64_STANDARD.encode(kept.statement),
+            orders: kept.orders.iter().map(OrderItem::from).collect(),
         }
     }
 }

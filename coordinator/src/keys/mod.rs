@@ -10,6 +10,7 @@
 //! by now. A key is announced before it is put to use, so that it lies in every ring by then; whoever
 //! meets an id that is not in the ring all the same looks once more before it fails.
 
+mod delete_order;
 mod dir;
 pub mod jobs;
 pub mod network_document;

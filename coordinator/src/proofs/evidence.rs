@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use proto::{ChallengeId, ChallengeItem, Difficulty, FileId, Malformed, NodeId, ProofSeed};
+use proto::{
+    ChallengeId, ChallengeItem, Difficulty, FileId, Judgement, Malformed, NodeId, ProofSeed,
+};
 
 use crate::files;
 use crate::proofs::Proofs;
@@ -13,7 +15,9 @@ use crate::proofs::tables::receipts;
 use crate::proofs::tables::receipts::ReceiptRow;
 use model::chunk::FailedRead;
 use model::ids::{UserId, uuid_v7};
-use proto::evidence::{ItemPosition, Outcome, ProofItem, ProofMessage, Proofs as Evidence};
+use proto::evidence::{
+    ItemPosition, OrderItem, Outcome, ProofItem, ProofMessage, Proofs as Evidence,
+};
 use rules::judging::messages;
 
 /// Replicas that one request may have challenged: their proofs are all in memory at one time.
@@ -183,7 +187,7 @@ fn add(
     };
     let message = evidence.messages.len() as u32;
     for ((row, (item, judgement, answer)), position) in rows.iter().zip(findings.items()).zip(0..) {
-        if judgement == proto::Judgement::Failed {
+        if matches!(judgement, Judgement::Failed | Judgement::Ordered) {
             proofs.blobs.read_failures.report(FailedRead {
                 node_id: row.node_id,
                 blob_id: row.blob_id,
@@ -196,7 +200,8 @@ fn add(
             .items
             .push(ProofItem::asked(who(row), item, (judgement, answer), place));
     }
-    evidence
-        .messages
-        .push(ProofMessage::from(&findings.statement));
+    evidence.messages.push(ProofMessage {
+        orders: findings.orders.iter().map(OrderItem::from).collect(),
+        ..ProofMessage::from(&findings.statement)
+    });
 }

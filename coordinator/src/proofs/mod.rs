@@ -21,6 +21,7 @@ pub mod demotion;
 pub mod evidence;
 pub mod history;
 pub mod jobs;
+pub mod orders;
 pub mod read_failures;
 pub mod tables;
 

@@ -19,6 +19,7 @@ mod broken_clients;
 mod challenges;
 mod command_line;
 mod commits;
+mod delete_orders;
 mod deleting;
 mod downloads;
 mod drains;

@@ -4,12 +4,12 @@
 //! All receipts first, then the proofs, page by page: of a receipt is kept who promised which blob, of a
 //! proof only that it was one. So memory follows the number of copies, not the length of the evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Outcome, ProofItem, ProofMessage, Proofs, ReceiptItem, Receipts, signature};
 use crate::{
-    BlobId, ItemOutcome, NetworkContext, NetworkId, PeerId, ProofSeed, ProofStatement,
-    SignedReceipt, verify,
+    BlobId, DeleteOrder, ItemOutcome, Judgement, NetworkContext, NetworkId, PeerId, ProofSeed,
+    ProofStatement, SignedOrder, SignedReceipt, verify,
 };
 
 /// What one proof is worth.
@@ -19,7 +19,8 @@ pub enum Finding {
     Proven,
     /// No proof, and why.
     NotProven(String),
-    /// The coordinator calls it failed, and the node's signed proof is sound.
+    /// The coordinator calls it failed, and the node's signed proof is sound, or a coordinator has signed an order
+    /// to delete the blob.
     Refuted,
 }
 
@@ -44,6 +45,7 @@ pub struct Copies {
 struct Promise {
     peer_id: PeerId,
     index: u32,
+    stored_at_ms: u64,
     proven: bool,
 }
 
@@ -115,6 +117,7 @@ impl Checker {
         let promise = Promise {
             peer_id,
             index: item.index,
+            stored_at_ms: item.stored_at_ms,
             proven: false,
         };
         self.promises.insert(item.blob_id, promise);
@@ -125,14 +128,22 @@ impl Checker {
     /// Checks proofs, one finding for each item. All receipts have to be in.
     pub fn proofs(&mut self, proofs: &Proofs) -> Vec<Found> {
         let statements: Vec<_> = proofs.messages.iter().map(statement).collect();
+        let sound = statements
+            .iter()
+            .filter_map(|statement| statement.as_ref().ok());
+        let coordinators: BTreeSet<PeerId> = sound
+            .map(|statement| statement.challenge.parties().coordinator)
+            .collect();
         let mut found = Vec::with_capacity(proofs.items.len());
         for item in &proofs.items {
-            let statement = item
-                .message
-                .and_then(|message| statements.get(message as usize));
+            let place = item.message.map(|message| message as usize);
+            let statement =
+                place.and_then(|at| Some((statements.get(at)?, proofs.messages.get(at)?)));
             let finding = match statement {
-                Some(Ok(statement)) => self.item(item, statement),
-                Some(Err(error)) => Err(error.clone()),
+                Some((Ok(statement), message)) => {
+                    self.item(item, statement, message, &coordinators)
+                }
+                Some((Err(error), _)) => Err(error.clone()),
                 None => Err(format!("no message asked for it ({:?})", item.outcome)),
             };
             let finding = finding.unwrap_or_else(Finding::NotProven);
@@ -162,7 +173,37 @@ impl Checker {
         }
     }
 
-    fn item(&self, item: &ProofItem, statement: &ProofStatement) -> Result<Finding, String> {
+    /// The order to delete the blob that was shown for it, given after it was stored by a coordinator that has
+    /// signed a challenge of this evidence: anybody can make a key and call it a coordinator's.
+    fn order(
+        &self,
+        item: &ProofItem,
+        holder: PeerId,
+        message: &ProofMessage,
+        coordinators: &BTreeSet<PeerId>,
+    ) -> Option<DeleteOrder> {
+        let stored_at_ms = self.promises.get(&item.blob_id)?.stored_at_ms;
+        let orders = message.orders.iter().map(SignedOrder::try_from);
+        let mut orders = orders.filter_map(Result::ok);
+        let shown = orders.find(|signed| {
+            let (order, parties) = (&signed.order, signed.order.parties());
+            order.takes_away(&item.blob_id)
+                && parties.node == holder
+                && self.network_id == Some(parties.network_id)
+                && coordinators.contains(&parties.coordinator)
+                && order.issued_at_ms() >= stored_at_ms
+                && signed.verify().is_ok()
+        })?;
+        Some(shown.order)
+    }
+
+    fn item(
+        &self,
+        item: &ProofItem,
+        statement: &ProofStatement,
+        message: &ProofMessage,
+        coordinators: &BTreeSet<PeerId>,
+    ) -> Result<Finding, String> {
         let (challenge, holder) = (&statement.challenge, peer(&item.peer_id)?);
         let position = item.position.ok_or("it has no place in its message")? as usize;
         let asked = challenge.items().get(position);
@@ -191,13 +232,23 @@ impl Checker {
         if answer.digest(challenge, position).as_ref() != signed.item_digests.get(position) {
             return Err("it is not what the node signed".to_owned());
         }
+        let judgement = statement.verdict.judgements.get(position);
         let ItemOutcome::Proven(proof) = answer.outcome else {
+            if let Some(order) = self.order(item, holder, message, coordinators) {
+                let blamed = [Some(&Judgement::Failed), Some(&Judgement::Missed)];
+                if blamed.contains(&judgement) {
+                    return Ok(Finding::Refuted);
+                }
+                let (coordinator, at) = (order.parties().coordinator, order.issued_at_ms());
+                return Err(format!(
+                    "coordinator {coordinator} ordered the node to delete it (at {at} ms): not the node's fault"
+                ));
+            }
             return Err(format!("the node itself says: {:?}", answer.outcome));
         };
         let question = challenge.questions().nth(position);
         let question = question.ok_or("its message does not ask for it")?;
         verify(&question, &proof).map_err(|error| error.to_string())?;
-        let judgement = statement.verdict.judgements.get(position);
         if judgement.is_some_and(|judgement| Outcome::from(*judgement) == Outcome::Failed) {
             return Ok(Finding::Refuted);
         }

@@ -13,9 +13,9 @@ use uuid::Uuid;
 pub use self::check::{Checker, Copies, Finding, Found};
 
 use crate::{
-    AnswerStatement, BlobId, Challenge, ChallengeItem, ItemAnswer, ItemDigest, ItemOutcome,
-    Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed, ProofStatement, Signature,
-    Verdict,
+    AnswerStatement, BlobId, Challenge, ChallengeItem, DeleteOrder, ItemAnswer, ItemDigest,
+    ItemOutcome, Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed, ProofStatement,
+    Signature, SignedOrder, Verdict,
 };
 
 /// A node's signed "I hold this blob, durably".
@@ -66,13 +66,64 @@ pub struct ProofMessage {
     /// By the node, over challenge and digests; 128 hex digits, `null` when no usable answer came.
     pub signature: Option<String>,
     pub verdict: VerdictItem,
+    /// Orders to delete blobs that the node showed because it lacks them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderItem>,
+}
+
+/// A coordinator's signed order to delete blobs, as the node that it was for has shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderItem {
+    /// The coordinator that signed it.
+    pub coordinator: String,
+    /// By its clock.
+    pub issued_at_ms: u64,
+    /// The bytes that it signed, in base64.
+    pub order: String,
+    /// By the coordinator; 128 hex digits.
+    pub signature: String,
+}
+
+impl From<&SignedOrder> for OrderItem {
+    fn from(signed: &SignedOrder) -> Self {
+        Self {
+            coordinator: signed.order.parties().coordinator.to_string(),
+            issued_at_ms: signed.order.issued_at_ms(),
+            order: BASE64_STANDARD.encode(signed.order.signed_bytes()),
+            signature: signed.signature.to_string(),
+        }
+    }
+}
+
+impl TryFrom<&OrderItem> for SignedOrder {
+    type Error = Malformed;
+
+    /// The signature is still to be verified. What stands beside the signed bytes has to agree with them.
+    fn try_from(item: &OrderItem) -> Result<Self, Malformed> {
+        let bytes = BASE64_STANDARD
+            .decode(&item.order)
+            .map_err(|_| Malformed("an order that is not base64"))?;
+        let order = DeleteOrder::from_signed_bytes(&bytes)?;
+        if order.parties().coordinator.to_string() != item.coordinator
+            || order.issued_at_ms() != item.issued_at_ms
+        {
+            return Err(Malformed(
+                "an order of another coordinator or time than is said",
+            ));
+        }
+        Ok(Self {
+            order,
+            signature: signature(&item.signature)?,
+        })
+    }
 }
 
 /// The coordinator's signed judgement over one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VerdictItem {
-    /// `passed`, `failed`, `missed` or `busy` for each blob of the challenge, in order.
+    /// `passed`, `failed`, `missed`, `busy` or `ordered` for each blob of the challenge, in order.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub judgements: Vec<Outcome>,
     pub elapsed_ms: u64,
@@ -89,6 +140,8 @@ pub enum Outcome {
     Failed,
     Missed,
     Busy,
+    /// The node lacks the blob because a coordinator ordered it to delete it.
+    Ordered,
     /// The node was not connected: it was not asked.
     Offline,
 }
@@ -150,6 +203,7 @@ impl From<Judgement> for Outcome {
             Judgement::Failed => Self::Failed,
             Judgement::Missed => Self::Missed,
             Judgement::Busy => Self::Busy,
+            Judgement::Ordered => Self::Ordered,
         }
     }
 }
@@ -163,6 +217,7 @@ impl TryFrom<Outcome> for Judgement {
             Outcome::Failed => Self::Failed,
             Outcome::Missed => Self::Missed,
             Outcome::Busy => Self::Busy,
+            Outcome::Ordered => Self::Ordered,
             Outcome::Offline => return Err(Malformed("nobody is judged who was not asked")),
         })
     }
@@ -187,6 +242,7 @@ impl From<&ProofStatement> for ProofMessage {
                 deadline_ms: verdict.deadline_ms,
                 signature: verdict.signature.to_string(),
             },
+            orders: Vec::new(),
         }
     }
 }

@@ -307,3 +307,71 @@ fn evidence_of_another_network_or_for_another_seed_is_refused() {
     assert_eq!(copies(&other_seed.check()), [(0, 2), (0, 2)]);
     assert!(!Checker::default().is_complete());
 }
+
+/// Node 3 lacks its blob of chunk 0 and shows an order by this key, of this time.
+fn ordered(key: u8, at_ms: u64, judged: Option<Judgement>) -> Proofs {
+    let mut proofs = honest();
+    proofs.items.truncate(2);
+    proofs.messages.truncate(1);
+    exchange(&mut proofs, 3, &[blob(1, 3)], judged);
+    let parties = Parties {
+        coordinator: keypair(key).public().to_peer_id(),
+        ..parties(3)
+    };
+    let deletion = crate::Deletion {
+        blob_id: BlobId::of(&blob(0, 3)),
+        mode: crate::DeletionMode::Purge,
+    };
+    let order = DeleteOrder::new(parties, at_ms, vec![deletion]).unwrap();
+    let signed = order.sign(&keypair(key)).unwrap();
+    proofs.messages[1].orders.push(OrderItem::from(&signed));
+    let json = serde_json::to_string(&proofs).unwrap();
+    serde_json::from_str(&json).unwrap()
+}
+
+const AFTER_THE_RECEIPT: u64 = 1_767_225_600_124;
+
+fn finding(proofs: Proofs) -> Finding {
+    evidence(proofs).check().findings.swap_remove(2)
+}
+
+fn says(finding: &Finding, text: &str) -> bool {
+    matches!(finding, Finding::NotProven(reason) if reason.contains(text))
+}
+
+#[test]
+fn a_node_that_lacks_a_blob_by_its_coordinators_order_is_not_at_fault() {
+    let found = finding(ordered(1, AFTER_THE_RECEIPT, Some(Judgement::Ordered)));
+    assert!(says(&found, "not the node's fault"), "{found:?}");
+    let report = evidence(ordered(1, AFTER_THE_RECEIPT, Some(Judgement::Ordered))).check();
+    assert!(
+        !report.checker.is_complete(),
+        "the copy is gone all the same"
+    );
+}
+
+#[test]
+fn a_coordinator_that_orders_a_blob_deleted_and_then_accuses_its_node_is_refuted() {
+    let accused = ordered(1, AFTER_THE_RECEIPT, Some(Judgement::Failed));
+    assert_eq!(finding(accused), Finding::Refuted);
+}
+
+#[test]
+fn an_order_that_its_coordinator_did_not_sign_or_gave_too_early_excuses_nothing() {
+    // Anybody can make a key; one that no challenge was signed with is nobody's.
+    let by_a_stranger = ordered(7, AFTER_THE_RECEIPT, None);
+    let too_early = ordered(1, AFTER_THE_RECEIPT - 2, None);
+    let mut forged = ordered(1, AFTER_THE_RECEIPT, None);
+    forged.messages[1].orders[0].signature = "00".repeat(64);
+    let mut of_another_time = ordered(1, AFTER_THE_RECEIPT, None);
+    of_another_time.messages[1].orders[0].issued_at_ms += 1;
+    for (name, proofs) in [
+        ("a stranger's", by_a_stranger),
+        ("too early", too_early),
+        ("forged", forged),
+        ("of another time", of_another_time),
+    ] {
+        let found = finding(proofs);
+        assert!(says(&found, "Missing"), "{name}: {found:?}");
+    }
+}

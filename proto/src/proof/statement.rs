@@ -20,6 +20,8 @@ pub enum Judgement {
     Missed = 3,
     /// The node asked for another time.
     Busy = 4,
+    /// The node lacks the blob, because a coordinator has ordered it to delete it: nothing is held against it.
+    Ordered = 5,
 }
 
 impl TryFrom<u8> for Judgement {
@@ -31,6 +33,7 @@ impl TryFrom<u8> for Judgement {
             2 => Self::Failed,
             3 => Self::Missed,
             4 => Self::Busy,
+            5 => Self::Ordered,
             _ => return Err(Malformed("an unknown judgement")),
         })
     }

@@ -9,6 +9,7 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod delete_orders;
 mod inventories;
 mod message_vectors;
 mod messages;

@@ -249,6 +249,8 @@ pub enum Answer {
     /// Late, cut, refused, or none.
     Missing,
     Busy,
+    /// The node lacks the blob because a coordinator ordered it to delete it.
+    Ordered,
 }
 
 /// What follows for the replica.
@@ -262,12 +264,15 @@ pub enum Consequence {
     },
     /// The same is asked for later, and nothing is held against anybody.
     AskAgain,
+    /// The replica counts no more, and nothing is held against its node.
+    Excused,
 }
 
 pub fn consequence(question: Question, answer: Answer) -> Consequence {
     match (question, answer) {
         (_, Answer::Good) => Consequence::Pass,
         (_, Answer::Bad) => Consequence::Fail,
+        (_, Answer::Ordered) => Consequence::Excused,
         (Question::Proof, Answer::Busy) => Consequence::AskAgain,
         (Question::Proof | Question::ProofAgain, Answer::Missing | Answer::Busy) => {
             Consequence::Miss { attempts: 0 }

@@ -287,3 +287,15 @@ fn a_node_that_keeps_only_what_its_turn_will_ask_is_out_in_two_days() {
     assert_eq!(state, NodeState::Disqualified);
     assert!(days <= 2.0, "{days}");
 }
+
+#[test]
+fn what_is_gone_by_order_counts_no_more_and_nobody_is_blamed_however_it_was_asked_for() {
+    let questions = [
+        Question::Proof,
+        Question::ProofAgain,
+        Question::WholeBlob { attempts: 2 },
+    ];
+    for question in questions {
+        assert_eq!(consequence(question, Answer::Ordered), Consequence::Excused);
+    }
+}

@@ -1,9 +1,10 @@
 //! How an answer to a challenge is judged. Pure: the times are arguments.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use proto::{
-    AnswerStatement, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    AnswerStatement, BlobId, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
     MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
 };
 
@@ -57,6 +58,12 @@ fn allowance(lowest_ping: Option<Duration>) -> Duration {
     lowest_ping.unwrap_or_default().min(MAX_PING_ALLOWANCE)
 }
 
+/// Whether an order to delete a blob excuses a node that lacks it: it came after the node signed for the blob, by the
+/// node's own receipt, and the node has not proven the blob since. All in Unix ms.
+pub fn excuses(issued_at_ms: u64, stored_at_ms: u64, proven_at_ms: Option<u64>) -> bool {
+    issued_at_ms >= stored_at_ms && proven_at_ms.is_none_or(|proven| proven < issued_at_ms)
+}
+
 /// The judgement over one challenge: one for each blob, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
@@ -65,6 +72,26 @@ pub struct Judged {
     pub answer: Option<AnswerStatement>,
     /// Why an answer that came was not usable.
     pub unusable: Option<UnusableAnswer>,
+}
+
+impl Judged {
+    /// Nothing is held against the node for blobs that it says are missing and that `excused` names.
+    pub fn excuse(
+        &mut self,
+        challenge: &Challenge,
+        answer: Option<&ProofAnswer>,
+        excused: &HashSet<BlobId>,
+    ) {
+        let answers = answer.map_or(&[][..], |answer| &answer.items[..]);
+        let judged = self.judgements.iter_mut().zip(challenge.items());
+        for ((judgement, item), answered) in judged.zip(answers) {
+            let lacks_it =
+                *judgement == Judgement::Failed && answered.outcome == ItemOutcome::Missing;
+            if lacks_it && excused.contains(&item.blob_id) {
+                *judgement = Judgement::Ordered;
+            }
+        }
+    }
 }
 
 /// Judges what came, or that nothing came.

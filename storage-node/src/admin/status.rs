@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use blobstore::{Counts, ScrubStatus, Scrubber, Space, Store};
+use blobstore::{Counts, Deferred, ScrubStatus, Scrubber, Space, Store};
 use jiff::Timestamp;
 use network::{Channel, NetworkHandle};
 use proto::{NetworkContext, NodeActivity, NodeId};
@@ -39,6 +39,8 @@ pub(crate) struct NodeStatus {
     pub fault: Option<String>,
     pub quota: Space,
     pub catalogue: Counts,
+    /// Deletions that were ordered and put off: more than the node removes in a day.
+    pub deferred: Deferred,
     pub scrub: ScrubStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
     /// Connections that were secured since the start, by the cipher agreed upon.
@@ -79,6 +81,7 @@ impl NodeStatus {
             fault: node.store.fault().await,
             quota: node.store.space()?,
             catalogue: node.store.counts(),
+            deferred: node.store.deferred(),
             scrub: node.scrubber.status(),
             coordinators: coordinators
                 .map(|(peer, status)| (peer.to_string(), status))

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blobstore::disk_space;
+use blobstore::{Deferred, disk_space};
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, print_json, running};
@@ -78,6 +79,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     match (&status, &peers) {
         (Some(status), Some(peers)) => {
             examine_disk(&mut findings, status);
+            examine_deletions(&mut findings, status.deferred);
             examine_coordinators(&mut findings, status, peers);
             examine_reachability(&mut findings, peers, config.p2p.upnp);
         }
@@ -161,6 +163,28 @@ fn examine_disk(findings: &mut Findings, status: &NodeStatus) {
     } else {
         findings.good("disk", text);
     }
+}
+
+fn examine_deletions(findings: &mut Findings, deferred: Deferred) {
+    let Some(until) = first_until(deferred) else {
+        return findings.good("deletions", "none was put off".to_owned());
+    };
+    let (blobs, bytes) = (deferred.held.blobs, ByteSize(deferred.held.bytes));
+    findings.bad(
+        "deletions",
+        format!(
+            "coordinators ordered more to be deleted than this node removes in a day: {blobs} blobs ({bytes}) \
+             were put into the trash instead, the first of which are gone for good at {until:.0}"
+        ),
+        "ask the network's administrator whether that was meant; if not, `coordinator admin purges undo` \
+         brings it back, and the coordinators' keys may be in other hands",
+    );
+}
+
+/// Until when the first of what was put off can be brought back; `None` when nothing was.
+pub(super) fn first_until(deferred: Deferred) -> Option<Timestamp> {
+    let until = i64::try_from(deferred.first_until_ms?).ok()?;
+    Timestamp::from_millisecond(until).ok()
 }
 
 fn examine_coordinators(findings: &mut Findings, status: &NodeStatus, peers: &PeersReport) {

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use api::drain::DrainView;
 use api::nodes::NodeDetail;
-use blobstore::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
+use blobstore::{
+    Counts, Deferred, Readers, Tally, attach_layout, catalogue_path, disk_space, measure,
+};
 use bytesize::ByteSize;
 use kit::output::plain_table;
 use serde::Serialize;
 
-use super::{Output, SettingsArgs, block_on, drain, print_json, running};
+use super::{Output, SettingsArgs, block_on, doctor, drain, print_json, running};
 use crate::admin::NodeStatus;
 use crate::config::Config;
 use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING};
@@ -41,6 +43,8 @@ struct Report {
     used_bytes: u64,
     disk_free_bytes: u64,
     catalogue: Counts,
+    /// Deletions that were ordered and put off: in the trash, and to be brought back until their time has come.
+    deferred: Deferred,
     /// What files and records on disk say; `None` when they were not counted.
     on_disk: Option<Tally>,
     /// Whether catalogue and disk agree.
@@ -81,6 +85,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         used_bytes: catalogue.on_disk().disk_bytes,
         disk_free_bytes: disk_space(volume.root())?.0,
         catalogue,
+        deferred: deferred(&volume)?,
         on_disk,
         agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
@@ -128,6 +133,14 @@ fn catalogue_counts(volume: &Volume) -> Result<Counts> {
     match path.exists() {
         true => Ok(Readers::open(&path)?.counts()?),
         false => Ok(Counts::default()),
+    }
+}
+
+fn deferred(volume: &Volume) -> Result<Deferred> {
+    let path = catalogue_path(volume.root());
+    match path.exists() {
+        true => Ok(Readers::open(&path)?.deferred()?),
+        false => Ok(Deferred::default()),
     }
 }
 
@@ -203,6 +216,15 @@ fn print_table(report: &Report) {
     }
     row("disk free", ByteSize(report.disk_free_bytes).to_string());
     row("trash", tally(counts.trashed));
+    if let Some(until) = doctor::first_until(report.deferred) {
+        let blobs = tally(report.deferred.held);
+        row(
+            "put off",
+            format!(
+                "{blobs} of the trash: more was to be deleted than in a day; the first goes at {until:.0}"
+            ),
+        );
+    }
     if counts.corrupt.blobs + counts.lost.blobs > 0 {
         row("corrupt", tally(counts.corrupt));
         row("lost", tally(counts.lost));

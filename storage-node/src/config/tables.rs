@@ -290,7 +290,7 @@ pub(crate) struct ScrubConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub(crate) struct TrashConfig {
-    /// How long blobs stay in the trash before they are deleted.
+    /// How long blobs stay in the trash before they are deleted. Sooner than after 72 hours only a few go in a day.
     #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_TRASH_RETENTION")]
     pub retention: Duration,
 }

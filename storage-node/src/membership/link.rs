@@ -11,7 +11,7 @@ use anyhow::Result;
 use blobstore::Store;
 use libp2p_identity::PeerId;
 use network::{NetworkHandle, PeerEvent, Peers};
-use proto::{Heartbeat, HeartbeatReport, Hello, HelloReport, LedgerDay, NodeId};
+use proto::{DeferredPurges, Heartbeat, HeartbeatReport, Hello, HelloReport, LedgerDay, NodeId};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -177,7 +177,16 @@ impl Link {
             free_bytes: space.free_bytes,
             blob_count: self.store.counts().live.blobs,
             draining: self.lifecycle.is_draining(),
+            deferred: self.deferred(),
         })
+    }
+
+    fn deferred(&self) -> DeferredPurges {
+        let deferred = self.store.deferred();
+        DeferredPurges {
+            blobs: deferred.held.blobs,
+            until_ms: deferred.first_until_ms.unwrap_or(0),
+        }
     }
 
     async fn report(&self) -> Result<HeartbeatReport> {
@@ -188,6 +197,7 @@ impl Link {
             free_bytes: space.free_bytes,
             blob_count: self.store.counts().live.blobs,
             activity: self.lifecycle.activity().await,
+            deferred: self.deferred(),
         })
     }
 

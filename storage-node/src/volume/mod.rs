@@ -324,6 +324,11 @@ impl Volume {
         self.root.join("peers.json")
     }
 
+    /// Where the orders to delete are that the node has obeyed: see [`crate::agent::Orders`].
+    pub(crate) fn orders_path(&self) -> PathBuf {
+        self.root.join("orders.db")
+    }
+
     fn running_path(&self) -> PathBuf {
         self.root.join("running.json")
     }

@@ -17,11 +17,12 @@ use network::{
     CallError, Everyone, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle,
 };
 use proto::{
-    BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator,
-    LossNoted, LossReport, MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId,
-    ProofAnswer, ProofSeed, Prove, Registration, ReportLoss, Retrieve, RetrieveAnswer,
-    RetrieveRequest, Roles, Signature, Store, StoreAnswer, StoreRequest, protocols,
+    BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Delete, DeleteOrder,
+    DeleteRequest, Deletion, DeletionMode, DeletionOutcome, Difficulty, Heartbeat, HeartbeatAnswer,
+    HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator, LossNoted, LossReport,
+    MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed, Prove,
+    Registration, ReportLoss, Retrieve, RetrieveAnswer, RetrieveRequest, Roles, Signature,
+    SignedOrder, Store, StoreAnswer, StoreRequest, protocols,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -210,6 +211,51 @@ impl Coordinator {
         let request = challenge.sign(&self.identity).unwrap();
         let node = challenge.parties().node;
         in_time(self.peers.call::<Prove>(node, request)).await
+    }
+
+    /// The order to do this with each of these blobs, given now.
+    pub(crate) fn order(&self, node: PeerId, mode: DeletionMode, blobs: &[BlobId]) -> SignedOrder {
+        let now = Clock::system().now().as_millisecond().unsigned_abs();
+        self.order_of(node, mode, blobs, now)
+    }
+
+    pub(crate) fn order_of(
+        &self,
+        node: PeerId,
+        mode: DeletionMode,
+        blobs: &[BlobId],
+        issued_at_ms: u64,
+    ) -> SignedOrder {
+        let parties = Parties {
+            network_id: self.document().network_id,
+            coordinator: self.peers.local_peer_id(),
+            node,
+        };
+        let deletions = blobs.iter().map(|blob_id| Deletion {
+            blob_id: *blob_id,
+            mode,
+        });
+        let order = DeleteOrder::new(parties, issued_at_ms, deletions.collect()).unwrap();
+        order.sign(&self.identity).unwrap()
+    }
+
+    pub(crate) async fn send(
+        &self,
+        node: PeerId,
+        request: DeleteRequest,
+    ) -> Result<Vec<DeletionOutcome>, CallError> {
+        let outcomes = in_time(self.peers.call::<Delete>(node, request)).await?;
+        Ok(outcomes.0)
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        node: PeerId,
+        mode: DeletionMode,
+        blobs: &[BlobId],
+    ) -> Vec<DeletionOutcome> {
+        let order = self.order(node, mode, blobs);
+        self.send(node, order.into_request()).await.unwrap()
     }
 
     pub(crate) async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {

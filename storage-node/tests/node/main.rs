@@ -8,6 +8,7 @@
 
 mod admin;
 mod coordinator;
+mod deletion;
 mod drain;
 mod first_start;
 mod operator;

@@ -127,7 +127,7 @@ async fn judge(
     }
     let data = match read(durability, lease, item.blob_id).await {
         Ok(data) => data,
-        Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
+        Err(failure @ (ReadFailure::Missing | ReadFailure::Ordered(_) | ReadFailure::Corrupt)) => {
             return bad(&failure.to_string());
         }
         Err(failure @ ReadFailure::Later(_)) if last_try => {

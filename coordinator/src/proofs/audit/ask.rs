@@ -4,16 +4,16 @@ use jiff::Timestamp;
 use network::CallError;
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
-    NodeId, ProofSeed,
+    NodeId, ProofSeed, SignedOrder,
 };
 use rand::Rng;
 use uuid::Uuid;
 
 use crate::fleet::ReadFailure;
 use crate::proofs::challenge::{Examination, Examined, Findings};
-use crate::proofs::tables::audit_results::KeptFailure;
+use crate::proofs::tables::audit_results::{KeptFailure, ORDERED};
 use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
-use crate::proofs::{Proofs, challenge};
+use crate::proofs::{Proofs, challenge, orders};
 use model::ids::uuid_v7;
 use rules::audit::{Answer, Cell, Question};
 use rules::judging::messages;
@@ -61,6 +61,7 @@ pub(super) struct Sent {
     pub judgements: Vec<Judgement>,
     pub statement: Vec<u8>,
     pub failures: Vec<KeptFailure>,
+    pub orders: Vec<SignedOrder>,
 }
 
 /// Asks for the replicas of a cell. `None` when the node cannot be asked now.
@@ -178,9 +179,13 @@ fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
             Judgement::Failed => Answer::Bad,
             Judgement::Missed => Answer::Missing,
             Judgement::Busy => Answer::Busy,
+            Judgement::Ordered => Answer::Ordered,
         });
         if judgement != Judgement::Passed {
             seen.reason = reason.to_owned();
+        }
+        if judgement == Judgement::Ordered {
+            seen.reason = ORDERED.to_owned();
         }
         if let (Judgement::Failed, Some(answer)) = (judgement, answer) {
             let proof = match &answer.outcome {
@@ -203,6 +208,7 @@ fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
         statement: findings.statement.to_bytes(),
         challenge: findings.statement.challenge,
         failures,
+        orders: findings.orders,
     });
 }
 
@@ -221,6 +227,27 @@ fn seed(rng: &mut impl Rng) -> ProofSeed {
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);
     ProofSeed::from_bytes(seed)
+}
+
+/// Whether an order that a node shows instead of a blob is good.
+async fn is_excused(
+    proofs: &Proofs,
+    node: NodeId,
+    blob_id: BlobId,
+    order: SignedOrder,
+) -> sqlx::Result<bool> {
+    let to = orders::To {
+        network_id: proofs.blobs.keys.network_id,
+        node,
+        peer: order.order.parties().node,
+    };
+    let is_the_peer = proofs
+        .blobs
+        .fleet
+        .member(node)
+        .is_some_and(|m| m.peer_id == to.peer);
+    let (_, excused) = orders::excused(&proofs.db, to, &[blob_id], &[order]).await?;
+    Ok(is_the_peer && excused.contains(&blob_id))
 }
 
 /// Asks for whole blobs. `None` when the node is not there.
@@ -248,6 +275,12 @@ pub(super) async fn whole_blob(
             }
             Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
                 (Answer::Bad, failure.to_string())
+            }
+            Err(ReadFailure::Ordered(order)) => {
+                match is_excused(proofs, node, blob_id, *order).await? {
+                    true => (Answer::Ordered, ORDERED.to_owned()),
+                    false => (Answer::Bad, ReadFailure::Missing.to_string()),
+                }
             }
             Err(ReadFailure::Offline | ReadFailure::Call(CallError::NotConnected)) => {
                 return Ok(None);

@@ -15,7 +15,7 @@ use crate::proofs::audit::{Pause, Worked, later};
 use crate::proofs::demotion::demote;
 use crate::proofs::{Proofs, tables};
 
-use crate::proofs::tables::audit_results::{KeptStatement, Outcome, Penalty, PenaltyKind};
+use crate::proofs::tables::audit_results::{KeptStatement, ORDERED, Outcome, Penalty, PenaltyKind};
 use crate::proofs::tables::audit_schedule;
 use crate::proofs::tables::audit_schedule::{Ask, FollowUp, Lease, Schedule};
 use model::ids::uuid_v7;
@@ -39,6 +39,8 @@ struct Effects<'a> {
     missed: Vec<(&'a Seen, u32)>,
     /// Asked for again without any blame.
     again: Vec<&'a Seen>,
+    /// Gone by order: they count no more, and nobody is blamed.
+    ordered: Vec<&'a Seen>,
 }
 
 impl<'a> Effects<'a> {
@@ -49,6 +51,7 @@ impl<'a> Effects<'a> {
             failed: Vec::new(),
             missed: Vec::new(),
             again: Vec::new(),
+            ordered: Vec::new(),
         };
         for seen in seen {
             let Some(answer) = seen.answer else {
@@ -61,6 +64,7 @@ impl<'a> Effects<'a> {
                 Consequence::Fail => effects.failed.push(seen),
                 Consequence::Miss { attempts } => effects.missed.push((seen, attempts)),
                 Consequence::AskAgain => effects.again.push(seen),
+                Consequence::Excused => effects.ordered.push(seen),
             }
         }
         effects
@@ -78,7 +82,7 @@ pub(super) async fn record(
     let node = schedule.node_id;
     let mut transaction = proofs.db.begin().await?;
     let began = Instant::now();
-    let blamed = |seen: &Seen| !matches!(seen.answer, Some(Answer::Good) | None);
+    let blamed = |seen: &Seen| !matches!(seen.answer, Some(Answer::Good | Answer::Ordered) | None);
     let excused =
         asked.seen.iter().any(blamed) && guard::excuses(&mut transaction, node, now).await?;
     let effects = Effects::of(&asked.seen, excused);
@@ -87,6 +91,16 @@ pub(super) async fn record(
     let failed: Vec<BlobId> = effects.failed.iter().map(|seen| seen.blob_id).collect();
     let reason = "it failed its proof of storage";
     demote(&mut transaction, &proofs.facts, node, &failed, reason, now).await?;
+    let ordered: Vec<BlobId> = effects.ordered.iter().map(|seen| seen.blob_id).collect();
+    demote(
+        &mut transaction,
+        &proofs.facts,
+        node,
+        &ordered,
+        ORDERED,
+        now,
+    )
+    .await?;
     let there = record_outcomes(&mut transaction, node, &effects, now).await?;
     let forgiven = charge(proofs, &mut transaction, node, &effects, &there, now).await?;
     follow_up(
@@ -148,7 +162,7 @@ pub(super) async fn record(
         .audit_write_seconds
         .observe(began.elapsed().as_secs_f64());
 
-    if !failed.is_empty() {
+    if !failed.is_empty() || !ordered.is_empty() {
         proofs.repair_wake.wake();
     }
     log(proofs, node, &effects, excused);
@@ -285,6 +299,7 @@ async fn follow_up(
     }
     tables::audit_schedule::set_follow_ups(connection, node, &entries).await?;
     let settled = effects.passed.iter().chain(&effects.failed);
+    let settled = settled.chain(&effects.ordered);
     let settled = settled.filter(|seen| seen.follow_up.is_some());
     let mut settled: Vec<BlobId> = settled.map(|seen| seen.blob_id).collect();
     settled.extend(ended);
@@ -308,6 +323,7 @@ async fn keep(
         missed: count(Judgement::Missed),
         busy: count(Judgement::Busy),
         statement: sent.statement.clone(),
+        orders: sent.orders.clone(),
     };
     tables::audit_results::insert_statement(connection, &kept).await?;
     for failure in &sent.failures {
@@ -328,6 +344,14 @@ fn log(proofs: &Proofs, node: NodeId, effects: &Effects<'_>, excused: bool) {
     for (seen, attempts) in &effects.missed {
         tracing::info!(node_id = %node, blob_id = %seen.blob_id, attempts, reason = seen.reason,
             "a node missed a challenge; the whole blob will be asked for");
+    }
+    if let Some(seen) = effects.ordered.first() {
+        metrics
+            .ordered_deletions
+            .inc_by(effects.ordered.len() as u64);
+        tracing::error!(node_id = %node, blobs = effects.ordered.len(), blob_id = %seen.blob_id,
+            "a node lacks blobs that the database names, and shows an order of a coordinator to delete them: \
+             either a deletion and an upload crossed, or a coordinator's key is in other hands");
     }
     if excused {
         tracing::warn!(node_id = %node,

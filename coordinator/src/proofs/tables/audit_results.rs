@@ -5,13 +5,17 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use proto::{BlobId, FileId, NodeId};
+use proto::{BlobId, FileId, NodeId, SignedOrder};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::earnings;
 use crate::database::{corrupt, hash32};
+use crate::proofs::tables::shown_orders;
 use sealing::ChunkRef;
+
+/// Why replicas do not count any more whose nodes were ordered to delete them.
+pub const ORDERED: &str = "a coordinator ordered its node to delete it";
 
 /// What a proof has shown of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,42 @@ pub async fn record_outcomes(
     rows.iter()
         .map(|blob| Ok(BlobId::from_bytes(hash32("replicas.blob_id", blob)?)))
         .collect()
+}
+
+/// Since when a node has a replica, by its own words.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub blob_id: BlobId,
+    /// By its receipt.
+    pub stored_at_ms: u64,
+    /// When it proved it last, if its last proof was a good one.
+    pub proven_at: Option<Timestamp>,
+}
+
+/// Of those of the blobs that rows name on the node.
+pub async fn held_since(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+) -> sqlx::Result<Vec<Held>> {
+    let rows = sqlx::query!(
+        r#"SELECT blob_id, stored_at_ms,
+                  CASE WHEN last_proof_outcome = 'passed' THEN last_proof_at END
+                      AS "proven_at: jiff_sqlx::Timestamp"
+           FROM replicas WHERE node_id = $1 AND blob_id = ANY($2)"#,
+        node.as_uuid(),
+        &bytes(blobs.iter().copied()),
+    )
+    .fetch_all(connection)
+    .await?;
+    let held = rows.into_iter().map(|row| {
+        Ok(Held {
+            blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
+            stored_at_ms: row.stored_at_ms.unsigned_abs(),
+            proven_at: row.proven_at.map(jiff_sqlx::Timestamp::to_jiff),
+        })
+    });
+    held.collect()
 }
 
 /// A replica that has been demoted.
@@ -271,6 +311,8 @@ pub struct KeptStatement {
     pub missed: u32,
     pub busy: u32,
     pub statement: Vec<u8>,
+    /// Orders to delete that the node showed.
+    pub orders: Vec<SignedOrder>,
 }
 
 pub async fn insert_statement(
@@ -290,9 +332,10 @@ pub async fn insert_statement(
         kept.busy as i16,
         &kept.statement[..],
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let of = (kept.challenge_id, kept.node_id);
+    shown_orders::insert(connection, of, &kept.orders, kept.at).await
 }
 
 /// A node's statements, the newest first.
@@ -315,7 +358,7 @@ pub async fn statements(
         id,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let statements = rows.into_iter().map(|row| KeptStatement {
         at: row.at.to_jiff(),
@@ -326,8 +369,15 @@ pub async fn statements(
         missed: u32::from(row.missed.unsigned_abs()),
         busy: u32::from(row.busy.unsigned_abs()),
         statement: row.statement,
+        orders: Vec::new(),
     });
-    Ok(statements.collect())
+    let mut statements: Vec<KeptStatement> = statements.collect();
+    let challenges: Vec<Uuid> = statements.iter().map(|kept| kept.challenge_id).collect();
+    let mut shown = shown_orders::of(connection, &challenges).await?;
+    for kept in &mut statements {
+        kept.orders = shown.remove(&kept.challenge_id).unwrap_or_default();
+    }
+    Ok(statements)
 }
 
 /// What a node sent for a blob when it failed.

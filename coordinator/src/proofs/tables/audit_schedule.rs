@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
 use crate::fleet::tables::awaiting_restore;
+use crate::proofs::tables::audit_results;
 use rules::audit::{Cell, MAX_BLOBS_PER_CELL, RoundPlan};
 use rules::reputation::Tally;
 
@@ -258,7 +259,8 @@ pub struct AuditedReplica {
 }
 
 /// Replicas in a cell. Left out: those that are followed up already, those that were demoted before
-/// `demoted_since`, and those of which a restored database only thought that they are there.
+/// `demoted_since`, those of which a restored database only thought that they are there, and those that a coordinator
+/// had deleted.
 pub async fn cell(
     connection: &mut PgConnection,
     node: NodeId,
@@ -270,7 +272,7 @@ pub async fn cell(
         r#"SELECT r.blob_id, c.size_bytes, r.demoted_at IS NOT NULL AS "demoted!"
            FROM replicas r JOIN chunks c USING (file_id, chunk_index)
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
-             AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> $6))
+             AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> ALL($6)))
              AND NOT EXISTS (SELECT 1 FROM audit_follow_ups f
                              WHERE f.node_id = r.node_id AND f.blob_id = r.blob_id)
            ORDER BY r.blob_id LIMIT $5"#,
@@ -279,7 +281,7 @@ pub async fn cell(
         &last[..],
         demoted_since.to_sqlx() as _,
         MAX_BLOBS_PER_CELL as i64,
-        awaiting_restore::NOT_FOUND,
+        &[awaiting_restore::NOT_FOUND, audit_results::ORDERED].map(str::to_owned)[..],
     )
     .fetch_all(connection)
     .await?;

@@ -3,3 +3,4 @@
 pub mod audit_results;
 pub mod audit_schedule;
 pub mod receipts;
+pub mod shown_orders;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use network::{CallError, Keypair};
 use proto::{
     BlobId, Heartbeat, Locator, LossReport, NetworkContext, NodeId, PeerId, Registration,
-    ReportLoss,
+    ReportLoss, SignedOrder,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -75,6 +75,9 @@ impl Node {
             on_inventory: Mutex::new(OnInventory::Tell),
             age: Mutex::default(),
             hanging: Mutex::default(),
+            deferred: Mutex::default(),
+            brake: Mutex::default(),
+            orders: Mutex::default(),
             changed: Notify::new(),
         });
         shelf.go_online(coordinator, node_id, network).await;
@@ -156,6 +159,20 @@ impl Node {
         self.shelf.blobs.lock().unwrap().insert(id, data);
         self.shelf.locators.lock().unwrap().insert(id, locator);
         id
+    }
+
+    /// From now on only so many purges pass, and the others are put off.
+    pub(crate) fn brake(&self, passes: usize) {
+        *self.shelf.brake.lock().unwrap() = Some(passes);
+    }
+
+    /// What it shows for what it lacks: the orders that it was given.
+    pub(crate) fn orders(&self) -> Vec<SignedOrder> {
+        self.shelf.orders.lock().unwrap().clone()
+    }
+
+    pub(crate) fn shows(&self, orders: Vec<SignedOrder>) {
+        *self.shelf.orders.lock().unwrap() = orders;
     }
 
     pub(crate) fn throw_away(&self, id: BlobId) {
