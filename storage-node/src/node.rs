@@ -271,9 +271,16 @@ impl Node {
         );
         node.guard("the peer cache", keeping);
         node.guard("the scrub", scrubber.run(cancel.clone()));
-        let reporting = report_losses(store.clone(), coordinators, network.handle.clone());
+        let reporting = report_losses(
+            store.clone(),
+            Arc::clone(&coordinators),
+            network.handle.clone(),
+        );
         node.guard_until_stop("the reports of losses", reporting);
-        node.guard_until_stop("the trash collection", store.clone().collect_trash());
+        let collecting = store
+            .clone()
+            .collect_trash(move || coordinators.agree_on_the_time());
+        node.guard_until_stop("the trash collection", collecting);
         node.guard_until_stop("the compaction", store.keep_compact());
         let until = cancel.clone();
         node.guard("the admin API", async move {

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) const DRAINING: &str = "draining";
 pub(crate) const DRAINED: &str = "drained";
 
+/// Clocks that differ by more are not to be trusted with what cannot be taken back.
+const CLOCKS_AGREE_MS: u64 = 5 * 60 * 1000;
+
 /// How the node stands with one coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CoordinatorStatus {
@@ -62,6 +65,17 @@ impl Coordinators {
 
     pub(crate) fn statuses(&self) -> BTreeMap<PeerId, CoordinatorStatus> {
         self.lock().clone()
+    }
+
+    /// Whether a connected coordinator has told a time that is about this machine's. A clock that jumps must not end
+    /// the time in which what was thrown away can be brought back.
+    pub(crate) fn agree_on_the_time(&self) -> bool {
+        let known = self.lock();
+        let mut connected = known.values().filter(|status| status.connected);
+        connected.any(|status| {
+            let difference = status.clock_difference_ms.map(i64::unsigned_abs);
+            difference.is_some_and(|difference| difference <= CLOCKS_AGREE_MS)
+        })
     }
 
     pub(crate) fn has_connection(&self) -> bool {
@@ -126,5 +140,45 @@ impl Coordinators {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, CoordinatorStatus>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::MicroCredits;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_trusted_when_a_coordinator_that_is_connected_agrees_with_it() {
+        let clock = Clock::from(kit::SimulatedClock::new(
+            Timestamp::from_second(1_800_000_000).unwrap(),
+        ));
+        let now_ms = 1_800_000_000_000;
+        let peers = [PeerId::random(), PeerId::random()];
+        let coordinators = Coordinators::new(clock);
+        coordinators.replace(&peers);
+        let told = |peer: &PeerId, server_time_ms| {
+            coordinators.note(peer, |status| status.connected = true);
+            let answer = HeartbeatAnswer {
+                earned: MicroCredits::ZERO,
+                server_time_ms,
+                state: String::new(),
+                state_reason: String::new(),
+                network_serial: 0,
+                last_ledger_day: None,
+            };
+            coordinators.note_heartbeat(peer, &answer);
+        };
+        assert!(
+            !coordinators.agree_on_the_time(),
+            "nobody has told the time"
+        );
+        told(&peers[0], now_ms - 72 * 3600 * 1000);
+        assert!(!coordinators.agree_on_the_time());
+        told(&peers[1], now_ms + 1000);
+        assert!(coordinators.agree_on_the_time());
+        coordinators.note(&peers[1], |status| status.connected = false);
+        assert!(!coordinators.agree_on_the_time(), "what it told may be old");
     }
 }
