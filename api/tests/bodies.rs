@@ -226,3 +226,18 @@ fn a_file_is_cut_where_the_coordinator_expects_it() {
     assert_eq!(cut, [0..10, 10..20, 20..25]);
     assert!(upload.chunk_range(3, 25).is_empty());
 }
+
+#[test]
+fn bodies_of_strangers_are_read_or_refused_and_what_was_read_is_written_as_it_was() {
+    let bodies = || ANSWERS.iter().chain(REQUESTS);
+    let sound = bodies().map(|(name, _)| example(name).into_bytes());
+    let crate_dir = env!("CARGO_MANIFEST_DIR");
+    hostile::attack(crate_dir, "bodies", sound, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        for (name, rewrite) in bodies() {
+            if let Ok(once) = rewrite(&text) {
+                assert_eq!(rewrite(&once).ok(), Some(once), "{name}");
+            }
+        }
+    });
+}

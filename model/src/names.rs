@@ -189,4 +189,30 @@ mod tests {
         assert!(check_password(&"ü".repeat(1024)).is_ok());
         assert!(check_password(&"ü".repeat(1025)).is_err());
     }
+
+    #[test]
+    fn names_of_strangers_are_taken_as_they_are_or_refused() {
+        let sound = [
+            "holiday/\u{65e5}\u{672c} \"1\".jpg",
+            "somebody@example.com",
+            "text/plain; charset=utf-8",
+            "eu-north",
+            "node 7",
+        ];
+        let sound = sound.map(|text| text.as_bytes().to_vec());
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "names", sound, |bytes| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            if let Ok(name) = Filename::try_from(text.clone()) {
+                assert_eq!(name.as_str(), text);
+            }
+            let _ = Email::try_from(text.clone());
+            if let Ok(content_type) = ContentType::try_from(text.clone()) {
+                assert!(!content_type.as_str().contains(['\r', '\n']));
+            }
+            let _ = NodeName::try_from(text.clone());
+            let _ = Region::try_from(text.clone());
+            let _ = check_password(&text);
+        });
+    }
 }

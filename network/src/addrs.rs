@@ -157,4 +157,29 @@ mod tests {
             let _ = format!("{PEER}@{text}").parse::<Target>();
         }
     }
+
+    #[test]
+    fn addresses_of_strangers_are_read_or_refused() {
+        let sound = [
+            "/ip4/192.0.2.1/tcp/4001",
+            "/dns4/example.org/udp/4001/quic-v1/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB",
+            "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB@/ip6/::1/tcp/1",
+        ];
+        let sound: Vec<Vec<u8>> = sound.map(|text| text.as_bytes().to_vec()).into();
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "addresses", sound, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Ok(target) = text.parse::<Target>() {
+                assert!(target.addrs.iter().all(can_be_dialled));
+                assert_eq!(target.to_string().parse(), Ok(target));
+            }
+            if let Ok(addr) = Multiaddr::try_from(bytes.to_vec()) {
+                let _ = (
+                    can_be_dialled(&addr),
+                    is_loopback(&addr),
+                    without_peer(addr.clone()),
+                );
+            }
+        });
+    }
 }

@@ -180,3 +180,48 @@ proptest! {
         prop_assert_eq!(in_pieces.data, seal(&key(1), &text).data);
     }
 }
+
+/// With those of every target, `scripts/fuzz` runs this for longer.
+mod tampered {
+    use super::*;
+
+    const DIR: &str = env!("CARGO_MANIFEST_DIR");
+
+    #[test]
+    fn locators_open_as_nothing_but_what_was_sealed() {
+        let master = master("m1", 9);
+        let stored = ChunkVersion {
+            chunk: CHUNK,
+            version: 5,
+        };
+        let locator = master.seal_locator(&stored, &mut rng()).unwrap();
+        let sound = locator.as_bytes().to_vec();
+        hostile::attack(DIR, "locators", [sound.clone()], |bytes| {
+            let Ok(locator) = Locator::try_from(bytes) else {
+                assert_ne!(bytes.len(), Locator::LEN);
+                return;
+            };
+            assert_eq!(master.open_locator(&locator).is_ok(), bytes == sound);
+        });
+    }
+
+    #[test]
+    fn blobs_and_wrapped_keys_open_as_nothing_but_what_was_sealed() {
+        let (master, key) = (master("m1", 9), key(1));
+        let wrapped = master
+            .wrap(CHUNK.file_id, &key, &mut rng())
+            .unwrap()
+            .to_vec();
+        let blob = seal(&key, b"some text of a chunk").data.to_vec();
+        hostile::attack(DIR, "sealed", [wrapped.clone(), blob.clone()], |bytes| {
+            assert_eq!(
+                master.unwrap(CHUNK.file_id, bytes).is_ok(),
+                bytes == wrapped
+            );
+            assert_eq!(
+                key.open(CHUNK, BytesMut::from(bytes)).is_ok(),
+                bytes == blob
+            );
+        });
+    }
+}

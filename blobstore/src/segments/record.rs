@@ -350,4 +350,25 @@ mod tests {
             prop_assert_eq!(Header::decode(&header.encode(AT), AT), Err(BadLabel::Checksum));
         }
     }
+
+    #[test]
+    fn no_tampered_header_passes_for_another_record() {
+        let trashed = Fate::trashed(1_800_000_000_456, Some(1_800_300_000_000));
+        let fates = [Fate::Live, trashed, Fate::Dead];
+        let sound = fates.map(|fate| sample(fate).encode(AT).to_vec());
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "record-headers", sound, |bytes| {
+            let mut padded = bytes.to_vec();
+            padded.resize(HEADER_LEN, 0);
+            for bytes in [bytes, &padded] {
+                if let Ok(header) = Header::decode(bytes, AT) {
+                    assert_eq!(
+                        (header.id, header.label),
+                        (sample(Fate::Live).id, sample(Fate::Live).label)
+                    );
+                    assert!(fates.contains(&header.fate));
+                }
+            }
+        });
+    }
 }

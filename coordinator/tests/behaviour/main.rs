@@ -25,6 +25,7 @@ mod downloads;
 mod drains;
 mod evidence;
 mod hostile_nodes;
+mod hostile_requests;
 mod key_rotation;
 mod keys;
 mod ledger;

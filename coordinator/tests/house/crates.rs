@@ -6,9 +6,10 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("proto", &[]),
     ("futures-timer", &[]),
+    ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("api", &["proto"]),

@@ -10,6 +10,7 @@
 )]
 
 mod delete_orders;
+mod hostile_inputs;
 mod inventories;
 mod message_vectors;
 mod messages;

@@ -22,7 +22,7 @@ fn reads_soundly<M: Message + Clone + PartialEq + std::fmt::Debug>(bytes: &Bytes
     }
 }
 
-fn every_message_reads_soundly(bytes: &Bytes) {
+pub(crate) fn every_message_reads_soundly(bytes: &Bytes) {
     reads_soundly::<HelloReport>(bytes);
     reads_soundly::<HelloAnswer>(bytes);
     reads_soundly::<HeartbeatReport>(bytes);
