@@ -19,9 +19,19 @@ use proto::{
     NetworkId, Parties, PeerId, Roles, protocols,
 };
 use serde_json::Value;
-use support::{CHUNK, FILES, LONG, blob_names, cluster, random_bytes, user};
+use support::{CHUNK, LONG, blob_names, cluster, random_bytes, user};
 use tokio::process::Command;
 use tokio::sync::mpsc;
+
+/// Neither a proof nor a comparison brings anything back before the undo does.
+const SETTINGS: &str = r#"
+[coordinator.proofs]
+interval = "30d"
+[coordinator.reconcile]
+interval = "30d"
+[node.store]
+layout = "files"
+"#;
 
 const NODES: usize = 4;
 /// Some 30 blobs for each node.
@@ -152,7 +162,7 @@ impl Thief {
 
 #[tokio::test]
 async fn a_stolen_keys_dir_empties_no_node_and_an_undo_brings_back_what_was_to_go() {
-    let mut cluster = cluster(NODES, FILES).await;
+    let mut cluster = cluster(NODES, SETTINGS).await;
     let user = user(&cluster).await;
     let content = random_bytes(CHUNKS * CHUNK);
     let length = Some(content.len() as u64);
