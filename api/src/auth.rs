@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Credentials {
     #[cfg_attr(feature = "openapi", schema(example = "test@example.com"))]
     pub email: String,
@@ -39,8 +40,18 @@ pub struct Tokens {
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct RefreshToken {
     pub refresh_token: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    pub current_password: String,
+    /// 7 to 1024 characters.
+    pub new_password: String,
 }
 
 /// An account and its credits. 1 credit = 1,000,000 micro-credits.

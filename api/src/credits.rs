@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct PurchaseBody {
     /// At most two decimals, up to 1,000,000. A number, or text.
     #[cfg_attr(feature = "openapi", schema(value_type = f64, example = 10))]
@@ -93,8 +94,29 @@ pub struct Transaction {
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
     pub cause: serde_json::Value,
-    /// BLAKE3 of the transfer, 64 hex digits.
+    /// BLAKE3 of the transfer, 64 hex digits: of the fields below and those above, as docs/money.md says.
     pub hash: String,
     /// The ledger block that it is sealed in; `null` for up to a second or two.
     pub block: Option<i64>,
+    /// Under which it was posted, once.
+    #[serde(default)]
+    pub idempotency_key: String,
+    /// `cause` as it was hashed, byte for byte.
+    #[serde(default)]
+    pub cause_text: String,
+    /// All that it moved, in the order in which it was hashed.
+    #[serde(default)]
+    pub entries: Vec<TransactionEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TransactionEntry {
+    /// A user, a node, or the platform, which is all zeros.
+    pub owner_id: Uuid,
+    #[cfg_attr(feature = "openapi", schema(example = "available"))]
+    pub account: String,
+    /// What the account gained, or lost where it is negative.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub amount_microcredits: MicroCredits,
 }

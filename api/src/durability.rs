@@ -1,6 +1,7 @@
 //! `GET /files/{id}/durability`: where a file's replicas are, and what they last proved.
 
 use jiff::Timestamp;
+use proto::evidence::StatementItem;
 use proto::{BlobId, FileId, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,9 @@ pub struct ReplicaView {
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub stored_at: Timestamp,
     pub last_proof: Option<LastProofView>,
+    /// What the coordinator signs that the blob is; missing where the chunk's digest is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<StatementItem>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

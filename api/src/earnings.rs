@@ -93,6 +93,7 @@ pub struct Earnings {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct PayoutBody {
     /// All that is available when left out.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,11 @@
-//! `/files/{id}/receipts` and `/files/{id}/proof`: receipts and proofs as an owner keeps them, and as
-//! `coordinator verify-evidence` reads them.
+//! `/files/{id}/receipts`, `/files/{id}/proof` and `/files/{id}/sealed`: receipts, proofs and opened blobs as an owner
+//! keeps them, and as `coordinator verify-evidence` reads them.
 //!
 //! The same types write and read, so that what is handed out is what can be checked: whoever has the
 //! receipts needs to trust nobody.
 
-use proto::ProofSeed;
 pub use proto::evidence::*;
+use proto::{NodeId, ProofSeed};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +24,17 @@ pub struct ProofRequest {
     /// the answer says where to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+}
+
+/// Which blob is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct SealedParams {
+    /// Of the chunk, from 0.
+    pub index: u32,
+    /// The node that holds the copy, as `receipts` names it.
+    #[cfg_attr(feature = "openapi", param(value_type = uuid::Uuid))]
+    pub node: NodeId,
 }

@@ -11,6 +11,11 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// visible ASCII characters) is taken over.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// Digests of what is sent and of what is answered (RFC 9530), and the older MD5 (RFC 1864).
+pub const CONTENT_DIGEST: &str = "content-digest";
+pub const REPR_DIGEST: &str = "repr-digest";
+pub const CONTENT_MD5: &str = "content-md5";
+
 /// What is left of a quota, and the quota, as the IETF's draft writes them.
 pub const RATE_LIMIT: &str = "ratelimit";
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";

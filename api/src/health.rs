@@ -9,5 +9,9 @@ pub struct Health {
     pub status: String,
     pub version: String,
     pub database: bool,
+    /// How far the database's clock is ahead of the coordinator's, while it is more than five minutes (or less than minus
+    /// five): until they agree nothing expires, and nobody is charged, paid or disqualified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks_apart_seconds: Option<i64>,
     pub nodes_online: usize,
 }

@@ -20,8 +20,11 @@ pub struct Node {
     pub state_reason: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub state_since: Timestamp,
-    /// Gets nothing new for a day, since half of its proofs failed at once.
+    /// Gets nothing new for some hours, whatever its state.
     pub on_hold: bool,
+    /// Why it is on hold, and for how long; `null` when it is not.
+    #[serde(default)]
+    pub hold_reason: Option<String>,
     pub online: bool,
     pub region: Option<String>,
     pub capacity_bytes: u64,
@@ -68,10 +71,14 @@ pub struct Nonce {
     pub nonce: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
+    /// The newest form of the registration statement that is taken; 1 where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_form: Option<u8>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct RegisterBody {
     pub peer_id: String,
     pub name: String,
@@ -80,6 +87,10 @@ pub struct RegisterBody {
     pub region: Option<String>,
     /// From `nodes/register/nonce`.
     pub nonce: String,
+    /// The form of the registration statement that is signed; 1 where it is missing. Form 1 leaves region and token
+    /// unsigned, and is taken without a token in networks that admit any node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<u8>,
     /// Ed25519 by the node's identity over the registration statement, 128 hex digits.
     pub signature: String,
     /// An admission token, where the network asks for one; it names the node's operator.

@@ -6,12 +6,13 @@
 
 use std::fmt::Display;
 
-use proto::{FileId, NodeId, UploadId};
+use proto::{ChallengeId, FileId, NodeId, UploadId};
 
 pub const REGISTER: &str = "/api/v1/auth/register";
 pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
+pub const PASSWORD: &str = "/api/v1/auth/password";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
@@ -24,6 +25,7 @@ pub const FILE_DOWNLOAD: &str = "/api/v1/files/{id}/download";
 pub const FILE_DURABILITY: &str = "/api/v1/files/{id}/durability";
 pub const FILE_RECEIPTS: &str = "/api/v1/files/{id}/receipts";
 pub const FILE_PROOF: &str = "/api/v1/files/{id}/proof";
+pub const FILE_SEALED: &str = "/api/v1/files/{id}/sealed";
 
 pub const UPLOAD_INITIATE: &str = "/api/v1/files/upload/initiate";
 pub const UPLOAD: &str = "/api/v1/files/upload/{id}";
@@ -38,6 +40,7 @@ pub const NODE_DRAIN_PLAN: &str = "/api/v1/nodes/{id}/drain/plan";
 pub const NODE_EARNINGS: &str = "/api/v1/nodes/{id}/earnings";
 pub const NODE_PAYOUTS: &str = "/api/v1/nodes/{id}/payouts";
 pub const NODE_PROOFS: &str = "/api/v1/nodes/{id}/proofs";
+pub const NODE_PROOF: &str = "/api/v1/nodes/{id}/proofs/{challenge}";
 pub const NODE_NONCE: &str = "/api/v1/nodes/register/nonce";
 pub const NODE_REGISTER: &str = "/api/v1/nodes/register";
 pub const NODE_TOKENS: &str = "/api/v1/nodes/tokens";
@@ -58,11 +61,12 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 34] = [
+pub const ALL: [&str; 37] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
+    PASSWORD,
     ME,
     PURCHASE,
     BALANCE,
@@ -73,6 +77,7 @@ pub const ALL: [&str; 34] = [
     FILE_DURABILITY,
     FILE_RECEIPTS,
     FILE_PROOF,
+    FILE_SEALED,
     UPLOAD_INITIATE,
     UPLOAD,
     UPLOAD_CHUNK,
@@ -85,6 +90,7 @@ pub const ALL: [&str; 34] = [
     NODE_EARNINGS,
     NODE_PAYOUTS,
     NODE_PROOFS,
+    NODE_PROOF,
     NODE_NONCE,
     NODE_REGISTER,
     NODE_TOKENS,
@@ -117,6 +123,11 @@ pub fn file_receipts(id: FileId) -> String {
 
 pub fn file_proof(id: FileId) -> String {
     of(FILE_PROOF, id)
+}
+
+/// One copy of a chunk, and what opens it.
+pub fn file_sealed(id: FileId, index: u32, node: impl Display) -> String {
+    format!("{}?index={index}&node={node}", of(FILE_SEALED, id))
 }
 
 pub fn upload(id: UploadId) -> String {
@@ -153,4 +164,8 @@ pub fn node_payouts(id: NodeId) -> String {
 
 pub fn node_proofs(id: NodeId) -> String {
     of(NODE_PROOFS, id)
+}
+
+pub fn node_proof(id: NodeId, challenge: ChallengeId) -> String {
+    of(NODE_PROOF, id).replace("{challenge}", &challenge.to_string())
 }

@@ -47,6 +47,8 @@ macro_rules! problem_kinds {
 
 problem_kinds! {
     InvalidRequest = "invalid-request", 400, "mend what `detail` names";
+    DigestMismatch = "digest-mismatch", 400,
+        "the bytes are not those that the digest was taken of: send them again";
     Unauthorized = "unauthorized", 401, "`auth/refresh`, or log in again";
     WrongCredentials = "wrong-credentials", 401,
         "check address and password; it says the same for both";
@@ -59,9 +61,15 @@ problem_kinds! {
     AdminsOnly = "admins-only", 403,
         "`coordinator admin set-role ADDRESS admin`, then log in again";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
+    TooManyUploads = "too-many-uploads", 403,
+        "complete some, give some up, or buy credits; `limit`";
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
     NodeNotAllowed = "node-not-allowed", 403, "what the network's operator asks of a node";
+    MayNotAddNodes = "may-not-add-nodes", 403,
+        "ask the network's operator: `coordinator admin user allow-nodes ADDRESS COUNT`";
+    TooManyNodes = "too-many-nodes", 403,
+        "`limit` nodes and unused tokens are there: let a token expire or a node leave, or ask for more";
     NodeDisqualified = "node-disqualified", 403, "what the network's operator asks of a node";
     NotFound = "not-found", 404, "it is not there, or not yours";
     NoSuchRoute = "no-such-route", 404, "look at `/docs`";
@@ -76,14 +84,26 @@ problem_kinds! {
         "it is completed or given up: look at the file, or begin anew";
     UploadInProgress = "upload-in-progress", 409,
         "the first request under this `Idempotency-Key` still runs: wait";
+    TooManyResends = "too-many-resends", 409,
+        "chunks were sent again with other content `limit` times: complete, or begin anew";
+    DigestPending = "digest-pending", 409,
+        "the file is still being read back for its digest: wait `Retry-After`, then complete again";
     UploadExpired = "upload-expired", 410, "begin anew";
+    LengthRequired = "length-required", 411,
+        "send the file's bytes, or `Content-Length: 0` for an empty one";
+    PreconditionFailed = "precondition-failed", 412,
+        "the file is not the one that `If-…` names; look at it, and ask again";
     BodyTooLarge = "body-too-large", 413, "a JSON body has at most 64 KiB";
     FileTooLarge = "file-too-large", 413, "`limit_bytes`";
+    UnsupportedMediaType = "unsupported-media-type", 415,
+        "send what `detail` names: JSON, or the file's bytes as they are";
     RangeNotSatisfiable = "range-not-satisfiable", 416, "`Content-Range` tells the size";
     WrongChunkLength = "wrong-chunk-length", 422, "send exactly `expected_bytes`";
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";
     AwaitsRestore = "awaits-adoption", 409,
         "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator restore begin`";
+    NotOpenable = "not-openable", 409,
+        "the file was stored when all chunks of a file had one key, which would open all of it: store it anew";
     NotDraining = "not-draining", 409, "only a draining node can be called back; `state`";
     IdempotencyKeyReused = "idempotency-key-reused", 422,
         "take a fresh key for a different request";
@@ -91,6 +111,8 @@ problem_kinds! {
     BadSignature = "bad-signature", 422, "register again from a fresh nonce";
     TooManyRequests = "too-many-requests", 429,
         "wait `Retry-After`; `RateLimit` and `RateLimit-Policy` tell the quota";
+    OpenedEnough = "opened-enough", 429,
+        "no more chunks of this file are opened now: ask for one that is open already, or wait `Retry-After`";
     Internal = "internal", 500, "try again; if it goes on, give the operator the `request_id`";
     Busy = "busy", 503, "too many proofs are being asked for at the moment: wait";
     TooFewNodes = "too-few-nodes", 503,
@@ -158,7 +180,8 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`: files that an account may have.
+    /// `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have. `too-many-requests`, of an upload:
+    /// those that it may have under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// `file-too-large`: bytes that a file may have.

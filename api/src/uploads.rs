@@ -1,7 +1,8 @@
 //! `/files/upload`: the three steps, and the query of `POST|PUT /files`: all in one request.
 //!
 //! A chunk's body, and that of an upload in one request, are the bytes themselves. A single request may
-//! also be a multipart form, of which the first file is taken.
+//! also be a multipart form with one file in it. `Content-Digest`, `Repr-Digest` (sha-256) and `Content-MD5` are
+//! checked.
 
 use std::ops::Range;
 
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct InitiateBody {
-    /// Any Unicode; names need not be unique.
+    /// Any Unicode without NUL, 1 to 1024 bytes of UTF-8; names need not be unique.
     #[cfg_attr(feature = "openapi", schema(example = "test.txt"))]
     pub filename: String,
     #[cfg_attr(feature = "openapi", schema(example = 1024))]
@@ -105,6 +107,17 @@ pub struct UploadStatus {
 pub struct ChunkDigest {
     pub index: u32,
     /// `null` for chunks that came in one streaming request.
+    pub sha256: Option<String>,
+}
+
+/// What `complete` may be told. Its body may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CompleteBody {
+    /// Of the whole file, 64 hex digits. The chunks are read back and compared with it before the file becomes
+    /// visible.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use api::paths;
-use proto::{FileId, NodeId, UploadId};
+use proto::{ChallengeId, FileId, NodeId, UploadId};
 
 #[test]
 fn routes_are_unique_and_lie_under_the_version_but_for_the_probes() {
@@ -23,12 +23,15 @@ fn every_route_with_an_id_can_be_asked_for() {
     let file: FileId = ID.parse().unwrap();
     let upload: UploadId = ID.parse().unwrap();
     let node: NodeId = ID.parse().unwrap();
+    let challenge = ID.parse::<ChallengeId>().unwrap();
+    let sealed = paths::file_sealed(file, 0, node);
     let asked = [
         paths::file(file),
         paths::file_download(file),
         paths::file_durability(file),
         paths::file_receipts(file),
         paths::file_proof(file),
+        sealed.split('?').next().unwrap().to_owned(),
         paths::upload(upload),
         paths::upload_chunk(upload),
         paths::upload_complete(upload),
@@ -38,8 +41,11 @@ fn every_route_with_an_id_can_be_asked_for() {
         paths::node_earnings(node),
         paths::node_payouts(node),
         paths::node_proofs(node),
+        paths::node_proof(node, challenge),
     ];
     let routes = paths::ALL.into_iter().filter(|path| path.contains("{id}"));
-    let routes: BTreeSet<_> = routes.map(|route| route.replace("{id}", ID)).collect();
+    let routes: BTreeSet<_> = routes
+        .map(|route| route.replace("{id}", ID).replace("{challenge}", ID))
+        .collect();
     assert_eq!(BTreeSet::from(asked), routes);
 }

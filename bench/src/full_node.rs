@@ -9,12 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use coordinator::keys;
 use futures::{StreamExt, TryStreamExt};
-use kit::Entropy;
+use kit::{Clock, Entropy, unix_ms};
 use local_cluster::wait::wait_for;
 use local_cluster::{Member, Overrides, TemporaryCluster, UpOptions};
-use network::NetworkHandle;
+use network::{InboundRequest, NetworkHandle};
 use proto::{
-    Locator, PeerId, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
+    Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, Locator, MicroCredits, PeerId, Retrieve,
+    RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest, protocols,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -131,8 +132,11 @@ impl NodeBench {
         let config = peer::coordinator(keys.identity.clone());
         let mut network = network::start(config).await?;
         tokio::spawn(async move { while network.events.recv().await.is_some() {} });
-        // Nodes greet it; to be let in is not what they need here.
-        tokio::spawn(async move { while network.requests.recv().await.is_some() {} });
+        tokio::spawn(async move {
+            while let Some(request) = network.requests.recv().await {
+                greet(request).await;
+            }
+        });
         for number in NODES {
             let (peer, addrs) = address(cluster, number)?;
             network.handle.dial(peer, addrs).await;
@@ -197,6 +201,32 @@ fn address(cluster: &TemporaryCluster, number: usize) -> Result<(PeerId, Vec<net
         .context("a node that was never ready")?;
     let addrs = node.listen_addrs.iter().map(|addr| addr.parse());
     Ok((peer.parse()?, addrs.collect::<Result<_, _>>()?))
+}
+
+/// A node serves no coordinator that has not answered its greeting, and leaves one that does not answer its heartbeats.
+async fn greet(request: InboundRequest) {
+    match request.protocol {
+        protocols::HELLO => {
+            let welcome = HelloAnswer {
+                rejection: None,
+                network_serial: 0,
+                hang_up: false,
+            };
+            request.respond::<Hello>(welcome).await;
+        }
+        protocols::HEARTBEAT => {
+            let heard = HeartbeatAnswer {
+                earned: MicroCredits::ZERO,
+                server_time_ms: unix_ms(Clock::system().now()),
+                state: "active".to_owned(),
+                state_reason: String::new(),
+                network_serial: 0,
+                last_ledger_day: None,
+            };
+            request.respond::<Heartbeat>(heard).await;
+        }
+        _ => {}
+    }
 }
 
 struct Asked<'a> {

@@ -19,7 +19,7 @@ use local_cluster::process::ProcessId;
 use local_cluster::{Programs, TemporaryDir};
 use network::{Keypair, NetworkEvent, NetworkHandle, PeerId};
 use proto::{FileId, Locator, NetworkContext, NetworkId, Store, StoreAnswer, StoreRequest};
-use sealing::{ChunkRef, DataKey};
+use sealing::{ChunkRef, DataKey, Sealing};
 use tokio::time::timeout;
 
 use crate::content::Content;
@@ -103,7 +103,10 @@ impl Pipeline {
                 network,
                 peers,
                 crypto: CryptoPool::new()?,
-                key: Arc::new(DataKey::generate(&mut kit::Entropy::system().rng())?),
+                key: Arc::new(DataKey::generate(
+                    Sealing::NEWEST,
+                    &mut kit::Entropy::system().rng(),
+                )?),
                 next: AtomicUsize::new(0),
             },
             meter: Meter::new([("nodes", nodes.processes()?)])?,

@@ -162,6 +162,7 @@ impl Keeper {
             stored_at_ms: 0,
             data: blob.data,
             trashed_at_ms: None,
+            deferred_until_ms: None,
         };
         self.appends.send((new, reply)).await?;
         appended.await?.context("a blob cannot be written")?;

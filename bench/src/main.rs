@@ -22,6 +22,7 @@ mod reconcile;
 mod repair;
 mod report;
 mod seal;
+mod siege;
 mod small;
 mod store;
 mod store_node;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kit::printing;
 use serde::Serialize;
 
 /// Measures the network on this machine.
@@ -144,6 +146,13 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Attacks of all kinds at once, and what one honest user notices of them
+    Siege {
+        #[command(flatten)]
+        siege: siege::SiegeBench,
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// The peer layer: set-up, failures noticed, the fleet's return, what idle peers cost
     Network(network::NetworkBench),
     #[command(hide = true)]
@@ -172,13 +181,11 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    kit::broken_pipe::install();
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
+    const PROGRAM: &str = "bench";
+    printing::install(PROGRAM);
+    match Cli::try_parse() {
+        Ok(cli) => printing::finish(PROGRAM, run(cli).map(|()| ExitCode::SUCCESS)),
+        Err(told) => printing::usage(PROGRAM, told.print(), told.exit_code()),
     }
 }
 
@@ -222,6 +229,15 @@ fn run(cli: Cli) -> Result<()> {
                 ensure!(
                     report.passed(),
                     "what must never happen has happened: see above"
+                );
+                Ok(())
+            }
+            Command::Siege { siege, output } => {
+                let report = Box::pin(siege.run()).await?;
+                output.print(&report)?;
+                ensure!(
+                    report.broken.is_empty(),
+                    "an honest user has noticed the siege: see above"
                 );
                 Ok(())
             }

@@ -69,6 +69,7 @@ fn cost(nodes: usize, count: usize) -> Result<PlacementCost> {
         blob_bytes: BLOB_BYTES,
         distinct_domains: true,
         rules: Rules::Hard,
+        vetted_beside: false,
         excluded: &HashSet::new(),
         occupied: &[],
     };

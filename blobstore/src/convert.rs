@@ -98,6 +98,7 @@ fn move_batch(
                 stored_at_ms: row.stored_at_ms,
                 data,
                 trashed_at_ms: (row.state == BlobState::Trashed).then_some(row.state_at_ms),
+                deferred_until_ms: row.deferred_until_ms,
             }),
             Content::Missing | Content::Corrupt => {
                 tracing::error!(id = %row.id, "a blob is gone or has rotted");

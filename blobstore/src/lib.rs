@@ -2,7 +2,8 @@
 //!
 //! A blob is 1 byte to 10 MiB, named by its BLAKE3 hash. [`Store::put`] returns when the blob survives a
 //! power failure, [`Store::get`] serves only bytes that still hash to their name, and what is thrown away
-//! can be brought back until its retention has passed. The crate knows no network and no settings: a storage
+//! can be brought back until its retention has passed. With a [`Brake`] only so much is removed in a day,
+//! whoever orders it; the rest goes to the trash first. The crate knows no network and no settings: a storage
 //! node keeps its replicas in one store, and any other program can have a second one. It is told the time by
 //! the [`kit::Clock`] that it is given, and uses no randomness.
 //!
@@ -63,21 +64,21 @@ mod store;
 mod verify;
 
 pub use blob::{
-    Address, Area, BadLabel, BlobState, Counts, Label, Location, MAX_BLOB_LEN, NewBlob, Prefix,
-    Row, Tally,
+    Address, Area, BadLabel, BlobState, Counts, Deferred, Label, Location, MAX_BLOB_LEN, NewBlob,
+    Prefix, Row, Tally,
 };
 pub use catalogue::{Catalogue, CatalogueError, Changes, Readers, SegmentRow};
 pub use convert::{ConvertError, Converted, convert};
 pub use disk::disk_space;
 pub use files::{FilesLayout, TRAILER_LEN};
 pub use layout::{
-    BlobReader, Content, Entry, Found, Layout, LayoutKind, Part, ReconcileError, Reconciled,
-    Recovery, Removed, UnknownLayout,
+    BlobReader, Content, Destination, Entry, Found, Layout, LayoutKind, Part, ReconcileError,
+    Reconciled, Recovery, Removed, UnknownLayout,
 };
 pub use layouts::{attach_layout, open_layout};
 pub use segments::{SegmentOptions, Segments};
 pub use store::{
-    DISK_RESERVE, Full, OpenError, PutError, Read, ScrubStatus, Scrubber, Space, Store,
+    Brake, DISK_RESERVE, Full, OpenError, PutError, Read, ScrubStatus, Scrubber, Space, Store,
     StoreOptions, catalogue_path,
 };
 pub use verify::{Finding, Problem, measure, verify};

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use arc_swap::ArcSwapOption;
+use jiff::{SignedDuration, Timestamp};
 use kit::config::read_secret;
 use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
+use prometheus_client::metrics::gauge::Gauge;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -22,33 +23,38 @@ use crate::billing::Billing;
 use crate::billing::credits::MockPaymentProvider;
 use crate::billing::metrics::BillingMetrics;
 use crate::blobs::Blobs;
+use crate::blobs::brakes::WatchBrakes;
 use crate::blobs::crypto_pool::CryptoPool;
 use crate::blobs::forget::Purge;
-use crate::blobs::memory::MemoryBudget;
 use crate::blobs::metrics::BlobMetrics;
 use crate::blobs::read_failures::ReadFailures;
+use crate::blobs::receipts::Receipts;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
 use crate::config::{Config, NodesConfig};
+use crate::database::clocks::Clocks;
 use crate::durability::metrics::DurabilityMetrics;
 use crate::durability::repair::Repair;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
-use crate::files::Files;
 use crate::files::metrics::FileMetrics;
+use crate::files::upload::turns::Turns;
 use crate::files::upload::{chunk_commit, single_chunk_commit};
+use crate::files::{Files, UploadMemory};
 use crate::fleet::metrics::FleetMetrics;
 use crate::fleet::node_status::NodeStates;
 use crate::fleet::peers::PeerNetwork;
 use crate::fleet::uptime_sampler::UptimeSampler;
 use crate::fleet::{Fleet, Nodes};
-use crate::http::HttpMetrics;
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
-use crate::metrics::{JobMetrics, Metrics};
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
-use crate::proofs::{Proofs, evidence, read_failures};
+use crate::proofs::{Proofs, read_failures};
 use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use limits::memory::MemoryBudget;
+use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
 
 /// Who is told what happens below, in the same transaction.
@@ -72,6 +78,8 @@ pub struct Coordinator {
     pub http_metrics: Arc<HttpMetrics>,
     /// All that the concerns have registered.
     pub metrics: Arc<Metrics>,
+    pub clocks: Arc<Clocks>,
+    database_clock_ahead_seconds: Gauge,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -99,6 +107,10 @@ impl Coordinator {
             entropy,
         } = parts;
         let mut metrics = Metrics::new();
+        let vetting = Vetting {
+            chunk_bytes: config.uploads.chunk_size.as_u64(),
+            time: SignedDuration::try_from(config.nodes.vetting_time)?,
+        };
         let node_states = NodeStates {
             facts: FACTS,
             entropy: entropy.clone(),
@@ -110,6 +122,7 @@ impl Coordinator {
             ring: Arc::clone(&ring),
             document: document.clone(),
             entropy: entropy.clone(),
+            replaced: CancellationToken::new(),
         });
         let accounts = Arc::new(Accounts {
             db: db.clone(),
@@ -130,7 +143,7 @@ impl Coordinator {
             bootstrap_token: bootstrap_token(&config.nodes)?,
             config: config.nodes.clone(),
             ledger_day: ArcSwapOption::empty(),
-            uptime_sampler: UptimeSampler::new(SETTLING),
+            uptime_sampler: Arc::new(UptimeSampler::new(SETTLING)),
             grace: config.repair.grace,
             mass_failure_hold: config.repair.mass_failure_hold,
             started_at: clock.now(),
@@ -155,9 +168,11 @@ impl Coordinator {
             placement: config.placement.clone(),
             versions: Versions::new(clock.clone()),
             read_failures: failures,
+            receipts: Receipts::default(),
             purger,
             purge_wake,
             metrics: BlobMetrics::new(&mut metrics),
+            clock: clock.clone(),
             entropy: entropy.clone(),
         });
         let billing = Arc::new(Billing {
@@ -166,6 +181,7 @@ impl Coordinator {
             money: config.money.clone(),
             payments: Box::new(MockPaymentProvider),
             metrics: BillingMetrics::new(&mut metrics),
+            terms_since: terms_since(&db).await?,
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -175,13 +191,14 @@ impl Coordinator {
             blobs: Arc::clone(&blobs),
             billing: Arc::clone(&billing),
             idle_timeout: config.http.idle_timeout,
-            upload_memory: MemoryBudget::new(config.uploads.memory.as_u64()),
+            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
             file_commits: single_chunk_commit::spawn(db.clone(), rules, entropy.clone()),
             rules,
             uploads: config.uploads.clone(),
             downloads: config.downloads.clone(),
+            turns: Turns::default(),
             forget_wake: Wake::new(),
             metrics: FileMetrics::new(&mut metrics),
             clock: clock.clone(),
@@ -191,8 +208,10 @@ impl Coordinator {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             config: config.proofs.clone(),
+            evidence: config.evidence.clone(),
+            vetting,
             partitions: proofs::audit::Partitions::default(),
-            evidence_slots: Semaphore::new(evidence::AT_ONE_TIME),
+            evidence_slots: EvidenceSlots::default(),
             repair_wake: repair.wake.clone(),
             facts: FACTS,
             node_states: node_states.clone(),
@@ -201,6 +220,7 @@ impl Coordinator {
             entropy: entropy.clone(),
         });
         let durability = Arc::new(Durability {
+            vetting,
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             config: config.repair.clone(),
@@ -213,10 +233,16 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let clocks = Arc::new(Clocks::new(db.clone(), clock.clone()));
         Ok(Self {
             job_metrics: Arc::new(JobMetrics::new(&mut metrics)),
             http_metrics: Arc::new(HttpMetrics::new(&mut metrics)),
             config,
+            clocks,
+            database_clock_ahead_seconds: metrics.gauge(
+                "database_clock_ahead_seconds",
+                "How far the database's clock is ahead of this coordinator's",
+            ),
             db,
             keys,
             accounts,
@@ -244,8 +270,20 @@ impl Coordinator {
             let db = db.clone();
             async move { Ok(!restore::stands(&db).await?) }
         });
+        // Ends, charges or concludes something by time, for good: not while nobody can say what time it is.
+        let clocks = Arc::clone(&self.clocks);
+        let difference = self.database_clock_ahead_seconds.clone();
+        let agreed = Gate::new("database and coordinator to agree on the time", move || {
+            let (clocks, difference) = (Arc::clone(&clocks), difference.clone());
+            async move {
+                let ahead = clocks.ahead().await?;
+                difference.set(ahead.as_secs());
+                Ok(rules::clocks::agree(ahead))
+            }
+        });
         let every = |time: Duration| Pace::every(time);
-        let gated = |time: Duration| Pace::every(time).only_while(&settled);
+        let timed = |time: Duration| Pace::every(time).only_while(&agreed);
+        let gated = |time: Duration| timed(time).only_while(&settled);
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let settling = (self.config.money.settlement_interval / 10).min(5 * second);
         let reconciling = (self.config.reconcile.interval / 2).min(10 * second);
@@ -257,25 +295,32 @@ impl Coordinator {
             keys::jobs::RefreshDocument(Arc::clone(keys)),
             every(10 * second),
         );
-        runner.spawn(keys::jobs::ForgetDead(Arc::clone(keys)), every(minute));
+        runner.spawn(keys::jobs::ForgetDead(Arc::clone(keys)), timed(minute));
         runner.spawn(
             accounts::jobs::CleanUp(Arc::clone(&self.accounts)),
+            timed(minute),
+        );
+
+        runner.spawn(
+            accounts::jobs::FormAddresses(Arc::clone(&self.accounts)),
             every(minute),
         );
 
         let nodes = || Arc::clone(&self.nodes);
         let lost = &self.nodes.connections_wake;
-        runner.spawn(fleet::jobs::RecordLiveness(nodes()), every(5 * second));
+        runner.spawn(fleet::jobs::RecordLiveness(nodes()), timed(5 * second));
+        runner.spawn(fleet::jobs::SampleUptime(nodes()), every(second / 10));
         runner.spawn(
             fleet::jobs::RecordConnections(nodes()),
-            every(second).or_at(lost),
+            timed(second).or_at(lost),
         );
-        runner.spawn(fleet::jobs::WatchFleet(nodes()), every(10 * second));
+        runner.spawn(fleet::jobs::WatchFleet(nodes()), timed(10 * second));
         runner.spawn(fleet::jobs::DisqualifyGone(nodes()), gated(5 * second));
-        runner.spawn(fleet::jobs::CleanUp(nodes()), every(minute));
+        runner.spawn(fleet::jobs::CleanUp(nodes()), timed(minute));
 
         let purge = gated(2 * second).or_at(&self.blobs.purge_wake);
         runner.spawn(Purge(Arc::clone(&self.blobs)), purge);
+        runner.spawn(WatchBrakes(Arc::clone(&self.blobs)), every(5 * second));
 
         let billing = || Arc::clone(&self.billing);
         let head = billing::jobs::HandOutHead {
@@ -286,15 +331,24 @@ impl Coordinator {
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
         runner.spawn(head, every(5 * second));
+        runner.spawn(billing::jobs::CleanUp(billing()), timed(minute));
 
         let files = || Arc::clone(&self.files);
         let forget = every(10 * second).or_at(&self.files.forget_wake);
         runner.spawn(files::jobs::Forget(files()), forget);
-        runner.spawn(files::jobs::ExpireUploads(files()), every(15 * second));
+        runner.spawn(files::jobs::ExpireUploads(files()), timed(15 * second));
+        runner.spawn(
+            files::jobs::HashFiles(files()),
+            every(5 * second).cut_at_stop(),
+        );
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
-        runner.spawn(files::jobs::CleanUp(files()), every(minute));
+        runner.spawn(files::jobs::CleanUp(files()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
+        runner.spawn(
+            proofs::jobs::CheckReceipts(Arc::clone(&self.proofs)),
+            gated(second),
+        );
 
         let durability = || Arc::clone(&self.durability);
         let repair = &self.durability.repair;
@@ -309,10 +363,19 @@ impl Coordinator {
         runner.spawn(durability::jobs::Repair(durability()), mend);
         let reconcile = gated(reconciling).cut_at_stop();
         runner.spawn(durability::jobs::Reconcile(durability()), reconcile);
+        runner.spawn(
+            durability::jobs::UndoPurges(durability()),
+            every(2 * second),
+        );
         let restore = every(2 * second).cut_at_stop();
         runner.spawn(durability::jobs::Restore(durability()), restore);
         runner.statuses().clone()
     }
+}
+
+async fn terms_since(db: &PgPool) -> sqlx::Result<Timestamp> {
+    let mut connection = db.acquire().await?;
+    billing::tables::terms::content_and_name_since(&mut connection).await
 }
 
 fn bootstrap_token(config: &NodesConfig) -> anyhow::Result<Option<[u8; 32]>> {

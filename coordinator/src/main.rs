@@ -2,16 +2,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coordinator::cli::Cli;
-use kit::broken_pipe;
+use kit::printing;
+
+const PROGRAM: &str = "coordinator";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    broken_pipe::install();
-    match Cli::parse().run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("coordinator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    printing::install(PROGRAM);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return printing::usage(PROGRAM, told.print(), told.exit_code()),
+    };
+    let outcome = cli.run().await.map(|()| ExitCode::SUCCESS);
+    printing::finish(PROGRAM, outcome)
 }

@@ -1,5 +1,5 @@
 //! Counters and gauges, in the format of Prometheus. Each concern registers its own, in its `metrics.rs`; here is
-//! what they register with, and what the background jobs say of themselves.
+//! what they register with, and what stands beside them all: requests, and what the background jobs say of themselves.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -71,6 +71,34 @@ impl Default for Metrics {
 /// Takes over what is counted elsewhere, however many do so at the same time.
 pub(crate) fn raise_to(counter: &Counter, value: u64) {
     counter.inner().fetch_max(value, Ordering::Relaxed);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub method: &'static str,
+    /// The route's template, not the path: a bounded set.
+    pub route: String,
+    pub status: u16,
+}
+
+/// What the API counts.
+pub struct HttpMetrics {
+    pub requests: Family<RequestLabels, Counter>,
+    pub request_seconds: Histogram,
+}
+
+impl HttpMetrics {
+    pub fn new(metrics: &mut Metrics) -> Self {
+        Self {
+            requests: metrics.family("http_requests", "HTTP requests answered"),
+            request_seconds: metrics.seconds(
+                "http_request_seconds",
+                "Time to the head of the answer",
+                0.001,
+                16,
+            ),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -17,7 +17,6 @@ use crate::fleet::admission::{NodeAdmission, RegisteredPeers};
 use crate::fleet::{Nodes, registration};
 use crate::keys::KeyRing;
 use crate::proofs::{Proofs, audit};
-use model::node_state::NetworkPrefix;
 
 /// Requests of nodes that are worked on at one time; more wait in the network's queue.
 const AT_ONE_TIME: usize = 64;
@@ -29,6 +28,7 @@ pub fn network_config(
     config: &Config,
     keys: &KeyRing,
     registered: Arc<RegisteredPeers>,
+    known_addresses: Vec<IpAddr>,
 ) -> anyhow::Result<NetworkConfig> {
     let p2p = &config.p2p;
     let defaults = NetworkConfig::new(
@@ -39,6 +39,7 @@ pub fn network_config(
     );
     Ok(NetworkConfig {
         answers_only: true,
+        known_addresses,
         listen: p2p.listen()?,
         external_addrs: p2p.external_addrs()?,
         agent: concat!("coordinator/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -61,6 +62,7 @@ pub fn network_config(
             }),
             mdns: p2p.mdns,
             autonat: p2p.autonat,
+            private_addresses: p2p.private_addresses,
             upnp: p2p.upnp,
         },
         ..defaults
@@ -100,9 +102,9 @@ pub fn announced(config: &Config, listening: &[Multiaddr]) -> Vec<String> {
 struct Addresses(Arc<RwLock<HashMap<PeerId, IpAddr>>>);
 
 impl Addresses {
-    fn prefix(&self, peer: &PeerId) -> Option<NetworkPrefix> {
+    fn of(&self, peer: &PeerId) -> Option<IpAddr> {
         let addresses = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        addresses.get(peer).copied().and_then(NetworkPrefix::of)
+        addresses.get(peer).copied()
     }
 
     fn set(&self, peer: PeerId, addr: &Multiaddr) {
@@ -182,9 +184,9 @@ async fn serve_requests(
             break;
         };
         let (nodes, proofs) = (Arc::clone(&nodes), Arc::clone(&proofs));
-        let prefix = addresses.prefix(&request.peer);
+        let from = addresses.of(&request.peer);
         tasks.spawn(async move {
-            answer(&nodes, &proofs, prefix, request).await;
+            answer(&nodes, &proofs, from, request).await;
             drop(slot);
         });
     }
@@ -193,16 +195,11 @@ async fn serve_requests(
 }
 
 /// A request that cannot be answered is dropped: its sender sees the stream end and asks again.
-async fn answer(
-    nodes: &Nodes,
-    proofs: &Proofs,
-    prefix: Option<NetworkPrefix>,
-    mut request: InboundRequest,
-) {
+async fn answer(nodes: &Nodes, proofs: &Proofs, from: Option<IpAddr>, mut request: InboundRequest) {
     let (peer, protocol) = (request.peer, request.protocol);
     let refused = match protocol {
         protocols::HELLO => match request.decode::<Hello>() {
-            Ok(report) => match registration::hello(nodes, peer, prefix, report).await {
+            Ok(report) => match registration::hello(nodes, peer, from, report).await {
                 Ok(answer) => {
                     if let Some(reason) = &answer.rejection {
                         tracing::info!(%peer, reason, "refused a node");
@@ -214,7 +211,7 @@ async fn answer(
             Err(error) => error.to_string(),
         },
         protocols::HEARTBEAT => match request.decode::<Heartbeat>() {
-            Ok(report) => match registration::heartbeat(nodes, peer, prefix, report).await {
+            Ok(report) => match registration::heartbeat(nodes, peer, from, report).await {
                 Ok(Some(answer)) => return request.respond::<Heartbeat>(answer).await,
                 Ok(None) => "the peer is not a registered node".to_owned(),
                 Err(error) => error.to_string(),

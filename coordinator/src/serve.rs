@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use kit::{Clock, Entropy, ReadyFile, Signals};
+use kit::config::Reloader;
+use kit::{Clock, Entropy, ReadyFile, Signals, Told};
 use network::PeerManager;
 use serde_json::json;
 use sqlx::PgPool;
@@ -14,22 +15,30 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::addresses;
 use crate::compose::{Coordinator, Parts};
 use crate::config::Config;
 use crate::durability::restore;
 use crate::fleet::admission::RegisteredPeers;
 use crate::fleet::peers::PeerNetwork;
 use crate::http::{self, server};
+use crate::keys::instance::{self, DirLock};
 use crate::keys::network_document;
-use crate::{database, keys, p2p};
+use crate::{database, fleet, keys, p2p};
 
-pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    mut reloader: Reloader,
+    migrate: bool,
+    ready_file: Option<PathBuf>,
+) -> anyhow::Result<()> {
     // First of all: as process 1 of a container it would not even be ended by a signal otherwise.
     let mut signals = Signals::install()?;
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let ready_file = ready_file.map(ReadyFile::new).transpose()?;
     let http_listener = bind("http.listen", config.http.listen).await?;
     let metrics_listener = bind("metrics.listen", config.metrics.listen).await?;
+    let keys_lock = DirLock::take(&config.keys.dir)?;
     let pool = tokio::select! {
         pool = open_database(&config, migrate) => pool?,
         _ = signals.received() => {
@@ -38,9 +47,18 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         }
     };
     let keys = keys::open(&config.keys.dir, &pool, &mut entropy.rng()).await?;
+    // Before anybody is told where this coordinator is.
+    tokio::select! {
+        claimed = instance::claim(&keys_lock, &keys, &pool) => claimed?,
+        _ = signals.received() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    }
 
     let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
-    let network_config = p2p::network_config(&config, &keys, Arc::clone(&registered))?;
+    let known = fleet::peers::known_addresses(&pool).await?;
+    let network_config = p2p::network_config(&config, &keys, Arc::clone(&registered), known)?;
     let network = network::start(network_config)
         .await
         .context("p2p.listen: another program may use the port")?;
@@ -73,6 +91,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
         entropy,
     });
     let coordinator = composed.await?;
+    addresses::form_all(&coordinator.accounts).await?;
 
     coordinator.keys.say_running().await?;
     if restore::stands(&pool).await? {
@@ -111,11 +130,31 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     }
     tracing::info!(http = %http_address, %peer_id, %network_id, "the coordinator is ready");
     let mut serving_peers = serving_peers;
-    let failed = tokio::select! {
-        _ = signals.received() => None,
-        _ = &mut serving_peers => Some(anyhow!("the peer network has ended by itself")),
-        error = coordinator.files.chunk_commits.ended() => Some(anyhow!(error).context("nothing writes chunks any more")),
-        error = coordinator.files.file_commits.ended() => Some(anyhow!(error).context("nothing writes files any more")),
+    let failed = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(_) => break None,
+                Told::Reload => {
+                    reloader.reload();
+                    if let Err(error) = coordinator.keys.ring.refresh(&pool).await {
+                        tracing::error!("SIGHUP: the keys stay as they were: {error:#}");
+                    }
+                }
+            },
+            _ = &mut serving_peers => break Some(anyhow!("the peer network has ended by itself")),
+            () = coordinator.keys.replaced.cancelled() => {
+                break Some(anyhow!(
+                    "another process serves as this coordinator (its keys.dir was copied, or this process stood still \
+                     for longer than its lease)"
+                ));
+            }
+            error = coordinator.files.chunk_commits.ended() => {
+                break Some(anyhow!(error).context("nothing writes chunks any more"));
+            }
+            error = coordinator.files.file_commits.ended() => {
+                break Some(anyhow!(error).context("nothing writes files any more"));
+            }
+        }
     };
     tracing::info!("stopping: running requests may finish");
     drop(ready_file);
@@ -132,6 +171,7 @@ pub async fn run(config: Config, migrate: bool, ready_file: Option<PathBuf>) -> 
     }
     let _ = tokio::time::timeout(Duration::from_secs(5), network.service).await;
     let _ = tokio::time::timeout(Duration::from_secs(5), pool.close()).await;
+    drop(keys_lock);
     tracing::info!("stopped");
     match failed {
         Some(error) => Err(error.context("see the log; start it again")),
@@ -146,6 +186,7 @@ async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<PgPool>
     } else {
         database::check_schema(&pool).await?;
     }
+    database::check_rights(&pool).await?;
     Ok(pool)
 }
 

@@ -8,7 +8,7 @@
 //! | [`config`] | settings in layers: flag > environment > file > default |
 //! | [`logging`] | logs on standard error, text or JSON lines |
 //! | [`output`] | tables and JSON on standard output |
-//! | [`signals`], [`broken_pipe`], [`ready_file`], [`private_file`] | how a process starts, tells that it is ready, and ends |
+//! | [`signals`], [`printing`], [`ready_file`], [`private_file`] | how a process starts, tells that it is ready, prints, and ends |
 //!
 //! The crate depends on nothing else of this project. `config`, `logging` and `output` are features, on by
 //! default: without them it is small enough for a library that wants no more than the time.
@@ -57,7 +57,6 @@
 #![warn(unreachable_pub)]
 
 pub mod batcher;
-pub mod broken_pipe;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
@@ -67,15 +66,16 @@ pub mod jobs;
 pub mod logging;
 #[cfg(feature = "output")]
 pub mod output;
+pub mod printing;
 pub mod private_file;
 pub mod ready_file;
 pub mod signals;
 
 mod panics;
 
-pub use batcher::{BatchError, BatchWriter, Batcher, Limits, Outcome};
+pub use batcher::{BatchError, BatchWriter, Batcher, Limits, Outcome, Parts};
 pub use clock::{Clock, SimulatedClock, unix_ms};
 pub use entropy::Entropy;
 pub use jobs::{Gate, Job, JobState, JobStatus, Pace, Runner, Statuses, Step, Wake};
 pub use ready_file::ReadyFile;
-pub use signals::Signals;
+pub use signals::{Signals, Told};

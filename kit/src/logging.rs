@@ -1,8 +1,10 @@
-//! Logs go to standard error: text where a person looks, JSON lines where a program does.
+//! Logs go to standard error: text where a person looks, JSON lines where a program does. A line that cannot be written,
+//! because the disk is full for instance, is lost, and nothing else is.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -52,15 +54,39 @@ pub fn init(config: &LogConfig) -> Result<()> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    // By default a line that cannot be written is reported there as well, which panics.
     let logs = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let started = if text {
-        logs.with_ansi(is_terminal).with_target(false).try_init()
+    let (started, set) = if text {
+        let logs = logs.with_ansi(is_terminal).with_target(false);
+        let logs = logs.with_filter_reloading();
+        let handle = logs.reload_handle();
+        let set: SetFilter = Box::new(move |filter| handle.reload(filter).is_ok());
+        (logs.try_init(), set)
     } else {
-        logs.json().flatten_event(true).try_init()
+        let logs = logs.json().flatten_event(true).with_filter_reloading();
+        let handle = logs.reload_handle();
+        let set: SetFilter = Box::new(move |filter| handle.reload(filter).is_ok());
+        (logs.try_init(), set)
     };
-    started.map_err(|error| anyhow!("logging cannot be started: {error}"))
+    started.map_err(|error| anyhow!("logging cannot be started: {error}"))?;
+    let _ = SET_FILTER.set(set);
+    Ok(())
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// What changes the filter of the logs that [`init`] has started.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// From now on logs are filtered like this. The format stays.
+pub fn set_filter(config: &LogConfig) -> Result<()> {
+    let filter = config.env_filter()?;
+    let set = SET_FILTER.get().is_some_and(|set| set(filter));
+    ensure!(set, "log.filter cannot be changed: no logs were started");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Credits move by transfers. A [`Movement`] says what is to be moved and why; it becomes a [`Transfer`], whose
 //! entries sum to zero and which has a hash of its own content; [`post`] writes it and moves the balances in the
 //! caller's transaction, once for each idempotency key. [`seal_block`] appends committed transfers to a chain
-//! of hashed blocks. [`verify()`] works all of it out anew, [`export()`] writes it out.
+//! of hashed blocks. [`verify()`] works all of it out anew, [`export()`] writes it out, and
+//! [`verify_export()`] does the same with what was written, without any database.
 //!
 //! - What was written stays: the database refuses to change a transfer, an entry or a block.
 //! - Which kinds of accounts there are, and which of them may owe, are rows of `account_kinds`. Capabilities that
@@ -56,18 +57,24 @@
 #![warn(unreachable_pub)]
 
 mod export;
+mod findings;
+mod heads;
 mod rules;
 mod tables;
 mod verify;
+mod verify_export;
 
-pub use export::{ExportError, Format, export};
+pub use export::{EXPORT_FORMAT, ExportError, Format, Provenance, export};
+pub use findings::Findings;
+pub use heads::KeptHead;
 pub use rules::{
     Account, AccountKind, Entry, ExceedsHold, Hash, Hold, InvalidTransfer, Movement, PLATFORM,
     Transfer, TransferId, TransferKind, block_hash, transfer_hash,
 };
 pub use tables::{
     Balances, OwnTransfer, PostError, Posted, Sealed, TableError, TransferRow, amount_on, balance,
-    balances, head, lock_balance, lock_balances, open_accounts, post, post_new, seal_block,
-    snapshot, transfers_of,
+    balances, close_unused_accounts, has_transfer, head, lock_balance, lock_balances,
+    open_accounts, post, post_new, seal_block, snapshot, transfers_of,
 };
-pub use verify::{Findings, Verification, verify};
+pub use verify::{Verification, verify, verify_heads};
+pub use verify_export::{ExportVerification, ReadExportError, verify_export};

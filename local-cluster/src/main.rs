@@ -5,14 +5,14 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kit::printing;
+
+const PROGRAM: &str = "local-cluster";
 
 fn main() -> ExitCode {
-    kit::broken_pipe::install();
-    match cli::run(cli::Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("local-cluster: {error:#}");
-            ExitCode::FAILURE
-        }
+    printing::install(PROGRAM);
+    match cli::Cli::try_parse() {
+        Ok(cli) => printing::finish(PROGRAM, cli::run(cli)),
+        Err(told) => printing::usage(PROGRAM, told.print(), told.exit_code()),
     }
 }

@@ -19,9 +19,26 @@ pub(crate) fn coordinator(
     overrides: &Overrides,
 ) -> Result<Table> {
     let mut table = toml::toml! {
+        [http]
+        // Everybody here has one address.
+        max_connections_per_address = 1024
         [placement]
         // All nodes of a local cluster stand in one place.
         distinct_domains = false
+        // Everybody here comes from one address, and scripts are quick.
+        [auth]
+        requests_per_address = 100000
+        requests_per_account = 100000
+        [uploads]
+        max_open_per_user = 100000
+        sessions_per_minute = 1000000
+        [money]
+        purchases_per_day = 100000
+        [nodes]
+        // Nobody who tries something out waits for three days.
+        vetting_time = "0s"
+        [p2p]
+        private_addresses = true
         [repair]
         // Whoever takes a node away wants to see what comes of it.
         grace = "30s"
@@ -53,6 +70,7 @@ pub(crate) fn node(
         capacity = "10GB"
         [p2p]
         listen = ["/ip4/127.0.0.1/tcp/0"]
+        private_addresses = true
         [admin]
         listen = "127.0.0.1:0"
         // The pauses of a real network would make every experiment a wait.

@@ -6,13 +6,11 @@ mod support;
 
 use std::os::unix::fs::FileExt;
 
-use local_cluster::Cluster;
 use local_cluster::wait::wait_for;
-use reqwest::Method;
 use serde_json::Value;
-use support::{CHUNK, LONG, blob_files, cluster, random_bytes};
+use support::{CHUNK, LONG, blob_files, cluster, own_earnings, random_bytes};
 
-/// No proof finds it before the scrub does, and a day ends soon enough to see what it costs.
+/// A day ends soon enough to see what it costs.
 const SETTINGS: &str = r#"
 [coordinator.proofs]
 interval = "1h"
@@ -30,20 +28,29 @@ async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported()
     let session = cluster.session().await.unwrap();
     let content = random_bytes(2 * CHUNK);
     let file = session.upload("f", None, content.clone()).await.unwrap();
+    let durability = format!("/api/v1/files/{}/durability", file.file_id);
+    let replicas = async || -> Option<Vec<Value>> {
+        let durability: Value = session.get(&durability).await.ok()?;
+        let chunks = durability["chunks"].as_array()?.clone();
+        let replicas = chunks.iter().map(|c| c["replicas"].as_array().cloned());
+        Some(replicas.collect::<Option<Vec<_>>>()?.concat())
+    };
+    // Newcomers prove at once what they have signed for. After that no proof finds it before the scrub does.
+    let proven = wait_for("the first proofs", LONG, async || {
+        let all = replicas().await?;
+        all.iter()
+            .all(|replica| !replica["last_proof"].is_null())
+            .then_some(())
+    });
+    proven.await.unwrap();
     let path = blob_files(&cluster, 1).swap_remove(0);
     let rotten = path.file_name().unwrap().to_str().unwrap().to_owned();
     let blob = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     blob.write_all_at(b"rot", 1000).unwrap();
 
-    let durability = format!("/api/v1/files/{}/durability", file.file_id);
     let demoted = wait_for("the coordinator to know", LONG, async || {
-        let durability: Value = session.get(&durability).await.ok()?;
-        let chunks = durability["chunks"].as_array()?.clone();
-        let replicas = chunks
-            .iter()
-            .flat_map(|c| c["replicas"].as_array().unwrap());
-        let mut demoted = replicas.filter(|replica| replica["state"] == "demoted");
-        demoted.next().cloned()
+        let mut replicas = replicas().await?.into_iter();
+        replicas.find(|replica| replica["state"] == "demoted")
     });
     let demoted = demoted.await.unwrap();
     assert_eq!(demoted["blob_id"], rotten);
@@ -60,20 +67,4 @@ async fn a_blob_that_rots_is_found_by_its_node_demoted_and_charged_as_reported()
     assert_eq!(penalties.as_array().unwrap().len(), 1, "{penalties}");
     assert_eq!(penalties[0]["kind"], "self_reported");
     assert_eq!(penalties[0]["cause"]["blob_id"], rotten);
-}
-
-/// What a node is told with its own key.
-async fn own_earnings(cluster: &Cluster, node: usize) -> reqwest::Result<Value> {
-    let credentials = std::fs::read(cluster.data_dir(node).join("credentials.json")).unwrap();
-    let credentials: Value = serde_json::from_slice(&credentials).unwrap();
-    let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
-    let path = format!("/api/v1/nodes/{}/earnings", text("node_id"));
-    let request = cluster.client().unwrap().request(Method::GET, &path);
-    request
-        .header("x-api-key", text("api_key"))
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await
 }

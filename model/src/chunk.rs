@@ -9,7 +9,8 @@ pub struct StoredChunk {
     pub index: u32,
     pub version: u64,
     pub size_bytes: u32,
-    pub sha256: Option<[u8; 32]>,
+    /// Of the plaintext.
+    pub sha256: [u8; 32],
     pub replicas: Vec<StoredReplica>,
 }
 

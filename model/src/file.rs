@@ -7,6 +7,7 @@ use crate::chunking::ChunkLayout;
 use crate::ids::UserId;
 use crate::money::PricePerGbMonth;
 use crate::scheme::Scheme;
+use crate::terms::Terms;
 
 /// A file that its owner can see.
 #[derive(Debug, Clone)]
@@ -15,13 +16,18 @@ pub struct File {
     pub user_id: UserId,
     pub filename: String,
     pub content_type: String,
+    /// Of all its bytes; `None` when it has not been computed.
+    pub sha256: Option<[u8; 32]>,
     pub layout: ChunkLayout,
     pub scheme: Scheme,
     pub created_at: Timestamp,
     pub completed_at: Timestamp,
     pub paid_until: Timestamp,
+    pub terms: Terms,
     /// The first month and all renewals.
     pub paid: MicroCredits,
+    /// The part of it that was trial credit.
+    pub trial: MicroCredits,
     pub price: PricePerGbMonth,
     /// Since when it could not be renewed.
     pub grace_since: Option<Timestamp>,
@@ -35,6 +41,7 @@ pub struct UploadingFile {
     pub size_bytes: Option<u64>,
     pub chunk_size: u32,
     pub scheme: Scheme,
+    pub terms: Terms,
 }
 
 impl UploadingFile {

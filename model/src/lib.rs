@@ -18,5 +18,6 @@ pub mod names;
 pub mod node;
 pub mod node_state;
 pub mod scheme;
+pub mod terms;
 pub mod upload;
 pub mod user;

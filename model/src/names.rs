@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Why a text cannot be what it is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -32,8 +34,14 @@ macro_rules! checked_text {
 }
 
 checked_text! {
-    /// A file's name: any Unicode, slashes and newlines included; names need not be unique.
+    /// A file's name: any Unicode, slashes and newlines included; names need not be unique. Older files may have
+    /// longer ones.
     Filename
+}
+
+impl Filename {
+    /// So that an index, a cursor and a response's head have room for it, percent-encoded too.
+    pub const MAX_BYTES: usize = 1024;
 }
 
 impl TryFrom<String> for Filename {
@@ -42,11 +50,11 @@ impl TryFrom<String> for Filename {
     fn try_from(name: String) -> Result<Self, InvalidText> {
         match name.len() {
             0 => Err(InvalidText("a file name cannot be empty")),
-            1..=4096 if name.contains('\0') => {
+            1..=Self::MAX_BYTES if name.contains('\0') => {
                 Err(InvalidText("a file name cannot contain the NUL character"))
             }
-            1..=4096 => Ok(Self(name)),
-            _ => Err(InvalidText("a file name has at most 4096 bytes")),
+            1..=Self::MAX_BYTES => Ok(Self(name)),
+            _ => Err(InvalidText("a file name has at most 1024 bytes of UTF-8")),
         }
     }
 }
@@ -72,6 +80,17 @@ impl TryFrom<String> for Email {
             return Err(InvalidText("an e-mail address looks like name@example.com"));
         }
         Ok(Self(address.to_owned()))
+    }
+}
+
+impl Email {
+    /// What all spellings of an address have in common: lower case and composed, by the rules of Unicode alone. A
+    /// database's `lower` goes by its locale, where `I` may become `ı`, or leaves all but ASCII as it is.
+    pub fn form(&self) -> String {
+        let lower = self.0.nfc().collect::<String>().to_lowercase();
+        // Which of the two small sigmas stands for a capital one depends on what follows it.
+        let lower = lower.replace('ς', "σ");
+        lower.nfc().collect()
     }
 }
 
@@ -160,9 +179,10 @@ mod tests {
         for name in ["a", "dir/ünïcode \"quoted\" 文件\nsecond line", "..", " "] {
             assert_eq!(Filename::try_from(name.to_owned()).unwrap().as_str(), name);
         }
-        for name in ["", "nul\0", &"x".repeat(4097)] {
+        for name in ["", "nul\0", &"x".repeat(1025), &"日".repeat(342)] {
             assert!(Filename::try_from(name.to_owned()).is_err());
         }
+        assert!(Filename::try_from("x".repeat(1024)).is_ok());
     }
 
     #[test]
@@ -171,6 +191,39 @@ mod tests {
         for address in ["", "@", "a@", "@b", "a b@c", "a@b@c", "a@b\n"] {
             let refused = Email::try_from(address.to_owned()).is_err();
             assert!(refused || address == "a@b\n", "{address:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_form_in_every_spelling_of_its_letters() {
+        let form = |text: &str| Email::try_from(text.to_owned()).unwrap().form();
+        for (one, other) in [
+            ("Test@Example.com", " test@EXAMPLE.com "),
+            ("Ü@example.com", "ü@example.com"),
+            ("U\u{308}@example.com", "ü@example.com"),
+            ("INFO@example.com", "info@example.com"),
+            ("ΟΔΟΣ@example.com", "οδος@example.com"),
+            ("οδοσ@example.com", "οδος@example.com"),
+        ] {
+            assert_eq!(form(one), form(other), "{one:?}, {other:?}");
+        }
+        for (one, other) in [
+            ("info@example.com", "ınfo@example.com"),
+            ("u@example.com", "ü@example.com"),
+            ("a.b@example.com", "ab@example.com"),
+        ] {
+            assert_ne!(form(one), form(other), "{one:?}, {other:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_form_of_a_form_is_itself(local in "\\PC{1,20}", domain in "\\PC{1,20}") {
+            if let Ok(email) = Email::try_from(format!("{local}@{domain}")) {
+                let form = email.form();
+                let again = Email::try_from(form.clone());
+                proptest::prop_assert!(again.is_err() || again.unwrap().form() == form);
+            }
         }
     }
 
@@ -188,5 +241,31 @@ mod tests {
         assert!(check_password("test123").is_ok());
         assert!(check_password(&"ü".repeat(1024)).is_ok());
         assert!(check_password(&"ü".repeat(1025)).is_err());
+    }
+
+    #[test]
+    fn names_of_strangers_are_taken_as_they_are_or_refused() {
+        let sound = [
+            "holiday/\u{65e5}\u{672c} \"1\".jpg",
+            "somebody@example.com",
+            "text/plain; charset=utf-8",
+            "eu-north",
+            "node 7",
+        ];
+        let sound = sound.map(|text| text.as_bytes().to_vec());
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "names", sound, |bytes| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            if let Ok(name) = Filename::try_from(text.clone()) {
+                assert_eq!(name.as_str(), text);
+            }
+            let _ = Email::try_from(text.clone());
+            if let Ok(content_type) = ContentType::try_from(text.clone()) {
+                assert!(!content_type.as_str().contains(['\r', '\n']));
+            }
+            let _ = NodeName::try_from(text.clone());
+            let _ = Region::try_from(text.clone());
+            let _ = check_password(&text);
+        });
     }
 }

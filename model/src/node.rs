@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proto::{NodeId, PeerId};
 
 use crate::ids::UserId;
-use crate::node_state::NodeState;
+use crate::node_state::{Holds, NodeState};
 
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -24,7 +24,7 @@ pub struct Node {
     pub created_at: Timestamp,
     pub last_seen_at: Option<Timestamp>,
     pub state_since: Timestamp,
-    pub mass_failure_at: Option<Timestamp>,
+    pub holds: Holds,
     /// As coordinators have agreed; the same of the two below.
     pub offline_since: Option<Timestamp>,
     /// Offline for longer than the grace: its replicas are replaced.

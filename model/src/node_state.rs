@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+
 /// `probation → active ⇄ suspended`, any of them `→ draining → drained`, any `→ disqualified`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeState {
@@ -73,6 +75,51 @@ impl FromStr for NodeState {
         .find(|state| state.name() == text)
         .ok_or_else(|| UnknownNodeState(text.to_owned()))
     }
+}
+
+/// Why a node gets nothing new for some hours, whatever its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HoldCause {
+    /// It has lost more than it may in a day.
+    Losses,
+    /// Most of its proofs do not come in time.
+    Unanswered,
+    /// It signs for other blobs than it was sent.
+    Receipts,
+}
+
+impl HoldCause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Losses => "losses",
+            Self::Unanswered => "unanswered",
+            Self::Receipts => "receipts",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a cause of a hold")]
+pub struct UnknownHoldCause(String);
+
+impl FromStr for HoldCause {
+    type Err = UnknownHoldCause;
+
+    fn from_str(text: &str) -> Result<Self, UnknownHoldCause> {
+        [Self::Losses, Self::Unanswered, Self::Receipts]
+            .into_iter()
+            .find(|cause| cause.name() == text)
+            .ok_or_else(|| UnknownHoldCause(text.to_owned()))
+    }
+}
+
+/// What keeps a node from new data for a while.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// When a round first failed by half; cleared when that hold is over and a round was better.
+    pub mass_failure_at: Option<Timestamp>,
+    /// Until when, and why.
+    pub until: Option<(Timestamp, HoldCause)>,
 }
 
 /// score = 10⁶·α/(α+β), in parts per million.

@@ -15,6 +15,10 @@ pub struct Upload {
     pub user_id: UserId,
     pub state: UploadState,
     pub hold: MicroCredits,
+    /// The part of it that is trial credit.
+    pub trial: MicroCredits,
+    /// Chunks that were sent once more.
+    pub resent_chunks: u32,
     pub request_digest: Vec<u8>,
     pub expires_at: Timestamp,
     pub expired: bool,
@@ -44,10 +48,25 @@ pub struct UploadRequest {
     /// `None` for a body whose length is not known before its end.
     pub size_bytes: Option<u64>,
     pub idempotency_key: Option<String>,
+    pub declared: DeclaredDigests,
+}
+
+/// What a client says that the bytes it sends hash to. What it says is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeclaredDigests {
+    pub sha256: Option<[u8; 32]>,
+    pub md5: Option<[u8; 16]>,
+}
+
+impl DeclaredDigests {
+    pub const fn is_empty(&self) -> bool {
+        self.sha256.is_none() && self.md5.is_none()
+    }
 }
 
 impl UploadRequest {
-    /// Tells a repeated request from another one under the same key.
+    /// Tells a repeated request from another one under the same key, as far as its head goes. The content is compared
+    /// besides.
     pub fn digest(&self) -> [u8; 32] {
         let fields = json!([
             self.filename.as_str(),

@@ -92,15 +92,6 @@ pub fn can_be_dialled(addr: &Multiaddr) -> bool {
     place && way
 }
 
-/// Whether it leads to the machine that dials it.
-pub(crate) fn is_loopback(addr: &Multiaddr) -> bool {
-    match addr.iter().next() {
-        Some(AddrPart::Ip4(ip)) => ip.is_loopback(),
-        Some(AddrPart::Ip6(ip)) => ip.to_canonical().is_loopback(),
-        _ => false,
-    }
-}
-
 /// The address without a `/p2p/…` at its end.
 pub(crate) fn without_peer(mut addr: Multiaddr) -> Multiaddr {
     if let Some(AddrPart::P2p(_)) = addr.iter().last() {
@@ -156,5 +147,30 @@ mod tests {
             let _ = text.parse::<Target>();
             let _ = format!("{PEER}@{text}").parse::<Target>();
         }
+    }
+
+    #[test]
+    fn addresses_of_strangers_are_read_or_refused() {
+        let sound = [
+            "/ip4/192.0.2.1/tcp/4001",
+            "/dns4/example.org/udp/4001/quic-v1/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB",
+            "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB@/ip6/::1/tcp/1",
+        ];
+        let sound: Vec<Vec<u8>> = sound.map(|text| text.as_bytes().to_vec()).into();
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "addresses", sound, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Ok(target) = text.parse::<Target>() {
+                assert!(target.addrs.iter().all(can_be_dialled));
+                assert_eq!(target.to_string().parse(), Ok(target));
+            }
+            if let Ok(addr) = Multiaddr::try_from(bytes.to_vec()) {
+                let _ = (
+                    can_be_dialled(&addr),
+                    crate::hearsay::Scope::of(&addr),
+                    without_peer(addr.clone()),
+                );
+            }
+        });
     }
 }

@@ -13,9 +13,11 @@ use libp2p::{
 };
 use rand::rngs::StdRng;
 
-use crate::config::{Kademlia, KademliaMode, Limits, NetworkConfig};
+use crate::config::{Discovery, Kademlia, KademliaMode, Limits, NetworkConfig};
 use crate::exchange::{self, Shared};
-use crate::{admission, ping};
+use crate::hearsay::Hearsay;
+use crate::walker::Walker;
+use crate::{admission, dial_back, ping};
 
 /// Of the machine's memory, where no other limit is set.
 const MEMORY_SHARE: f64 = 0.9;
@@ -29,12 +31,12 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(crate) exchange: exchange::Behaviour,
-    ping: ping::Behaviour,
+    pub(crate) ping: ping::Behaviour,
     identify: identify::Behaviour,
-    pub(crate) kademlia: Toggle<kad::Behaviour<MemoryStore>>,
+    pub(crate) kademlia: Toggle<Walker>,
     mdns: Toggle<mdns::tokio::Behaviour>,
     autonat: Toggle<autonat::v2::client::Behaviour>,
-    autonat_server: Toggle<autonat::v2::server::Behaviour>,
+    dial_back: Toggle<dial_back::Behaviour>,
     upnp: Toggle<upnp::tokio::Behaviour>,
 }
 
@@ -50,6 +52,7 @@ impl Behaviour {
             .with_cache_size(0); // addresses are kept where policy can see them
         let discovery = &config.discovery;
         let autonat = discovery.autonat;
+        let hearsay = hearsay(discovery);
         Self {
             admission: admission::behaviour::Behaviour::new(
                 config.answers_only,
@@ -68,29 +71,38 @@ impl Behaviour {
             kademlia: discovery
                 .kademlia
                 .as_ref()
-                .and_then(|kademlia| walker(local, &config.family, kademlia))
+                .and_then(|kademlia| walker(local, &config.family, kademlia, hearsay))
                 .into(),
             mdns: discovery.mdns.then(|| multicast(local)).flatten().into(),
             // Who only answers is reachable or useless, and need not ask.
             autonat: (autonat && !config.answers_only)
                 .then(autonat::v2::client::Behaviour::default)
                 .into(),
-            autonat_server: autonat.then(autonat::v2::server::Behaviour::default).into(),
+            // Who dials others on their word has to be somebody whom the network trusts to know what he may.
+            dial_back: (autonat && config.answers_only)
+                .then(|| dial_back::Behaviour::new(hearsay))
+                .into(),
             upnp: discovery.upnp.then(upnp::tokio::Behaviour::default).into(),
         }
     }
 }
 
+pub(crate) fn hearsay(discovery: &Discovery) -> Hearsay {
+    Hearsay {
+        private_addresses: discovery.private_addresses,
+    }
+}
+
+/// Handshakes under way are bounded where they begin: [`admission::pending`].
 fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
         .with_max_established(Some(limits.connections))
         .with_max_established_per_peer(Some(limits.connections_per_peer))
-        .with_max_pending_incoming(Some(limits.pending_incoming))
         .with_max_pending_outgoing(Some(limits.pending_outgoing))
 }
 
 /// Kademlia finds peers here and stores nothing: records of others are refused.
-fn walker(local: PeerId, family: &str, config: &Kademlia) -> Option<kad::Behaviour<MemoryStore>> {
+fn walker(local: PeerId, family: &str, config: &Kademlia, hearsay: Hearsay) -> Option<Walker> {
     let name = format!("{family}/kad/{}", config.network);
     let name = StreamProtocol::try_from_owned(name)
         .inspect_err(|error| tracing::error!(%error, "Kademlia is off: its name cannot be used"))
@@ -110,7 +122,7 @@ fn walker(local: PeerId, family: &str, config: &Kademlia) -> Option<kad::Behavio
         KademliaMode::Client => Some(kad::Mode::Client),
         KademliaMode::Server => Some(kad::Mode::Server),
     });
-    Some(walker)
+    Some(Walker::new(walker, hearsay))
 }
 
 fn multicast(local: PeerId) -> Option<mdns::tokio::Behaviour> {

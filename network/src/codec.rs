@@ -153,4 +153,22 @@ mod tests {
             let _ = block_on(codec().read(&mut Cursor::new(bytes)));
         }
     }
+
+    #[test]
+    fn frames_of_strangers_are_read_within_their_cap_or_refused() {
+        let frame = |length| Frame {
+            head: vec![7; length].into(),
+            body: Bytes::new(),
+        };
+        let sound = [0, 1, 127, 128, 300].map(|length| written(frame(length)));
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "frames", sound, |bytes| {
+            if let Ok(frame) = block_on(codec().read(&mut Cursor::new(bytes))) {
+                assert!(frame.len() <= protocols::HELLO.max_frame_bytes);
+                // The shortest form of the length is the only one.
+                let again = written(frame);
+                assert_eq!(again, bytes[..again.len()]);
+            }
+        });
+    }
 }

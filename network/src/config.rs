@@ -1,5 +1,6 @@
 //! What a program decides about its place in the peer network.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct NetworkConfig {
     /// `name/version`, told to peers.
     pub agent: String,
     pub ping: PingConfig,
+    /// Where peers were last connected from that this program counts on: handshakes from there have room of their own.
+    pub known_addresses: Vec<IpAddr>,
     /// Who may connect, and in which roles; everybody and in none unless it is set.
     pub admission: Arc<dyn Admission>,
     pub limits: Limits,
@@ -54,8 +57,11 @@ pub struct Limits {
     pub connections_per_peer: u32,
     /// Per IPv4 address or IPv6 /64, handshakes that are under way included.
     pub connections_per_address: u32,
-    /// Incoming connections whose handshake is under way.
+    /// Incoming connections of strangers whose handshake is under way, and as many from addresses of peers that the
+    /// program counts on. When there are so many, a new one takes the place of the oldest of whoever has the most.
     pub pending_incoming: u32,
+    /// The same of one IPv4 address or IPv6 /64.
+    pub pending_per_address: u32,
     pub pending_outgoing: u32,
     /// New connections are refused while the process has more resident memory than this; nine tenths
     /// of the machine's where it is not set.
@@ -68,8 +74,12 @@ pub struct Discovery {
     pub kademlia: Option<Kademlia>,
     /// Multicast on the local network.
     pub mdns: bool,
-    /// Ask peers whether this program can be reached from outside, and answer when they ask.
+    /// Ask peers whether this program can be reached from outside; one that answers only is not asking, but answers who
+    /// asks, and dials for it no other address than the one that it sees him come from.
     pub autonat: bool,
+    /// Dial private, loopback and link-local addresses, and names, on the word of others too: for networks on one machine
+    /// or behind one router.
+    pub private_addresses: bool,
     /// Ask the router to forward the ports that are listened on.
     pub upnp: bool,
 }
@@ -96,6 +106,7 @@ impl Default for Limits {
             connections_per_peer: 3,
             connections_per_address: 256,
             pending_incoming: 256,
+            pending_per_address: 16,
             pending_outgoing: 256,
             memory_bytes: None,
         }
@@ -118,6 +129,7 @@ impl NetworkConfig {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(5),
             },
+            known_addresses: Vec::new(),
             admission: Arc::new(Everyone(Roles::NONE)),
             limits: Limits::default(),
             discovery: Discovery::default(),

@@ -1,7 +1,8 @@
 //! How the rest of the program talks to the event loop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -18,6 +19,10 @@ pub(crate) enum Command {
     Call {
         peer: PeerId,
         call: Call,
+    },
+    Ping {
+        peer: PeerId,
+        asker: oneshot::Sender<Duration>,
     },
     Dial {
         peer: PeerId,
@@ -42,6 +47,16 @@ pub(crate) enum Command {
     Shutdown,
 }
 
+/// What became of a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinged {
+    Answered(Duration),
+    /// Not connected, or not in time.
+    Silent,
+    /// This process had no time to ask.
+    Unasked,
+}
+
 /// Cheap to clone; every method queues a command for the event loop.
 #[derive(Debug, Clone)]
 pub struct NetworkHandle {
@@ -51,7 +66,8 @@ pub struct NetworkHandle {
     slots: Arc<CallSlots>,
     handshakes: Arc<Handshakes>,
     signs: Arc<Signs>,
-    connected: Arc<RwLock<HashSet<PeerId>>>,
+    /// How many connections there are with each peer that has any.
+    connected: Arc<RwLock<HashMap<PeerId, u32>>>,
 }
 
 impl NetworkHandle {
@@ -82,10 +98,15 @@ impl NetworkHandle {
     /// Whether there is a connection right now. Events tell of what was: requests that came over a new connection
     /// can overtake the news that an earlier one is gone.
     pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connections(peer) > 0
+    }
+
+    /// How many connections there are right now. More than one when another is about to take the place of an older one, or
+    /// when somebody else has the same identity.
+    pub fn connections(&self, peer: &PeerId) -> u32 {
         let connected = self.connected.read();
-        connected
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(peer)
+        let connected = connected.unwrap_or_else(PoisonError::into_inner);
+        connected.get(peer).copied().unwrap_or_default()
     }
 
     /// Sends a request to a connected peer and waits for its response.
@@ -116,6 +137,21 @@ impl NetworkHandle {
             false => error,
         })?;
         Ok(R::Response::from_bytes(frame)?)
+    }
+
+    /// Pings a peer now, and waits for its pong for so long.
+    pub async fn ping(&self, peer: PeerId, within: Duration) -> Pinged {
+        if !self.is_connected(&peer) {
+            return Pinged::Silent;
+        }
+        let (asker, answer) = oneshot::channel();
+        match self.commands.try_send(Command::Ping { peer, asker }) {
+            Ok(()) => match tokio::time::timeout(within, answer).await {
+                Ok(Ok(elapsed)) if elapsed <= within => Pinged::Answered(elapsed),
+                _ => Pinged::Silent,
+            },
+            Err(_) => Pinged::Unasked,
+        }
     }
 
     /// Tries the addresses in turn; the outcome comes as an event.
@@ -174,11 +210,12 @@ impl NetworkHandle {
         &self.signs
     }
 
-    pub(crate) fn note_connected(&self, peer: PeerId) {
+    /// `connections` are not none: [`Self::note_lost`].
+    pub(crate) fn note_connections(&self, peer: PeerId, connections: u32) {
         let connected = self.connected.write();
         connected
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(peer);
+            .insert(peer, connections);
     }
 
     pub(crate) fn note_lost(&self, peer: &PeerId) {
@@ -258,6 +295,7 @@ mod tests {
             free_bytes: 0,
             blob_count: 0,
             activity: NodeActivity::Running,
+            deferred: proto::DeferredPurges::NONE,
         }
     }
 

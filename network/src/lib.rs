@@ -58,14 +58,18 @@ mod backoff;
 mod behaviour;
 mod codec;
 mod config;
+mod dial_back;
 mod event;
 mod exchange;
 mod handle;
+mod hearsay;
 mod peers;
 mod ping;
+mod rate;
 mod service;
 mod status;
 mod transport;
+mod walker;
 
 pub use addrs::{ParseTargetError, Target, can_be_dialled};
 pub use admission::{Admission, AllowList, AuthMode, Everyone, Refusal, RefusalReason, Refusals};
@@ -73,7 +77,7 @@ pub use backoff::ReconnectPolicy;
 pub use config::{Discovery, Kademlia, KademliaMode, Limits, NetworkConfig, PingConfig};
 pub use event::{AddrSource, DisconnectReason, InboundRequest, NetworkEvent};
 pub use exchange::CallError;
-pub use handle::NetworkHandle;
+pub use handle::{NetworkHandle, Pinged};
 pub use peers::{
     Change, IllegalChange, PeerEvent, PeerManager, PeerPolicy, PeerState, PeerView, Peers,
     PeersObserver, Rtt,

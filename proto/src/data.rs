@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::fields::{blob_id, bounded_text};
 use crate::{
-    BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, Signature, SignedReceipt,
-    protocols, wire,
+    BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, Signature, SignedOrder,
+    SignedReceipt, protocols, wire,
 };
 
 /// coordinator → node: keep this blob.
@@ -193,6 +193,8 @@ pub enum RetrieveAnswer {
     /// Claimed to be the blob; whoever receives it has to check its hash.
     Found(Bytes),
     Missing,
+    /// Missing, because a coordinator has ordered the node to delete it: a claim until it is verified.
+    Ordered(Box<SignedOrder>),
     /// The node's own check failed: its bytes are not the blob any more.
     Corrupt,
     Busy(String),
@@ -202,9 +204,13 @@ pub enum RetrieveAnswer {
 impl Message for RetrieveAnswer {
     fn into_frame(self) -> Frame {
         use wire::retrieve_chunk_response::Status;
+        let order = match &self {
+            Self::Ordered(order) => Some(order.to_wire()),
+            _ => None,
+        };
         let (status, detail, data) = match self {
             Self::Found(data) => (Status::Found, String::new(), data),
-            Self::Missing => (Status::Missing, String::new(), Bytes::new()),
+            Self::Missing | Self::Ordered(_) => (Status::Missing, String::new(), Bytes::new()),
             Self::Corrupt => (Status::Corrupt, String::new(), Bytes::new()),
             Self::Busy(detail) => (Status::Busy, detail, Bytes::new()),
             Self::IoError(detail) => (Status::IoError, detail, Bytes::new()),
@@ -212,6 +218,7 @@ impl Message for RetrieveAnswer {
         let header = wire::RetrieveChunkResponse {
             status: status as i32,
             detail: bounded_text(detail),
+            order,
             data: Bytes::new(),
         };
         Frame::with_body(&header, data)
@@ -223,7 +230,10 @@ impl Message for RetrieveAnswer {
         match message.status() {
             Status::Found if message.data.is_empty() => Err(Malformed("a blob cannot be empty")),
             Status::Found => Ok(Self::Found(message.data)),
-            Status::Missing => Ok(Self::Missing),
+            Status::Missing => Ok(match &message.order {
+                Some(order) => Self::Ordered(Box::new(SignedOrder::from_wire(order)?)),
+                None => Self::Missing,
+            }),
             Status::Corrupt => Ok(Self::Corrupt),
             Status::Busy => Ok(Self::Busy(bounded_text(message.detail))),
             Status::IoError => Ok(Self::IoError(bounded_text(message.detail))),

@@ -117,6 +117,11 @@ hash_id! {
     ChallengeHash, "challenge hash"
 }
 
+hash_id! {
+    /// SHA-256 of a chunk's plaintext.
+    ChunkSha256, "SHA-256"
+}
+
 impl BlobId {
     /// The name of `blob`.
     pub fn of(blob: &[u8]) -> Self {
@@ -231,6 +236,11 @@ uuid_id! {
 uuid_id! {
     /// A registered storage node.
     NodeId, "node id"
+}
+
+uuid_id! {
+    /// One copy of a node's data directory, from one of its starts to the next. Random, and no secret.
+    InstanceId, "instance number"
 }
 
 #[cfg(test)]

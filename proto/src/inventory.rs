@@ -69,6 +69,8 @@ pub enum InventoryAsk {
     Digests { group: u32 },
     /// The blobs themselves, those in the trash too.
     Items,
+    /// Those in the trash. A node of an older version answers as to [`Self::Items`].
+    Trash,
 }
 
 /// 1 to [`MAX_INVENTORY_RANGES`] ranges, in order and apart from one another.
@@ -116,10 +118,12 @@ impl InventoryRequest {
                 }
                 self.in_order(answer.groups.iter().map(|group| group.last))?
             }
-            InventoryAsk::Items if !answer.groups.is_empty() => {
+            InventoryAsk::Items | InventoryAsk::Trash if !answer.groups.is_empty() => {
                 return Err(Malformed("digests where blobs were asked for"));
             }
-            InventoryAsk::Items => self.in_order(answer.items.iter().map(|item| item.blob_id))?,
+            InventoryAsk::Items | InventoryAsk::Trash => {
+                self.in_order(answer.items.iter().map(|item| item.blob_id))?
+            }
         };
         let Some(resume_from) = answer.resume_from else {
             return Ok(());
@@ -172,11 +176,12 @@ impl Message for InventoryRequest {
         });
         Frame::whole(&wire::InventoryRequest {
             ranges: ranges.collect(),
-            list: self.ask == InventoryAsk::Items,
+            list: !matches!(self.ask, InventoryAsk::Digests { .. }),
             group: match self.ask {
                 InventoryAsk::Digests { group } => group,
-                InventoryAsk::Items => 0,
+                InventoryAsk::Items | InventoryAsk::Trash => 0,
             },
+            trash_only: self.ask == InventoryAsk::Trash,
         })
     }
 
@@ -191,8 +196,12 @@ impl Message for InventoryRequest {
         };
         let ranges = message.ranges.into_iter().map(range);
         let ask = match (message.list, message.group) {
+            (true, 0) if message.trash_only => InventoryAsk::Trash,
             (true, 0) => InventoryAsk::Items,
             (true, _) => return Err(Malformed("blobs are not asked for in groups")),
+            (false, _) if message.trash_only => {
+                return Err(Malformed("there are no digests of the trash"));
+            }
             (false, group) => InventoryAsk::Digests { group },
         };
         Self::new(ranges.collect::<Result<_, Malformed>>()?, ask)
@@ -227,6 +236,8 @@ pub struct InventoryItem {
     pub age_s: u64,
     pub locator: Locator,
     pub trashed: bool,
+    /// Since it went to the trash, by the node's clock; older nodes do not say.
+    pub trashed_age_s: Option<u64>,
 }
 
 impl Message for InventoryAnswer {
@@ -242,6 +253,7 @@ impl Message for InventoryAnswer {
             age_s: item.age_s,
             locator: Bytes::copy_from_slice(item.locator.as_bytes()),
             trashed: item.trashed,
+            trashed_age_s: item.trashed_age_s,
         });
         Frame::whole(&wire::InventoryResponse {
             groups: groups.collect(),
@@ -296,6 +308,7 @@ impl TryFrom<&wire::InventoryItem> for InventoryItem {
             age_s: item.age_s,
             locator: Locator::try_from(&item.locator[..])?,
             trashed: item.trashed,
+            trashed_age_s: item.trashed_age_s,
         })
     }
 }

@@ -15,6 +15,8 @@
 //! | who may ask whom | [`Roles`], named by each [`ProtocolSpec`] |
 //! | names | [`BlobId`] is the hash of a blob's bytes, [`NetworkId`] that of a network's key |
 //! | promises | [`Receipt`]: "I hold this blob, durably", signed by a node |
+//! | what a blob is | [`ChunkStatement`]: "this blob is that chunk of that file", signed by a coordinator |
+//! | orders | [`DeleteOrder`]: "delete these blobs", signed by a coordinator |
 //! | proofs | [`Challenge`], [`prove`], [`verify`]; signed as a [`ProofStatement`] |
 //!
 //! ```
@@ -31,13 +33,16 @@
 //! With the feature `openapi` the types of [`evidence`], which are also bodies of the HTTP API, describe themselves to
 //! utoipa.
 
+mod chunk_statement;
 mod control;
 mod data;
+mod deletion;
 pub mod evidence;
 mod fields;
 mod frame;
 mod id;
 mod inventory;
+mod ledger_day;
 mod locator;
 mod loss;
 mod money;
@@ -48,25 +53,30 @@ mod signing;
 mod spec;
 mod statement;
 
+pub use chunk_statement::{ChunkOpening, ChunkStatement, Piece, Sealing};
 pub use control::{
-    Delete, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay,
-    MAX_DELETIONS_PER_MESSAGE, NodeActivity,
+    DeferredPurges, Heartbeat, HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport,
+    Instance, MAX_EARLIER_INSTANCES, NodeActivity,
 };
 pub use data::{
     Refusal, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
     StoreRequest,
 };
+pub use deletion::{
+    Delete, DeleteOrder, DeleteRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes,
+    MAX_DELETIONS_PER_MESSAGE, OrderSeal, SignedOrder,
+};
 pub use frame::{Frame, Malformed, Message, Rpc};
 pub use id::{
-    BlobId, ChallengeHash, ChallengeId, FileId, ItemDigest, NetworkId, NodeId, ParseIdError,
-    ProofHash, ProofSeed, UploadId,
+    BlobId, ChallengeHash, ChallengeId, ChunkSha256, FileId, InstanceId, ItemDigest, NetworkId,
+    NodeId, ParseIdError, ProofHash, ProofSeed, UploadId,
 };
 pub use inventory::{
     BlobRange, GroupDigest, IdsDigest, Inventory, InventoryAnswer, InventoryAsk, InventoryItem,
     InventoryRequest, MAX_GROUP_BLOBS, MAX_INVENTORY_GROUPS, MAX_INVENTORY_ITEMS,
     MAX_INVENTORY_RANGES,
 };
+pub use ledger_day::LedgerDay;
 pub use locator::Locator;
 pub use loss::{LossNoted, LossReport, MAX_LOSSES_PER_MESSAGE, ReportLoss};
 pub use money::MicroCredits;
@@ -80,7 +90,9 @@ pub use proof::{
 };
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
 pub use spec::{Lane, ProtocolSpec, Roles};
-pub use statement::{NetworkContext, Receipt, Registration, RegistrationNonce, SignedReceipt};
+pub use statement::{
+    NetworkContext, Receipt, Registration, RegistrationForm, RegistrationNonce, SignedReceipt,
+};
 
 pub use libp2p_identity::{Keypair, PeerId};
 

@@ -75,36 +75,85 @@ impl SignedReceipt {
 /// A single-use number that a coordinator hands out before a registration.
 pub type RegistrationNonce = [u8; 32];
 
+/// Which bytes a node signs when it registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationForm {
+    /// Without region and token: whoever passes such a registration on can put others in their place.
+    V1,
+    V2,
+}
+
+impl RegistrationForm {
+    /// The number that stands for it in JSON.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
+
 /// A node's proof that it owns its identity key, made when it registers.
 ///
-/// Signed: `"fsn register v1" ‖ network_id ‖ nonce[32] ‖ len:u32 ‖ peer_id ‖ len:u32 ‖ name ‖
-/// capacity_bytes:u64`.
+/// Signed: `"fsn register v2" ‖ network_id ‖ nonce[32] ‖ len:u32 ‖ peer_id ‖ len:u32 ‖ name ‖
+/// capacity_bytes:u64 ‖ len:u32 ‖ region ‖ len:u32 ‖ token_hash`; the last two have no bytes where there is no region or no
+/// token, and the hash is BLAKE3 of the token. In the first form the tag ends in `v1`, and both are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub context: NetworkContext,
     pub nonce: RegistrationNonce,
     pub name: String,
     pub capacity_bytes: u64,
+    /// As it is sent.
+    pub region: Option<String>,
+    /// [`Self::token_hash`] of the admission token.
+    pub token_hash: Option<[u8; 32]>,
 }
 
 impl Registration {
-    pub fn signed_bytes(&self) -> Vec<u8> {
-        SignedBytes::new("fsn register v1")
+    pub fn token_hash(token: &str) -> [u8; 32] {
+        *blake3::hash(token.as_bytes()).as_bytes()
+    }
+
+    pub fn signed_bytes(&self, form: RegistrationForm) -> Vec<u8> {
+        let signed = SignedBytes::new(match form {
+            RegistrationForm::V1 => "fsn register v1",
+            RegistrationForm::V2 => "fsn register v2",
+        });
+        let signed = signed
             .raw(self.context.network_id.as_bytes())
             .raw(&self.nonce)
             .sized(&self.context.peer_id.to_bytes())
             .sized(self.name.as_bytes())
-            .u64(self.capacity_bytes)
-            .finish()
+            .u64(self.capacity_bytes);
+        match form {
+            RegistrationForm::V1 => signed.finish(),
+            RegistrationForm::V2 => signed
+                .sized(self.region.as_deref().unwrap_or_default().as_bytes())
+                .sized(self.token_hash.as_ref().map_or(&[][..], |hash| &hash[..]))
+                .finish(),
+        }
     }
 
-    pub fn sign(&self, node: &Keypair) -> Result<Signature, Malformed> {
-        Signature::sign(node, &self.signed_bytes())
+    pub fn sign(&self, form: RegistrationForm, node: &Keypair) -> Result<Signature, Malformed> {
+        Signature::sign(node, &self.signed_bytes(form))
     }
 
-    pub fn verify(&self, signature: &Signature) -> Result<(), InvalidSignature> {
+    pub fn verify(
+        &self,
+        form: RegistrationForm,
+        signature: &Signature,
+    ) -> Result<(), InvalidSignature> {
         VerifyingKey::of_peer(&self.context.peer_id)
             .map_err(|_| InvalidSignature)?
-            .verify(&self.signed_bytes(), signature)
+            .verify(&self.signed_bytes(form), signature)
     }
 }

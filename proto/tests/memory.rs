@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use proto::{
-    BlobId, ChallengeRequest, DeletionOutcomes, Deletions, Difficulty, HeartbeatAnswer,
+    BlobId, ChallengeRequest, DeleteRequest, DeletionOutcomes, Difficulty, HeartbeatAnswer,
     HelloReport, InventoryAnswer, InventoryRequest, Keypair, LossReport, Message, Proof,
     ProofAnswer, ProofHash, ProofSeed, ProtocolSpec, Question, RetrieveAnswer, StoreAnswer,
     StoreRequest, protocols, verify,
@@ -51,7 +51,7 @@ fn peak_of_every_message(frame: &Bytes) -> usize {
     let peaks = [
         peak_of::<HelloReport>(frame),
         peak_of::<HeartbeatAnswer>(frame),
-        peak_of::<Deletions>(frame),
+        peak_of::<DeleteRequest>(frame),
         peak_of::<DeletionOutcomes>(frame),
         peak_of::<LossReport>(frame),
         peak_of::<InventoryRequest>(frame),
@@ -113,7 +113,7 @@ fn one_frame_makes_its_reader_take_a_bounded_amount_of_memory() {
     }
 
     // Full challenge frames of the smallest items.
-    let items: [&[u8]; 2] = [&[0x0a, 0x00], &[0x22, 0x00]];
+    let items: [&[u8]; 3] = [&[0x0a, 0x00], &[0x1a, 0x00], &[0x22, 0x00]];
     for part in items {
         let frame = filled_with(part, protocols::PROOF_CHALLENGE);
         for peak in [

@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
 """Proof of storage, written from docs/proofs.md alone: a second implementation to check the first.
 
-    proofs.py check                 reproduce proof-of-storage.json and proof-transcripts.json
-    proofs.py verify FILE...        check receipts and proofs as the API hands them out
+    proofs.py check                 reproduce proof-of-storage.json, proof-transcripts.json, chunk-statements.json
+    proofs.py verify FILE...        check receipts, proofs, opened blobs and verdicts as the API hands them out
     proofs.py transcripts           print proof-transcripts.json anew
+    proofs.py chunk-statements      print chunk-statements.json anew
 
 Needs Python 3.10 and, for Ed25519, the package `cryptography`. BLAKE3 is below, for reading rather than for speed.
 """
 
 import base64
+import hashlib
 import json
 import struct
 import sys
+import uuid
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 HERE = Path(__file__).parent
 
@@ -220,7 +224,7 @@ def verify(question, proof_hash, body):
 # ---------------------------------------------------------------- what is signed
 
 OUTCOMES = {"proven": 1, "missing": 2, "corrupt": 3, "busy": 4}
-JUDGEMENTS = {"passed": 1, "failed": 2, "missed": 3, "busy": 4}
+JUDGEMENTS = {"passed": 1, "failed": 2, "missed": 3, "busy": 4, "ordered": 5}
 PEER_PREFIX = bytes.fromhex("002408011220")
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -289,7 +293,49 @@ def receipt_bytes(network_id, blob_id, length, peer_id, stored_at_ms):
     return b"fsn receipt v1" + network_id + blob_id + u64(length) + peer_id + u64(stored_at_ms)
 
 
+def chunk_bytes(network_id, coordinator, s):
+    """What a coordinator signs of a blob; `s` is the statement as it is in JSON."""
+    head = b"fsn chunk v1" + network_id + coordinator + uuid.UUID(s["file_id"]).bytes
+    head += u32(s["index"]) + u32(s["chunk_bytes"]) + bytes.fromhex(s["chunk_sha256"])
+    return head + bytes([s["piece"], s["k"], s["n"], s["sealing"]]) + bytes.fromhex(s["blob_id"]) + u64(s["length"])
+
+
+def opening_bytes(network_id, statement, chunk_key):
+    return b"fsn opening v1" + network_id + blake3(statement) + chunk_key
+
+
+def read_order(data):
+    """Coordinator, node, network and time of an order to delete, and the blobs that it takes away."""
+    if not data.startswith(b"fsn delete v1"):
+        raise ValueError("not an order to delete")
+    network_id, coordinator, node, issued_at_ms, count = struct.unpack_from("<32s38s38sQI", data, 13)
+    deletions = list(struct.iter_unpack("<32sB", data[13 + struct.calcsize("<32s38s38sQI") :]))
+    if len(deletions) != count:
+        raise ValueError("an order of another length")
+    return coordinator, node, network_id, issued_at_ms, {blob_id for blob_id, mode in deletions if mode in (1, 2)}
+
+
+def due(outcome, sound, late):
+    """The judgement that a signed answer is worth."""
+    if outcome in ("missing", "corrupt"):
+        return "failed"
+    if late:
+        return "missed"
+    return "busy" if outcome == "busy" else "passed" if sound else "failed"
+
+
+def figures_lie(judgement, answered, late):
+    """Whether a verdict contradicts what is signed with it."""
+    if not answered:
+        return judgement != "missed"
+    return judgement in ("passed", "busy") if late else judgement == "missed"
+
+
 # ---------------------------------------------------------------- evidence as the API hands it out
+
+
+class Refuted(ValueError):
+    """The coordinator has signed what is not true."""
 
 
 def documents(path):
@@ -302,18 +348,21 @@ def documents(path):
 
 
 def verify_evidence(paths):
-    receipts, proofs, failures = {}, [], 0
+    receipts, proofs, failures, files, opened, verdicts = {}, [], 0, set(), 0, 0
     for path in paths:
         for document in documents(path):
             if "messages" in document:
                 proofs.append(document)
-                continue
-            network_id = bytes.fromhex(document["network_id"])
-            for item in document["items"]:
-                peer_id, blob_id = peer_bytes(item["peer_id"]), bytes.fromhex(item["blob_id"])
-                message = receipt_bytes(network_id, blob_id, item["length"], peer_id, item["stored_at_ms"])
-                check_signature(peer_id, message, bytes.fromhex(item["signature"]))
-                receipts[network_id, peer_id, blob_id, item["length"]] = item["index"]
+            elif "chunk_key" in document:
+                take_receipt(None, document["receipt"], receipts, files)
+                verify_sealed(document)
+                opened += 1
+            elif "network_id" in document:
+                for item in document["items"]:
+                    take_receipt(bytes.fromhex(document["network_id"]), item, receipts, files)
+            else:
+                for item in document["items"]:
+                    verdicts += verify_verdict(item)
     proven = set()
     for document in proofs:
         for item in document["items"]:
@@ -321,10 +370,130 @@ def verify_evidence(paths):
                 proven.add(verify_item(document, item, receipts))
             except ValueError as error:
                 failures += 1
-                print(f"chunk {item['index']}, {item['peer_id']}: {error}")
-    missing = len(set(receipts) - proven)
-    print(f"{len(proven)} of {len(receipts)} copies are proven")
-    return 1 if failures or missing else 0
+                print(f"chunk {item['index']}, {item['peer_id']}: {type(error).__name__}: {error}")
+    proven.discard(None)
+    missing = len(set(receipts) - proven) if proofs or not opened else 0
+    print(f"{len(proven)} of {len(receipts)} copies are proven, {opened} opened, {verdicts} verdicts sound")
+    print(f"bound to {', '.join(map(str, files)) or 'no file'}")
+    bound = len(files) == 1 and None not in files
+    return 1 if failures or missing or (receipts and not bound) else 0
+
+
+def take_receipt(network_id, item, receipts, files):
+    peer_id, blob_id = peer_bytes(item["peer_id"]), bytes.fromhex(item["blob_id"])
+    statement = item.get("statement")
+    network_id = network_id or bytes.fromhex(statement["network_id"])
+    message = receipt_bytes(network_id, blob_id, item["length"], peer_id, item["stored_at_ms"])
+    check_signature(peer_id, message, bytes.fromhex(item["signature"]))
+    if statement:
+        verify_statement(statement)
+        same = network_id.hex(), item["index"], item["blob_id"], item["length"]
+        if same != (statement["network_id"], statement["index"], statement["blob_id"], statement["length"]):
+            raise ValueError("the coordinator's statement is about another blob")
+    files.add(statement and statement["file_id"])
+    receipts[network_id, peer_id, blob_id, item["length"]] = item["index"], item["stored_at_ms"]
+
+
+def verify_statement(s):
+    """What the coordinator has signed of a blob, as bytes."""
+    coordinator = peer_bytes(s["coordinator"])
+    message = chunk_bytes(bytes.fromhex(s["network_id"]), coordinator, s)
+    check_signature(coordinator, message, bytes.fromhex(s["signature"]))
+    return message
+
+
+def verify_sealed(document):
+    statement, key = document["receipt"]["statement"], bytes.fromhex(document["chunk_key"])
+    message = verify_statement(statement)
+    opening = opening_bytes(bytes.fromhex(statement["network_id"]), message, key)
+    check_signature(peer_bytes(statement["coordinator"]), opening, bytes.fromhex(document["opening_signature"]))
+    blob = base64.b64decode(document["blob"], validate=True)
+    if blake3(blob).hex() != statement["blob_id"]:
+        raise ValueError("the bytes are not the blob's")
+    aad = b"fsn v2 replica" + uuid.UUID(statement["file_id"]).bytes
+    aad += struct.pack(">II", statement["index"], len(blob) - 28)
+    try:
+        text = AESGCM(key).decrypt(blob[:12], blob[12:], aad)
+    except InvalidTag:
+        raise Refuted("the key that is signed does not open the blob") from None
+    if (len(text), hashlib.sha256(text).hexdigest()) != (statement["chunk_bytes"], statement["chunk_sha256"]):
+        raise Refuted("the blob opens as another chunk")
+
+
+def orders_for(shown, challenge, blob_id):
+    """Coordinator and time of each order that takes the blob away from the node that was asked."""
+    for item in shown:
+        try:
+            data = base64.b64decode(item["order"], validate=True)
+            coordinator, node, network_id, issued_at_ms, blobs = read_order(data)
+            check_signature(coordinator, data, bytes.fromhex(item["signature"]))
+        except (ValueError, struct.error):
+            continue
+        said = peer_bytes(item["coordinator"]), item["issued_at_ms"]
+        if said == (coordinator, issued_at_ms) and blob_id in blobs:
+            if (node, network_id) == (challenge["node"], challenge["network_id"]):
+                yield coordinator, issued_at_ms
+
+
+def coordinators_of(document):
+    """Whoever has signed a challenge of the evidence: anybody can make a key and call it a coordinator's."""
+    for message in document["messages"]:
+        try:
+            data = base64.b64decode(message["challenge"], validate=True)
+            coordinator = read_challenge(data)["coordinator"]
+            check_signature(coordinator, data, bytes.fromhex(message["challenge_signature"]))
+            yield coordinator
+        except (ValueError, struct.error):
+            continue
+
+
+def read_fields(data):
+    """A protobuf message: number and value of each field, in order."""
+
+    def varint_at(at):
+        value, shift = 0, 0
+        while True:
+            byte = data[at]
+            value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+    at = 0
+    while at < len(data):
+        head, at = varint_at(at)
+        value, at = varint_at(at)
+        if head & 7 == 2:
+            value, at = data[at : at + value], at + value
+        yield head >> 3, value
+
+
+def verify_verdict(view):
+    """One of `GET nodes/{id}/proofs`; how many blobs it judges."""
+    fields = {3: [], 4: b"", 5: 0, 6: 0}
+    for number, value in read_fields(base64.b64decode(view["statement"], validate=True)):
+        if number == 3:
+            fields[3].append(value)
+        else:
+            fields[number] = value
+    challenge = read_challenge(fields[1])
+    check_signature(challenge["coordinator"], fields[1], fields[2])
+    answered, hashed = bool(fields[4]), blake3(fields[1])
+    network_id, names = challenge["network_id"], {number: name for name, number in JUDGEMENTS.items()}
+    judgements = [names[number] for number in fields[7]]
+    if answered:
+        check_signature(challenge["node"], answer_bytes(network_id, hashed, fields[3]), fields[4])
+    digests = fields[3] if answered else None
+    judged = verdict_bytes(network_id, hashed, digests, fields[5], fields[6], judgements)
+    check_signature(challenge["coordinator"], judged, fields[8])
+    if any(view[name] != judgements.count(name) for name in JUDGEMENTS if name != "ordered"):
+        raise ValueError("the counts are not those that are signed")
+    for judgement in judgements:
+        if figures_lie(judgement, answered, fields[5] > fields[6]):
+            raise Refuted(f"{judgement}, after {fields[5]} ms of {fields[6]}, answered: {answered}")
+    for judgement, (blob_id, _, _) in zip(judgements, challenge["items"]):
+        if judgement == "ordered" and not any(orders_for(view.get("orders", []), challenge, blob_id)):
+            raise ValueError("no order is shown that excuses a blob")
+    return len(judgements)
 
 
 def verify_item(document, item, receipts):
@@ -337,24 +506,59 @@ def verify_item(document, item, receipts):
     asked = blob_id, item["length"], bytes.fromhex(item["seed"])
     if challenge["node"] != peer_id or challenge["items"][position] != asked:
         raise ValueError("the message asks something else")
-    if message["signature"] is None:
-        raise ValueError(f"no answer: {item['outcome']}")
+    verdict, answered = message["verdict"], message["signature"] is not None
     digests = [bytes.fromhex(digest) for digest in message["item_digests"]]
-    if len(digests) != len(challenge["items"]):
-        raise ValueError("not one digest for each blob")
-    signed = answer_bytes(challenge["network_id"], blake3(data), digests)
-    check_signature(peer_id, signed, bytes.fromhex(message["signature"]))
+    judged = verdict_bytes(
+        challenge["network_id"], blake3(data), digests if answered else None,
+        verdict["elapsed_ms"], verdict["deadline_ms"], verdict["judgements"],
+    )  # fmt: skip
+    check_signature(challenge["coordinator"], judged, bytes.fromhex(verdict["signature"]))
+    judgement, late = verdict["judgements"][position], verdict["elapsed_ms"] > verdict["deadline_ms"]
+    if answered:
+        if len(digests) != len(challenge["items"]):
+            raise ValueError("not one digest for each blob")
+        signed = answer_bytes(challenge["network_id"], blake3(data), digests)
+        check_signature(peer_id, signed, bytes.fromhex(message["signature"]))
+    if item["outcome"] != judgement:
+        raise ValueError(f"called {item['outcome']}, and {judgement} is signed")
+    if figures_lie(judgement, answered, late):
+        raise Refuted(f"{judgement} after {verdict['elapsed_ms']} ms of {verdict['deadline_ms']}")
+    shown = list(orders_for(message.get("orders", []), challenge, blob_id))
+    if judgement == "ordered" and not shown:
+        raise ValueError("no order is shown that excuses it")
+    if item["claim"] is None and item["index"] is None and judgement != "failed":
+        return None  # of what did not fail nothing is kept but what was signed
+    if not answered or item["claim"] is None:
+        raise ValueError(f"without the node's answer: {judgement}")
     proof_hash = bytes.fromhex(item["proof_hash"] or "00" * 32)
     body = base64.b64decode(item["body"] or "", validate=True)
     digest = item_digest(challenge, position, item["claim"], proof_hash, body, item["duration_ms"])
     if digest != digests[position]:
         raise ValueError("not what the node signed")
+    question = asked[2], peer_id, blob_id, item["length"], challenge["difficulty"]
+    problem = None
+    if item["claim"] == "proven":
+        try:
+            verify(question, proof_hash, body)
+        except ValueError as error:
+            problem = error
+    key = challenge["network_id"], peer_id, blob_id, item["length"]
+    if item["claim"] == "missing" and item["index"] is not None and key in receipts:
+        stored_at_ms, coordinators = receipts[key][1], set(coordinators_of(document))
+        if any(who in coordinators and at >= stored_at_ms for who, at in shown):
+            if judgement != "ordered":
+                raise Refuted(f"{judgement} is signed, and a coordinator had ordered the node to delete it")
+            raise ValueError("a coordinator ordered the node to delete it: not the node's fault")
+    excused = judgement == "ordered" and item["claim"] == "missing"
+    if not excused and judgement != due(item["claim"], problem is None, late):
+        raise Refuted(f"{judgement} is signed, and {due(item['claim'], problem is None, late)} is due")
+    if item["index"] is None:
+        return None
     if item["claim"] != "proven":
         raise ValueError(f"the node says: {item['claim']}")
-    question = asked[2], peer_id, blob_id, item["length"], challenge["difficulty"]
-    verify(question, proof_hash, body)
-    key = challenge["network_id"], peer_id, blob_id, item["length"]
-    if receipts.get(key) != item["index"]:
+    if problem:
+        raise problem
+    if receipts.get(key, (None,))[0] != item["index"]:
         raise ValueError("the proof is sound, but there is no receipt for this chunk")
     return key
 
@@ -487,6 +691,49 @@ def transcripts():
     }
 
 
+def chunk_statement(name, number, index, length, piece, sealing):
+    network_id, seeds, peers = keys()
+    blob = vector_blob(length)
+    statement = {
+        "file_id": str(uuid.UUID(bytes=bytes([number]) * 16)),
+        "index": index,
+        "chunk_bytes": length - 28,
+        "chunk_sha256": hashlib.sha256(f"fsn chunk {number}".encode()).hexdigest(),
+        "piece": piece[0],
+        "k": piece[1],
+        "n": piece[2],
+        "sealing": sealing,
+        "blob_id": blake3(blob).hex(),
+        "length": length,
+    }
+    signer = Ed25519PrivateKey.from_private_bytes(seeds["coordinator"])
+    signed = chunk_bytes(network_id, peers["coordinator"], statement)
+    chunk_key = blake3(f"fsn chunk key {number}".encode())
+    opening = opening_bytes(network_id, signed, chunk_key)
+    return {
+        "case": name,
+        "statement": statement,
+        "signed_bytes": signed.hex(),
+        "signature": signer.sign(signed).hex(),
+        "chunk_key": chunk_key.hex(),
+        "opening_bytes": opening.hex(),
+        "opening_signature": signer.sign(opening).hex(),
+    }
+
+
+def chunk_statements():
+    return {
+        "about": "What a coordinator signs of blobs, and of what opens them (docs/proofs.md), made by proofs.py. Keys and "
+        "network id are those of statements.json; blob = BLAKE3 XOF of the text 'fsn vector <length>'.",
+        "statements": [
+            chunk_statement("a copy, one of three", 1, 0, 262172, (0, 1, 3), 2),
+            chunk_statement("the last chunk of a long file", 2, 2**31 - 1, 29, (0, 1, 16), 2),
+            chunk_statement("of a file with one key", 3, 77, 1052, (0, 1, 1), 1),
+            chunk_statement("a coded piece, the last of twelve", 4, 5, 32796, (11, 8, 12), 2),
+        ],
+    }
+
+
 def check():
     cases = json.loads((HERE / "proof-of-storage.json").read_text())["cases"]
     for case in cases:
@@ -503,6 +750,9 @@ def check():
     expected = json.loads((HERE / "proof-transcripts.json").read_text())
     assert transcripts() == expected, "the transcripts differ"
     print(f"{len(expected['transcripts'])} transcripts are reproduced")
+    expected = json.loads((HERE / "chunk-statements.json").read_text())
+    assert chunk_statements() == expected, "the statements on chunks differ"
+    print(f"{len(expected['statements'])} statements on chunks are reproduced")
 
 
 def main(arguments):
@@ -513,6 +763,9 @@ def main(arguments):
             return verify_evidence(paths)
         case ["transcripts"]:
             json.dump(transcripts(), sys.stdout, indent=1)
+            print()
+        case ["chunk-statements"]:
+            json.dump(chunk_statements(), sys.stdout, indent=1)
             print()
         case _:
             print(__doc__, file=sys.stderr)

@@ -11,13 +11,19 @@
 
 pub mod allowance;
 pub mod audit;
+pub mod client_address;
+pub mod clocks;
 pub mod drain;
+pub mod evidence;
 pub mod file_meter;
 pub mod fleet_guard;
+pub mod instance;
 pub mod inventory;
 pub mod judging;
+pub mod least_rate;
 pub mod node_pay;
 pub mod placement;
 pub mod repair;
 pub mod reputation;
+pub mod resend;
 pub mod uptime;

@@ -7,7 +7,7 @@
 //! would then show that somebody holds the bytes, not that this node does.
 
 use bytes::Bytes;
-use proto::{BlobId, FileId};
+use proto::{BlobId, FileId, Sealing};
 
 use crate::SealError;
 
@@ -22,9 +22,12 @@ pub struct ChunkRef {
 
 impl ChunkRef {
     /// What is authenticated with a blob of this chunk.
-    pub(crate) fn aad(self, plaintext_bytes: u32) -> [u8; 38] {
+    pub(crate) fn aad(self, sealing: Sealing, plaintext_bytes: u32) -> [u8; 38] {
         let mut aad = [0; 38];
-        aad[..14].copy_from_slice(b"fsn v1 replica");
+        aad[..14].copy_from_slice(match sealing {
+            Sealing::V1 => b"fsn v1 replica",
+            Sealing::V2 => b"fsn v2 replica",
+        });
         aad[14..30].copy_from_slice(self.file_id.as_bytes());
         aad[30..34].copy_from_slice(&self.index.to_be_bytes());
         aad[34..].copy_from_slice(&plaintext_bytes.to_be_bytes());

@@ -1,42 +1,75 @@
 //! A file's data key (DEK): seals its chunks and opens them.
 //!
 //! Invariants: every blob gets a nonce of its own, at random. 2³² blobs under one key, a petabyte of default chunks, keep a
-//! collision less likely than 2⁻³³. The key is wiped when it is dropped.
+//! collision less likely than 2⁻³³. Keys are wiped when they are dropped. A key knows how it seals ([`Sealing`]), so that
+//! nobody who has one can seal or open otherwise.
 //!
-//! Rejected: a key for each chunk, derived from the file's. It lifts a limit that no file meets, for a key schedule a chunk.
+//! Rejected: the data key itself for all chunks, which was version 1. What opens one chunk would open the file, so nothing
+//! could ever be shown to prove what a blob holds. It costs a key schedule for each blob, some microseconds.
 
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use proto::BlobId;
+use proto::{BlobId, Sealing};
 use rand::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::chunk::plaintext_bytes;
+use crate::chunk_key::{ChunkKey, open};
 use crate::cipher::{Cipher, NONCE_LEN, Nonce, random_nonce};
 use crate::{ChunkRef, OpenError, SEALING_OVERHEAD, SealError, SealedBlob};
 
 /// One for each file, made when its upload begins. The database has it wrapped ([`MasterKey::wrap`](crate::MasterKey::wrap)).
 pub struct DataKey {
     bytes: Zeroizing<[u8; 32]>,
-    cipher: Cipher,
+    schedule: Schedule,
+}
+
+/// With what chunks are sealed.
+enum Schedule {
+    /// Version 1: all with this.
+    Whole(Box<Cipher>),
+    /// Version 2: each with its own.
+    EachChunk,
 }
 
 impl DataKey {
-    /// A fresh key.
-    pub fn generate(rng: &mut impl CryptoRng) -> Result<Self, SealError> {
+    /// A fresh key that seals in this way.
+    pub fn generate(sealing: Sealing, rng: &mut impl CryptoRng) -> Result<Self, SealError> {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut bytes[..]);
-        Self::from_bytes(bytes)
+        Self::from_bytes(sealing, bytes)
     }
 
-    pub(crate) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Result<Self, SealError> {
-        let cipher = Cipher::new(&bytes)?;
-        Ok(Self { bytes, cipher })
+    pub(crate) fn from_bytes(
+        sealing: Sealing,
+        bytes: Zeroizing<[u8; 32]>,
+    ) -> Result<Self, SealError> {
+        let schedule = match sealing {
+            Sealing::V1 => Schedule::Whole(Box::new(Cipher::new(&bytes)?)),
+            Sealing::V2 => Schedule::EachChunk,
+        };
+        Ok(Self { bytes, schedule })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
+    }
+
+    /// How it seals.
+    pub const fn sealing(&self) -> Sealing {
+        match self.schedule {
+            Schedule::Whole(_) => Sealing::V1,
+            Schedule::EachChunk => Sealing::V2,
+        }
+    }
+
+    /// What opens this chunk and no other; `None` where only the key of the whole file does.
+    pub fn chunk_key(&self, index: u32) -> Option<ChunkKey> {
+        match self.schedule {
+            Schedule::Whole(_) => None,
+            Schedule::EachChunk => Some(ChunkKey::of(&self.bytes, index)),
+        }
     }
 
     /// Seals a chunk that arrives in pieces, for one node; they are copied once, into the blob.
@@ -60,13 +93,20 @@ impl DataKey {
         pieces: &[Bytes],
     ) -> Result<SealedBlob, SealError> {
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
-        let aad = chunk.aad(plaintext_bytes(bytes)?);
+        let aad = chunk.aad(self.sealing(), plaintext_bytes(bytes)?);
         let mut blob = BytesMut::with_capacity(bytes + SEALING_OVERHEAD);
         blob.extend_from_slice(&nonce);
         for piece in pieces {
             blob.extend_from_slice(piece);
         }
-        let tag = self.cipher.seal(&nonce, &aad, &mut blob[NONCE_LEN..])?;
+        let text = &mut blob[NONCE_LEN..];
+        let tag = match &self.schedule {
+            Schedule::Whole(cipher) => cipher.seal(&nonce, &aad, text)?,
+            Schedule::EachChunk => {
+                let key = ChunkKey::of(&self.bytes, chunk.index);
+                Cipher::new(key.as_bytes())?.seal(&nonce, &aad, text)?
+            }
+        };
         blob.extend_from_slice(&tag);
         Ok(SealedBlob {
             blob_id: BlobId::of(&blob),
@@ -75,11 +115,11 @@ impl DataKey {
     }
 
     /// Opens a blob in place and returns the chunk, a slice of the same memory.
-    pub fn open(&self, chunk: ChunkRef, mut blob: BytesMut) -> Result<Bytes, OpenError> {
-        let bytes = blob.len().checked_sub(SEALING_OVERHEAD).ok_or(OpenError)?;
-        let aad = chunk.aad(plaintext_bytes(bytes).map_err(|_| OpenError)?);
-        self.cipher.open_between(&aad, &mut blob)?;
-        Ok(blob.freeze().slice(NONCE_LEN..NONCE_LEN + bytes))
+    pub fn open(&self, chunk: ChunkRef, blob: BytesMut) -> Result<Bytes, OpenError> {
+        match &self.schedule {
+            Schedule::Whole(cipher) => open(cipher, Sealing::V1, chunk, blob),
+            Schedule::EachChunk => ChunkKey::of(&self.bytes, chunk.index).open(chunk, blob),
+        }
     }
 }
 

@@ -4,14 +4,15 @@
 //! an argument.
 //!
 //! - [`DataKey`], one for each file, seals chunks into blobs ([`SealedBlob`]) and opens them again. A chunk is named by
-//!   [`ChunkRef`], and a blob opens as no other chunk than its own.
+//!   [`ChunkRef`], and a blob opens as no other chunk than its own. How a key seals is its [`Sealing`]: since version 2
+//!   each chunk has a [`ChunkKey`] of its own, which its owner may be shown.
 //! - [`MasterKey`], from a file that only coordinators have, wraps data keys for the database and seals
 //!   [`Locator`](proto::Locator)s, which say to a coordinator what a node's blob is ([`ChunkVersion`]).
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
 //! use rand::{SeedableRng, rngs::StdRng};
-//! use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey};
+//! use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey, Sealing};
 //! use zeroize::Zeroizing;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +22,7 @@
 //! let chunk = ChunkRef { file_id, index: 0 };
 //!
 //! // The first upload: a fresh data key, wrapped for the database.
-//! let key = DataKey::generate(&mut rng)?;
+//! let key = DataKey::generate(Sealing::V2, &mut rng)?;
 //! let wrapped = master.wrap(file_id, &key, &mut rng)?;
 //!
 //! // Two replicas of one chunk, for two nodes: other bytes, hence other names.
@@ -36,7 +37,7 @@
 //! assert_eq!(master.open_locator(&locator)?, stored);
 //!
 //! // Later: the key out of the database, the blob from a node.
-//! let key = master.unwrap(file_id, &wrapped)?;
+//! let key = master.unwrap(file_id, Sealing::V2, &wrapped)?;
 //! let opened = key.open(chunk, BytesMut::from(&first.data[..]))?;
 //! assert_eq!(opened, &b"what a user stored"[..]);
 //! # Ok(())
@@ -49,8 +50,9 @@
 //!
 //! | | key | text | AAD |
 //! |---|---|---|---|
-//! | blob | data key | the chunk | `fsn v1 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
-//! | wrapped key | HKDF-SHA256(master key, salt = file id, info = `fsn v1 wrap`) | data key | file id\[16\] ‖ master-key id |
+//! | blob, version 1 | data key | the chunk | `fsn v1 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
+//! | blob, version 2 | chunk key: HKDF-SHA256(data key, info = `fsn v2 chunk` ‖ index:u32 BE) | the chunk | `fsn v2 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
+//! | wrapped key | HKDF-SHA256(master key, salt = file id, info = `fsn v1 wrap` or, of version 2, `fsn v2 wrap`) | data key | file id\[16\] ‖ master-key id |
 //! | locator | HKDF-SHA256(master key, info = `fsn v1 locator`) | file id\[16\] ‖ index:u32 BE ‖ version:u64 BE ‖ zero\[8\] | `fsn v1 locator` |
 //!
 //! `sealing/vectors/sealing.json` has cases of each from a second implementation, `sealing.py` beside it.
@@ -65,10 +67,12 @@
 #![warn(unreachable_pub, missing_docs)]
 
 mod chunk;
+mod chunk_key;
 mod cipher;
 #[cfg(feature = "comparison")]
 pub mod comparison;
 mod data_key;
+mod derive;
 mod error;
 mod locator;
 mod master_key;
@@ -76,8 +80,10 @@ mod master_key;
 mod tests;
 
 pub use chunk::{ChunkRef, SealedBlob};
+pub use chunk_key::{ChunkKey, content_of};
 pub use cipher::SEALING_OVERHEAD;
 pub use data_key::DataKey;
 pub use error::{OpenError, SealError};
 pub use locator::ChunkVersion;
 pub use master_key::{MasterKey, WRAPPED_KEY_LEN};
+pub use proto::Sealing;

@@ -10,8 +10,8 @@ use proto::{FileId, Locator};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sealing::{
-    ChunkRef, ChunkVersion, DataKey, MasterKey, OpenError, SEALING_OVERHEAD, SealedBlob,
-    WRAPPED_KEY_LEN,
+    ChunkRef, ChunkVersion, DataKey, MasterKey, OpenError, SEALING_OVERHEAD, SealedBlob, Sealing,
+    WRAPPED_KEY_LEN, content_of,
 };
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ fn rng() -> StdRng {
 }
 
 fn key(seed: u64) -> DataKey {
-    DataKey::generate(&mut StdRng::seed_from_u64(seed)).unwrap()
+    DataKey::generate(Sealing::V2, &mut StdRng::seed_from_u64(seed)).unwrap()
 }
 
 fn master(id: &str, byte: u8) -> MasterKey {
@@ -62,7 +62,7 @@ fn a_changed_bit_keeps_a_wrapped_key_shut() {
     let master = master("m1", 9);
     let wrapped = master.wrap(CHUNK.file_id, &key(1), &mut rng()).unwrap();
     for changed in with_one_bit_changed(&wrapped) {
-        assert!(master.unwrap(CHUNK.file_id, &changed).is_err());
+        assert!(master.unwrap(CHUNK.file_id, Sealing::V2, &changed).is_err());
     }
 }
 
@@ -117,10 +117,26 @@ fn an_empty_chunk_is_sealed_like_any_other() {
 fn a_wrapped_key_opens_for_its_file_and_under_its_own_master_key_only() {
     let wrapped = master("m1", 9).wrap(CHUNK.file_id, &key(1), &mut rng());
     let wrapped = wrapped.unwrap();
-    assert!(master("m1", 9).unwrap(CHUNK.file_id, &wrapped).is_ok());
-    assert!(master("m1", 9).unwrap(OTHER_FILE, &wrapped).is_err());
-    assert!(master("m1", 8).unwrap(CHUNK.file_id, &wrapped).is_err());
-    assert!(master("m2", 9).unwrap(CHUNK.file_id, &wrapped).is_err());
+    assert!(
+        master("m1", 9)
+            .unwrap(CHUNK.file_id, Sealing::V2, &wrapped)
+            .is_ok()
+    );
+    assert!(
+        master("m1", 9)
+            .unwrap(OTHER_FILE, Sealing::V2, &wrapped)
+            .is_err()
+    );
+    assert!(
+        master("m1", 8)
+            .unwrap(CHUNK.file_id, Sealing::V2, &wrapped)
+            .is_err()
+    );
+    assert!(
+        master("m2", 9)
+            .unwrap(CHUNK.file_id, Sealing::V2, &wrapped)
+            .is_err()
+    );
 }
 
 #[test]
@@ -152,8 +168,9 @@ proptest! {
     fn arbitrary_bytes_open_as_nothing(bytes: Vec<u8>, locator: [u8; Locator::LEN], wrapped: [u8; WRAPPED_KEY_LEN]) {
         let master = master("m1", 9);
         prop_assert!(key(1).open(CHUNK, BytesMut::from(&bytes[..])).is_err());
-        prop_assert!(master.unwrap(CHUNK.file_id, &bytes).is_err());
-        prop_assert!(master.unwrap(CHUNK.file_id, &wrapped).is_err());
+        prop_assert!(master.unwrap(CHUNK.file_id, Sealing::V2, &bytes).is_err());
+        prop_assert!(master.unwrap(CHUNK.file_id, Sealing::V2, &wrapped).is_err());
+        prop_assert!(content_of(&[7; 32], CHUNK, BytesMut::from(&bytes[..])).is_err());
         prop_assert!(master.open_locator(&Locator::from_bytes(locator)).is_err());
     }
 
@@ -178,5 +195,50 @@ proptest! {
         pieces.push(rest);
         let in_pieces = key(1).seal(CHUNK, &pieces, &mut rng()).unwrap();
         prop_assert_eq!(in_pieces.data, seal(&key(1), &text).data);
+    }
+}
+
+/// With those of every target, `scripts/fuzz` runs this for longer.
+mod tampered {
+    use super::*;
+
+    const DIR: &str = env!("CARGO_MANIFEST_DIR");
+
+    #[test]
+    fn locators_open_as_nothing_but_what_was_sealed() {
+        let master = master("m1", 9);
+        let stored = ChunkVersion {
+            chunk: CHUNK,
+            version: 5,
+        };
+        let locator = master.seal_locator(&stored, &mut rng()).unwrap();
+        let sound = locator.as_bytes().to_vec();
+        hostile::attack(DIR, "locators", [sound.clone()], |bytes| {
+            let Ok(locator) = Locator::try_from(bytes) else {
+                assert_ne!(bytes.len(), Locator::LEN);
+                return;
+            };
+            assert_eq!(master.open_locator(&locator).is_ok(), bytes == sound);
+        });
+    }
+
+    #[test]
+    fn blobs_and_wrapped_keys_open_as_nothing_but_what_was_sealed() {
+        let (master, key) = (master("m1", 9), key(1));
+        let wrapped = master
+            .wrap(CHUNK.file_id, &key, &mut rng())
+            .unwrap()
+            .to_vec();
+        let blob = seal(&key, b"some text of a chunk").data.to_vec();
+        hostile::attack(DIR, "sealed", [wrapped.clone(), blob.clone()], |bytes| {
+            assert_eq!(
+                master.unwrap(CHUNK.file_id, Sealing::V2, bytes).is_ok(),
+                bytes == wrapped
+            );
+            assert_eq!(
+                key.open(CHUNK, BytesMut::from(bytes)).is_ok(),
+                bytes == blob
+            );
+        });
     }
 }

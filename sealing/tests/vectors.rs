@@ -10,20 +10,24 @@ use std::convert::Infallible;
 use bytes::{Bytes, BytesMut};
 use proto::{FileId, Locator};
 use rand::{TryCryptoRng, TryRng};
-use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey};
+use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey, Sealing};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 #[derive(Deserialize)]
 struct Vectors {
     blobs: Vec<BlobCase>,
+    blobs_v2: Vec<BlobCase>,
     wrapped_keys: Vec<WrappedCase>,
+    wrapped_keys_v2: Vec<WrappedCase>,
     locators: Vec<LocatorCase>,
 }
 
 #[derive(Deserialize)]
 struct BlobCase {
     data_key: String,
+    /// Since version 2.
+    chunk_key: Option<String>,
     file_id: String,
     index: u32,
     nonce: String,
@@ -100,8 +104,14 @@ fn plaintext(length: usize) -> Bytes {
 
 #[test]
 fn chunks_are_sealed_to_the_same_blobs() {
-    for case in vectors().blobs {
-        let key = DataKey::generate(&mut given(&case.data_key)).unwrap();
+    let vectors = vectors();
+    let cases = vectors.blobs.into_iter().map(|case| (Sealing::V1, case));
+    for (sealing, case) in cases.chain(vectors.blobs_v2.into_iter().map(|case| (Sealing::V2, case)))
+    {
+        let key = DataKey::generate(sealing, &mut given(&case.data_key)).unwrap();
+        let chunk_key = key.chunk_key(case.index);
+        let chunk_key = chunk_key.map(|key| hex::encode(key.as_bytes()));
+        assert_eq!(chunk_key, case.chunk_key);
         let chunk = ChunkRef {
             file_id: file_id(&case.file_id),
             index: case.index,
@@ -120,15 +130,24 @@ fn chunks_are_sealed_to_the_same_blobs() {
 
 #[test]
 fn data_keys_are_wrapped_to_the_same_bytes() {
-    for case in vectors().wrapped_keys {
+    let vectors = vectors();
+    let cases = vectors
+        .wrapped_keys
+        .into_iter()
+        .map(|case| (Sealing::V1, case));
+    let of_v2 = vectors
+        .wrapped_keys_v2
+        .into_iter()
+        .map(|case| (Sealing::V2, case));
+    for (sealing, case) in cases.chain(of_v2) {
         let master = master_key(&case.master_key_id, &case.master_key);
         let file_id = file_id(&case.file_id);
-        let key = DataKey::generate(&mut given(&case.data_key)).unwrap();
+        let key = DataKey::generate(sealing, &mut given(&case.data_key)).unwrap();
         let wrapped = master.wrap(file_id, &key, &mut given(&case.nonce)).unwrap();
         assert_eq!(hex::encode(wrapped), case.wrapped);
 
         // The key that comes out seals as the one that went in.
-        let unwrapped = master.unwrap(file_id, &wrapped).unwrap();
+        let unwrapped = master.unwrap(file_id, sealing, &wrapped).unwrap();
         let chunk = ChunkRef { file_id, index: 0 };
         let text = [plaintext(100)];
         let blob = |key: &DataKey| key.seal(chunk, &text, &mut given(&case.nonce)).unwrap();

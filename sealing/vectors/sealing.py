@@ -38,13 +38,18 @@ def derive(key, salt, info):
     return HKDF(SHA256(), 32, salt, info).derive(key)
 
 
-def replica_aad(file_id, index, length):
-    return b"fsn v1 replica" + file_id + struct.pack(">II", index, length)
+def chunk_key(data_key, index, version):
+    """What seals this chunk: in version 1 the data key itself."""
+    return data_key if version == 1 else derive(data_key, b"", b"fsn v2 chunk" + struct.pack(">I", index))
 
 
-def wrapping(master_key, master_key_id, file_id):
+def replica_aad(file_id, index, length, version):
+    return b"fsn v%d replica" % version + file_id + struct.pack(">II", index, length)
+
+
+def wrapping(master_key, master_key_id, file_id, version):
     """Key and AAD."""
-    return derive(master_key, file_id, b"fsn v1 wrap"), file_id + master_key_id.encode()
+    return derive(master_key, file_id, b"fsn v%d wrap" % version), file_id + master_key_id.encode()
 
 
 def locator_key(master_key):
@@ -63,6 +68,7 @@ def locator_text(file_id, index, version):
 # Around the blocks of AES, the 64 blocks that are encrypted side by side, and the chunks that are the default.
 LENGTHS = [0, 1, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 4096, 65_537, 262_144]
 LONGEST_SHOWN = 65
+KEY_IDS = ["master-1", "master-2", "", "schlüssel-2026", "m" * 200]
 
 
 def bytes_of(label, length=32):
@@ -73,12 +79,14 @@ def plaintext(length):
     return bytes((7 * i + length) % 251 for i in range(length))
 
 
-def blob_case(number, length):
+def blob_case(number, length, version):
     key, file_id, nonce = bytes_of(f"key {number}"), bytes_of(f"file {number}", 16), bytes_of(f"nonce {number}", 12)
     index = [0, 1, 77, 2**32 - 1][number % 4]
-    blob = seal(key, nonce, plaintext(length), replica_aad(file_id, index, length))
+    sealing_key = chunk_key(key, index, version)
+    blob = seal(sealing_key, nonce, plaintext(length), replica_aad(file_id, index, length, version))
     case = {
         "data_key": key.hex(),
+        **({} if version == 1 else {"chunk_key": sealing_key.hex()}),
         "file_id": file_id.hex(),
         "index": index,
         "nonce": nonce.hex(),
@@ -88,11 +96,11 @@ def blob_case(number, length):
     return case | ({"blob": blob.hex()} if length <= LONGEST_SHOWN else {})
 
 
-def wrapped_case(master_key_id):
+def wrapped_case(master_key_id, version):
     label = f"wrap {master_key_id}"
     master_key, data_key = bytes_of(f"{label} master"), bytes_of(f"{label} data")
     file_id, nonce = bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
-    key, aad = wrapping(master_key, master_key_id, file_id)
+    key, aad = wrapping(master_key, master_key_id, file_id, version)
     return {
         "master_key": master_key.hex(),
         "master_key_id": master_key_id,
@@ -119,8 +127,10 @@ def locator_case(index, version):
 def vectors():
     return {
         "plaintext": "byte i of a text of n bytes is (7 i + n) mod 251",
-        "blobs": [blob_case(number, length) for number, length in enumerate(LENGTHS)],
-        "wrapped_keys": [wrapped_case(key_id) for key_id in ["master-1", "master-2", "", "schlüssel-2026", "m" * 200]],
+        "blobs": [blob_case(number, length, 1) for number, length in enumerate(LENGTHS)],
+        "blobs_v2": [blob_case(number, length, 2) for number, length in enumerate(LENGTHS)],
+        "wrapped_keys": [wrapped_case(key_id, 1) for key_id in KEY_IDS],
+        "wrapped_keys_v2": [wrapped_case(key_id, 2) for key_id in KEY_IDS],
         "locators": [locator_case(*place) for place in [(0, 0), (77, 1_700_000_000_123), (2**32 - 1, 2**64 - 1)]],
     }
 
@@ -146,13 +156,16 @@ def check():
     kept = json.loads((HERE / "sealing.json").read_text())
     assert kept == vectors(), "sealing.json is not what this program makes"
     opened = []
-    for case in kept["blobs"]:
-        if "blob" in case:
-            aad = replica_aad(bytes.fromhex(case["file_id"]), case["index"], case["length"])
-            opened.append((case["data_key"], case["blob"], aad, plaintext(case["length"])))
-    for case in kept["wrapped_keys"]:
-        key, aad = wrapping(bytes.fromhex(case["master_key"]), case["master_key_id"], bytes.fromhex(case["file_id"]))
-        opened.append((key.hex(), case["wrapped"], aad, bytes.fromhex(case["data_key"])))
+    for version, suffix in (1, ""), (2, "_v2"):
+        for case in kept["blobs" + suffix]:
+            if "blob" in case:
+                aad = replica_aad(bytes.fromhex(case["file_id"]), case["index"], case["length"], version)
+                key = case["data_key"] if version == 1 else case["chunk_key"]
+                opened.append((key, case["blob"], aad, plaintext(case["length"])))
+        for case in kept["wrapped_keys" + suffix]:
+            master_key, file_id = bytes.fromhex(case["master_key"]), bytes.fromhex(case["file_id"])
+            key, aad = wrapping(master_key, case["master_key_id"], file_id, version)
+            opened.append((key.hex(), case["wrapped"], aad, bytes.fromhex(case["data_key"])))
     for case in kept["locators"]:
         text = locator_text(bytes.fromhex(case["file_id"]), case["index"], int(case["version"]))
         opened.append((locator_key(bytes.fromhex(case["master_key"])).hex(), case["locator"], LOCATOR_AAD, text))
@@ -162,7 +175,7 @@ def check():
         must_not_open(key, sealed, aad + b"\0")
         for changed in flipped(sealed):
             must_not_open(key, changed, aad)
-    print(f"{sum(map(len, (kept['blobs'], kept['wrapped_keys'], kept['locators'])))} cases reproduced")
+    print(f"{sum(len(cases) for cases in kept.values() if isinstance(cases, list))} cases reproduced")
 
 
 def main(arguments):

@@ -3,16 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kit::broken_pipe;
+use kit::printing;
 use storage_node::{Cli, run};
 
+const PROGRAM: &str = "storage-node";
+
 fn main() -> ExitCode {
-    broken_pipe::install();
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("storage-node: {error:#}");
-            ExitCode::FAILURE
-        }
+    printing::install(PROGRAM);
+    match Cli::try_parse() {
+        Ok(cli) => printing::finish(PROGRAM, run(cli)),
+        Err(told) => printing::usage(PROGRAM, told.print(), told.exit_code()),
     }
 }

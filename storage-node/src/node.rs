@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use blobstore::{Scrubber, Store, StoreOptions};
-use kit::{Clock, Entropy, ReadyFile, Signals};
+use blobstore::{Brake, Scrubber, Store, StoreOptions};
+use kit::config::Reloader;
+use kit::{Clock, Entropy, ReadyFile, Signals, Told};
 use libp2p_identity::Keypair;
 use network::PeerManager;
 use proto::{NetworkContext, NetworkDocument};
@@ -17,13 +18,13 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::{Agent, Prover, Service, Signer, report_losses};
+use crate::agent::{Agent, Deleter, Orders, Prover, Service, Signer, report_losses};
 use crate::config::Config;
 use crate::membership::{
     CoordinatorApi, Coordinators, DocumentFollower, LedgerDays, Lifecycle, Link,
 };
 use crate::peers::{Guests, PeerCache, PeerNetwork};
-use crate::volume::{Credentials, Running, Volume, VolumeLock, capacity};
+use crate::volume::{Credentials, Instance, Running, Volume, VolumeLock, capacity};
 use crate::{admin, peers};
 
 /// What runs when the node is told to stop may go on for this long.
@@ -51,12 +52,15 @@ struct Opened {
     credentials: Credentials,
     document: NetworkDocument,
     store: Store,
+    orders: Orders,
+    instance: Instance,
     _lock: VolumeLock,
 }
 
 /// Runs the node until a signal tells it to stop.
 pub(crate) async fn run(
     config: Config,
+    mut reloader: Reloader,
     ready_file: Option<PathBuf>,
     mut signals: Signals,
 ) -> Result<()> {
@@ -68,9 +72,20 @@ pub(crate) async fn run(
         ready_file,
     };
     let node = Node::start(config, opened, announcements).await?;
-    tokio::select! {
-        signal = signals.received() => tracing::info!("{signal}: stopping"),
-        () = node.failed.cancelled() => tracing::error!("a part of the node has ended: stopping"),
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(signal) => {
+                    tracing::info!("{signal}: stopping");
+                    break;
+                }
+                Told::Reload => reloader.reload(),
+            },
+            () = node.failed.cancelled() => {
+                tracing::error!("a part of the node has ended: stopping");
+                break;
+            }
+        }
     }
     let failed = node.failed.is_cancelled();
     if tokio::time::timeout(STOP_WITHIN, node.stop())
@@ -99,15 +114,20 @@ impl Opened {
         let options = StoreOptions {
             scrub_period: config.scrub.period,
             trash_retention: config.trash.retention,
+            brake: Some(Brake::default()),
             ..StoreOptions::new(volume.layout()?, capacity)
         };
         let store = Store::open(volume.root(), options, Clock::system())?;
+        let orders = Orders::open(&volume.orders_path())?;
+        let instance = volume.begin_instance(&mut Entropy::system().rng())?;
         Ok(Self {
             volume,
             keypair,
             credentials,
             document,
             store,
+            orders,
+            instance,
             _lock: lock,
         })
     }
@@ -135,6 +155,8 @@ impl Node {
             credentials,
             document,
             store,
+            orders,
+            instance,
             _lock,
         } = opened;
         let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -175,7 +197,7 @@ impl Node {
         let lifecycle = Lifecycle::new(store.clone(), Arc::clone(&coordinators));
         let scrubber = Scrubber::new(store.clone());
         let (newest_serial, serials) = watch::channel(document.serial);
-        let ledger_days = LedgerDays::open(volume.root().join("ledger-days.json"), &document)?;
+        let ledger_days = LedgerDays::open(volume.root(), &document, clock.clone())?;
         let follower = DocumentFollower {
             coordinators: Arc::clone(&coordinators),
             volume: volume.clone(),
@@ -193,7 +215,8 @@ impl Node {
             network: network.handle.clone(),
             failures: config.ping.failures,
             newest_serial,
-            ledger_days,
+            ledger_days: ledger_days.clone(),
+            instance,
         };
         let signer = Signer { keypair, context };
         let disk_share = config.proofs.disk_share;
@@ -201,7 +224,20 @@ impl Node {
             store: store.clone(),
             signer: signer.clone(),
             lifecycle: lifecycle.clone(),
-            prover: Prover::new(store.clone(), signer, lifecycle.clone(), disk_share),
+            deleter: Deleter {
+                store: store.clone(),
+                signer: signer.clone(),
+                orders: orders.clone(),
+                clock: clock.clone(),
+            },
+            prover: Prover::new(
+                store.clone(),
+                signer,
+                orders.clone(),
+                lifecycle.clone(),
+                disk_share,
+            ),
+            orders,
         };
         let operator = admin::Operator {
             token: volume.admin_token(&mut entropy.rng())?,
@@ -218,6 +254,7 @@ impl Node {
             lifecycle: lifecycle.clone(),
             coordinators: Arc::clone(&coordinators),
             network: network.handle.clone(),
+            ledger_days,
         };
         let admin_address = admin_listener.local_addr()?;
         let router = admin::router(subject, peer_network.clone(), operator);
@@ -253,9 +290,16 @@ impl Node {
         );
         node.guard("the peer cache", keeping);
         node.guard("the scrub", scrubber.run(cancel.clone()));
-        let reporting = report_losses(store.clone(), coordinators, network.handle.clone());
+        let reporting = report_losses(
+            store.clone(),
+            Arc::clone(&coordinators),
+            network.handle.clone(),
+        );
         node.guard_until_stop("the reports of losses", reporting);
-        node.guard_until_stop("the trash collection", store.clone().collect_trash());
+        let collecting = store
+            .clone()
+            .collect_trash(move || coordinators.agree_on_the_time());
+        node.guard_until_stop("the trash collection", collecting);
         node.guard_until_stop("the compaction", store.keep_compact());
         let until = cancel.clone();
         node.guard("the admin API", async move {

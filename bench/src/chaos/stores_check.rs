@@ -138,6 +138,7 @@ mod tests {
             state_at_ms: 0,
             disk_bytes: 4096,
             location: None,
+            deferred_until_ms: None,
         }
     }
 

@@ -205,6 +205,7 @@ pub(super) const REPORT: HeartbeatReport = HeartbeatReport {
     free_bytes: 1,
     blob_count: 0,
     activity: NodeActivity::Running,
+    deferred: proto::DeferredPurges::NONE,
 };
 
 impl NetworkPeers {

@@ -30,6 +30,8 @@ pub struct NewBlob {
     /// It goes into the trash right away, where it has been since then (Unix ms). Blobs come this way
     /// only from another place on the same disk.
     pub trashed_at_ms: Option<u64>,
+    /// Until when it stays there at least, if its removal was put off (Unix ms).
+    pub deferred_until_ms: Option<u64>,
 }
 
 impl NewBlob {
@@ -77,6 +79,8 @@ pub struct Row {
     pub disk_bytes: u64,
     /// `None` where each blob is a file, or nothing is left of this one.
     pub location: Option<Location>,
+    /// Of trash whose removal was put off: until when, in Unix ms.
+    pub deferred_until_ms: Option<u64>,
 }
 
 impl Row {
@@ -94,6 +98,7 @@ impl Row {
             state_at_ms: blob.trashed_at_ms.unwrap_or(blob.stored_at_ms),
             disk_bytes,
             location,
+            deferred_until_ms: blob.trashed_at_ms.and(blob.deferred_until_ms),
         }
     }
 
@@ -104,6 +109,7 @@ impl Row {
             state_at_ms: at_ms,
             disk_bytes: 0,
             location: None,
+            deferred_until_ms: None,
             ..self
         }
     }
@@ -115,6 +121,14 @@ pub struct Tally {
     pub blobs: u64,
     pub bytes: u64,
     pub disk_bytes: u64,
+}
+
+/// What is in the trash because the brake has put its removal off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Deferred {
+    pub held: Tally,
+    /// Until when the first of it stays, in Unix ms.
+    pub first_until_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

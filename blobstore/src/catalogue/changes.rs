@@ -19,11 +19,13 @@ impl<'a> Changes<'a> {
     }
 
     pub fn upsert(&self, row: &Row) -> Result<()> {
-        let sql = "INSERT INTO blobs (id, length, stored_at, locator, state, state_at, disk_bytes, segment, position)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        let sql = "INSERT INTO blobs (id, length, stored_at, locator, state, state_at, disk_bytes, segment, position,
+              deferred_until)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
             ON CONFLICT (id) DO UPDATE SET length = excluded.length, stored_at = excluded.stored_at,
               locator = excluded.locator, state = excluded.state, state_at = excluded.state_at,
-              disk_bytes = excluded.disk_bytes, segment = excluded.segment, position = excluded.position";
+              disk_bytes = excluded.disk_bytes, segment = excluded.segment, position = excluded.position,
+              deferred_until = excluded.deferred_until";
         self.0.prepare_cached(sql)?.execute(params![
             row.id.as_bytes(),
             row.length as i64,
@@ -34,14 +36,56 @@ impl<'a> Changes<'a> {
             row.disk_bytes as i64,
             row.location.map(|at| at.segment as i64),
             row.location.map(|at| at.position as i64),
+            row.deferred_until_ms.map(|ms| ms as i64),
         ])?;
         Ok(())
     }
 
-    pub fn set_state(&self, id: &BlobId, state: BlobState, at_ms: u64) -> Result<()> {
+    /// In the trash with or without a time until which it stays there; elsewhere without.
+    pub fn set_state(
+        &self,
+        id: &BlobId,
+        state: BlobState,
+        at_ms: u64,
+        deferred_until_ms: Option<u64>,
+    ) -> Result<()> {
+        let sql = "UPDATE blobs SET state = ?2, state_at = ?3, deferred_until = ?4 WHERE id = ?1";
+        self.0.prepare_cached(sql)?.execute(params![
+            id.as_bytes(),
+            state as i64,
+            at_ms as i64,
+            deferred_until_ms.map(|ms| ms as i64),
+        ])?;
+        Ok(())
+    }
+
+    /// So many blobs were held in this hour. Hours before `first` are forgotten.
+    pub fn note_count(&self, hour: i64, blobs: u64, first: i64) -> Result<()> {
         self.0
-            .prepare_cached("UPDATE blobs SET state = ?2, state_at = ?3 WHERE id = ?1")?
-            .execute(params![id.as_bytes(), state as i64, at_ms as i64])?;
+            .prepare_cached("DELETE FROM highest WHERE hour < ?1")?
+            .execute([first])?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO highest (hour, blobs) VALUES (?1, ?2)
+                 ON CONFLICT (hour) DO UPDATE SET blobs = max(blobs, excluded.blobs)",
+            )?
+            .execute(params![hour, blobs as i64])?;
+        Ok(())
+    }
+
+    /// So many blobs are removed in this minute because somebody orders it. Minutes before `first` are forgotten.
+    pub fn note_removals(&self, minute: i64, blobs: u64, first: i64) -> Result<()> {
+        self.0
+            .prepare_cached("DELETE FROM removals WHERE minute < ?1")?
+            .execute([first])?;
+        if blobs > 0 {
+            self.0
+                .prepare_cached(
+                    "INSERT INTO removals (minute, blobs) VALUES (?1, ?2)
+                     ON CONFLICT (minute) DO UPDATE SET blobs = blobs + excluded.blobs",
+                )?
+                .execute(params![minute, blobs as i64])?;
+        }
         Ok(())
     }
 
@@ -83,7 +127,8 @@ impl<'a> Changes<'a> {
             params![number, len],
         )?;
         let lost = self.0.execute(
-            "UPDATE blobs SET state = 3, state_at = ?3, disk_bytes = 0, segment = NULL, position = NULL
+            "UPDATE blobs SET state = 3, state_at = ?3, disk_bytes = 0, segment = NULL, position = NULL,
+                 deferred_until = NULL
              WHERE segment = ?1 AND position + disk_bytes > ?2",
             params![number, len, at_ms as i64],
         )?;

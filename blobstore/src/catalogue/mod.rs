@@ -15,17 +15,18 @@ use proto::{BlobId, Locator};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use crate::blob::{Address, Area, BlobState, Counts, Location, Prefix, Row, Tally};
+use crate::blob::{Address, Area, BlobState, Counts, Deferred, Location, Prefix, Row, Tally};
 
 pub use changes::Changes;
 pub use readers::Readers;
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_catalogue.sql"),
     include_str!("../../migrations/0002_places.sql"),
     include_str!("../../migrations/0003_losses.sql"),
+    include_str!("../../migrations/0004_brake.sql"),
 ];
-const ROW: &str = "id, length, stored_at, locator, state, state_at, disk_bytes, segment, position";
+const ROW: &str = "id, length, stored_at, locator, state, state_at, disk_bytes, segment, position, deferred_until";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -143,13 +144,42 @@ impl Catalogue {
         prefix_rows(&self.connection, prefix)
     }
 
-    /// Trash from before `cutoff_ms`, the oldest first.
+    /// Trash from before `cutoff_ms`, the oldest first; but for what was put off.
     pub fn due_trash(&self, cutoff_ms: u64, limit: u32) -> Result<Vec<BlobId>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id FROM blobs WHERE state = 1 AND state_at <= ?1 ORDER BY state_at, id LIMIT ?2",
+            "SELECT id FROM blobs WHERE state = 1 AND state_at <= ?1 AND deferred_until IS NULL
+             ORDER BY state_at, id LIMIT ?2",
         )?;
         let ids = statement.query_map(params![cutoff_ms as i64, limit], |row| parse_id(row, 0))?;
         Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What was put off until now or earlier, in that order.
+    pub fn due_deferred(&self, now_ms: u64, limit: u32) -> Result<Vec<BlobId>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM blobs WHERE deferred_until <= ?1 ORDER BY deferred_until LIMIT ?2",
+        )?;
+        let ids = statement.query_map(params![now_ms as i64, limit], |row| parse_id(row, 0))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Blobs that were removed since this minute because somebody ordered it.
+    pub fn removed_since(&self, minute: i64) -> Result<u64> {
+        let sql = "SELECT coalesce(sum(blobs), 0) FROM removals WHERE minute >= ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([minute], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// The most blobs that were held since this hour, as far as it was noted.
+    pub fn highest_since(&self, hour: i64) -> Result<u64> {
+        let sql = "SELECT coalesce(max(blobs), 0) FROM highest WHERE hour >= ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([hour], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// What was put off.
+    pub fn deferred(&self) -> Result<Deferred> {
+        deferred(&self.connection)
     }
 
     /// In the order of their numbers.
@@ -234,15 +264,24 @@ fn check_version(connection: &Connection) -> Result<u32> {
     Ok(found)
 }
 
+fn is_current(connection: &Connection) -> Result<bool> {
+    Ok(check_version(connection)? as usize == MIGRATIONS.len())
+}
+
 fn migrate(connection: &mut Connection) -> Result<()> {
     let applied = check_version(connection)?;
+    if applied as usize == MIGRATIONS.len() {
+        return Ok(());
+    }
     for (version, sql) in (1u32..).zip(MIGRATIONS).skip(applied as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
     }
-    Ok(())
+    // Out of the log while there is room: a full disk must not keep the next start from writing its few pages.
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    Ok(connection.query_row(checkpoint, [], |_| Ok(()))?)
 }
 
 fn row(connection: &Connection, id: &BlobId) -> Result<Option<Row>> {
@@ -289,6 +328,22 @@ fn counts(connection: &Connection) -> Result<Counts> {
     })
 }
 
+fn deferred(connection: &Connection) -> Result<Deferred> {
+    let sql = "SELECT blobs, bytes, disk_bytes, (SELECT min(deferred_until) FROM blobs WHERE deferred_until IS NOT NULL)
+        FROM deferred";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([], |row| {
+        Ok(Deferred {
+            held: Tally {
+                blobs: row.get::<_, i64>(0)? as u64,
+                bytes: row.get::<_, i64>(1)? as u64,
+                disk_bytes: row.get::<_, i64>(2)? as u64,
+            },
+            first_until_ms: row.get::<_, Option<i64>>(3)?.map(|ms| ms as u64),
+        })
+    })?)
+}
+
 fn parse_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         id: parse_id(row, 0)?,
@@ -299,6 +354,7 @@ fn parse_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         state_at_ms: row.get::<_, i64>(5)? as u64,
         disk_bytes: row.get::<_, i64>(6)? as u64,
         location: parse_location(row, 7)?,
+        deferred_until_ms: row.get::<_, Option<i64>>(9)?.map(|ms| ms as u64),
     })
 }
 

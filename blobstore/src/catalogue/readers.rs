@@ -8,10 +8,10 @@ use proto::{BlobId, BlobRange};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{
-    ROW, Result, check_version, configure, counts, page, parse_id, parse_row, parse_state,
-    prefix_rows, row,
+    Catalogue, ROW, Result, check_version, configure, counts, deferred, is_current, page, parse_id,
+    parse_row, parse_state, prefix_rows, row,
 };
-use crate::blob::{BlobState, Counts, Prefix, Row};
+use crate::blob::{BlobState, Counts, Deferred, Prefix, Row};
 
 /// As many as there are reads at one time, so that none has to be opened for one query.
 const READERS: usize = 16;
@@ -25,13 +25,18 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// The catalogue must exist.
+    /// The catalogue must exist. One that an older version has left is brought up to date, as a start of the store
+    /// does it.
     pub fn open(path: &Path) -> Result<Self> {
         let readers = Self {
             idle: Mutex::default(),
             path: path.to_owned(),
         };
-        let first = readers.connect()?;
+        let mut first = readers.connect()?;
+        if !is_current(&first)? {
+            drop(Catalogue::open(path)?);
+            first = readers.connect()?;
+        }
         readers.put_back(first);
         Ok(readers)
     }
@@ -42,6 +47,11 @@ impl Readers {
 
     pub fn counts(&self) -> Result<Counts> {
         self.with(counts)
+    }
+
+    /// What was put off.
+    pub fn deferred(&self) -> Result<Deferred> {
+        self.with(deferred)
     }
 
     pub fn prefix_rows(&self, prefix: Prefix) -> Result<Vec<Row>> {

@@ -32,8 +32,8 @@ use crate::disk::{
     Pool, create_dir, read_exactly_at, rename, same_error, sync_dir, with_outcome_of, write_all_at,
 };
 use crate::layout::{
-    BlobReader, Content, Entry, Found, Layout, LayoutKind, Part, ReconcileError, Reconciled,
-    Recovery, Removed,
+    BlobReader, Content, Destination, Entry, Found, Layout, LayoutKind, Part, ReconcileError,
+    Reconciled, Recovery, Removed,
 };
 
 pub use trailer::TRAILER_LEN;
@@ -311,12 +311,15 @@ impl Layout for FilesLayout {
                 length: disk_bytes.saturating_sub(TRAILER_LEN as u64),
                 disk_bytes,
                 location: None,
+                deferred_until_ms: None,
             }));
         }
         Ok(None)
     }
 
-    fn move_to(&self, area: Area, _at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>> {
+    /// A name tells neither since when nor until when: after a rebuild the time in the trash begins anew.
+    fn move_to(&self, to: Destination, _at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>> {
+        let area = to.area();
         let mut gained = BTreeSet::new();
         let mut lost = BTreeSet::new();
         let mut relocate = |address: &Address| {

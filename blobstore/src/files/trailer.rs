@@ -130,4 +130,14 @@ mod tests {
             prop_assert!(decode(&bytes, &BlobId::of(b"")).is_err());
         }
     }
+
+    #[test]
+    fn no_tampered_trailer_passes() {
+        let (id, label) = sample();
+        let sound = encode(&label, &id).to_vec();
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "trailers", [sound.clone()], |bytes| {
+            assert_eq!(decode(bytes, &id).is_ok(), bytes == sound);
+        });
+    }
 }

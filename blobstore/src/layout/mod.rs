@@ -91,6 +91,8 @@ pub struct Found {
     pub length: u64,
     pub disk_bytes: u64,
     pub location: Option<Location>,
+    /// Of trash, as far as the disk tells: until when its removal was put off.
+    pub deferred_until_ms: Option<u64>,
 }
 
 /// A name or a header on disk, read without the blob's bytes.
@@ -115,6 +117,36 @@ pub enum Removed {
 pub enum Part {
     Directory(Prefix),
     Segment(u64),
+}
+
+/// Where a blob goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    Blobs,
+    Trash {
+        /// Until when it stays there at least, Unix ms, if its removal is put off.
+        deferred_until_ms: Option<u64>,
+    },
+}
+
+impl Destination {
+    pub const TRASH: Self = Self::Trash {
+        deferred_until_ms: None,
+    };
+
+    pub const fn area(self) -> Area {
+        match self {
+            Self::Blobs => Area::Blobs,
+            Self::Trash { .. } => Area::Trash,
+        }
+    }
+
+    pub(crate) const fn deferred_until_ms(self) -> Option<u64> {
+        match self {
+            Self::Blobs => None,
+            Self::Trash { deferred_until_ms } => deferred_until_ms,
+        }
+    }
 }
 
 /// How much of the disk is compared with the catalogue.
@@ -161,8 +193,9 @@ pub trait Layout: fmt::Debug + Send + Sync {
     /// Looks for a blob wherever it may be, its row being `known`.
     fn find(&self, id: &BlobId, known: Option<&Row>) -> io::Result<Option<Found>>;
 
-    /// Moves blobs to the trash or back, durably. `false`: it was not there.
-    fn move_to(&self, area: Area, at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>>;
+    /// Moves blobs to the trash or back, durably. `false`: it was not there. What is in the trash already is marked
+    /// anew.
+    fn move_to(&self, to: Destination, at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>>;
 
     /// Removes blobs that no row has at these places any more, durably. Blobs that are not there are
     /// fine. Afterwards no rebuild brings them back.

@@ -48,12 +48,18 @@ pub(crate) fn examine(
         state_at_ms: now_ms,
         disk_bytes: 0,
         location: None,
+        deferred_until_ms: None,
     };
     match layout.find(id, known)? {
         None if known.is_none_or(|known| known.state == BlobState::Trashed) => return Ok(None),
         None => {}
         Some(found) => describe(&mut row, found, known.is_some()),
     }
+    row.deferred_until_ms = match known {
+        _ if row.state != BlobState::Trashed => None,
+        Some(known) if known.state == BlobState::Trashed => known.deferred_until_ms,
+        _ => row.deferred_until_ms,
+    };
     row.state_at_ms = match known {
         Some(known) if known.state == row.state => known.state_at_ms,
         _ if row.state == BlobState::Live => row.stored_at_ms,
@@ -66,6 +72,7 @@ fn describe(row: &mut Row, found: Found, is_known: bool) {
     row.length = found.length;
     row.disk_bytes = found.disk_bytes;
     row.location = found.location;
+    row.deferred_until_ms = found.deferred_until_ms;
     let whole = match found.content {
         Content::Whole {
             label: Ok(label), ..

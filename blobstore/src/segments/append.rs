@@ -105,7 +105,7 @@ impl Active {
                 id: blob.id,
                 label: blob.label(),
                 fate: match blob.trashed_at_ms {
-                    Some(at_ms) => Fate::Trashed { at_ms },
+                    Some(at_ms) => Fate::trashed(at_ms, blob.deferred_until_ms),
                     None => Fate::Live,
                 },
             };

@@ -41,8 +41,8 @@ use crate::disk::{
     Pool, create_dir, read_exactly_at, same_error, sync_dir, with_outcome_of, write_all_at,
 };
 use crate::layout::{
-    BlobReader, Content, Entry, Found, Layout, LayoutKind, Part, Pins, ReconcileError, Reconciled,
-    Recovery, Removed,
+    BlobReader, Content, Destination, Entry, Found, Layout, LayoutKind, Part, Pins, ReconcileError,
+    Reconciled, Recovery, Removed,
 };
 
 use append::{Active, Tail};
@@ -282,10 +282,10 @@ impl Layout for Segments {
             Some(at) => self.header(at)?.and_then(|(_, header)| header.ok()),
             None => None,
         };
-        let area = match header {
+        let (area, deferred_until_ms) = match header {
             Some(header) if header.id != *id => return Ok(None),
-            Some(header) => area_of(header.fate),
-            None => Some(address.area),
+            Some(header) => (area_of(header.fate), header.fate.deferred_until_ms()),
+            None => (Some(address.area), None),
         };
         Ok(area.map(|area| Found {
             content,
@@ -293,13 +293,14 @@ impl Layout for Segments {
             length: address.length,
             disk_bytes: span(address.length),
             location: address.location,
+            deferred_until_ms,
         }))
     }
 
-    fn move_to(&self, area: Area, at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>> {
-        let fate = match area {
-            Area::Blobs => Fate::Live,
-            Area::Trash => Fate::Trashed { at_ms },
+    fn move_to(&self, to: Destination, at_ms: u64, blobs: &[Address]) -> Vec<io::Result<bool>> {
+        let fate = match to {
+            Destination::Blobs => Fate::Live,
+            Destination::Trash { deferred_until_ms } => Fate::trashed(at_ms, deferred_until_ms),
         };
         let mut touched = BTreeSet::new();
         let mut mark = |address: &Address| {
@@ -416,7 +417,7 @@ fn punch(file: &File, at: u64, len: u64) -> io::Result<()> {
 /// What a row says of a record.
 fn row_of(at: Location, header: &Header) -> Row {
     let (state, state_at_ms) = match header.fate {
-        Fate::Trashed { at_ms } => (BlobState::Trashed, at_ms),
+        Fate::Trashed { at_ms, .. } => (BlobState::Trashed, at_ms),
         Fate::Live | Fate::Dead => (BlobState::Live, header.label.stored_at_ms),
     };
     Row {
@@ -428,5 +429,6 @@ fn row_of(at: Location, header: &Header) -> Row {
         state_at_ms,
         disk_bytes: span(header.label.length),
         location: Some(at),
+        deferred_until_ms: header.fate.deferred_until_ms(),
     }
 }

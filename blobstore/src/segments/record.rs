@@ -7,7 +7,7 @@
 //! ```text
 //!   0  magic      8  "fsn-rcrd"              512  magic      8  "fsn-fate"
 //!   8  version    4  u32 = 1                 520  fate       4  u32: 1 trashed, 2 dead
-//!  12  header     4  u32 = 1024              524  zero       4
+//!  12  header     4  u32 = 1024              524  deferred   4  u32, seconds from `at`
 //!  16  length     8  u64, bytes of the blob  528  at         8  u64, Unix ms
 //!  24  stored_at  8  u64, Unix ms            536  checksum  32
 //!  32  blob id   32                          568  zero up to 1024
@@ -18,6 +18,7 @@
 //! The checksums are BLAKE3 derive_key(context, segment: u64 ‖ position: u64 ‖ what stands before them in
 //! their half), with the contexts "fsn segment record v1" and "fsn segment fate v1"; the second covers
 //! the first one's checksum too. Integers are little-endian. A second half of zeros: a live blob.
+//! `deferred` is how long trash stays at least because its removal was put off; 0: it was not.
 //! Rejected: a header of 4096 bytes, which would triple what a blob of 4 KiB takes.
 
 use proto::{BlobId, Locator};
@@ -45,9 +46,31 @@ pub(super) enum Fate {
     Live,
     Trashed {
         at_ms: u64,
+        /// How long it stays there at least, because its removal was put off.
+        deferred_s: u32,
     },
     /// Removed, where no hole can be punched: the length still tells where the next record is.
     Dead,
+}
+
+impl Fate {
+    /// Rounded up to seconds: rather longer than shorter.
+    pub(super) fn trashed(at_ms: u64, deferred_until_ms: Option<u64>) -> Self {
+        let time = deferred_until_ms.map_or(0, |until| until.saturating_sub(at_ms).max(1));
+        Self::Trashed {
+            at_ms,
+            deferred_s: u32::try_from(time.div_ceil(1000)).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn deferred_until_ms(self) -> Option<u64> {
+        match self {
+            Self::Trashed { at_ms, deferred_s } if deferred_s > 0 => {
+                Some(at_ms.saturating_add(u64::from(deferred_s) * 1000))
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +140,14 @@ impl Header {
 
 fn encode_fate(fate: Fate, header: &[u8; 32], at: Location) -> [u8; FATE_LEN] {
     let mut bytes = [0; FATE_LEN];
-    let (number, at_ms) = match fate {
+    let (number, at_ms, deferred_s) = match fate {
         Fate::Live => return bytes,
-        Fate::Trashed { at_ms } => (1_u32, at_ms),
-        Fate::Dead => (2, 0),
+        Fate::Trashed { at_ms, deferred_s } => (1_u32, at_ms, deferred_s),
+        Fate::Dead => (2, 0, 0),
     };
     bytes[0..8].copy_from_slice(FATE_MAGIC);
     bytes[8..12].copy_from_slice(&number.to_le_bytes());
+    bytes[12..16].copy_from_slice(&deferred_s.to_le_bytes());
     bytes[16..24].copy_from_slice(&at_ms.to_le_bytes());
     let sum = checksum(FATE_CONTEXT, at, &[header, &bytes[..FATE_CHECKSUM_AT]]);
     bytes[FATE_CHECKSUM_AT..FATE_CHECKSUM_AT + 32].copy_from_slice(&sum);
@@ -140,7 +164,10 @@ fn decode_fate(bytes: &[u8], header: &[u8; 32], at: Location) -> Fate {
     }
     let at_ms = u64::from_le_bytes(field(bytes, 16));
     match u32::from_le_bytes(field(bytes, 8)) {
-        1 => Fate::Trashed { at_ms },
+        1 => Fate::Trashed {
+            at_ms,
+            deferred_s: u32::from_le_bytes(field(bytes, 12)),
+        },
         2 => Fate::Dead,
         _ => Fate::Live,
     }
@@ -183,6 +210,7 @@ mod tests {
     fn the_bytes_on_disk_stay_what_they_are() {
         let bytes = sample(Fate::Trashed {
             at_ms: 1_800_000_000_456,
+            deferred_s: 0,
         })
         .encode(AT);
         assert_eq!(
@@ -241,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn how_long_a_removal_was_put_off_stands_where_older_versions_wrote_zeros() {
+        let at_ms = 1_800_000_000_456;
+        let put_off = Fate::trashed(at_ms, Some(at_ms + 72 * 3600 * 1000));
+        let bytes = sample(put_off).encode(AT);
+        assert_eq!(
+            hex::encode(&bytes[512..536]),
+            "66736e2d666174650100000080f40300c8515c18a3010000"
+        );
+        assert_eq!(Header::decode(&bytes, AT).unwrap().fate, put_off);
+        assert_eq!(put_off.deferred_until_ms(), Some(at_ms + 72 * 3600 * 1000));
+        assert_eq!(Fate::trashed(at_ms, None).deferred_until_ms(), None);
+        // Rather longer than shorter.
+        assert_eq!(
+            Fate::trashed(at_ms, Some(at_ms + 1)).deferred_until_ms(),
+            Some(at_ms + 1000)
+        );
+    }
+
+    #[test]
     fn a_record_of_a_later_version_is_named_as_such() {
         let mut bytes = sample(Fate::Live).encode(AT);
         bytes[8] = 2;
@@ -254,9 +301,10 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             length in 1..=MAX_BLOB_LEN as u64, stored_at_ms: u64, id: [u8; 32], seed: u8,
-            segment: u64, position: u64, fate in 0..3_u8, at_ms: u64,
+            segment: u64, position: u64, fate in 0..3_u8, at_ms: u64, deferred_s: u32,
         ) {
-            let fate = [Fate::Live, Fate::Trashed { at_ms }, Fate::Dead][usize::from(fate)];
+            let trashed = Fate::Trashed { at_ms, deferred_s };
+            let fate = [Fate::Live, trashed, Fate::Dead][usize::from(fate)];
             let header = Header {
                 id: BlobId::from_bytes(id),
                 label: Label { length, stored_at_ms, locator: Locator::from_bytes([seed; Locator::LEN]) },
@@ -301,5 +349,26 @@ mod tests {
             let header = Header { label, ..sample(Fate::Live) };
             prop_assert_eq!(Header::decode(&header.encode(AT), AT), Err(BadLabel::Checksum));
         }
+    }
+
+    #[test]
+    fn no_tampered_header_passes_for_another_record() {
+        let trashed = Fate::trashed(1_800_000_000_456, Some(1_800_300_000_000));
+        let fates = [Fate::Live, trashed, Fate::Dead];
+        let sound = fates.map(|fate| sample(fate).encode(AT).to_vec());
+        let crate_dir = env!("CARGO_MANIFEST_DIR");
+        hostile::attack(crate_dir, "record-headers", sound, |bytes| {
+            let mut padded = bytes.to_vec();
+            padded.resize(HEADER_LEN, 0);
+            for bytes in [bytes, &padded] {
+                if let Ok(header) = Header::decode(bytes, AT) {
+                    assert_eq!(
+                        (header.id, header.label),
+                        (sample(Fate::Live).id, sample(Fate::Live).label)
+                    );
+                    assert!(fates.contains(&header.fate));
+                }
+            }
+        });
     }
 }

@@ -56,6 +56,10 @@ fn answer(
             rows += 1;
             match request.ask() {
                 InventoryAsk::Items => answer.items.extend(item(&row, now_ms)),
+                InventoryAsk::Trash if row.state == BlobState::Trashed => {
+                    answer.items.extend(item(&row, now_ms));
+                }
+                InventoryAsk::Trash => {}
                 InventoryAsk::Digests { group: size } if row.state == BlobState::Live => {
                     group.add(&row.id);
                     if group.digest.count() == size {
@@ -91,6 +95,7 @@ fn item(row: &Row, now_ms: u64) -> Option<InventoryItem> {
         age_s: now_ms.saturating_sub(row.stored_at_ms) / 1000,
         locator: row.locator,
         trashed,
+        trashed_age_s: trashed.then(|| now_ms.saturating_sub(row.state_at_ms) / 1000),
     })
 }
 

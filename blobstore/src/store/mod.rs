@@ -4,6 +4,7 @@
 //! one writer thread (everything that changes what is held); the async threads only wait. Every queue on
 //! the way is bounded, in items and in bytes.
 
+mod brake;
 mod core;
 mod errors;
 mod inventory;
@@ -27,11 +28,12 @@ use tokio::task::spawn_blocking;
 
 use kit::{Clock, unix_ms};
 
-use crate::blob::{BlobState, Counts, MAX_BLOB_LEN, NewBlob, Row};
+use crate::blob::{BlobState, Counts, Deferred, MAX_BLOB_LEN, NewBlob, Row};
 use crate::catalogue::{Catalogue, CatalogueError, Readers};
 use crate::layout::{ReconcileError, Reconciled, Recovery};
 use crate::layouts::open_layout;
 
+pub use brake::Brake;
 pub use errors::{OpenError, PutError};
 pub use options::{DISK_RESERVE, StoreOptions};
 pub use quota::{Full, Space};
@@ -108,7 +110,8 @@ impl Store {
             options.capacity_bytes,
             options.disk_reserve_bytes,
         ));
-        quota.set_counts(catalogue.counts().map_err(damaged)?);
+        let counts = catalogue.counts().map_err(damaged)?;
+        quota.set_counts(counts, catalogue.deferred().map_err(damaged)?);
         let core = Arc::new(Core {
             layout,
             readers: Readers::open(&path)?,
@@ -118,7 +121,7 @@ impl Store {
             fault: Mutex::default(),
         });
         let (commands, queue) = mpsc::channel(WRITE_QUEUE);
-        let writer = Writer::new(Arc::clone(&core), catalogue);
+        let writer = Writer::new(Arc::clone(&core), catalogue, options.brake);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(queue))
@@ -150,6 +153,7 @@ impl Store {
             stored_at_ms: unix_ms(self.core.clock.now()),
             data,
             trashed_at_ms: None,
+            deferred_until_ms: None,
         };
         let few = blob.data.len() <= FEW_BYTES;
         let admit = move || core.admit(&blob).map(|reservation| (blob, reservation));
@@ -207,15 +211,16 @@ impl Store {
         self.ask(command).await.unwrap_or(failed)
     }
 
-    /// Removes what was thrown away `retention` ago or earlier; how many blobs that were. At most
-    /// `limit` at a time, so that stores need not wait for long.
+    /// Removes what was thrown away `retention` ago or earlier, and what was put off until now; how many blobs
+    /// that were. At most `limit` at a time, so that stores need not wait for long.
+    ///
+    /// What was thrown away more recently than the brake holds purges goes only as far as the brake lets it: the trash
+    /// is no way around it.
     pub async fn empty_trash(&self, retention: std::time::Duration, limit: u32) -> usize {
-        let now = self.core.clock.now();
-        let cutoff = now
-            .checked_sub(retention)
-            .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let at = self.core.clock.now();
         let command = |reply| Command::EmptyTrash {
-            cutoff,
+            retention,
+            at,
             limit,
             reply,
         };
@@ -233,6 +238,20 @@ impl Store {
     /// Counts of the catalogue as of its last change.
     pub fn counts(&self) -> Counts {
         self.core.quota.counts()
+    }
+
+    /// What is in the trash because its removal was put off, as of the last change.
+    pub fn deferred(&self) -> Deferred {
+        self.core.quota.deferred()
+    }
+
+    /// The row of each of these blobs, in order; `None` where there is none.
+    pub async fn rows(&self, ids: Vec<BlobId>) -> io::Result<Vec<Option<Row>>> {
+        let core = Arc::clone(&self.core);
+        let look = move || ids.iter().map(|id| core.readers.row(id)).collect();
+        let rows: Result<Vec<Option<Row>>, CatalogueError> =
+            spawn_blocking(look).await.map_err(io::Error::other)?;
+        rows.map_err(io::Error::other)
     }
 
     /// Rows in the order of their ids, behind `after`. Blocks for a moment.

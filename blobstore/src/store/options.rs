@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::brake::Brake;
 use crate::layout::LayoutKind;
 use crate::segments::SegmentOptions;
 
@@ -22,10 +23,12 @@ pub struct StoreOptions {
     pub scrub_period: Duration,
     /// How long a blob stays in the trash.
     pub trash_retention: Duration,
+    /// What may be removed in a day because somebody orders it. `None`: everything.
+    pub brake: Option<Brake>,
 }
 
 impl StoreOptions {
-    /// With a scrub in 14 days, and 7 days in the trash.
+    /// With a scrub in 14 days, 7 days in the trash, and no brake.
     pub fn new(layout: LayoutKind, capacity_bytes: u64) -> Self {
         Self {
             layout,
@@ -34,6 +37,7 @@ impl StoreOptions {
             segments: SegmentOptions::default(),
             scrub_period: 14 * DAY,
             trash_retention: 7 * DAY,
+            brake: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytesize::ByteSize;
 
-use crate::blob::Counts;
+use crate::blob::{Counts, Deferred};
 use crate::disk::disk_space;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,7 @@ pub(super) struct Quota {
 #[derive(Debug, Default)]
 struct Bytes {
     counts: Counts,
+    deferred: Deferred,
     used: u64,
     reserved: u64,
 }
@@ -99,14 +100,19 @@ impl Quota {
     }
 
     /// What the catalogue holds after its last change.
-    pub(super) fn set_counts(&self, counts: Counts) {
+    pub(super) fn set_counts(&self, counts: Counts, deferred: Deferred) {
         let mut bytes = self.lock();
+        bytes.deferred = deferred;
         bytes.used = counts.on_disk().disk_bytes;
         bytes.counts = counts;
     }
 
     pub(super) fn counts(&self) -> Counts {
         self.lock().counts
+    }
+
+    pub(super) fn deferred(&self) -> Deferred {
+        self.lock().deferred
     }
 
     pub(super) fn space(&self) -> io::Result<Space> {
@@ -155,12 +161,13 @@ mod tests {
             bytes: disk_bytes - 124,
             disk_bytes,
         };
-        quota.set_counts(Counts {
+        let counts = Counts {
             live: one(1000),
             trashed: one(200),
             corrupt: one(130),
             lost: one(124),
-        });
+        };
+        quota.set_counts(counts, Deferred::default());
         assert_eq!(quota.space().unwrap().used_bytes, 1330);
     }
 

@@ -15,11 +15,16 @@ const COMPACTION_PAUSE: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Removes what has been in the trash for the retention that the store was opened with. For ever,
-    /// often enough that nothing stays much longer than it should.
-    pub async fn collect_trash(self) {
+    /// often enough that nothing stays much longer than it should. What is removed cannot be brought back, so it
+    /// waits while the clock is not to be trusted.
+    pub async fn collect_trash(self, trusts_the_clock: impl Fn() -> bool + Send) {
         let retention = self.options.trash_retention;
         let pause = (retention / 20).clamp(Duration::from_secs(1), Duration::from_secs(600));
         loop {
+            if !trusts_the_clock() {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             let removed = self.empty_trash(retention, TRASH_BATCH).await;
             if removed > 0 {
                 tracing::info!(

@@ -82,6 +82,7 @@ async fn a_conversion_that_was_interrupted_goes_on(from: LayoutKind) {
         stored_at_ms: row(dir.path(), &ids[n]).unwrap().stored_at_ms,
         data: blob(n as u64, LENGTH).1,
         trashed_at_ms: None,
+        deferred_until_ms: None,
     };
     let location = layouts[1].append(&[moved(1)]).remove(0).unwrap();
     let disk_bytes = layouts[1].disk_bytes(LENGTH as u64);

@@ -165,6 +165,7 @@ async fn bytes_that_were_flushed_but_not_entered_are_adopted_after_a_crash(layou
         stored_at_ms: 1_700_000_000_000,
         data: data.clone(),
         trashed_at_ms: None,
+        deferred_until_ms: None,
     };
     let on_its_own = open_layout(layout, dir.path(), Default::default()).unwrap();
     on_its_own.append(&[unentered]).remove(0).unwrap();

@@ -1,6 +1,6 @@
 //! Rot and loss: never served, found, told, and put right from the disk.
 
-use blobstore::{Address, Area, OpenError, Problem, Read, Scrubber, verify};
+use blobstore::{Address, OpenError, Problem, Read, Scrubber, verify};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -190,7 +190,7 @@ async fn a_check_of_everything_names_each_problem(layout: LayoutKind) {
     let address = |n: usize| Address::of(&row(dir.path(), &ids[n]).unwrap());
     let writable = open_layout(layout, dir.path(), Default::default()).unwrap();
     writable
-        .move_to(Area::Trash, 1, &[address(3)])
+        .move_to(Destination::TRASH, 1, &[address(3)])
         .remove(0)
         .unwrap();
     let connection = rusqlite::Connection::open(catalogue_path(dir.path())).unwrap();

@@ -142,6 +142,7 @@ fn catalogue_of(dir: &Path, blobs: u64) -> Vec<BlobId> {
         state_at_ms: 0,
         disk_bytes: 1,
         location: None,
+        deferred_until_ms: None,
     };
     catalogue
         .write(|tx| ids.iter().try_for_each(|id| tx.upsert(&row(id))))

@@ -15,6 +15,7 @@ macro_rules! in_both_layouts {
     };
 }
 
+mod brake;
 mod conversion;
 mod crash;
 mod damage;
@@ -31,8 +32,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use blobstore::{
-    BlobState, Catalogue, Counts, Layout, LayoutKind, Readers, Recovery, Row, Store, StoreOptions,
-    Tally, attach_layout, catalogue_path, measure, open_layout,
+    BlobState, Brake, Catalogue, Counts, Destination, Layout, LayoutKind, Readers, Recovery, Row,
+    Store, StoreOptions, Tally, attach_layout, catalogue_path, measure, open_layout,
 };
 use bytes::Bytes;
 use kit::Clock;

@@ -106,6 +106,7 @@ async fn a_torn_record_at_the_end_is_dropped_and_the_whole_ones_before_it_are_ke
         stored_at_ms: 5,
         data: blob(seed, LENGTH).1,
         trashed_at_ms: None,
+        deferred_until_ms: None,
     });
     layout.append(&blobs);
     drop(layout);
@@ -140,6 +141,7 @@ async fn a_torn_record_between_whole_ones_is_wiped_for_good() {
         stored_at_ms: 5,
         data: blob(seed, LENGTH).1,
         trashed_at_ms: None,
+        deferred_until_ms: None,
     });
     layout.append(&blobs);
     drop(layout);

@@ -1,10 +1,11 @@
-//! Forgets what nobody can use any more of what logins and registrations have left.
+//! Forgets what nobody can use any more of what logins and registrations have left, and brings the addresses of accounts
+//! that an older coordinator has opened into their form.
 
 use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::accounts::{Accounts, tables};
+use crate::accounts::{Accounts, addresses, tables};
 
 /// Rows that one step touches.
 const BATCH: i64 = 1000;
@@ -19,5 +20,16 @@ impl Job for CleanUp {
         let tokens = tables::refresh_tokens::delete_expired(&mut connection, BATCH).await?;
         let old = tables::users::delete_old_registrations(&mut connection, BATCH).await?;
         Ok(Step::more_if(tokens.max(old) as i64 == BATCH))
+    }
+}
+
+/// During a rolling upgrade accounts are opened without a form.
+pub struct FormAddresses(pub Arc<Accounts>);
+
+impl Job for FormAddresses {
+    const NAME: &'static str = "address-forms";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(addresses::form_some(&self.0).await?))
     }
 }

@@ -10,6 +10,7 @@ use crate::config::AuthConfig;
 use crate::keys::KeyRing;
 
 pub mod access_tokens;
+pub mod addresses;
 pub mod auth;
 pub mod jobs;
 pub mod passwords;

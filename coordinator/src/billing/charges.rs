@@ -16,7 +16,7 @@ use crate::billing::{Billing, tables};
 
 use model::file::File;
 use model::money::AmountTooLarge;
-use rules::file_meter::FileMeter;
+use rules::file_meter::{self, FileMeter};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChargeError {
@@ -52,7 +52,10 @@ pub async fn end(
     // What is used up ends when it was, however late that is noticed; no day is cut off before.
     let at = days::ledger_now(connection).await?.min(file.paid_until);
     let charged_until = accounts::tables::users::remove_file(connection, file.user_id).await?; // before the accounts
-    let last = FileMeter::of(file).end(charged_until, at)?;
+    let meter = FileMeter::of(file);
+    let last = meter.end(charged_until, at)?;
+    accounts::tables::users::return_trial(connection, file.user_id, last.trial).await?;
+    let income = last.income.checked_add(last.trial).ok_or(AmountTooLarge)?;
     let (kind, name) = match why {
         FileEnd::Deleted => (transfer_kind::DELETE, "delete"),
         FileEnd::Expired => (transfer_kind::EXPIRE, "expire"),
@@ -65,13 +68,15 @@ pub async fn end(
             "since": file.completed_at,
             "until": at,
             "size_bytes": file.layout.size_bytes,
+            "billed_bytes": meter.billed_bytes,
             "replicas": file.scheme.pieces(),
             "price_microcredits": file.price.microcredits(),
             "paid_microcredits": file.paid,
+            "trial_microcredits": file.trial,
         }),
         entries: &[
             (chart::escrow(file.user_id), -last.escrow),
-            (chart::INCOME, last.income),
+            (chart::INCOME, income),
             (chart::ROUNDING, last.rounding),
             (chart::available(file.user_id), last.refund),
         ],
@@ -81,7 +86,7 @@ pub async fn end(
     Ok(())
 }
 
-/// When the renewal of a file is tried first; `None` for one that is paid for for good.
-pub fn renew_at(billing: &Billing, meter: &FileMeter) -> Option<Timestamp> {
-    meter.renew_at(billing.money.renewal_before)
+/// When the renewal of a file is tried first.
+pub fn renew_at(billing: &Billing, paid_until: Timestamp) -> Timestamp {
+    file_meter::renew_at(paid_until, billing.money.renewal_before)
 }

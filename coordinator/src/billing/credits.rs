@@ -5,8 +5,10 @@ use crate::bookkeeping::{balances, posting};
 use ledger::{Movement, PostError, Posted};
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
+use sqlx::PgConnection;
 
-use crate::billing::Billing;
+use crate::accounts::tables::users;
+use crate::billing::{Billing, tables};
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
@@ -70,6 +72,8 @@ impl PaymentProvider for MockPaymentProvider {
 pub enum PurchaseError {
     #[error("the Idempotency-Key was used for another amount")]
     KeyReused,
+    #[error("an account may buy {limit} times on one day")]
+    TooOften { limit: u32 },
     #[error("the network has sold all the credits that it can account for")]
     SoldOut,
     #[error(transparent)]
@@ -118,6 +122,7 @@ pub async fn purchase(
     let reference = format!("purchase:{user}:{key}");
     let payment = billing.payments.charge(user, amount, &reference)?;
     let mut transaction = billing.db.begin().await?;
+    users::mark_bought(&mut transaction, user).await?; // before the accounts
     let movement = Movement {
         kind: transfer_kind::PURCHASE,
         key: reference,
@@ -128,7 +133,13 @@ pub async fn purchase(
         ],
     };
     let transfer_id = match posting::post(&mut transaction, &billing.entropy, movement).await? {
-        Some(Posted::New(id)) => id,
+        Some(Posted::New(id)) => {
+            let limit = billing.money.purchases_per_day;
+            if tables::purchases::count(&mut transaction, user).await? > limit {
+                return Err(PurchaseError::TooOften { limit });
+            }
+            id
+        }
         Some(Posted::Before(id)) => {
             let account = chart::available(user);
             if ledger::amount_on(&mut transaction, id, account).await? != credited {
@@ -145,4 +156,17 @@ pub async fn purchase(
         credited,
         available: balance.available,
     })
+}
+
+/// Whether the account has ever bought. Purchases from before accounts remembered that are looked up in the ledger, once.
+pub async fn has_bought(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    if users::has_bought(connection, user).await? != Some(false) {
+        return Ok(true);
+    }
+    let account = chart::available(user);
+    let bought = ledger::has_transfer(connection, account, transfer_kind::PURCHASE).await?;
+    if bought {
+        users::mark_bought(connection, user).await?;
+    }
+    Ok(bought)
 }

@@ -13,7 +13,7 @@ pub use super::tables::settlement::OwnDay;
 use crate::fleet::tables::uptime;
 use model::node::Node;
 use rules::node_pay::{assess, earned};
-use rules::uptime::Stretch;
+use rules::uptime::{Rule, Stretch};
 
 /// Penalties that one answer names, the newest; the sums are always whole.
 const PENALTIES_NAMED: i64 = 1000;
@@ -68,7 +68,7 @@ async fn pending(
     let pay = billing.money.pay_per_gb_month;
     let open = settlement::pending(connection, node.id).await?;
     let stretch = Stretch::new(open.since.max(node.created_at), open.until);
-    let uptime_ppm = uptime::uptime_ppm(connection, node.id, stretch).await?;
+    let uptime_ppm = uptime::uptime_ppm(connection, node.id, stretch, Rule::CURRENT).await?;
     let charges = penalties::unsettled(connection, node.id, Timestamp::MAX).await?;
     let assessed = assess(&charges, pay)?;
     let (gross, _) = pay.meter(open.byte_ms, open.carry)?;

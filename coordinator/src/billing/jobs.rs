@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::billing::{Billing, payouts, settlement};
+use crate::billing::{Billing, payouts, settlement, tables};
 use crate::fleet::Nodes;
 
 /// Transfers in one block.
@@ -61,6 +61,22 @@ impl Job for PayOut {
     }
 }
 
+/// Forgets how often who bought before today.
+pub struct CleanUp(pub Arc<Billing>);
+
+/// Rows that one step touches.
+const CLEAN_UP_BATCH: i64 = 1000;
+
+impl Job for CleanUp {
+    const NAME: &'static str = "purchase-clean-up";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let mut connection = self.0.db.acquire().await?;
+        let old = tables::purchases::delete_old(&mut connection, CLEAN_UP_BATCH).await?;
+        Ok(Step::more_if(old as i64 == CLEAN_UP_BATCH))
+    }
+}
+
 /// Hands the ledger's head of the last day to the nodes, which keep it.
 pub struct HandOutHead {
     pub billing: Arc<Billing>,
@@ -73,6 +89,21 @@ impl Job for HandOutHead {
     async fn step(&self) -> anyhow::Result<Step> {
         let mut connection = self.billing.db.acquire().await?;
         let head = days::last_head(&mut connection).await?;
+        let before = self.nodes.ledger_day.load_full();
+        if let (Some(before), Some(head)) = (before, &head)
+            && before.contradicts(head)
+        {
+            self.billing.metrics.ledger_contradictions.inc();
+            tracing::error!(
+                before = before.day,
+                before_block = before.block_number,
+                day = head.day,
+                block = head.block_number,
+                "the ledger's head contradicts the one that was handed out before: it was rewritten, or the \
+                 database was restored. coordinator ledger verify --heads FILE, with the ledger-days.json of a \
+                 node"
+            );
+        }
         self.nodes.ledger_day.store(head.map(Arc::new));
         Ok(Step::Idle)
     }

@@ -3,10 +3,11 @@
 //! amount, balance and hash is worked out anew and compared with what the tables say.
 
 use std::collections::HashMap;
+use std::io::Write;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use ledger::{Findings, TableError, TransferRow};
+use ledger::{ExportError, Findings, Format, KeptHead, Provenance, TableError, TransferRow};
 use proto::{MicroCredits, NetworkId, NodeId, VerifyingKey};
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
@@ -47,14 +48,42 @@ impl Verification {
     }
 }
 
-/// Reads one moment of the database, however long it takes. Heads of days are checked against the
-/// network's key where one is given.
+/// Reads one moment of the database, however long it takes. Heads of days, those in the database and those that
+/// somebody kept, are checked against the network's key where one is given.
 pub async fn verify(
     pool: &PgPool,
     network: Option<(NetworkId, VerifyingKey)>,
+    kept: &[KeptHead],
 ) -> Result<Verification, TableError> {
     let mut transaction = ledger::snapshot(pool).await?;
-    replay(&mut transaction, network).await
+    let mut report = replay(&mut transaction, network.clone()).await?;
+    if !kept.is_empty() {
+        let in_database = ledger_history::heads(&mut transaction).await?;
+        let in_database = in_database.into_iter().map(|head| KeptHead {
+            source: "the database".to_owned(),
+            head,
+        });
+        let all: Vec<KeptHead> = kept.iter().cloned().chain(in_database).collect();
+        let findings = &mut report.findings;
+        ledger::verify_heads(&mut transaction, &all, network.as_ref(), findings).await?;
+    }
+    Ok(report)
+}
+
+/// Writes the ledger out, with what was signed of it. Returns how many transfers that were.
+pub async fn export(
+    pool: &PgPool,
+    network: Option<(NetworkId, String)>,
+    format: Format,
+    out: &mut (impl Write + Send),
+) -> Result<u64, ExportError> {
+    let mut transaction = ledger::snapshot(pool).await.map_err(TableError::from)?;
+    let heads = ledger_history::heads(&mut transaction).await;
+    let provenance = Provenance {
+        network,
+        heads: heads.map_err(TableError::from)?,
+    };
+    ledger::export(&mut transaction, format, &provenance, out).await
 }
 
 /// Verifies what this transaction sees.
@@ -113,17 +142,22 @@ fn final_refund(cause: &str) -> Option<Result<MicroCredits, AmountTooLarge>> {
         since: Timestamp,
         until: Timestamp,
         size_bytes: u64,
+        /// Of files that were sold before names were billed it is the size.
+        billed_bytes: Option<u64>,
         replicas: u32,
         price_microcredits: u64,
         paid_microcredits: MicroCredits,
+        #[serde(default)]
+        trial_microcredits: MicroCredits,
     }
     let cause: Cause = serde_json::from_str(cause).ok()?;
     let meter = FileMeter {
-        size_bytes: cause.size_bytes,
+        billed_bytes: cause.billed_bytes.unwrap_or(cause.size_bytes),
         scheme: Scheme::copies(cause.replicas),
         price: PricePerGbMonth::from_microcredits(cause.price_microcredits),
         since: cause.since,
         paid: cause.paid_microcredits,
+        trial: cause.trial_microcredits,
     };
     Some(meter.end(cause.since, cause.until).map(|end| end.refund))
 }
@@ -299,7 +333,18 @@ async fn check_uptimes(
         };
         report.uptimes += 1;
         let stretch = Stretch::new(day.starts_at.max(row.registered_at), day.ends_at);
-        let seen = fleet::tables::uptime::uptime_ppm(connection, row.node_id, stretch).await?;
+        let Some(rule) = settled.uptime_rule else {
+            report.findings.check(false, || {
+                format!(
+                    "node {} on day {}: its uptime was worked out by a rule that this release does not know; \
+                     verify with the newest one",
+                    row.node_id, day.label
+                )
+            });
+            continue;
+        };
+        let seen =
+            fleet::tables::uptime::uptime_ppm(connection, row.node_id, stretch, rule).await?;
         report.findings.check(settled.uptime_ppm == seen, || {
             format!(
                 "node {} on day {}: an uptime of {} ppm was settled, its windows say {seen}",

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kit::{Clock, Entropy};
+use model::names::Filename;
+use model::scheme::Scheme;
+use model::terms::Terms;
+use rules::file_meter::Priced;
 use sqlx::PgPool;
 
 use self::credits::PaymentProvider;
@@ -28,6 +33,33 @@ pub struct Billing {
     pub money: MoneyConfig,
     pub payments: Box<dyn PaymentProvider>,
     pub metrics: BillingMetrics,
+    /// From when on names and a least size are billed.
+    pub terms_since: Timestamp,
     pub clock: Clock,
     pub entropy: Entropy,
+}
+
+impl Billing {
+    /// What a new file of this name and size is sold for, and under which terms.
+    pub fn priced(&self, name: &Filename, size_bytes: u64, scheme: Scheme) -> Priced {
+        self.offered(Terms::of_new(name), size_bytes, scheme)
+    }
+
+    /// The least that a new file is sold for, whatever it is.
+    pub fn least_priced(&self, scheme: Scheme) -> Priced {
+        self.offered(Terms::from_name_bytes(Some(1)), 1, scheme)
+    }
+
+    fn offered(&self, of_new: Terms, size_bytes: u64, scheme: Scheme) -> Priced {
+        let terms = match self.clock.now() >= self.terms_since {
+            true => of_new,
+            false => Terms::Content,
+        };
+        Priced {
+            size_bytes,
+            terms,
+            scheme,
+            price: self.money.price_per_gb_month,
+        }
+    }
 }

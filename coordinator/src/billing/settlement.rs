@@ -21,7 +21,7 @@ use crate::bookkeeping::chart::transfer_kind;
 use model::day::Day;
 use model::money::{AmountTooLarge, PricePerGbMonth};
 use rules::node_pay::{HeldFate, NodeDay, assess, held_share_ppm};
-use rules::uptime::Stretch;
+use rules::uptime::{Rule, Stretch};
 
 /// Files of one user that are read at a time.
 const METER_PAGE: i64 = 1000;
@@ -143,7 +143,8 @@ async fn settle(
     day: &UnsettledDay,
 ) -> Result<(), ChargeError> {
     let stretch = Stretch::new(day.starts_at.max(day.registered_at), day.ends_at);
-    let uptime_ppm = fleet::tables::uptime::uptime_ppm(connection, day.node_id, stretch).await?;
+    let uptime_ppm =
+        fleet::tables::uptime::uptime_ppm(connection, day.node_id, stretch, Rule::CURRENT).await?;
     let balance = balances::lock_node(connection, day.node_id).await?;
     let since = day.earning_since.unwrap_or(day.starts_at);
     let charges = tables::penalties::unsettled(connection, day.node_id, day.ends_at).await?;

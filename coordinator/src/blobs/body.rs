@@ -1,9 +1,14 @@
 //! A request body cut into chunks. The pieces are slices of what the socket delivered: nothing is
 //! copied before sealing copies it into the blobs.
 
+use std::error::Error;
+use std::io;
+
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
+
+use limits::memory::MemoryShare;
 
 /// Pieces shorter than this are joined. A client that sends byte by byte would otherwise cost many
 /// times the memory that was set aside for its chunk.
@@ -66,10 +71,33 @@ impl ChunkBody {
     }
 }
 
-/// The body ended before it should, or the client went away.
 #[derive(Debug, thiserror::Error)]
-#[error("the request body broke off: {0}")]
-pub struct BodyError(String);
+pub enum BodyError {
+    /// It ended before it should, or the client went away.
+    #[error("the request body broke off: {0}")]
+    BrokeOff(String),
+    /// What was to come did not come in time.
+    #[error("the request body came too slowly")]
+    TooSlow,
+}
+
+impl BodyError {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                return Self::TooSlow;
+            }
+            // What an `io::Error` wraps is not its source.
+            cause = match io.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        Self::BrokeOff(error.to_string())
+    }
+}
 
 /// Reads a body chunk by chunk.
 pub struct ChunkReader<S> {
@@ -81,7 +109,7 @@ pub struct ChunkReader<S> {
 impl<S, E> ChunkReader<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
+    E: Error + 'static,
 {
     pub fn new(stream: S, chunk_size: u32) -> Self {
         Self {
@@ -91,24 +119,29 @@ where
         }
     }
 
-    /// The next chunk: full, or the last one; `None` when the body has ended.
-    pub async fn next_chunk(&mut self) -> Result<Option<ChunkBody>, BodyError> {
+    /// The next chunk: full, or the last one; `None` when the body has ended. Its share grows with what has arrived.
+    pub async fn next_chunk(
+        &mut self,
+        share: &mut MemoryShare,
+    ) -> Result<Option<ChunkBody>, BodyError> {
         let mut chunk = ChunkBody::default();
         while chunk.len() < self.chunk_size {
             if self.rest.is_empty() {
                 match self.stream.next().await {
                     Some(Ok(frame)) => self.rest = frame,
-                    Some(Err(error)) => return Err(BodyError(error.to_string())),
+                    Some(Err(error)) => return Err(BodyError::of(&error)),
                     None => break,
                 }
             }
             let wanted = self.chunk_size - chunk.len();
             let piece = self.rest.split_to(wanted.min(self.rest.len()));
             if !piece.is_empty() {
+                share.grow(piece.len() as u64).await;
                 chunk.push(piece);
             }
         }
         chunk.seal_tail();
+        share.settle();
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
@@ -117,7 +150,7 @@ where
         while self.rest.is_empty() {
             match self.stream.next().await {
                 Some(Ok(frame)) => self.rest = frame,
-                Some(Err(error)) => return Err(BodyError(error.to_string())),
+                Some(Err(error)) => return Err(BodyError::of(&error)),
                 None => return Ok(false),
             }
         }
@@ -130,13 +163,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use limits::memory::{Holder, MemoryBudget};
+    use model::ids::UserId;
+    use uuid::Uuid;
+
+    fn share() -> MemoryShare {
+        let holder = Holder {
+            account: UserId::from_uuid(Uuid::nil()),
+            address: [192, 0, 2, 1].into(),
+        };
+        MemoryBudget::new(1 << 20).open(holder)
+    }
 
     fn read_all(frames: Vec<Vec<u8>>, chunk_size: u32) -> Vec<Vec<u8>> {
-        let frames = frames.into_iter().map(|f| Ok::<_, String>(Bytes::from(f)));
+        let frames = frames
+            .into_iter()
+            .map(|f| Ok::<_, io::Error>(Bytes::from(f)));
         let mut reader = ChunkReader::new(futures::stream::iter(frames), chunk_size);
         let mut chunks = Vec::new();
         futures::executor::block_on(async {
-            while let Some(chunk) = reader.next_chunk().await.unwrap() {
+            while let Some(chunk) = reader.next_chunk(&mut share()).await.unwrap() {
                 chunks.push(chunk.pieces().concat());
             }
         });
@@ -158,16 +204,23 @@ mod tests {
 
     #[test]
     fn a_body_that_comes_byte_by_byte_is_kept_in_few_pieces() {
-        let frames = (0..100_000).map(|n| Ok::<_, String>(Bytes::from(vec![n as u8])));
+        let frames = (0..100_000).map(|n| Ok::<_, io::Error>(Bytes::from(vec![n as u8])));
         let mut reader = ChunkReader::new(futures::stream::iter(frames), 100_000);
-        let chunk = futures::executor::block_on(reader.next_chunk()).unwrap();
+        let chunk = futures::executor::block_on(reader.next_chunk(&mut share())).unwrap();
         assert_eq!(chunk.unwrap().pieces().len(), 1);
     }
 
     #[test]
     fn a_body_that_breaks_off_is_an_error_and_not_a_short_chunk() {
-        let frames = [Ok(Bytes::from_static(b"abc")), Err("gone")];
-        let mut reader = ChunkReader::new(futures::stream::iter(frames), 10);
-        assert!(futures::executor::block_on(reader.next_chunk()).is_err());
+        let outcome = |kind: io::ErrorKind| {
+            let gone = io::Error::other(io::Error::from(kind));
+            let frames = [Ok(Bytes::from_static(b"abc")), Err(gone)];
+            let mut reader = ChunkReader::new(futures::stream::iter(frames), 10);
+            futures::executor::block_on(reader.next_chunk(&mut share())).unwrap_err()
+        };
+        let gone = outcome(io::ErrorKind::ConnectionReset);
+        assert!(matches!(gone, BodyError::BrokeOff(_)), "{gone:?}");
+        let late = outcome(io::ErrorKind::TimedOut);
+        assert!(matches!(late, BodyError::TooSlow), "{late:?}");
     }
 }

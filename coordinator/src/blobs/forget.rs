@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::{Job, Step};
-use proto::{Delete, Deletion, DeletionOutcome, Deletions, MAX_DELETIONS_PER_MESSAGE, NodeId};
+use proto::{Delete, Deletion, DeletionOutcome, MAX_DELETIONS_PER_MESSAGE, NodeId};
 
 use crate::blobs::{Blobs, tables};
 
@@ -60,11 +60,11 @@ async fn purge_on(blobs: &Blobs, node: NodeId) -> anyhow::Result<Step> {
         blob_id: purge.blob_id,
         mode: purge.mode,
     });
-    let answer = blobs
-        .fleet
-        .network()
-        .call::<Delete>(member.peer_id, Deletions(deletions.collect()))
-        .await;
+    let order = blobs
+        .keys
+        .order(member.peer_id, deletions.collect(), blobs.clock.now())?;
+    let network = blobs.fleet.network();
+    let answer = network.call::<Delete>(member.peer_id, order).await;
     let outcomes = match answer {
         Ok(outcomes) if outcomes.0.len() == batch.len() => outcomes.0,
         Ok(_) => {
@@ -76,6 +76,12 @@ async fn purge_on(blobs: &Blobs, node: NodeId) -> anyhow::Result<Step> {
             return Ok(Step::Idle);
         }
     };
+    let deferred = outcomes.iter().filter(|o| **o == DeletionOutcome::Deferred);
+    blobs
+        .metrics
+        .purges_deferred
+        .inc_by(deferred.count() as u64);
+    // What a node has put off it does by itself when the time has come.
     let done: Vec<_> = batch
         .iter()
         .zip(outcomes)

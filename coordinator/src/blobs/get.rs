@@ -151,7 +151,7 @@ async fn read_replica(
         Err(failure) => {
             tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");
             match failure {
-                ReadFailure::Missing => suspect("missing"),
+                ReadFailure::Missing | ReadFailure::Ordered(_) => suspect("missing"),
                 ReadFailure::Corrupt => suspect("corrupt"),
                 // The audit asks for the whole blob: whoever proves and then refuses is found out.
                 ReadFailure::Later(_) | ReadFailure::Call(CallError::Timeout) => {
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_chunk_is_opened_in_the_memory_that_its_frame_came_in() {
         let mut rng = StdRng::seed_from_u64(7);
-        let key = DataKey::generate(&mut rng).unwrap();
+        let key = DataKey::generate(sealing::Sealing::V2, &mut rng).unwrap();
         let chunk = ChunkRef {
             file_id: FileId::from_bytes([1; 16]),
             index: 0,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use kit::{Entropy, Wake};
+use kit::{Clock, Entropy, Wake};
 use sqlx::PgPool;
 
 use self::crypto_pool::CryptoPool;
 use self::metrics::BlobMetrics;
 use self::read_failures::ReadFailures;
+use self::receipts::Receipts;
 use self::tentative::Purger;
 use self::versions::Versions;
 use crate::config::PlacementConfig;
@@ -16,13 +17,14 @@ use crate::keys::KeyRing;
 use model::scheme::Scheme;
 
 pub mod body;
+pub mod brakes;
 pub mod crypto_pool;
 pub mod forget;
 pub mod get;
-pub mod memory;
 pub mod metrics;
 pub mod put;
 pub mod read_failures;
+pub mod receipts;
 pub mod tables;
 pub mod tentative;
 pub mod versions;
@@ -36,10 +38,13 @@ pub struct Blobs {
     pub placement: PlacementConfig,
     pub versions: Versions,
     pub read_failures: ReadFailures,
+    /// What nodes have signed for a moment ago.
+    pub receipts: Receipts,
     pub purger: Purger,
     /// There is something for nodes to forget.
     pub purge_wake: Wake,
     pub metrics: BlobMetrics,
+    pub clock: Clock,
     pub entropy: Entropy,
 }
 

@@ -20,9 +20,11 @@ use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::tentative::Tentative;
 use crate::fleet::{Slot, StoreFailure};
 use model::chunk::StoredReplica;
+use model::node_state::HoldCause;
 use model::scheme::Scheme;
 use rules::placement;
 use rules::placement::{FailureDomains, PlacementError, Rules};
+use rules::reputation::Hold;
 use sealing::{ChunkRef, ChunkVersion, DataKey, SEALING_OVERHEAD, SealError, SealedBlob};
 
 /// What the chunks of one upload share.
@@ -183,6 +185,7 @@ impl<'a> Round<'a> {
         count: usize,
         timeout: Duration,
     ) -> Result<Vec<Slot>, PlacementError> {
+        let fleet = &self.blobs.fleet;
         let occupied: Vec<_> = self
             .occupied
             .iter()
@@ -194,10 +197,13 @@ impl<'a> Round<'a> {
             blob_bytes: (self.body.len() + SEALING_OVERHEAD) as u64,
             distinct_domains: self.blobs.placement.distinct_domains,
             rules: self.rules,
+            vetted_beside: self
+                .occupied
+                .iter()
+                .any(|(node, _)| fleet.member(*node).is_some_and(|member| member.is_vetted())),
             excluded: &self.tried,
             occupied: &occupied,
         };
-        let fleet = &self.blobs.fleet;
         let slots = fleet.place_within(&request, &mut self.rng, timeout).await?;
         for slot in &slots {
             self.tried.insert(slot.member.node_id);
@@ -223,6 +229,10 @@ impl<'a> Round<'a> {
         let node_id = slot.member.node_id;
         match outcome {
             Ok(receipt) => {
+                if !slot.member.is_vetted() {
+                    let receipts = &self.blobs.receipts;
+                    receipts.note_fresh(node_id, blob_id, &mut self.rng);
+                }
                 self.tentative.stored(StoredReplica {
                     node_id,
                     blob_id,
@@ -233,6 +243,10 @@ impl<'a> Round<'a> {
             Err(failure) => {
                 tracing::debug!(%node_id, %blob_id, %failure, "a store failed");
                 self.blobs.metrics.store_failures.inc();
+                if matches!(failure, StoreFailure::ForgedReceipt) {
+                    slot.member.hold(Hold::Other(HoldCause::Receipts));
+                    self.blobs.receipts.note_forged(node_id);
+                }
                 self.occupied.retain(|(node, _)| *node != node_id);
                 if !failure.outcome_unknown() {
                     self.tentative.refused(node_id, blob_id);

@@ -60,14 +60,19 @@ pub mod transfer_kind {
 
     /// outside → available
     pub const PURCHASE: TransferKind = TransferKind::new("purchase");
-    /// income → available: what a new account may try the network with
+    /// income → upload hold: what a new account may try the network with. What is not used of it goes back
+    /// to income with the transfer that ends upload or file; older ones went to `available`.
     pub const TRIAL: TransferKind = TransferKind::new("trial");
     /// available → upload hold, when an upload begins or grows
     pub const HOLD: TransferKind = TransferKind::new("hold");
-    /// upload hold → escrow, and what was held too much back to available
+    /// upload hold and available → escrow, and what was held too much back to whom it came from
     pub const CHARGE: TransferKind = TransferKind::new("charge");
     /// upload hold → available, when an upload is given up
     pub const RELEASE: TransferKind = TransferKind::new("release");
+    /// available → income: a chunk of an upload was sent again with other content
+    pub const RESEND: TransferKind = TransferKind::new("resend");
+    /// income → available: the network could not store it
+    pub const RESEND_RETURNED: TransferKind = TransferKind::new("resend_returned");
     /// escrow → income, once a day, for the use of a user's files
     pub const USE: TransferKind = TransferKind::new("use");
     /// available → escrow: another month of a file

@@ -10,9 +10,10 @@ use sqlx::PgPool;
 use crate::compose::FACTS;
 use crate::fleet;
 use crate::fleet::node_status::NodeStates;
+use crate::fleet::removal::{self, Removed};
 use kit::{Clock, Entropy};
 use model::node::Node;
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 
 use model::node_state::NodeState;
 
@@ -36,6 +37,18 @@ pub(super) enum NodeCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Put a node out for good. One that registered and never came is forgotten altogether; any other is disqualified: its
+    /// copies are made anew on other nodes, and what is held back of its pay is forfeited. To let a node leave in order,
+    /// drain it.
+    Remove {
+        node_id: NodeId,
+        /// The operator sees it.
+        #[arg(long)]
+        reason: String,
+        /// Also if it holds copies that count
+        #[arg(long)]
+        lose_copies: bool,
+    },
     /// Let a suspended or disqualified node begin anew, on probation.
     Restore {
         node_id: NodeId,
@@ -56,6 +69,25 @@ impl NodeCommand {
                     .suspend(pool, node_id, reason, Clock::system().now())
                     .await?;
                 println!("{node_id} was {before} and is now suspended.");
+                Ok(())
+            }
+            Self::Remove {
+                node_id,
+                reason,
+                lose_copies,
+            } => {
+                let reason = checked(&reason)?;
+                let (states, now) = (node_states(), Clock::system().now());
+                let removed =
+                    removal::remove(&states, pool, node_id, reason, lose_copies, now).await?;
+                match removed {
+                    Removed::Forgotten => {
+                        println!("{node_id} had never been seen, and is forgotten.");
+                    }
+                    Removed::Disqualified(before) => {
+                        println!("{node_id} was {before} and is now disqualified.");
+                    }
+                }
                 Ok(())
             }
             Self::Restore { node_id, reason } => {
@@ -97,11 +129,8 @@ async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
     if !node.state_reason.is_empty() {
         row("reason", node.state_reason.clone());
     }
-    if on_hold(node.mass_failure_at, Clock::system().now()) {
-        row(
-            "on hold",
-            "half of a round failed: nothing new for 24 h".to_owned(),
-        );
+    if let Some(hold) = hold(&node.holds, Clock::system().now()) {
+        row("on hold", hold.reason().to_owned());
     }
     row("score", format!("{} of 1000000", node.score_ppm));
     row("blobs", node.blob_count.to_string());

@@ -2,8 +2,10 @@
 
 mod admin_jobs;
 mod admin_node;
+mod admin_purges;
 mod admin_reconcile;
 mod admin_repair;
+mod admin_user;
 mod keys;
 mod ledger;
 mod restore;
@@ -16,16 +18,18 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sqlx::PgPool;
 
 use self::keys::KeysCommand;
-use self::ledger::LedgerCommand;
+use self::ledger::{LedgerCommand, VerifyLedger};
 use self::restore::RestoreCommand;
 use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
-use crate::fleet::registration;
+use crate::fleet::node_tokens;
 use crate::keys::network_document;
 use crate::{accounts, database};
+use kit::config::Reloader;
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
+use model::names::Email;
 use model::user::Role;
 
 /// The coordinator of a federated storage network.
@@ -50,6 +54,10 @@ struct Settings {
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.config.as_deref(), &self.overrides)
+    }
+
+    fn reloader(self) -> anyhow::Result<Reloader> {
+        Config::reloader(self.config, self.overrides)
     }
 
     fn show(&self) -> anyhow::Result<String> {
@@ -87,8 +95,11 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Check receipts and proofs of storage offline: no network, no database, no trust in anybody.
-    VerifyEvidence(VerifyEvidence),
+    /// Check receipts, proofs, opened blobs and verdicts offline: no network, no database, no trust in anybody.
+    VerifyEvidence(Box<VerifyEvidence>),
+    /// Verify an exported ledger offline, against heads of days that nodes have kept: no network, no database,
+    /// no trust in anybody.
+    VerifyLedger(VerifyLedger),
     /// See which keys there are, and rotate them while everything runs.
     Keys {
         #[command(flatten)]
@@ -138,7 +149,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// Storage nodes: list, look, suspend, restore.
+    /// Storage nodes: list, look, suspend, restore, remove.
     Node {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
@@ -148,6 +159,11 @@ enum AdminCommand {
         /// For programs: one JSON document.
         #[arg(long)]
         json: bool,
+    },
+    /// Deletions: nodes that have put them off, and their undo.
+    Purges {
+        #[command(subcommand)]
+        command: admin_purges::PurgesCommand,
     },
     /// Repair of lost replicas: look, end a hold.
     Repair {
@@ -169,6 +185,11 @@ enum AdminCommand {
         #[command(subcommand)]
         command: CoordinatorsCommand,
     },
+    /// Accounts: look, let them add nodes.
+    User {
+        #[command(subcommand)]
+        command: admin_user::UserCommand,
+    },
     /// Change what an account may do.
     SetRole { email: String, role: RoleArgument },
 }
@@ -176,7 +197,11 @@ enum AdminCommand {
 #[derive(Debug, Subcommand)]
 enum NodeTokenCommand {
     /// Make a token that lets one node in. It is shown once.
-    Create,
+    Create {
+        /// The account whose node it will be; without it the node is its own operator
+        #[arg(long, value_name = "EMAIL")]
+        operator: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,7 +233,8 @@ impl Cli {
                         "the environment variable {name} is no setting and has no effect"
                     );
                 }
-                Box::pin(serve::run(config, !no_migrate, ready_file)).await
+                let reloader = settings.reloader()?;
+                Box::pin(serve::run(config, reloader, !no_migrate, ready_file)).await
             }
             Command::Migrate { settings } => {
                 let config = settings.load()?;
@@ -269,7 +295,8 @@ impl Cli {
                 println!("{} is good.", file.display());
                 Ok(())
             }
-            Command::VerifyEvidence(evidence) => evidence.run(),
+            Command::VerifyEvidence(evidence) => Box::pin(evidence.run()).await,
+            Command::VerifyLedger(ledger) => ledger.run(),
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 let mut script: Vec<u8> = Vec::new();
@@ -290,15 +317,27 @@ impl AdminCommand {
         match self {
             Self::Node { command } => command.run(pool).await,
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
+            Self::Purges { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
+            Self::User { command } => command.run(config, pool).await,
             Self::NodeToken {
-                command: NodeTokenCommand::Create,
+                command: NodeTokenCommand::Create { operator },
             } => {
                 let mut connection = pool.acquire().await?;
-                let (token, expires_at) = registration::create_token(
+                let operator = match operator {
+                    Some(email) => {
+                        let users = accounts::tables::users::node_right_of(&mut connection, &email);
+                        let Some(right) = users.await? else {
+                            bail!("nobody is registered as {email}");
+                        };
+                        Some(right.user_id)
+                    }
+                    None => None,
+                };
+                let (token, expires_at) = node_tokens::create(
                     &mut connection,
-                    None,
+                    operator,
                     Clock::system().now(),
                     &mut Entropy::system().rng(),
                 )
@@ -332,9 +371,12 @@ impl AdminCommand {
                     RoleArgument::Admin => Role::Admin,
                 };
                 let mut connection = pool.acquire().await?;
-                if !accounts::tables::users::set_role(&mut connection, &email, role).await? {
+                let address = Email::try_from(email.clone())?;
+                let found = accounts::tables::users::credentials(&mut connection, &address).await?;
+                let Some((user, ..)) = found else {
                     bail!("nobody is registered as {email}");
-                }
+                };
+                accounts::tables::users::set_role(&mut connection, user, role).await?;
                 println!("{email} is now {}.", role.name());
                 Ok(())
             }

@@ -11,9 +11,9 @@ use proto::PeerId;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{
-    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, HttpConfig, MoneyConfig,
-    NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig, ReconcileConfig,
-    RepairConfig, UploadsConfig,
+    Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
+    MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
+    ReconcileConfig, RepairConfig, UploadsConfig,
 };
 use model::day::DAY;
 
@@ -35,6 +35,7 @@ impl Config {
         self.downloads
             .check(self.uploads.chunk_size, self.placement.replicas)?;
         self.proofs.check()?;
+        self.evidence.check()?;
         self.repair.check()?;
         self.reconcile.check()?;
         self.money.check()?;
@@ -73,7 +74,15 @@ fn number<T: PartialOrd + Display>(
 
 impl HttpConfig {
     fn check(&self) -> anyhow::Result<()> {
-        number("http.max_connections", self.max_connections, 1..=1_000_000)?;
+        for (name, limit) in [
+            ("http.max_connections", self.max_connections),
+            (
+                "http.max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+        ] {
+            number(name, limit, 1..=1_000_000)?;
+        }
         for (name, value) in [
             ("http.request_timeout", self.request_timeout),
             ("http.idle_timeout", self.idle_timeout),
@@ -179,10 +188,16 @@ impl AuthConfig {
             "1s to 3650d",
         )?;
         ensure!(
-            self.requests_per_address > 0 && self.requests_per_account > 0,
-            "auth.requests_per_address and auth.requests_per_account must be at least 1"
+            self.requests_per_address > 0
+                && self.requests_per_account > 0
+                && self.accounts_per_network > 0,
+            "auth.requests_per_address, auth.requests_per_account and auth.accounts_per_network must be at least 1"
         );
-        Ok(())
+        number(
+            "auth.logins_per_account",
+            self.logins_per_account,
+            1..=10_000,
+        )
     }
 }
 
@@ -204,6 +219,13 @@ impl NodesConfig {
         ensure!(
             self.bootstrap_token.is_none() || self.bootstrap_token_file.is_none(),
             "nodes.bootstrap_token and nodes.bootstrap_token_file are both set: leave one out"
+        );
+        let range = Duration::ZERO..=DAY * 365;
+        time("nodes.vetting_time", self.vetting_time, range, "0s to 365d")?;
+        ensure!(
+            self.forget_unseen_after >= HOUR,
+            "nodes.forget_unseen_after is {:?}, it must be at least 1h: who registers needs a moment to start",
+            self.forget_unseen_after
         );
         ensure!(
             self.gone_after >= MINUTE,
@@ -244,7 +266,15 @@ impl UploadsConfig {
             "uploads.max_file_size and uploads.max_files_per_user must be at least 1: nobody could \
              store anything"
         );
-        Ok(())
+        ensure!(
+            self.sessions_per_minute >= 1,
+            "uploads.sessions_per_minute must be at least 1: no upload in steps could begin"
+        );
+        number(
+            "uploads.max_open_per_user",
+            self.max_open_per_user,
+            1..=1_000_000,
+        )
     }
 }
 
@@ -281,6 +311,12 @@ impl ProofsConfig {
             "proofs.per_node_limit must be at least 2 and proofs.retry_after at most 30d"
         );
         Ok(())
+    }
+}
+
+impl EvidenceConfig {
+    fn check(&self) -> anyhow::Result<()> {
+        number("evidence.open_share", self.open_share, 0.0..=1.0)
     }
 }
 
@@ -321,6 +357,10 @@ impl MoneyConfig {
         ensure!(
             self.renewal_before <= DAY * 30,
             "money.renewal_before must be at most 30d, the time that a renewal buys"
+        );
+        ensure!(
+            self.purchases_per_day >= 1,
+            "money.purchases_per_day must be at least 1: nobody could buy"
         );
         number("money.credits_per_usd", self.credits_per_usd, 1..=1_000_000)
     }

@@ -1,18 +1,20 @@
 //! Settings: flag > environment > file > default, checked once, at the start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use kit::config::Sources;
+use kit::config::{Reloader, Sources};
 use kit::logging::LogConfig;
 
 mod check;
+mod proxies;
 mod tables;
 
+pub use proxies::{NotANetwork, ProxyNetwork};
 pub use tables::{
-    Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, HttpConfig, KeysConfig,
-    MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
-    ReconcileConfig, RepairConfig, UploadsConfig,
+    Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
+    KeysConfig, MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig,
+    ProofsConfig, ReconcileConfig, RepairConfig, UploadsConfig,
 };
 
 /// Settings of a coordinator of a federated storage network.
@@ -47,6 +49,8 @@ pub struct Config {
     #[config(nested)]
     pub proofs: ProofsConfig,
     #[config(nested)]
+    pub evidence: EvidenceConfig,
+    #[config(nested)]
     pub repair: RepairConfig,
     #[config(nested)]
     pub reconcile: ReconcileConfig,
@@ -76,6 +80,17 @@ impl Config {
     pub fn show(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<String> {
         Self::load(file, overrides)?;
         sources(file, overrides)?.show::<Self>()
+    }
+
+    /// What reads the same sources again while the coordinator runs.
+    pub fn reloader(file: Option<PathBuf>, overrides: Vec<String>) -> anyhow::Result<Reloader> {
+        Reloader::new(
+            move || sources(file.as_deref(), &overrides),
+            |config: Self| {
+                config.check()?;
+                Ok(config.log)
+            },
+        )
     }
 
     /// Variables of this process that look like settings and are none.
@@ -126,6 +141,7 @@ mod tests {
         assert_eq!(config.proofs.interval, Duration::from_secs(4 * 3600));
         assert_eq!(config.proofs.deadline, Duration::from_secs(2));
         assert_eq!(config.nodes.gone_after, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(config.nodes.vetting_time, Duration::from_secs(72 * 3600));
         assert_eq!(config.repair.grace, Duration::from_secs(15 * 60));
         assert_eq!(config.repair.interval, Duration::from_secs(10));
         assert_eq!(config.repair.bytes_per_second, None);
@@ -162,9 +178,15 @@ mod tests {
             ("[proofs]\ndifficulty = 257", "proofs.difficulty"),
             ("[proofs]\ndeadline = \"1m\"", "proofs.deadline"),
             ("[nodes]\ngone_after = \"1s\"", "nodes.gone_after"),
+            ("[nodes]\nvetting_time = \"400d\"", "nodes.vetting_time"),
             ("[repair]\ninterval = \"1ms\"", "repair.interval"),
             ("[repair]\nbytes_per_second = 1", "repair.bytes_per_second"),
             ("[http]\nmax_connections = 0", "http.max_connections"),
+            (
+                "[http]\nmax_connections_per_address = 0",
+                "http.max_connections_per_address",
+            ),
+            ("[http]\ntrusted_proxies = [\"proxy\"]", "`proxy`"),
             ("[http]\nrequest_timeout = \"0s\"", "http.request_timeout"),
             (
                 "[database]\nmax_connections = 0",

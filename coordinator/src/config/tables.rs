@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use super::proxies::{ProxyNetwork, networks};
 use model::money::PricePerGbMonth;
 
 /// A variable that is empty counts as one that is not set, as it does for all other settings.
@@ -38,8 +39,9 @@ pub struct HttpConfig {
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_REQUEST_TIMEOUT")]
     pub request_timeout: Duration,
 
-    /// How long a chunk of a file's body may take in either direction before its connection is closed: chunks of
-    /// 4 MiB ask for 70 KB/s.
+    /// How long a client may send or take nothing of a file's body before its connection is closed. Besides, a body
+    /// has to bring 64 KiB in its first 5 s and then more and more, up to 32 KiB/s, and a download's client has to
+    /// take 256 KiB in each such time.
     #[config(default = "60s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_IDLE_TIMEOUT")]
     pub idle_timeout: Duration,
 
@@ -47,14 +49,25 @@ pub struct HttpConfig {
     #[config(default = "30s", deserialize_with = humantime_serde::deserialize, env = "FSN_HTTP_SHUTDOWN_TIMEOUT")]
     pub shutdown_timeout: Duration,
 
-    /// Connections served at one time, 1 to 1000000; more wait to be accepted.
+    /// Connections served at one time, 1 to 1000000. When there are so many, one without a request under way gives
+    /// way to the next; when all have one, the next waits to be accepted.
     #[config(default = 1024, env = "FSN_HTTP_MAX_CONNECTIONS")]
     pub max_connections: usize,
 
-    /// Take the client's address from the last entry of X-Forwarded-For. Only for a coordinator that
-    /// nobody can reach but through your own proxy.
+    /// Connections, and requests under way, of one client at one time: one IPv4 address or IPv6 /64. Clients behind a
+    /// trusted proxy are told apart and counted by their requests.
+    #[config(default = 256, env = "FSN_HTTP_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: usize,
+
+    /// Take the client's address from the last entry of X-Forwarded-For, whoever connects. Only for a coordinator that
+    /// nobody can reach but through your own proxy. Where trusted_proxies names any, that holds instead.
     #[config(default = false, env = "FSN_HTTP_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,
+
+    /// Your own proxies, addresses or networks like "10.0.0.0/8": of what they connect for, X-Forwarded-For tells the
+    /// client, which is its last entry that is not one of these proxies. Nobody else's word counts.
+    #[config(default = [], env = "FSN_HTTP_TRUSTED_PROXIES", parse_env = networks)]
+    pub trusted_proxies: Vec<ProxyNetwork>,
 }
 
 /// Prometheus metrics, on a listener of their own.
@@ -113,7 +126,8 @@ pub struct P2pConfig {
     #[config(default = 256, env = "FSN_P2P_MAX_CONNECTIONS_PER_ADDRESS")]
     pub max_connections_per_address: u32,
 
-    /// Incoming connections whose handshake is under way; more are refused.
+    /// Incoming connections whose handshake is under way, of strangers, and as many from addresses of registered nodes.
+    /// Beyond that, and beyond 16 from one IPv4 address or IPv6 /64, the oldest gives way to a new one.
     #[config(default = 256, env = "FSN_P2P_MAX_PENDING")]
     pub max_pending: u32,
 
@@ -126,9 +140,15 @@ pub struct P2pConfig {
     #[config(default = true, env = "FSN_P2P_KADEMLIA")]
     pub kademlia: bool,
 
-    /// Tell nodes on request whether they can be reached from outside (AutoNAT v2).
+    /// Tell nodes on request whether they can be reached from outside (AutoNAT v2). A node is dialled where it comes
+    /// from and nowhere else.
     #[config(default = true, env = "FSN_P2P_AUTONAT")]
     pub autonat: bool,
+
+    /// Dial private, loopback and link-local addresses, and names, on the word of peers, too. Only where nodes stand on this
+    /// machine or behind the same router: others could have this coordinator knock at any door of its own network.
+    #[config(default = false, env = "FSN_P2P_PRIVATE_ADDRESSES")]
+    pub private_addresses: bool,
 
     /// Be found by nodes on the local network (multicast DNS).
     #[config(default = false, env = "FSN_P2P_MDNS")]
@@ -197,20 +217,33 @@ pub struct AuthConfig {
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_REFRESH_TOKEN_TTL")]
     pub refresh_token_ttl: Duration,
 
-    /// Registrations and logins per minute from one address.
+    /// Registrations and logins per minute from one address (IPv4 address or IPv6 /64): each has a password
+    /// hashed. Five times as many refresh tokens may be exchanged.
     #[config(default = 120, env = "FSN_AUTH_REQUESTS_PER_ADDRESS")]
     pub requests_per_address: u32,
 
-    /// Logins per minute for one account.
+    /// Logins per minute for one account from one address. Beyond them a wrong password is answered with 429, and
+    /// each attempt counts as four for its address; a right password is let in.
     #[config(default = 30, env = "FSN_AUTH_REQUESTS_PER_ACCOUNT")]
     pub requests_per_account: u32,
+
+    /// Accounts that may be opened from one network (IPv4 /24, IPv6 /48) on one day. Private addresses are not
+    /// counted.
+    #[config(default = 1000, env = "FSN_AUTH_ACCOUNTS_PER_NETWORK")]
+    pub accounts_per_network: u32,
+
+    /// Logins that one account may have at one time, 1 to 10000; another one ends the one that was used least
+    /// lately.
+    #[config(default = 100, env = "FSN_AUTH_LOGINS_PER_ACCOUNT")]
+    pub logins_per_account: u32,
 }
 
 /// Who may join the fleet.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct NodesConfig {
-    /// "open": any node; "token": nodes with an admission token; "allowlist": the listed peer ids.
+    /// "open": any node; "token": nodes with an admission token, which administrators make, and accounts that were given
+    /// the right with `coordinator admin user allow-nodes`; "allowlist": the listed peer ids.
     #[config(default = "open", env = "FSN_NODES_ADMISSION")]
     pub admission: Admission,
 
@@ -225,6 +258,14 @@ pub struct NodesConfig {
     /// Peer ids that may register (with admission = "allowlist").
     #[config(default = [], env = "FSN_NODES_ALLOWED_PEERS", parse_env = list)]
     pub allowed_peers: Vec<String>,
+
+    /// How long a new node is on probation at least, whatever it proves: "0s" to "365d". Meanwhile it gets a small
+    /// share of what is stored, once enough others are vetted.
+    #[config(default = "72h", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_VETTING_TIME")]
+    pub vetting_time: Duration,
+    /// A node that has registered and has not been seen within this time is forgotten; 1h at least.
+    #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_FORGET_UNSEEN_AFTER")]
+    pub forget_unseen_after: Duration,
 
     /// A node that has been offline for this long is disqualified.
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_NODES_GONE_AFTER")]
@@ -284,6 +325,14 @@ pub struct UploadsConfig {
     /// Files that one user may have.
     #[config(default = 1000000, env = "FSN_UPLOADS_MAX_FILES_PER_USER")]
     pub max_files_per_user: u64,
+
+    /// Uploads that one user may have begun and not completed, 1 to 1000000.
+    #[config(default = 1000, env = "FSN_UPLOADS_MAX_OPEN_PER_USER")]
+    pub max_open_per_user: u32,
+
+    /// Uploads in steps that one user may begin in a minute.
+    #[config(default = 1200, env = "FSN_UPLOADS_SESSIONS_PER_MINUTE")]
+    pub sessions_per_minute: u32,
 }
 
 /// Downloads.
@@ -324,6 +373,16 @@ pub struct ProofsConfig {
     pub retry_after: Duration,
 }
 
+/// What owners may have opened, to see that nodes hold their bytes and no others.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct EvidenceConfig {
+    /// The part of a file's chunks whose keys its owner is shown in a day, 0 to 1; at least one chunk. Who has a
+    /// chunk's key and conspires with all its nodes can keep one copy of that chunk and call it several.
+    #[config(default = 0.01, env = "FSN_EVIDENCE_OPEN_SHARE")]
+    pub open_share: f64,
+}
+
 /// What is done about lost replicas.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -362,7 +421,8 @@ pub struct ReconcileConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct MoneyConfig {
-    /// Credits a user pays per GB and month of each replica; up to six decimals.
+    /// Credits a user pays per GB and month of each replica; up to six decimals. Billed are the bytes of
+    /// content and name, and 64 KiB at least.
     #[config(default = 1.25, env = "FSN_MONEY_PRICE_PER_GB_MONTH")]
     pub price_per_gb_month: PricePerGbMonth,
 
@@ -374,7 +434,8 @@ pub struct MoneyConfig {
     #[config(default = "24h", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_SETTLEMENT_INTERVAL")]
     pub settlement_interval: Duration,
 
-    /// How long before its time is up a file is renewed for another month.
+    /// How long before its time is up a file is renewed for another month; at most "30d", the time that a
+    /// renewal buys.
     #[config(default = "14d", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_RENEWAL_BEFORE")]
     pub renewal_before: Duration,
 
@@ -382,8 +443,13 @@ pub struct MoneyConfig {
     #[config(default = 100, env = "FSN_MONEY_CREDITS_PER_USD")]
     pub credits_per_usd: u32,
 
-    /// What an account may use before its first purchase, in micro-credits. 1000 pay for one chunk
-    /// of 256 KiB on three nodes for a month.
+    /// Purchases that one account may make on one day (UTC).
+    #[config(default = 100, env = "FSN_MONEY_PURCHASES_PER_DAY")]
+    pub purchases_per_day: u32,
+
+    /// What an account may use before its first purchase, in micro-credits. 1000 pay for one file of
+    /// 256 KiB, or four small ones, on three nodes for a month. What is not used up of it goes back to the
+    /// network and may be used again; it never becomes the account's own.
     #[config(default = 1000, env = "FSN_MONEY_TRIAL_MICROCREDITS")]
     pub trial_microcredits: u32,
 
@@ -391,4 +457,12 @@ pub struct MoneyConfig {
     /// day. Private addresses are not counted.
     #[config(default = 20, env = "FSN_MONEY_TRIAL_ACCOUNTS_PER_NETWORK")]
     pub trial_accounts_per_network: u32,
+
+    /// Files that an account may have before its first purchase, uploads that are not complete among them.
+    #[config(default = 100, env = "FSN_MONEY_TRIAL_FILES")]
+    pub trial_files: u64,
+
+    /// Uploads that such an account may have open at one time.
+    #[config(default = 8, env = "FSN_MONEY_TRIAL_UPLOADS")]
+    pub trial_uploads: u64,
 }

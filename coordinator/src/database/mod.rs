@@ -1,7 +1,9 @@
 //! SQL stands here and nowhere else: plain functions on a connection, one file for each family of
 //! tables. Rows become domain types here; absence is `None`. Transactions belong to the callers.
 
+pub mod clocks;
 pub mod commit_retry;
+mod session;
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -22,9 +24,6 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// Whoever stands still in a transaction longer than this loses it: the others wait for its locks.
-const STANDS_STILL_FOR: &str = "10s";
-
 /// Opens a pool and makes sure that somebody answers. A Postgres that is starting is waited for.
 pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let mut options: PgConnectOptions = url
@@ -34,17 +33,17 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
         options = options.password(&read_secret("database.password_file", path)?);
     }
     let place = format!("{}:{}", options.get_host(), options.get_port());
-    // What is acknowledged has to be on disk, whatever the server's own setting is.
-    let options = options.application_name("coordinator").options([
-        ("synchronous_commit", "on"),
-        ("idle_in_transaction_session_timeout", STANDS_STILL_FOR),
-    ]);
+    let options = options.application_name("coordinator");
     // A pool would wait as long, and then say no more than that it has timed out.
     let timeout = config.acquire_timeout;
     let first = || async {
         let connecting = Box::pin(PgConnection::connect_with(&options));
         match tokio::time::timeout(timeout, connecting).await {
-            Ok(connected) => connected?.close().await,
+            Ok(connected) => {
+                let mut connection = connected?;
+                session::prepare(&mut connection).await?;
+                connection.close().await
+            }
             Err(_) => Err(sqlx::Error::Io(ErrorKind::TimedOut.into())),
         }
     };
@@ -69,6 +68,9 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
                 sqlx::Error::Io(_) => {
                     "is it running, and are the host and port in database.url right?"
                 }
+                sqlx::Error::Configuration(unfit) => {
+                    return anyhow!("Postgres at {place} cannot be used: {unfit}");
+                }
                 sqlx::Error::Database(error) => match error.code().as_deref() {
                     Some("28P01" | "28000") => {
                         "mend user and password in database.url, or database.password_file"
@@ -87,6 +89,13 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
         .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                session::prepare(connection).await.inspect_err(|error| {
+                    tracing::error!(%error, "a session of the database cannot be used");
+                })
+            })
+        })
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for >= TRUSTED_FOR {
@@ -114,6 +123,13 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
         ),
         Err(error) => Err(error).context("the database cannot be migrated"),
     }
+}
+
+/// Fails unless the role of this pool may do with the schema what a coordinator does with it.
+pub async fn check_rights(pool: &PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let checked = session::check_rights(&mut connection).await;
+    checked.context("the database cannot be used")
 }
 
 /// Fails unless exactly the migrations of this program have been applied.
@@ -168,10 +184,4 @@ pub async fn now(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
         .fetch_one(connection)
         .await?;
     Ok(now.to_jiff())
-}
-
-/// Whether the database answers within this time.
-pub async fn answers(pool: &PgPool, within: Duration) -> bool {
-    let query = sqlx::query("SELECT 1").execute(pool);
-    matches!(tokio::time::timeout(within, query).await, Ok(Ok(_)))
 }

@@ -148,7 +148,7 @@ async fn load_of(
     node: NodeId,
     rng: &mut impl Rng,
 ) -> sqlx::Result<Load> {
-    let replicas = tables::drains::estimated_replicas(connection, node).await?;
+    let replicas = proofs::tables::audit_schedule::estimated_replicas(connection, node).await?;
     let sample = Sample::of(replicas.unwrap_or(0), rng.random());
     let part = tables::drains::load(connection, node, &sample.ids).await?;
     Ok(Load {
@@ -224,7 +224,7 @@ pub async fn cancel(
         return Err(DrainError::NotDraining(before.state));
     }
     let change = StateChange {
-        to: before.by_score(),
+        to: before.by_score(durability.vetting, now),
         reason: "its operator called the drain off".to_owned(),
     };
     durability

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::durability::{Durability, demotion, drain, reconcile, repair, restore, tables};
+use crate::durability::{
+    Durability, demotion, drain, purge_undo, reconcile, repair, restore, tables,
+};
 
 /// Lets replicas of nodes that are out count no more.
 pub struct Demote(pub Arc<Durability>);
@@ -68,6 +70,17 @@ impl Job for Reconcile {
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(reconcile::step(&self.0).await?))
+    }
+}
+
+/// Has nodes bring back what they threw away, when an administrator wants it.
+pub struct UndoPurges(pub Arc<Durability>);
+
+impl Job for UndoPurges {
+    const NAME: &'static str = "undo-purges";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(purge_undo::step(&self.0).await?))
     }
 }
 

@@ -13,12 +13,14 @@ use crate::blobs::Blobs;
 use crate::config::{ReconcileConfig, RepairConfig};
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
+use rules::reputation::Vetting;
 
 pub mod demotion;
 pub mod drain;
 pub mod inventory;
 pub mod jobs;
 pub mod metrics;
+pub mod purge_undo;
 pub mod reconcile;
 pub mod repair;
 pub mod restore;
@@ -26,6 +28,8 @@ pub mod tables;
 
 /// What durability works with.
 pub struct Durability {
+    /// What ends probation.
+    pub vetting: Vetting,
     pub db: PgPool,
     pub blobs: Arc<Blobs>,
     pub config: RepairConfig,

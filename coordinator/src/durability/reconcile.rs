@@ -22,7 +22,7 @@ use crate::{blobs, fleet, proofs};
 use jiff::Timestamp;
 
 use crate::durability::tables::reconcile::{Due, Ended, Outcome};
-use crate::proofs::tables::audit_schedule::Ask;
+use crate::proofs::tables::follow_ups::Ask;
 use model::ids::uuid_v7;
 use rules::inventory::{Findings, nobodys_after};
 
@@ -147,7 +147,7 @@ async fn put_right(
     let reason = "the node does not list it";
     let missing = differences.missing.iter();
     let missing: Vec<_> = missing.map(|blob| (node, *blob, reason)).collect();
-    proofs::tables::audit_schedule::look_at(connection, Ask::Challenge, &missing, now).await
+    proofs::tables::follow_ups::look_at(connection, Ask::Challenge, &missing, now).await
 }
 
 fn report(durability: &Durability, node: NodeId, ended: &Ended, questions: u64) {

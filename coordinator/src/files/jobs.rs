@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::files::upload::complete;
+use crate::files::upload::{complete, digest};
 use crate::files::{Files, delete, renewal, tables};
 
 /// Takes chunks of deleted files away.
@@ -27,6 +27,17 @@ impl Job for ExpireUploads {
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(complete::expire_one(&self.0).await?))
+    }
+}
+
+/// Computes the digests of files that came in steps.
+pub struct HashFiles(pub Arc<Files>);
+
+impl Job for HashFiles {
+    const NAME: &'static str = "file-digests";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(digest::step(&self.0).await?))
     }
 }
 

@@ -11,7 +11,7 @@ use model::ids::UserId;
 /// Where a list goes on: behind the last entry of the page before.
 #[derive(Debug)]
 pub enum Order {
-    /// Newest first.
+    /// Newest first, by when they were completed.
     ByTime(Option<(Timestamp, FileId)>),
     ByName(Option<(String, FileId)>),
 }
@@ -27,7 +27,7 @@ pub async fn list(
     let mut connection = own.db.acquire().await?;
     match order {
         Order::ByTime(after) => {
-            let after = after.map(|(created_at, id)| ByTime { created_at, id });
+            let after = after.map(|(completed_at, id)| ByTime { completed_at, id });
             files::list_by_time(&mut connection, user, prefix, after.as_ref(), limit).await
         }
         Order::ByName(after) => {

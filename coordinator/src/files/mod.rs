@@ -9,10 +9,12 @@ use sqlx::PgPool;
 use self::metrics::FileMetrics;
 use self::upload::chunk_commit::ChunkCommits;
 use self::upload::single_chunk_commit::{FileCommits, Rules};
+use self::upload::turns::Turns;
 use crate::billing::Billing;
 use crate::blobs::Blobs;
-use crate::blobs::memory::MemoryBudget;
 use crate::config::{DownloadsConfig, UploadsConfig};
+use limits::memory::{Holder, MemoryBudget, MemoryShare};
+use model::scheme::Scheme;
 
 pub mod delete;
 pub mod download;
@@ -23,6 +25,31 @@ pub mod renewal;
 pub mod tables;
 pub mod upload;
 
+/// Memory for the chunks of all uploads. What has arrived and its sealed copies are two budgets: a chunk that is whole
+/// never waits for one that is not.
+#[derive(Debug, Clone)]
+pub struct UploadMemory {
+    pub arriving: MemoryBudget,
+    sealed: MemoryBudget,
+}
+
+impl UploadMemory {
+    /// In the ratio of what a chunk and its copies need.
+    pub fn new(bytes: u64, scheme: Scheme) -> Self {
+        let arriving = bytes / u64::from(scheme.pieces() + 1);
+        Self {
+            arriving: MemoryBudget::new(arriving),
+            sealed: MemoryBudget::new(bytes - arriving),
+        }
+    }
+
+    /// For the sealed copies of a chunk.
+    pub async fn sealed(&self, holder: Holder, scheme: Scheme, chunk_bytes: usize) -> MemoryShare {
+        let bytes = chunk_bytes as u64 * u64::from(scheme.pieces());
+        self.sealed.reserve_for(holder, bytes).await
+    }
+}
+
 /// What files work with.
 pub struct Files {
     pub db: PgPool,
@@ -32,12 +59,14 @@ pub struct Files {
     pub downloads: DownloadsConfig,
     /// How long a client may send or take nothing.
     pub idle_timeout: Duration,
-    pub upload_memory: MemoryBudget,
+    pub upload_memory: UploadMemory,
     pub download_memory: MemoryBudget,
     pub chunk_commits: ChunkCommits,
     pub file_commits: FileCommits,
     /// What files of a single chunk go by.
     pub rules: Rules,
+    /// Sendings of one chunk take turns.
+    pub turns: Turns,
     /// A file was deleted or an upload given up: its chunks can be taken away.
     pub forget_wake: Wake,
     pub metrics: FileMetrics,

@@ -11,6 +11,8 @@ use sqlx::PgConnection;
 
 use crate::billing::charges;
 use crate::billing::charges::{ChargeError, FileEnd};
+use crate::database;
+use crate::files::tables::files::Kept;
 use crate::files::{Files, tables};
 use model::file::File;
 use model::money::AmountTooLarge;
@@ -36,14 +38,15 @@ pub async fn renew_one(files: &Files) -> Result<bool, ChargeError> {
     Ok(true)
 }
 
-/// Pays another month; `false` when the owner cannot.
+/// Pays another month, where what was paid before does not reach further; `false` when the owner cannot.
 async fn renew(
     files: &Files,
     connection: &mut PgConnection,
     file: &File,
 ) -> Result<bool, ChargeError> {
     let mut meter = FileMeter::of(file);
-    let cost = meter.renewal()?;
+    let now = database::now(connection).await?;
+    let cost = meter.renewal(file.paid_until, now)?;
     let available = ledger::lock_balance(connection, chart::available(file.user_id)).await?;
     if available < cost {
         return Ok(false);
@@ -59,13 +62,12 @@ async fn renew(
     };
     posting::post(connection, &files.entropy, renewal).await?;
     meter.paid = MicroCredits::checked_sum([meter.paid, cost]).ok_or(AmountTooLarge)?;
-    tables::files::mark_renewed(
-        connection,
-        file.id,
-        &meter,
-        charges::renew_at(&files.billing, &meter),
-    )
-    .await?;
+    let paid_until = meter.kept_until(now).max(file.paid_until);
+    let kept = Kept {
+        paid_until,
+        renew_at: charges::renew_at(&files.billing, paid_until),
+    };
+    tables::files::mark_renewed(connection, file.id, meter.paid, kept).await?;
     Ok(true)
 }
 

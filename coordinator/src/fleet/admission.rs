@@ -15,7 +15,7 @@ use proto::Roles;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
-/// Registrations are never taken back, so this bounds memory's age and nothing else.
+/// A node that was removed may connect for so long, and is told so when it says hello.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 /// A node that registers with another coordinator is let in here after so long at the latest.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
@@ -50,6 +50,11 @@ impl RegisteredPeers {
     /// To be called when a registration has been committed: the node dials right after it.
     pub fn note_registered(&self, peer: PeerId) {
         self.remember(peer, true, Instant::now());
+    }
+
+    /// To be called when a registration has been taken back.
+    pub fn note_removed(&self, peer: &PeerId) {
+        self.lock().remove(peer);
     }
 
     pub async fn is_registered(&self, peer: &PeerId) -> sqlx::Result<bool> {
@@ -128,6 +133,11 @@ impl Admission for NodeAdmission {
         }
         .boxed()
     }
+
+    /// It was looked up a moment ago, where it was looked up at all.
+    fn is_known(&self, peer: &PeerId) -> bool {
+        self.0.cached(peer, Instant::now()) == Some(true)
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +180,7 @@ mod tests {
         let from: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
         let admitted = admission.admit(node, from.clone()).await;
         assert_eq!(admitted, Ok(Roles::NODE));
+        assert!(admission.is_known(&node) && !admission.is_known(&PeerId::random()));
         assert!(admission.admit(PeerId::random(), from).await.is_err());
     }
 }

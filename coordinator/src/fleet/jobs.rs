@@ -9,12 +9,13 @@ use proto::{MicroCredits, NodeId};
 use sqlx::{Connection, PgConnection};
 
 use crate::facts::Fact;
-use crate::fleet::{Nodes, Standing, guard, node_status, tables};
+use crate::fleet::tables::nodes::NodeStanding;
+use crate::fleet::{Member, Nodes, Standing, guard, node_status, removal, tables, uptime_sampler};
 use kit::{Job, Step};
 
 use crate::fleet::tables::nodes::NodeReport;
 use crate::fleet::tables::presence::Changes;
-use rules::reputation::on_hold;
+use rules::reputation::hold;
 use rules::uptime::SETTLING;
 
 /// Writes in one batch what the nodes that are online have reported, and reads how they stand.
@@ -25,6 +26,23 @@ impl Job for RecordLiveness {
 
     async fn step(&self) -> anyhow::Result<Step> {
         record_liveness(&self.0).await
+    }
+}
+
+/// Asks nodes for signs of life at random moments.
+pub struct SampleUptime(pub Arc<Nodes>);
+
+impl Job for SampleUptime {
+    const NAME: &'static str = "uptime";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let Self(nodes) = self;
+        uptime_sampler::sample(
+            &nodes.uptime_sampler,
+            &nodes.fleet,
+            &mut nodes.entropy.rng(),
+        );
+        Ok(Step::Idle)
     }
 }
 
@@ -79,7 +97,12 @@ impl Job for CleanUp {
         let mut connection = self.0.db.acquire().await?;
         let nonces = tables::nodes::delete_expired_nonces(&mut connection, CLEAN_UP_BATCH).await?;
         let windows = tables::uptime::delete_settled(&mut connection, CLEAN_UP_BATCH).await?;
-        Ok(Step::more_if(nonces.max(windows) as i64 == CLEAN_UP_BATCH))
+        let tokens = tables::nodes::delete_expired_tokens(&mut connection, CLEAN_UP_BATCH).await?;
+        drop(connection);
+        let before = self.0.config.forget_unseen_after;
+        let forgotten = removal::forget_never_seen(&self.0, before, CLEAN_UP_BATCH).await?;
+        let most = nonces.max(windows).max(tokens).max(forgotten);
+        Ok(Step::more_if(most as i64 == CLEAN_UP_BATCH))
     }
 }
 
@@ -112,20 +135,52 @@ async fn record_liveness(nodes: &Nodes) -> anyhow::Result<Step> {
         .iter()
         .map(|balance| (balance.node_id, balance.earned()))
         .collect();
-    nodes.uptime_sampler.look(&mut connection, &ids).await?;
+    let sampler = &nodes.uptime_sampler;
+    sampler
+        .list(&mut connection, &mut nodes.entropy.rng())
+        .await?;
+    let coordinator = nodes.fleet.network().local_peer_id();
+    sampler.write(&mut connection, &coordinator).await?;
     presence(nodes, &mut connection).await?;
     keep_out(nodes, &mut connection, &ids).await?;
+    drop(connection);
+    expel_others(nodes, &online, &states).await;
     for node in states {
         if let Some(member) = nodes.fleet.member(node.id) {
             member.set_standing(Standing {
                 state: node.state,
                 state_reason: node.state_reason,
-                on_hold: on_hold(node.mass_failure_at, nodes.clock.now()),
+                hold: hold(&node.holds, nodes.clock.now()),
                 earned: earned.get(&node.id).copied().unwrap_or_default(),
             });
         }
     }
     Ok(Step::Idle)
+}
+
+/// Nodes that were removed, and copies of nodes whose place another copy has taken, at another coordinator.
+async fn expel_others(nodes: &Nodes, online: &[Arc<Member>], states: &[NodeStanding]) {
+    let states: HashMap<NodeId, &NodeStanding> =
+        states.iter().map(|state| (state.id, state)).collect();
+    for member in online {
+        let stays = states.get(&member.node_id).is_some_and(|known| {
+            let (known, own) = (known.instance, member.instance);
+            known.is_none() || own.is_none() || known == own
+        });
+        // Whoever came meanwhile has just been judged.
+        let is_here = nodes
+            .fleet
+            .member(member.node_id)
+            .is_some_and(|here| Arc::ptr_eq(&here, member));
+        if !stays && is_here {
+            tracing::warn!(
+                node_id = %member.node_id,
+                "hanging up on a node: it was removed, or another copy of its data directory is the node now"
+            );
+            nodes.admission.note_removed(&member.peer_id);
+            nodes.fleet.expel(member.peer_id).await;
+        }
+    }
 }
 
 /// Restore mode has ended without these nodes, which are connected nevertheless.

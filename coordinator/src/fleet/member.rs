@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::{MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
+use proto::{DeferredPurges, InstanceId, MicroCredits, NodeActivity, NodeId, PeerId, RefusalCode};
 use uuid::Uuid;
 
 use model::node_state::{NetworkPrefix, NodeState};
 use rules::placement::{Candidate, FailureDomains};
+use rules::reputation::Hold;
 
 /// Three heartbeats: a node that said nothing for this long is not given work.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(15);
@@ -23,6 +24,8 @@ const LAGGING: Duration = Duration::from_secs(10);
 pub struct Member {
     pub node_id: NodeId,
     pub peer_id: PeerId,
+    /// Which copy of its data directory it runs from; `None` of a node that does not say it.
+    pub instance: Option<InstanceId>,
     operator: Option<Uuid>,
     region: Option<String>,
     live: Mutex<Live>,
@@ -50,6 +53,7 @@ pub struct Live {
     pub used_bytes: u64,
     pub free_bytes: u64,
     pub blob_count: u64,
+    pub deferred: DeferredPurges,
     pub prefix: Option<NetworkPrefix>,
     pub heard: Instant,
 }
@@ -59,8 +63,8 @@ pub struct Live {
 pub struct Standing {
     pub state: NodeState,
     pub state_reason: String,
-    /// Much of a round failed a moment ago: nothing new until this has been looked into.
-    pub on_hold: bool,
+    /// What keeps it from new data for now.
+    pub hold: Option<Hold>,
     pub earned: MicroCredits,
 }
 
@@ -69,6 +73,7 @@ pub struct Standing {
 pub struct NewMember {
     pub node_id: NodeId,
     pub peer_id: PeerId,
+    pub instance: Option<InstanceId>,
     pub operator: Option<Uuid>,
     pub region: Option<String>,
     pub live: Live,
@@ -80,6 +85,7 @@ impl Member {
         Self {
             node_id: new.node_id,
             peer_id: new.peer_id,
+            instance: new.instance,
             operator: new.operator,
             region: new.region,
             live: Mutex::new(new.live),
@@ -117,9 +123,14 @@ impl Member {
     }
 
     /// Gives it nothing new from now on, until its standing is read the next time.
-    pub fn hold(&self) {
+    pub fn hold(&self, hold: Hold) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        standing.on_hold = true;
+        standing.hold = Some(hold);
+    }
+
+    pub fn is_vetted(&self) -> bool {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.state.is_vetted()
     }
 
     pub fn is_online(&self) -> bool {
@@ -173,8 +184,9 @@ impl Member {
     pub(super) fn candidate(&self) -> Option<Candidate> {
         let (live, standing) = (self.live(), self.standing());
         let state = standing.state;
-        let willing =
-            live.activity == NodeActivity::Running && state.takes_new_blobs() && !standing.on_hold;
+        let willing = live.activity == NodeActivity::Running
+            && state.takes_new_blobs()
+            && standing.hold.is_none();
         willing.then(|| Candidate {
             node_id: self.node_id,
             vetted: state.is_vetted(),

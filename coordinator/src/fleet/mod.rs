@@ -9,8 +9,10 @@ pub mod lookup;
 mod member;
 pub mod metrics;
 pub mod node_status;
+pub mod node_tokens;
 pub mod peers;
 pub mod registration;
+pub mod removal;
 pub mod tables;
 pub mod uptime_sampler;
 
@@ -24,7 +26,7 @@ use kit::{Clock, Entropy, Wake};
 use network::{CallError, Handshakes, NetworkHandle};
 use proto::{
     BlobId, LedgerDay, Locator, NetworkContext, NetworkId, NodeId, PeerId, Retrieve,
-    RetrieveAnswer, RetrieveRequest, SignedReceipt, Store, StoreAnswer, StoreRequest,
+    RetrieveAnswer, RetrieveRequest, SignedOrder, SignedReceipt, Store, StoreAnswer, StoreRequest,
 };
 use rand::Rng;
 use sqlx::PgPool;
@@ -57,7 +59,7 @@ pub struct Nodes {
     pub bootstrap_token: Option<[u8; 32]>,
     /// The ledger's head of the last day, for nodes to keep.
     pub ledger_day: ArcSwapOption<LedgerDay>,
-    pub uptime_sampler: UptimeSampler,
+    pub uptime_sampler: Arc<UptimeSampler>,
     /// How long a node may be offline before its replicas count no more.
     pub grace: Duration,
     pub mass_failure_hold: Duration,
@@ -118,6 +120,9 @@ pub enum ReadFailure {
     Call(#[from] CallError),
     #[error("the node does not have it")]
     Missing,
+    /// It shows an order, which is still to be checked.
+    #[error("the node does not have it: it shows an order to delete it")]
+    Ordered(Box<SignedOrder>),
     #[error("the node's copy is damaged")]
     Corrupt,
     #[error("the node cannot read it now: {0}")]
@@ -197,6 +202,17 @@ impl Fleet {
         read(&self.members).get(node)
     }
 
+    /// How many connections there are with a peer.
+    pub fn connections(&self, peer: &PeerId) -> u32 {
+        self.network.connections(peer)
+    }
+
+    /// A node that is not to be here: its connections are closed.
+    pub async fn expel(&self, peer: PeerId) {
+        self.remove_peer(&peer);
+        self.network.disconnect(peer).await;
+    }
+
     pub fn member_of_peer(&self, peer: &PeerId) -> Option<Arc<Member>> {
         let node = *read(&self.peers).get(peer)?;
         self.member(node)
@@ -205,6 +221,11 @@ impl Fleet {
     /// Connected, and heard of lately.
     pub fn is_online(&self, node: NodeId) -> bool {
         self.member(node).is_some_and(|member| member.is_online())
+    }
+
+    pub fn is_anybody_online(&self) -> bool {
+        let members = read(&self.members);
+        members.list.iter().any(|member| member.is_online())
     }
 
     pub fn online(&self) -> Vec<Arc<Member>> {
@@ -291,6 +312,7 @@ impl Fleet {
             blob_bytes: 1,
             distinct_domains: false,
             rules: Rules::Hard,
+            vetted_beside: true,
             excluded: &HashSet::new(),
             occupied: &[],
         };
@@ -409,6 +431,7 @@ impl Fleet {
                 Ok(data)
             }
             RetrieveAnswer::Missing => Err(ReadFailure::Missing),
+            RetrieveAnswer::Ordered(order) => Err(ReadFailure::Ordered(order)),
             RetrieveAnswer::Corrupt => Err(ReadFailure::Corrupt),
             RetrieveAnswer::Busy(detail) | RetrieveAnswer::IoError(detail) => {
                 Err(ReadFailure::Later(detail))

@@ -11,15 +11,21 @@ use crate::fleet::{Fleet, Nodes, tables};
 use crate::fleet::tables::node_status::{Cause, NewState};
 use model::ids::uuid_v7;
 use model::node_state::NodeState;
-use rules::reputation::{Reputation, StateChange, Tally};
+use rules::reputation::{Passes, Reputation, StateChange, Tally, Vetting, hold};
 
 /// What a piece of asking has shown of its node.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged {
-    pub passes: u64,
-    pub failed: bool,
-    /// The drawn half of a round that is over.
-    pub round: Option<Tally>,
+    /// In time.
+    pub passed: Passes,
+    /// Replicas that are lost.
+    pub failed: u64,
+    /// Replicas that count for the node, lost ones included, as far as is known.
+    pub held: u64,
+    /// The drawn half of the round so far.
+    pub tally: Tally,
+    /// The round is over with this.
+    pub round_ends: bool,
 }
 
 /// Enters changes of nodes' states, and tells of them.
@@ -37,38 +43,104 @@ impl NodeStates {
         connection: &mut PgConnection,
         node: NodeId,
         judged: Judged,
+        vetting: Vetting,
         now: Timestamp,
     ) -> sqlx::Result<bool> {
-        if judged.failed {
+        if judged.failed > 0 {
             tables::node_status::note_failure(connection, node, now).await?;
         }
-        let on_probation = fleet
-            .member(node)
-            .is_none_or(|member| member.standing().state != NodeState::Active);
-        if judged.round.is_none() && !(on_probation && judged.passes > 0) {
-            return Ok(true); // vetted nodes need no count of their passes
+        let on_probation = fleet.member(node).is_none_or(|member| !member.is_vetted());
+        let silent = judged.tally.mostly_missed();
+        // Vetted nodes need no count of their passes.
+        let counts = on_probation && judged.passed.count > 0;
+        if !(judged.round_ends || judged.failed > 0 || silent || counts) {
+            return Ok(true);
         }
         let Some(before) = tables::node_status::lock_reputation(connection, node).await? else {
             return Ok(false);
         };
-        let (mut after, vetted) = before.after_passes(judged.passes, now);
+        let (mut after, vetted) = before.after_passes(judged.passed, vetting, now);
         let mut changes: Vec<StateChange> = vetted.into_iter().collect();
-        if let Some(tally) = judged.round {
-            let (next, change) = after.after_round(tally, now);
+        after = after.after_losses(judged.failed, judged.held, now);
+        if judged.round_ends {
+            let (next, change) = after.after_round(judged.tally, vetting, now);
             after = next;
             changes.extend(change);
+        } else if silent {
+            after = after.while_unanswered(now); // it need not be given data for the rest of the round
         }
-        tables::node_status::save_reputation(connection, node, &after).await?;
-        if after.on_hold(now)
-            && let Some(member) = fleet.member(node)
-        {
-            member.hold(); // at once: what it has lost is about to be repaired
+        self.keep(fleet, connection, node, &after, &changes, now)
+            .await?;
+        Ok(after.state != NodeState::Disqualified)
+    }
+
+    /// The node has told that it lost so many of the replicas that count for it, of `held`.
+    pub async fn told_of_losses(
+        &self,
+        fleet: &Fleet,
+        connection: &mut PgConnection,
+        node: NodeId,
+        (lost, held): (u64, u64),
+        now: Timestamp,
+    ) -> sqlx::Result<()> {
+        let Some(before) = tables::node_status::lock_reputation(connection, node).await? else {
+            return Ok(());
+        };
+        let (after, change) = before.after_report(lost, held, now);
+        self.keep(
+            fleet,
+            connection,
+            node,
+            &after,
+            &Vec::from_iter(change),
+            now,
+        )
+        .await
+    }
+
+    /// The node has signed so many receipts for something else than it was sent.
+    pub async fn forged_receipts(
+        &self,
+        fleet: &Fleet,
+        connection: &mut PgConnection,
+        node: NodeId,
+        receipts: u64,
+        now: Timestamp,
+    ) -> sqlx::Result<()> {
+        let Some(before) = tables::node_status::lock_reputation(connection, node).await? else {
+            return Ok(());
+        };
+        let (after, change) = before.after_forged_receipts(receipts, now);
+        self.keep(
+            fleet,
+            connection,
+            node,
+            &after,
+            &Vec::from_iter(change),
+            now,
+        )
+        .await
+    }
+
+    /// Writes what a node has become. This coordinator knows of a hold at once: what is lost is about to be repaired.
+    async fn keep(
+        &self,
+        fleet: &Fleet,
+        connection: &mut PgConnection,
+        node: NodeId,
+        after: &Reputation,
+        changes: &[StateChange],
+        now: Timestamp,
+    ) -> sqlx::Result<()> {
+        tables::node_status::save_reputation(connection, node, after).await?;
+        if let (Some(hold), Some(member)) = (hold(&after.holds, now), fleet.member(node)) {
+            member.hold(hold);
         }
-        for change in &changes {
+        for change in changes {
             self.enter(connection, node, change, Cause::Audit, now)
                 .await?;
         }
-        Ok(after.state != NodeState::Disqualified)
+        Ok(())
     }
 
     /// A round begins for a node without replicas.

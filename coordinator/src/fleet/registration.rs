@@ -1,22 +1,25 @@
 //! Letting storage nodes in: registration over HTTP, then `hello` and `heartbeat` over libp2p.
 
 use crate::bookkeeping::chart;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use proto::{
-    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, MicroCredits, NetworkContext,
-    NodeActivity, NodeId, PeerId, Registration, Signature,
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, Instance, InstanceId, MicroCredits,
+    NetworkContext, NodeActivity, NodeId, PeerId, Registration, RegistrationForm, Signature,
 };
-use rand::{CryptoRng, Rng};
+use rand::Rng;
+use sqlx::Connection;
 use zeroize::Zeroizing;
 
 use crate::accounts::secrets;
 use crate::config::Admission;
 use crate::facts::Fact;
 use crate::fleet::{Live, Member, NewMember, Nodes, Standing, tables};
-use rules::reputation::on_hold;
+use rules::instance::{self, Elsewhere};
+use rules::reputation::hold;
 
 use model::ids::{UserId, uuid_v7};
 use model::names::{NodeName, Region};
@@ -25,15 +28,17 @@ use model::node_state::{NetworkPrefix, NodeState};
 
 const NONCE_TTL: Duration = Duration::from_secs(300);
 
-/// How long an admission token waits for its node.
-const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     #[error("the nonce was not handed out, was used before, or has expired")]
     BadNonce,
     #[error("the signature was not made by the key of this peer id over these values")]
     BadSignature,
+    #[error(
+        "this registration is signed in the old form, which leaves region and token open to whoever passes it on: upgrade \
+         the storage-node program"
+    )]
+    OldForm,
     #[error("this network admits nodes by token only")]
     TokenRequired,
     #[error("the admission token is not valid, has expired, or belongs to another node")]
@@ -62,8 +67,11 @@ pub struct RegisterRequest {
     pub peer_id: PeerId,
     pub name: NodeName,
     pub region: Option<Region>,
+    /// As it was sent, which is what was signed.
+    pub region_said: Option<String>,
     pub capacity_bytes: u64,
     pub nonce: [u8; 32],
+    pub form: RegistrationForm,
     pub signature: Signature,
     pub token: Option<Zeroizing<String>>,
 }
@@ -93,10 +101,18 @@ pub async fn register(
         nonce: request.nonce,
         name: request.name.as_str().to_owned(),
         capacity_bytes: request.capacity_bytes,
+        region: request.region_said.clone(),
+        token_hash: request
+            .token
+            .as_deref()
+            .map(|token| Registration::token_hash(token)),
     };
     statement
-        .verify(&request.signature)
+        .verify(request.form, &request.signature)
         .map_err(|_| RegisterError::BadSignature)?;
+    if !is_form_enough(nodes.config.admission, request) {
+        return Err(RegisterError::OldForm);
+    }
     let token_hash = request.token.as_deref().map(|token| secrets::hash(token));
     let admitted = admit(nodes, &mut transaction, request, token_hash.as_ref()).await?;
 
@@ -136,6 +152,15 @@ pub async fn register(
     })
 }
 
+/// Nodes of the release before sign neither region nor token. Where any node may join there is nothing to be gained by
+/// passing such a registration on with another region, but a token in it would make a stranger the node's operator.
+fn is_form_enough(admission: Admission, request: &RegisterRequest) -> bool {
+    match request.form {
+        RegistrationForm::V2 => true,
+        RegistrationForm::V1 => admission == Admission::Open && request.token.is_none(),
+    }
+}
+
 struct Admitted {
     operator: Option<UserId>,
     /// By a token that is used up with this.
@@ -168,7 +193,14 @@ async fn admit(
                 single_use: true,
             })
         }
-        None if config.admission == Admission::Token => Err(RegisterError::TokenRequired),
+        // A token has let it in before, and its key has signed now.
+        None if config.admission == Admission::Token
+            && tables::nodes::by_peer_id(connection, &request.peer_id)
+                .await?
+                .is_none() =>
+        {
+            Err(RegisterError::TokenRequired)
+        }
         None => Ok(Admitted {
             operator: None,
             single_use: false,
@@ -176,25 +208,12 @@ async fn admit(
     }
 }
 
-/// A token that lets one node in, and makes `operator` its operator.
-pub async fn create_token(
-    connection: &mut sqlx::PgConnection,
-    operator: Option<UserId>,
-    now: Timestamp,
-    rng: &mut impl CryptoRng,
-) -> sqlx::Result<(Zeroizing<String>, Timestamp)> {
-    let token = secrets::generate("fsnt", rng);
-    let expires_at = after(now, TOKEN_TTL);
-    tables::nodes::insert_token(connection, &secrets::hash(&token), operator, expires_at).await?;
-    Ok((token, expires_at))
-}
-
 /// `hello`: the first exchange on a connection. The peer id was proven by the connection; here it is
 /// matched with what was registered.
 pub async fn hello(
     nodes: &Nodes,
     peer: PeerId,
-    prefix: Option<NetworkPrefix>,
+    from: Option<IpAddr>,
     report: HelloReport,
 ) -> sqlx::Result<HelloAnswer> {
     if !nodes.admission.is_registered(&peer).await? {
@@ -203,6 +222,7 @@ pub async fn hello(
                 "this peer is not registered here: run `storage-node init` again".to_owned(),
             ),
             network_serial: nodes.document.get().serial,
+            hang_up: false,
         });
     }
     let mut connection = nodes.db.acquire().await?;
@@ -229,8 +249,14 @@ pub async fn hello(
         Some(_) => None,
         None => Some("this node is not registered here: run `storage-node init` again".to_owned()),
     };
+    let elsewhere = match (&rejection, &node, &report.instance) {
+        (None, Some(node), Some(said)) => take_instance(nodes, &mut connection, node, said).await?,
+        _ => None,
+    };
+    let hang_up = elsewhere.is_some();
+    let rejection = rejection.or(elsewhere.map(|elsewhere| elsewhere.to_string()));
     if let (None, Some(node)) = (&rejection, node) {
-        tables::nodes::record_hello(&mut connection, node.id, &report.software).await?;
+        tables::nodes::record_hello(&mut connection, node.id, &report.software, from).await?;
         drop(connection);
         let activity = if report.draining {
             NodeActivity::Draining
@@ -243,14 +269,49 @@ pub async fn hello(
             free_bytes: report.free_bytes,
             blob_count: report.blob_count,
             activity,
+            deferred: report.deferred,
         };
         tracing::info!(node_id = %node.id, name = node.name, %peer, "a node is online");
-        admit_to_fleet(nodes, &node, prefix, &heartbeat);
+        let instance = report.instance.map(|said| said.id);
+        let prefix = from.and_then(NetworkPrefix::of);
+        admit_to_fleet(nodes, &node, instance, prefix, &heartbeat);
     }
     Ok(HelloAnswer {
         rejection,
         network_serial: nodes.document.get().serial,
+        hang_up,
     })
+}
+
+/// Takes this copy of the node's data directory for the node, or says which other one is.
+async fn take_instance(
+    nodes: &Nodes,
+    connection: &mut sqlx::PgConnection,
+    node: &Node,
+    said: &Instance,
+) -> sqlx::Result<Option<Elsewhere>> {
+    let mut transaction = connection.begin().await?;
+    let known = tables::nodes::lock_instance(&mut transaction, node.id).await?;
+    let connected = connected_instance(nodes, node);
+    if let Err(elsewhere) = instance::judge(known, connected, said) {
+        tracing::warn!(
+            node_id = %node.id, name = node.name, ?elsewhere, said = %said.id, known = ?known,
+            "a copy of a node's data directory is in use beside it"
+        );
+        return Ok(Some(elsewhere));
+    }
+    if known != Some(said.id) {
+        tables::nodes::set_instance(&mut transaction, node.id, said.id).await?;
+    }
+    transaction.commit().await?;
+    Ok(None)
+}
+
+/// Which copy is here: over another connection than the one that asks, and heard of lately.
+fn connected_instance(nodes: &Nodes, node: &Node) -> Option<InstanceId> {
+    let member = nodes.fleet.member(node.id)?;
+    let is_here = member.is_online() && nodes.fleet.connections(&node.peer_id) > 1;
+    member.instance.filter(|_| is_here)
 }
 
 async fn is_kept_out(connection: &mut sqlx::PgConnection, node: NodeId) -> sqlx::Result<bool> {
@@ -261,18 +322,20 @@ async fn is_kept_out(connection: &mut sqlx::PgConnection, node: NodeId) -> sqlx:
 fn admit_to_fleet(
     nodes: &Nodes,
     node: &Node,
+    instance: Option<InstanceId>,
     prefix: Option<NetworkPrefix>,
     report: &HeartbeatReport,
 ) -> Arc<Member> {
     let member = nodes.fleet.admit(NewMember {
         node_id: node.id,
         peer_id: node.peer_id,
+        instance,
         operator: node.operator.map(|id| id.as_uuid()),
         region: node.region.clone(),
         standing: Standing {
             state: node.state,
             state_reason: node.state_reason.clone(),
-            on_hold: on_hold(node.mass_failure_at, nodes.clock.now()),
+            hold: hold(&node.holds, nodes.clock.now()),
             earned: MicroCredits::ZERO, // until the liveness worker has looked
         },
         live: Live {
@@ -281,6 +344,7 @@ fn admit_to_fleet(
             used_bytes: report.used_bytes,
             free_bytes: report.free_bytes,
             blob_count: report.blob_count,
+            deferred: report.deferred,
             prefix,
             heard: Instant::now(),
         },
@@ -295,9 +359,10 @@ fn admit_to_fleet(
 pub async fn heartbeat(
     nodes: &Nodes,
     peer: PeerId,
-    prefix: Option<NetworkPrefix>,
+    from: Option<IpAddr>,
     report: HeartbeatReport,
 ) -> sqlx::Result<Option<HeartbeatAnswer>> {
+    let prefix = from.and_then(NetworkPrefix::of);
     let member = match nodes.fleet.member_of_peer(&peer) {
         Some(member) => {
             nodes.fleet.heard(&member, |live| {
@@ -305,6 +370,7 @@ pub async fn heartbeat(
                 live.used_bytes = report.used_bytes;
                 live.free_bytes = report.free_bytes;
                 live.blob_count = report.blob_count;
+                live.deferred = report.deferred;
                 live.activity = report.activity;
                 live.prefix = prefix.or(live.prefix);
             });
@@ -322,8 +388,10 @@ pub async fn heartbeat(
             if is_kept_out(&mut connection, node.id).await? {
                 return Ok(None); // it is told why when it says hello again
             }
+            // Another one would have been told to hang up when it said hello.
+            let instance = tables::nodes::instance(&mut connection, node.id).await?;
             drop(connection);
-            admit_to_fleet(nodes, &node, prefix, &report)
+            admit_to_fleet(nodes, &node, instance, prefix, &report)
         }
     };
     let standing = member.standing();
@@ -337,7 +405,7 @@ pub async fn heartbeat(
     }))
 }
 
-fn after(now: Timestamp, duration: Duration) -> Timestamp {
+pub(super) fn after(now: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     now.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }

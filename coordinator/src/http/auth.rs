@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::auth::{Credentials, Me, RefreshToken, Registered, Tokens};
+use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{PurchaseBody, Purchased, UsdAmount};
 use api::paths;
 use axum::Extension;
@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::extract::{ClientAddr, IdempotencyKey, Json, User};
 use super::problem::Problem;
-use super::rate_limit::AuthLimits;
+use super::rate_limit::{AccountLimits, AuthLimits};
+use crate::accounts::auth::AuthError;
 use crate::accounts::profile::profile;
 use crate::accounts::{Accounts, auth};
 use crate::billing::{Billing, credits};
@@ -24,7 +25,7 @@ use model::names::Email;
 #[utoipa::path(post, path = paths::REGISTER, tag = "auth", request_body = Credentials, responses(
     (status = 201, body = Registered),
     (status = 409, description = "The address is taken"),
-    (status = 429, description = "Too many attempts from this address")))]
+    (status = 429, description = "Too many attempts from this address, or accounts of its network")))]
 pub(super) async fn register(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
@@ -58,28 +59,37 @@ impl From<auth::TokenPair> for Tokens {
 #[utoipa::path(post, path = paths::LOGIN, tag = "auth", request_body = Credentials, responses(
     (status = 200, body = Tokens),
     (status = 401, description = "The address or the password is wrong"),
-    (status = 429, description = "Too many attempts from this address or for this account")))]
+    (status = 429, description = "Too many attempts from this address, or for this account from it")))]
 pub(super) async fn login(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
     ClientAddr(address): ClientAddr,
     Json(body): Json<Credentials>,
 ) -> Result<Json<Tokens>, Problem> {
-    limits.check_address(address)?;
-    limits.check_account(&body.email)?;
+    let attempt = limits.check_login(address, &body.email)?;
     let password = Zeroizing::new(body.password);
-    let pair = auth::login(&accounts, &body.email, password).await?;
-    Ok(Json(pair.into()))
+    match (
+        auth::login(&accounts, &body.email, password, address).await,
+        attempt.beyond,
+    ) {
+        (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
+        (pair, _) => Ok(Json(pair?.into())),
+    }
 }
 
-/// Exchange a refresh token for a new pair. Each can be used once; a second use ends the login.
+/// Exchange a refresh token for a new pair. Each is good for one exchange: sent again within 30 seconds, because the
+/// answer was lost, it gives the same refresh token once more; later it ends the login.
 #[utoipa::path(post, path = paths::REFRESH, tag = "auth", request_body = RefreshToken, responses(
     (status = 200, body = Tokens),
-    (status = 401, description = "The token is unknown, used or expired")))]
+    (status = 401, description = "The token is unknown, used or expired"),
+    (status = 429, description = "Too many exchanges from this address")))]
 pub(super) async fn refresh(
     State(accounts): State<Arc<Accounts>>,
+    Extension(limits): Extension<Arc<AuthLimits>>,
+    ClientAddr(address): ClientAddr,
     Json(body): Json<RefreshToken>,
 ) -> Result<Json<Tokens>, Problem> {
+    limits.check_refresh(address)?;
     let token = Zeroizing::new(body.refresh_token);
     Ok(Json(auth::refresh(&accounts, &token).await?.into()))
 }
@@ -94,6 +104,33 @@ pub(super) async fn logout(
     let token = Zeroizing::new(body.refresh_token);
     auth::logout(&accounts, &token).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password. Every login of the account ends with that, and the answer is a new one: whoever knew the old password is out,
+/// his access token within 15 minutes.
+#[utoipa::path(post, path = paths::PASSWORD, tag = "auth", security(("bearer" = [])), request_body = NewPassword,
+    responses(
+    (status = 200, body = Tokens),
+    (status = 401, description = "The current password is wrong"),
+    (status = 429, description = "Too many attempts from this address, or for this account from it")))]
+pub(super) async fn password(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(limits): Extension<Arc<AuthLimits>>,
+    ClientAddr(address): ClientAddr,
+    User(caller): User,
+    Json(body): Json<NewPassword>,
+) -> Result<Json<Tokens>, Problem> {
+    let (current, new) = (
+        Zeroizing::new(body.current_password),
+        Zeroizing::new(body.new_password),
+    );
+    names::check_password(&new)?;
+    let attempt = limits.check_login(address, &caller.user_id.to_string())?;
+    let changed = auth::change_password(&accounts, caller.user_id, current, new, address).await;
+    match (changed, attempt.beyond) {
+        (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
+        (pair, _) => Ok(Json(pair?.into())),
+    }
 }
 
 /// The caller's account.
@@ -125,14 +162,17 @@ fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
 #[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = [])),
     request_body = PurchaseBody, responses(
     (status = 201, body = Purchased),
-    (status = 422, description = "The Idempotency-Key was used for another amount")))]
+    (status = 422, description = "The Idempotency-Key was used for another amount"),
+    (status = 429, description = "Too many purchases of this account")))]
 pub(super) async fn purchase(
     State(billing): State<Arc<Billing>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller): User,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PurchaseBody>,
 ) -> Result<(StatusCode, Json<Purchased>), Problem> {
     let amount = cents(&body.amount_usd)?;
+    limits.check_purchase(caller.user_id)?;
     let purchase = credits::purchase(&billing, caller.user_id, amount, key.as_deref()).await?;
     let purchased = Purchased {
         transfer_id: purchase.transfer_id.as_uuid(),

@@ -3,7 +3,7 @@
 use crate::bookkeeping::{balances, chart};
 use std::sync::Arc;
 
-use api::credits::{Balance, Transaction};
+use api::credits::{Balance, Transaction, TransactionEntry};
 use api::page::{Page, PageParams};
 use api::paths;
 use axum::extract::State;
@@ -77,6 +77,17 @@ pub(super) async fn transactions(
         cause: row.cause,
         hash: hex::encode(row.hash),
         block: row.block,
+        idempotency_key: row.idempotency_key,
+        cause_text: row.cause_text,
+        entries: (row.entries.into_iter())
+            .map(
+                |(owner_id, account, amount_microcredits)| TransactionEntry {
+                    owner_id,
+                    account,
+                    amount_microcredits,
+                },
+            )
+            .collect(),
     };
     Ok(Json(page::of(rows, limit, |row| row.id, transaction)))
 }

@@ -1,56 +1,64 @@
 //! `GET|HEAD /files/{id}/download`: the bytes, whole or a range of them.
 
-use std::ops::Range;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::paths;
 use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proto::FileId;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::extract::{Id, User};
+use super::conditions::{self, Validators, Verdict};
+use super::digests;
+use super::extract::{Id, Sharer};
 use super::problem::Problem;
-use crate::files::download::{Content, DownloadError};
+use super::ranges::{self, Requested};
+use crate::files::download::Content;
 use crate::files::{Files, download};
 use model::file::File;
 
-/// Read a file. `Range` (one range), `If-None-Match`, `If-Range` and `HEAD` work as usual.
+/// Read a file. `Range` (one range), the conditions `If-…` and `HEAD` work as RFC 9110 says.
 #[utoipa::path(method(get, head), path = paths::FILE_DOWNLOAD, tag = "files",
     security(("bearer" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 206, description = "The range that was asked for"),
     (status = 304, description = "The client has it already"),
     (status = 404, description = "No such file of the caller's"),
+    (status = 412, description = "It is not the file that If-Match names"),
     (status = 416, description = "The range lies outside of the file"),
     (status = 503, description = "No copy of a chunk can be read right now")))]
 pub(super) async fn download(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    Sharer(holder): Sharer,
     Id(id): Id<FileId>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let readable = download::open(&files, caller.user_id, id).await?;
+    let readable = download::open(&files, holder.account, id).await?;
     let file = readable.file.clone();
-    let etag = format!("\"{id}\""); // a file never changes
-    if matches_etag(&headers, header::IF_NONE_MATCH, &etag) {
-        return respond(StatusCode::NOT_MODIFIED, &file, &etag, Body::empty());
+    let validators = Validators::of(&file);
+    match validators.evaluate(&method, &headers) {
+        Verdict::Proceed => {}
+        Verdict::NotModified => {
+            return respond(StatusCode::NOT_MODIFIED, &file, &validators, Body::empty());
+        }
+        Verdict::Failed => return Err(conditions::failed()),
     }
     let size = file.layout.size_bytes;
-    let range = match requested_range(&headers, &etag, size) {
-        Requested::Whole => None,
-        Requested::Part(range) => Some(range),
-        Requested::Unsatisfiable => {
+    // Ranges are defined for GET alone.
+    let asked = headers
+        .get(header::RANGE)
+        .filter(|_| method == Method::GET && validators.range_applies(&headers));
+    let range = match asked.map(|range| ranges::requested(range, size)) {
+        None | Some(Requested::Whole) => None,
+        Some(Requested::Part(range)) => Some(range),
+        Some(Requested::Unsatisfiable) => {
             let detail = format!("The file has {size} bytes; the range lies outside of it.");
             let mut problem = Problem::new(ProblemKind::RangeNotSatisfiable, detail);
             problem
@@ -69,8 +77,7 @@ pub(super) async fn download(
         Body::empty()
     } else {
         let downloaded = files.metrics.downloaded_bytes.clone();
-        let idle_timeout = files.idle_timeout;
-        match download::read(files, readable, bytes.clone()).await? {
+        match download::read(files, readable, bytes.clone(), holder).await? {
             Content::Piece(piece) => {
                 downloaded.inc_by(length);
                 Body::from(piece)
@@ -81,11 +88,11 @@ pub(super) async fn download(
                         downloaded.inc_by(chunk.len() as u64);
                     }
                 });
-                Body::from_stream(cut_when_stalled(counted, idle_timeout))
+                Body::from_stream(counted)
             }
         }
     };
-    let mut response = respond(status, &file, &etag, body)?;
+    let mut response = respond(status, &file, &validators, body)?;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if range.is_some() {
@@ -95,17 +102,26 @@ pub(super) async fn download(
     Ok(response)
 }
 
-fn respond(status: StatusCode, file: &File, etag: &str, body: Body) -> Result<Response, Problem> {
+fn respond(
+    status: StatusCode,
+    file: &File,
+    validators: &Validators,
+    body: Body,
+) -> Result<Response, Problem> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, header_value(etag)?);
+    headers.insert(header::ETAG, header_value(&validators.etag)?);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_TYPE, header_value(&file.content_type)?);
     headers.insert(
         header::CONTENT_DISPOSITION,
         header_value(&disposition(&file.filename))?,
     );
+    if let Some(sha256) = &file.sha256 {
+        let digest = header_value(&digests::repr_digest(sha256))?;
+        headers.insert(HeaderName::from_static(api::headers::REPR_DIGEST), digest);
+    }
     // What users stored must not run as a page of this site.
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -115,14 +131,32 @@ fn respond(status: StatusCode, file: &File, etag: &str, body: Body) -> Result<Re
         header::CACHE_CONTROL,
         HeaderValue::from_static("private, no-cache"),
     );
-    let modified = file.completed_at.to_zoned(jiff::tz::TimeZone::UTC);
-    let modified = modified.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    headers.insert(header::LAST_MODIFIED, header_value(&modified)?);
+    let modified = header_value(&validators.last_modified())?;
+    headers.insert(header::LAST_MODIFIED, modified);
     Ok(response)
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text).map_err(Problem::internal)
+}
+
+/// Of a name in a response's head, so that the head stays below the 4 KiB that proxies have room for. No file system
+/// takes longer ones.
+const MAX_NAME_BYTES: usize = 500;
+
+/// The name, or so much of it that its ending is kept.
+fn shortened(filename: &str) -> Cow<'_, str> {
+    if filename.len() <= MAX_NAME_BYTES {
+        return filename.into();
+    }
+    let ending = filename
+        .rfind('.')
+        .map_or("", |dot| &filename[dot..])
+        .chars()
+        .take(20)
+        .collect::<String>();
+    let room = filename.floor_char_boundary(MAX_NAME_BYTES - ending.len());
+    format!("{}{ending}", &filename[..room]).into()
 }
 
 /// RFC 6266: a plain name for old clients, and the real one in UTF-8.
@@ -132,6 +166,7 @@ fn disposition(filename: &str) -> String {
         .remove(b'.')
         .remove(b'_')
         .remove(b'~');
+    let filename = shortened(filename);
     let plain: String = filename
         .chars()
         .map(|c| match c {
@@ -141,124 +176,13 @@ fn disposition(filename: &str) -> String {
         })
         .take(200)
         .collect();
-    let encoded = utf8_percent_encode(filename, KEPT);
+    let encoded = utf8_percent_encode(&filename, KEPT);
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
-}
-
-fn matches_etag(headers: &HeaderMap, name: HeaderName, etag: &str) -> bool {
-    let values = headers.get_all(name).iter();
-    let mut tags = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Requested {
-    Whole,
-    Part(Range<u64>),
-    Unsatisfiable,
-}
-
-/// One range is honoured. Several, a unit that is not bytes, and what cannot be read are answered with
-/// the whole, as RFC 9110 allows.
-fn requested_range(headers: &HeaderMap, etag: &str, size: u64) -> Requested {
-    if headers.contains_key(header::IF_RANGE) && !matches_etag(headers, header::IF_RANGE, etag) {
-        return Requested::Whole;
-    }
-    let parsed = headers
-        .get(header::RANGE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| http_range_header::parse_range_header(text).ok());
-    let Some(parsed) = parsed.filter(|parsed| parsed.ranges.len() == 1) else {
-        return Requested::Whole;
-    };
-    match parsed.validate(size).ok().as_deref() {
-        Some([range]) if size > 0 => Requested::Part(*range.start()..range.end() + 1),
-        _ => Requested::Unsatisfiable,
-    }
-}
-
-/// Ends a stream that its client does not take for `idle`: chunks that wait for it hold memory that
-/// others need. The end is an error, so that the connection is cut and the file not taken for whole.
-fn cut_when_stalled(
-    stream: impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static,
-    idle: Duration,
-) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut stream = std::pin::pin!(stream);
-        while let Some(chunk) = stream.next().await {
-            let failed = chunk.is_err();
-            match tokio::time::timeout(idle, sender.send(Some(chunk))).await {
-                Ok(Ok(())) if !failed => {}
-                _ => return, // stalled, gone, or told of its end
-            }
-        }
-        let _ = sender.send(None).await;
-    });
-    // The channel closes without the `None` that marks a proper end when its sender gave up.
-    ReceiverStream::new(receiver)
-        .map(Some)
-        .chain(futures::stream::once(async { None }))
-        .scan(false, |ended, item| {
-            let next = match item {
-                Some(Some(chunk)) => Some(chunk),
-                Some(None) => {
-                    *ended = true;
-                    None
-                }
-                None if *ended => None,
-                None => Some(Err(DownloadError::Internal(
-                    "the client stalled".to_owned(),
-                ))),
-            };
-            futures::future::ready(next)
-        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn range(text: &'static str, size: u64) -> Requested {
-        let headers = [(header::RANGE, HeaderValue::from_static(text))];
-        requested_range(&headers.into_iter().collect(), "\"tag\"", size)
-    }
-
-    #[test]
-    fn one_range_is_honoured_and_what_cannot_be_is_told() {
-        assert_eq!(range("bytes=0-0", 10), Requested::Part(0..1));
-        assert_eq!(range("bytes=5-", 10), Requested::Part(5..10));
-        assert_eq!(range("bytes=-3", 10), Requested::Part(7..10));
-        assert_eq!(range("bytes=5-99", 10), Requested::Part(5..10));
-        assert_eq!(range("bytes=10-", 10), Requested::Unsatisfiable);
-        assert_eq!(range("bytes=0-", 0), Requested::Unsatisfiable);
-        assert_eq!(range("bytes=0-1,3-4", 10), Requested::Whole);
-        assert_eq!(range("lines=0-1", 10), Requested::Whole);
-        assert_eq!(range("bytes=b-a", 10), Requested::Whole);
-    }
-
-    #[test]
-    fn a_range_of_another_version_gives_the_whole() {
-        let headers = |tag: &'static str| {
-            [
-                (header::RANGE, HeaderValue::from_static("bytes=0-1")),
-                (header::IF_RANGE, HeaderValue::from_static(tag)),
-            ]
-            .into_iter()
-            .collect()
-        };
-        assert_eq!(
-            requested_range(&headers("\"tag\""), "\"tag\"", 9),
-            Requested::Part(0..2)
-        );
-        assert_eq!(
-            requested_range(&headers("\"old\""), "\"tag\"", 9),
-            Requested::Whole
-        );
-    }
 
     #[test]
     fn a_name_cannot_break_out_of_its_header() {
@@ -268,5 +192,22 @@ mod tests {
             "attachment; filename=\"a_b___.txt\"; filename*=UTF-8''a%22b%2F%C3%BC%0A.txt"
         );
         assert!(HeaderValue::from_str(&header).is_ok());
+    }
+
+    #[test]
+    fn a_name_of_any_length_leaves_room_in_the_head_and_keeps_its_ending() {
+        for name in [
+            "日".repeat(600) + ".pdf",
+            "\"".repeat(4096),
+            ".".repeat(4096),
+            "x".repeat(4090) + "." + &"ü".repeat(100),
+        ] {
+            let header = disposition(&name);
+            assert!(header.len() < 2000, "{}", header.len());
+        }
+        let header = disposition(&("日".repeat(600) + ".pdf"));
+        assert!(header.ends_with("%E6%97%A5.pdf"), "{header}");
+        let short = "日".repeat(100) + ".pdf";
+        assert_eq!(shortened(&short), short);
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use api::drain::{DrainPlan, DrainView};
 use api::paths;
 use api::problem::{Members, ProblemKind};
+use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use proto::{MicroCredits, NodeId};
 
 use super::extract::{Caller, Id, Json};
 use super::problem::Problem;
+use super::rate_limit::AccountLimits;
 use crate::durability::drain::{DrainError, Plan, Progress};
 use crate::durability::{Durability, drain};
 use crate::fleet::Nodes;
@@ -195,14 +197,17 @@ pub(super) async fn progress(
     (status = 200, body = DrainView),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node"),
-    (status = 409, description = "The node is not draining")))]
+    (status = 409, description = "The node is not draining"),
+    (status = 429, description = "It was called back too often within an hour")))]
 pub(super) async fn cancel(
     State(durability): State<Arc<Durability>>,
     State(nodes): State<Arc<Nodes>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     caller: Caller,
     Id(id): Id<NodeId>,
 ) -> Result<Json<DrainView>, Problem> {
     caller.own_node(&nodes, id).await?;
+    limits.check_drain(id)?;
     drain::cancel(&durability, id, durability.clock.now()).await?;
     view(&durability, id).await
 }

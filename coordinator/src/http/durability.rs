@@ -13,7 +13,7 @@ use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
 use crate::proofs::Proofs;
-use crate::proofs::history::{self, FileDurability, ReplicaDurability};
+use crate::proofs::history::{self, FileDurability, Kept};
 
 /// Where a file's replicas are, and what they last proved.
 #[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = [])),
@@ -64,9 +64,11 @@ pub(super) async fn durability(
 }
 
 /// Where no more than one replica can be read, there is no grace for the others.
-fn views(replicas: &[&ReplicaDurability]) -> Vec<ReplicaView> {
-    let readable = replicas.iter().filter(|replica| replica.readable).count();
-    let views = replicas.iter().map(|replica| ReplicaView {
+fn views(replicas: &[&Kept]) -> Vec<ReplicaView> {
+    let readable = replicas.iter().filter(|(replica, _)| replica.readable);
+    let readable = readable.count();
+    let views = replicas.iter().map(|(replica, statement)| ReplicaView {
+        statement: statement.clone(),
         node_id: replica.node_id,
         blob_id: replica.blob_id,
         state: if replica.demoted_reason.is_some() {

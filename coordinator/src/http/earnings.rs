@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::earnings::{Earnings, EarningsDay, PayoutBody, PayoutView, PenaltyView, PendingEarnings};
 use api::page::{Page, PageParams};
 use api::paths;
+use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use proto::{MicroCredits, NodeId};
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
 use super::page;
 use super::problem::Problem;
+use super::rate_limit::AccountLimits;
 use crate::billing::earnings::{self, OwnDay, OwnPenalty, Pending};
 use crate::billing::{Billing, payouts};
 use crate::fleet::Nodes;
@@ -117,10 +119,12 @@ fn pending_view(pending: &Pending) -> PendingEarnings {
     (status = 402, description = "That much is not available"),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node"),
-    (status = 422, description = "The Idempotency-Key was used for another amount")))]
+    (status = 422, description = "The Idempotency-Key was used for another amount"),
+    (status = 429, description = "Too many payouts of this node")))]
 pub(super) async fn pay_out(
     State(billing): State<Arc<Billing>>,
     State(nodes): State<Arc<Nodes>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     caller: Caller,
     Id(id): Id<NodeId>,
     IdempotencyKey(key): IdempotencyKey,
@@ -135,6 +139,7 @@ pub(super) async fn pay_out(
         ));
     }
     caller.own_node(&nodes, id).await?;
+    limits.check_payout(id)?;
     let amount = body.amount_microcredits;
     let payout = payouts::request(&billing, id, amount, key.as_deref()).await?;
     let view = PayoutView {

@@ -1,24 +1,26 @@
-//! `/files/{id}/receipts` and `/files/{id}/proof`: what an owner keeps and asks for, to trust nobody.
+//! `/files/{id}/receipts`, `/files/{id}/proof` and `/files/{id}/sealed`: what an owner keeps and asks for, to trust nobody.
 
 use std::sync::Arc;
 
-use api::evidence::{ProofRequest, Proofs as Evidence, ReceiptItem, Receipts};
+use api::evidence::{ProofRequest, Proofs as Evidence, Receipts, Sealed, SealedParams};
 use api::page::{Page, PageParams};
 use api::paths;
 use api::problem::{Members, ProblemKind};
 use axum::Extension;
 use axum::extract::State;
-use jiff::Timestamp;
 use proto::{FileId, NodeId, ProofSeed};
 use rand::Rng;
 
 use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use super::rate_limit::EvidenceLimits;
+use super::rate_limit::AccountLimits;
 use crate::proofs::Proofs;
 use crate::proofs::evidence::{self, DEFAULT_CHUNKS, EvidenceError, Wanted};
-use crate::proofs::history::{self, ReceiptRow};
+use crate::proofs::evidence_slots::Occupied;
+use crate::proofs::history::{self, HistoryError};
+use crate::proofs::sealed::{self, SealedError};
+use crate::proofs::statements::receipt_item;
 
 /// The nodes' signed receipts for a file's chunks. Keep them: with them every later proof can be
 /// checked offline (`coordinator verify-evidence`).
@@ -36,31 +38,14 @@ pub(super) async fn receipts(
     let rows = history::receipts_of(&proofs, caller.user_id, id, after, limit as i64 + 1)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
-    let Page { items, next_cursor } =
-        page::of(rows, limit, |row| (row.index, row.node_id), receipt_item);
+    let position = |(row, _): &(history::ReceiptRow, _)| (row.index, row.node_id);
+    let item = |(row, statement)| receipt_item(row, statement);
+    let Page { items, next_cursor } = page::of(rows, limit, position, item);
     Ok(Json(Receipts {
         network_id: proofs.blobs.keys.network_id,
         items,
         next_cursor,
     }))
-}
-
-fn receipt_item(row: ReceiptRow) -> ReceiptItem {
-    let stored_at_ms = row.receipt.stored_at_ms;
-    let stored_at = i64::try_from(stored_at_ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    ReceiptItem {
-        index: row.index,
-        node_id: row.node_id.as_uuid(),
-        peer_id: row.peer_id,
-        blob_id: row.blob_id,
-        length: row.length,
-        // What is signed is the number: a node's clock may say anything.
-        stored_at: stored_at.unwrap_or(Timestamp::MAX),
-        stored_at_ms,
-        signature: row.receipt.signature.to_string(),
-    }
 }
 
 /// Have every copy of a range of chunks proven now.
@@ -72,11 +57,11 @@ fn receipt_item(row: ReceiptRow) -> ReceiptItem {
 pub(super) async fn proof(
     State(proofs): State<Arc<Proofs>>,
     User(caller): User,
-    Extension(limits): Extension<Arc<EvidenceLimits>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     Id(id): Id<FileId>,
     Json(request): Json<ProofRequest>,
 ) -> Result<Json<Evidence>, Problem> {
-    limits.check(caller.user_id)?;
+    limits.check_proof(caller.user_id)?;
     let count = request.count.unwrap_or(DEFAULT_CHUNKS);
     if count == 0 {
         return Err(Problem::invalid("`count` is at least 1."));
@@ -92,6 +77,33 @@ pub(super) async fn proof(
     Ok(Json(proofs))
 }
 
+/// One copy of a chunk as its node holds it, and what opens it: that chunk and no other. Of a file so many chunks are
+/// opened in a day as `evidence.open_share` says, one at least; what is open stays open.
+#[utoipa::path(get, path = paths::FILE_SEALED, tag = "files", security(("bearer" = [])),
+    params(("id" = Uuid, Path), SealedParams), responses(
+    (status = 200, body = Sealed),
+    (status = 404, description = "No such file of the caller's, or no copy of the chunk on this node"),
+    (status = 409, description = "The file has one key for all its chunks"),
+    (status = 422, description = "There is no such chunk"),
+    (status = 429, description = "Too many requests, or enough chunks are open"),
+    (status = 503, description = "The copy cannot be read right now")))]
+pub(super) async fn sealed(
+    State(proofs): State<Arc<Proofs>>,
+    User(caller): User,
+    Extension(limits): Extension<Arc<AccountLimits>>,
+    Id(file_id): Id<FileId>,
+    Params(SealedParams { index, node }): Params<SealedParams>,
+) -> Result<Json<Sealed>, Problem> {
+    limits.check_proof(caller.user_id)?;
+    let wanted = sealed::Wanted {
+        file_id,
+        index,
+        node,
+    };
+    let sealed = sealed::show(&proofs, caller.user_id, wanted).await?;
+    Ok(Json(sealed))
+}
+
 fn random_seed(rng: &mut impl Rng) -> ProofSeed {
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);
@@ -102,21 +114,10 @@ impl From<EvidenceError> for Problem {
     fn from(error: EvidenceError) -> Self {
         match error {
             EvidenceError::NotFound => Self::not_found("file"),
-            EvidenceError::IndexOutOfRange { index, chunk_count } => Self::new(
-                ProblemKind::ChunkOutOfRange,
-                format!(
-                    "The file has {chunk_count} chunks, numbered from 0; there is no chunk {index}."
-                ),
-            )
-            .with(Members {
-                chunk_count: Some(chunk_count),
-                ..Members::default()
-            }),
-            EvidenceError::Busy => Self::new(
-                ProblemKind::Busy,
-                "Too many proofs are being asked for right now. Try again in a few seconds.",
-            )
-            .retry_after(5),
+            EvidenceError::IndexOutOfRange { index, chunk_count } => {
+                chunk_out_of_range(index, chunk_count)
+            }
+            EvidenceError::Busy(occupied) => busy(occupied),
             EvidenceError::Stopping => Self::new(
                 ProblemKind::Stopping,
                 "The coordinator is stopping. Try again in a few seconds.",
@@ -124,6 +125,78 @@ impl From<EvidenceError> for Problem {
             .retry_after(5),
             EvidenceError::Database(error) => error.into(),
             EvidenceError::Internal(text) => Self::internal(text),
+        }
+    }
+}
+
+fn chunk_out_of_range(index: u32, chunk_count: u64) -> Problem {
+    let detail =
+        format!("The file has {chunk_count} chunks, numbered from 0; there is no chunk {index}.");
+    Problem::new(ProblemKind::ChunkOutOfRange, detail).with(Members {
+        chunk_count: Some(chunk_count),
+        ..Members::default()
+    })
+}
+
+fn busy(occupied: Occupied) -> Problem {
+    let detail = match occupied {
+        Occupied::ByAccount => {
+            "This account has two requests for evidence under way. Wait for one of them."
+        }
+        Occupied::ByOthers => {
+            "Too much evidence is being asked for right now. Try again in a few seconds."
+        }
+    };
+    Problem::new(ProblemKind::Busy, detail).retry_after(5)
+}
+
+impl From<SealedError> for Problem {
+    fn from(error: SealedError) -> Self {
+        match error {
+            SealedError::NotFound => Self::not_found("file"),
+            SealedError::IndexOutOfRange { index, chunk_count } => {
+                chunk_out_of_range(index, chunk_count)
+            }
+            SealedError::NoCopy { index } => Self::new(
+                ProblemKind::NotFound,
+                format!(
+                    "The node holds no copy of chunk {index}: repair may have moved it. Fetch the \
+                     receipts anew."
+                ),
+            ),
+            SealedError::NotOpenable => Self::new(
+                ProblemKind::NotOpenable,
+                "The file was stored when all chunks of a file had one key: what opens one would \
+                 open all. Store it anew to be able to have it opened.",
+            ),
+            SealedError::OpenedEnough(pause) => {
+                let seconds = pause.as_secs().saturating_add(1);
+                let detail = format!(
+                    "As many chunks of this file are open as may be opened in a day. Ask for one of \
+                     those, or come again in {seconds} seconds."
+                );
+                Self::new(ProblemKind::OpenedEnough, detail).retry_after(seconds)
+            }
+            SealedError::Unreadable { index, reason } => Self::new(
+                ProblemKind::Unreadable,
+                format!(
+                    "The node does not give its copy of chunk {index} right now ({reason}). Ask \
+                     another one, or try again."
+                ),
+            )
+            .retry_after(10),
+            SealedError::Busy(occupied) => busy(occupied),
+            SealedError::Database(error) => error.into(),
+            SealedError::Internal(text) => Self::internal(text),
+        }
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Database(error) => error.into(),
+            error => Self::internal(error),
         }
     }
 }

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
+use limits::memory::Holder;
+use percent_encoding::percent_decode_str;
 use proto::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use super::{client_address, digests};
 use crate::accounts::access_tokens::Identity;
 use crate::accounts::{Accounts, access_tokens, secrets};
 use crate::config::HttpConfig;
@@ -27,7 +30,8 @@ use model::user::Role;
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
-/// A JSON body, in and out. A `Content-Type` is not asked for: `curl -d` sends the one of forms.
+/// A JSON body, in and out: an object. A `Content-Type` is not asked for, and may be the one of forms, which `curl -d`
+/// sends.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub T);
 
@@ -35,27 +39,91 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = Limited::new(request.into_body(), MAX_JSON_BYTES);
-        let bytes: Bytes = body
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<http_body_util::LengthLimitError>() {
-                    let detail = format!("A JSON body may have at most {MAX_JSON_BYTES} bytes.");
-                    return Problem::new(ProblemKind::BodyTooLarge, detail);
-                }
-                Problem::invalid(format!("The request body broke off: {error}."))
-            })?
-            .to_bytes();
-        if bytes.is_empty() {
-            return Err(Problem::invalid(
-                "The request needs a JSON object as its body.",
-            ));
-        }
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Problem::invalid(format!("The JSON body cannot be used: {error}.")))
+        let body = read_json(request).await?;
+        let body =
+            body.ok_or_else(|| Problem::invalid("The request needs a JSON object as its body."))?;
+        Ok(Self(body))
     }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub(super) struct OptionalJson<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read_json(request).await.map(Self)
+    }
+}
+
+/// `None` for an empty body.
+async fn read_json<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
+    let (parts, body) = request.into_parts();
+    let form = may_be_json(&parts.headers)?;
+    let declared = digests::declared(&parts.headers)?;
+    let bytes: Bytes = Limited::new(body, MAX_JSON_BYTES)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                let detail = format!("A JSON body may have at most {MAX_JSON_BYTES} bytes.");
+                return Problem::new(ProblemKind::BodyTooLarge, detail);
+            }
+            Problem::invalid(format!("The request body broke off: {error}."))
+        })?
+        .to_bytes();
+    if !digests::check(&declared, &bytes) {
+        return Err(Problem::new(
+            ProblemKind::DigestMismatch,
+            "The body is not the one that the digest was taken of. Nothing was done; send it again.",
+        ));
+    }
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    // An array would be taken for the members in their order.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(match form {
+            Typed::Form => not_json("A form is not taken here"),
+            Typed::Json => Problem::invalid("The body has to be a JSON object, `{…}`."),
+        });
+    }
+    let body = serde_json::from_slice(&bytes);
+    body.map(Some)
+        .map_err(|error| Problem::invalid(format!("The JSON body cannot be used: {error}.")))
+}
+
+/// What a body says of itself.
+enum Typed {
+    Json,
+    Form,
+}
+
+fn may_be_json(headers: &HeaderMap) -> Result<Typed, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(Typed::Json);
+    };
+    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let charset = parts.find_map(|parameter| parameter.strip_prefix("charset="));
+    if charset.is_some_and(|charset| charset.trim_matches('"') != "utf-8") {
+        return Err(not_json("JSON is UTF-8, and this body says that it is not"));
+    }
+    match essence {
+        "application/json" => Ok(Typed::Json),
+        "application/x-www-form-urlencoded" => Ok(Typed::Form),
+        other if other.starts_with("application/") && other.ends_with("+json") => Ok(Typed::Json),
+        "multipart/form-data" => Err(not_json("A form is not taken here")),
+        _ => Err(not_json("The body's Content-Type is not that of JSON")),
+    }
+}
+
+fn not_json(what: &str) -> Problem {
+    let detail = format!("{what}: send a JSON object, with `Content-Type: application/json`.");
+    Problem::new(ProblemKind::UnsupportedMediaType, detail)
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -90,6 +158,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        if percent_decode_str(text).decode_utf8().is_err() {
+            return Err(Problem::invalid(
+                "The query is not UTF-8: percent-encode the bytes of its UTF-8 form.",
+            ));
+        }
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(params)| Self(params)).map_err(|error| {
             Problem::invalid(format!("The query cannot be used: {}.", error.body_text()))
@@ -119,6 +193,27 @@ where
             access_tokens::verify(&accounts.keys, token, accounts.clock.now())
         }?;
         Ok(Self(identity))
+    }
+}
+
+/// The user behind the access token, and where he is: who takes a share of what all share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharer(pub Holder);
+
+impl<S: Send + Sync> FromRequestParts<S> for Sharer
+where
+    Arc<Accounts>: FromRef<S>,
+    Arc<HttpConfig>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let User(caller) = User::from_request_parts(parts, state).await?;
+        let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
+        Ok(Self(Holder {
+            account: caller.user_id,
+            address,
+        }))
     }
 }
 
@@ -233,23 +328,12 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let forwarded = || {
-            let value = parts
-                .headers
-                .get_all("x-forwarded-for")
-                .iter()
-                .next_back()?;
-            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
         let connected = parts
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|ConnectInfo(addr)| addr.ip());
-        let addr = if Arc::<HttpConfig>::from_ref(state).trust_forwarded_for {
-            forwarded().or(connected)
-        } else {
-            connected
-        };
+        let config = Arc::<HttpConfig>::from_ref(state);
+        let addr = connected.map(|addr| client_address::client_of(&config, addr, &parts.headers));
         addr.map(Self)
             .ok_or_else(|| Problem::internal("a request without a peer address"))
     }

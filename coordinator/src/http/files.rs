@@ -6,10 +6,11 @@ use api::files::ListParams;
 use api::page::{Page, PageParams};
 use api::paths;
 use axum::extract::State;
-use http::StatusCode;
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use proto::FileId;
 
+use super::conditions::{self, Validators, Verdict};
 use super::extract::{Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
@@ -23,11 +24,13 @@ pub(super) fn view(file: File) -> api::files::File {
         file_id: file.id,
         filename: file.filename,
         size_bytes: file.layout.size_bytes,
+        sha256: file.sha256.map(hex::encode),
         content_type: file.content_type,
         chunk_size_bytes: file.layout.chunk_size,
         chunk_count: file.layout.chunk_count(),
         state: "ready".to_owned(),
         created_at: file.created_at,
+        completed_at: Some(file.completed_at),
         paid_until: file.paid_until,
         grace_since: file.grace_since,
     }
@@ -53,13 +56,13 @@ pub(super) async fn list(
         ));
     }
     let page = match params.sort.as_deref() {
-        None | Some("-created_at") => {
+        None | Some("-completed_at" | "-created_at") => {
             let after = page::position::<(Timestamp, FileId)>(&position)?;
             if after.is_some_and(|(at, _)| at < Timestamp::UNIX_EPOCH) {
                 return Err(page::foreign_cursor()); // and no time that Postgres knows
             }
             let files = listing::list(&files, user, &prefix, Order::ByTime(after), rows).await?;
-            page::of(files, limit, |file| (file.created_at, file.id), view)
+            page::of(files, limit, |file| (file.completed_at, file.id), view)
         }
         Some("name") => {
             let after = page::position::<(String, FileId)>(&position)?;
@@ -69,7 +72,7 @@ pub(super) async fn list(
             let files = listing::list(&files, user, &prefix, Order::ByName(after), rows).await?;
             page::of(files, limit, |file| (file.filename.clone(), file.id), view)
         }
-        Some(_) => return Err(Problem::invalid("`sort` is `-created_at` or `name`.")),
+        Some(_) => return Err(Problem::invalid("`sort` is `-completed_at` or `name`.")),
     };
     Ok(Json(page))
 }
@@ -77,15 +80,21 @@ pub(super) async fn list(
 /// One file's metadata.
 #[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = [])),
     params(("id" = Uuid, Path)), responses(
-    (status = 200, body = api::files::File), (status = 404, description = "No such file of the caller's")))]
+    (status = 200, body = api::files::File), (status = 404, description = "No such file of the caller's"),
+    (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn one(
     State(files): State<Arc<Files>>,
     User(caller): User,
     Id(id): Id<FileId>,
+    headers: HeaderMap,
 ) -> Result<Json<api::files::File>, Problem> {
     let file = listing::own(&files, id, caller.user_id)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
+    // What is told of a file changes while the file does not: its tag says nothing about a copy of this.
+    if Validators::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
+        return Err(conditions::failed());
+    }
     Ok(Json(view(file)))
 }
 
@@ -93,12 +102,22 @@ pub(super) async fn one(
 #[utoipa::path(delete, path = paths::FILE, tag = "files", security(("bearer" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Deleted"),
-    (status = 404, description = "No such file of the caller's")))]
+    (status = 404, description = "No such file of the caller's"),
+    (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn delete(
     State(files): State<Arc<Files>>,
     User(caller): User,
     Id(id): Id<FileId>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
+    if conditions::is_conditional(&headers) {
+        let file = listing::own(&files, id, caller.user_id)
+            .await?
+            .ok_or_else(|| Problem::not_found("file"))?;
+        if Validators::of(&file).evaluate(&Method::DELETE, &headers) != Verdict::Proceed {
+            return Err(conditions::failed());
+        }
+    }
     delete::delete(&files, caller.user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,14 +9,18 @@ use axum::extract::State;
 use http::StatusCode;
 
 use super::extract::Json;
-use crate::database;
+use crate::database::clocks::clock_ahead;
 use crate::fleet::Nodes;
+use rules::clocks;
 
 /// How the coordinator is.
 #[utoipa::path(get, path = paths::HEALTH, tag = "service", responses(
     (status = 200, body = Health), (status = 503, body = Health)))]
 pub(super) async fn health(State(nodes): State<Arc<Nodes>>) -> (StatusCode, Json<Health>) {
-    let database = database::answers(&nodes.db, Duration::from_secs(2)).await;
+    let asked = clock_ahead(&nodes.db, &nodes.clock);
+    let asked = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    let ahead = asked.ok().and_then(Result::ok);
+    let database = ahead.is_some();
     let (code, status) = if database {
         (StatusCode::OK, "ok")
     } else {
@@ -26,6 +30,9 @@ pub(super) async fn health(State(nodes): State<Arc<Nodes>>) -> (StatusCode, Json
         status: status.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         database,
+        clocks_apart_seconds: ahead
+            .filter(|ahead| !clocks::agree(*ahead))
+            .map(|ahead| ahead.as_secs()),
         nodes_online: nodes.fleet.online().len(),
     };
     (code, Json(health))

@@ -1,26 +1,35 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
 mod auth;
+mod client_address;
+mod conditions;
 mod credits;
 mod described_errors;
+mod digests;
 mod download;
 mod drain;
 mod durability;
+mod early_answer;
 mod earnings;
 mod evidence;
 mod extract;
 mod files;
+mod form;
 mod health;
 mod jobs;
 mod node_proofs;
 mod nodes;
 mod observe;
+mod paced_body;
 mod page;
 mod peers;
 mod problem;
+mod ranges;
 mod rate_limit;
+mod requests_per_address;
 pub mod server;
 mod state;
+mod unserved;
 mod uploads;
 mod viewer;
 
@@ -42,8 +51,8 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::observe::HttpMetrics;
-use self::rate_limit::{AuthLimits, EvidenceLimits};
+use self::rate_limit::{AccountLimits, AuthLimits};
+use self::requests_per_address::RequestLimit;
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
@@ -88,16 +97,21 @@ impl Modify for SecuritySchemes {
 pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let config = &coordinator.config;
     let state = ApiState::of(coordinator, jobs);
-    let auth_limits = Arc::new(AuthLimits::new(
-        config.auth.requests_per_address,
-        config.auth.requests_per_account,
-    ));
+    let entropy = &coordinator.entropy;
+    let auth_limits = Arc::new(AuthLimits::new(&config.auth, entropy));
+    let purchases_per_day = config.money.purchases_per_day;
+    let account_limits = AccountLimits::new(&config.uploads, purchases_per_day, entropy);
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
     routes
         .merge(viewer::router(description))
         .layer(Extension(auth_limits))
-        .layer(Extension(Arc::new(EvidenceLimits::new())))
+        .layer(Extension(Arc::new(account_limits)))
+        .layer(middleware::from_fn(unserved::refuse))
+        .layer(middleware::from_fn_with_state(
+            RequestLimit::new(Arc::new(config.http.clone())),
+            requests_per_address::limit,
+        ))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(
@@ -115,6 +129,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(auth::password))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
         .routes(routes!(uploads::initiate))
@@ -124,6 +139,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(files::one, files::delete))
         .routes(routes!(evidence::receipts))
         .routes(routes!(evidence::proof))
+        .routes(routes!(evidence::sealed))
         .routes(routes!(durability::durability))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
@@ -133,6 +149,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
         .routes(routes!(node_proofs::proofs))
+        .routes(routes!(node_proofs::one))
         .routes(routes!(drain::begin, drain::progress, drain::cancel))
         .routes(routes!(drain::plan))
         .routes(routes!(nodes::nonce))
@@ -183,16 +200,28 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::RANGE,
+            header::IF_MATCH,
             header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_UNMODIFIED_SINCE,
             header::IF_RANGE,
+            HeaderName::from_static(headers::CONTENT_DIGEST),
+            HeaderName::from_static(headers::REPR_DIGEST),
+            HeaderName::from_static(headers::CONTENT_MD5),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
             observe::REQUEST_ID,
         ])
         .expose_headers([
+            header::ACCEPT_RANGES,
+            header::ALLOW,
             header::CONTENT_DISPOSITION,
+            header::CONTENT_LENGTH,
             header::CONTENT_RANGE,
             header::ETAG,
+            header::LAST_MODIFIED,
+            header::LOCATION,
+            HeaderName::from_static(headers::REPR_DIGEST),
             header::RETRY_AFTER,
             rate_limit::RATE_LIMIT,
             rate_limit::RATE_LIMIT_POLICY,

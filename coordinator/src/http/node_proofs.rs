@@ -1,7 +1,8 @@
-//! `GET /nodes/{id}/proofs`: what a node was asked, and how it was judged.
+//! `GET /nodes/{id}/proofs`: what a node was asked, and how it was judged; one of them with what it had sent.
 
 use std::sync::Arc;
 
+use api::evidence::Proofs as Evidence;
 use api::node_proofs::ProofsView;
 use api::page::{Page, PageParams};
 use api::paths;
@@ -9,6 +10,7 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
+use proto::evidence::OrderItem;
 use proto::{ChallengeId, NodeId};
 use uuid::Uuid;
 
@@ -19,17 +21,16 @@ use crate::fleet::Nodes;
 use crate::proofs::Proofs;
 use crate::proofs::history::{self, KeptStatement};
 
-impl From<KeptStatement> for ProofsView {
-    fn from(kept: KeptStatement) -> Self {
-        Self {
-            at: kept.at,
-            challenge_id: ChallengeId::from_uuid(kept.challenge_id),
-            passed: kept.passed,
-            failed: kept.failed,
-            missed: kept.missed,
-            busy: kept.busy,
-            statement: BASE64_STANDARD.encode(kept.statement),
-        }
+fn view(kept: KeptStatement) -> ProofsView {
+    ProofsView {
+        at: kept.at,
+        challenge_id: ChallengeId::from_uuid(kept.challenge_id),
+        passed: kept.passed,
+        failed: kept.failed,
+        missed: kept.missed,
+        busy: kept.busy,
+        statement: BASE64_STANDARD.encode(kept.statement),
+        orders: kept.orders.iter().map(OrderItem::from).collect(),
     }
 }
 
@@ -55,5 +56,24 @@ pub(super) async fn proofs(
     caller.own_node(&nodes, id).await?;
     let rows = history::statements(&proofs, id, before, limit as i64 + 1).await?;
     let position = |kept: &KeptStatement| (kept.at, kept.challenge_id);
-    Ok(Json(page::of(rows, limit, position, ProofsView::from)))
+    Ok(Json(page::of(rows, limit, position, view)))
+}
+
+/// One of those challenges, with what the node sent for the blobs with which it failed; for the node and its operator.
+#[utoipa::path(get, path = paths::NODE_PROOF, tag = "nodes",
+    security(("bearer" = []), ("node_api_key" = [])),
+    params(("id" = Uuid, Path), ("challenge" = Uuid, Path)), responses(
+    (status = 200, body = Evidence),
+    (status = 403, description = "Neither this node nor its operator asks"),
+    (status = 404, description = "No such node, or nothing is kept of such a challenge")))]
+pub(super) async fn one(
+    State(proofs): State<Arc<Proofs>>,
+    State(nodes): State<Arc<Nodes>>,
+    caller: Caller,
+    Id((id, challenge)): Id<(NodeId, ChallengeId)>,
+) -> Result<Json<Evidence>, Problem> {
+    caller.own_node(&nodes, id).await?;
+    let kept = history::challenge(&proofs, id, challenge).await?;
+    kept.map(Json)
+        .ok_or_else(|| Problem::not_found("challenge"))
 }

@@ -9,16 +9,16 @@ use api::paths;
 use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
-use proto::{NodeId, Signature};
+use proto::{NodeId, RegistrationForm, Signature};
 use zeroize::Zeroizing;
 
 use super::extract::{ClientAddr, Id, Json, Params, User};
 use super::page;
 use super::problem::Problem;
-use super::rate_limit::AuthLimits;
+use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::fleet::lookup::{self, Listed};
-use crate::fleet::{Nodes, registration};
-use rules::reputation::on_hold;
+use crate::fleet::{Nodes, node_tokens, registration};
+use rules::reputation::hold;
 
 use model::names::{NodeName, Region};
 
@@ -37,7 +37,7 @@ fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {
         .member(node.id)
         .filter(|member| member.is_online())
         .map(|member| member.live());
-    let on_hold = on_hold(node.mass_failure_at, nodes.clock.now());
+    let hold = hold(&node.holds, nodes.clock.now());
     api::nodes::Node {
         node_id: node.id,
         name: node.name,
@@ -45,7 +45,8 @@ fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {
         state: node.state.name().to_owned(),
         state_reason: node.state_reason,
         state_since: node.state_since,
-        on_hold,
+        on_hold: hold.is_some(),
+        hold_reason: hold.map(|hold| hold.reason().to_owned()),
         online: live.is_some(),
         region: node.region,
         capacity_bytes: live.map_or(node.capacity_bytes, |live| live.capacity_bytes),
@@ -106,6 +107,7 @@ pub(super) async fn nonce(
     let nonce = Nonce {
         nonce: hex::encode(nonce),
         expires_at,
+        newest_form: Some(RegistrationForm::V2.number()),
     };
     Ok((StatusCode::CREATED, Json(nonce)))
 }
@@ -119,15 +121,20 @@ pub(super) async fn register(
     State(nodes): State<Arc<Nodes>>,
     Json(body): Json<RegisterBody>,
 ) -> Result<(StatusCode, Json<RegisteredNode>), Problem> {
+    let form = RegistrationForm::of_number(body.form.unwrap_or(1));
+    let form = form
+        .ok_or_else(|| Problem::invalid("`form` must be 1 or 2, or left out for 1.".to_owned()))?;
     let request = registration::RegisterRequest {
         peer_id: body
             .peer_id
             .parse()
             .map_err(|error| Problem::invalid(format!("`peer_id` is not one: {error}.")))?,
         name: NodeName::try_from(body.name)?,
+        region_said: body.region.clone(),
         region: body.region.map(Region::try_from).transpose()?,
         capacity_bytes: body.capacity_bytes,
         nonce: fixed_hex("nonce", &body.nonce)?,
+        form,
         signature: Signature::from_bytes(fixed_hex("signature", &body.signature)?),
         token: body.token.map(Zeroizing::new),
     };
@@ -150,19 +157,16 @@ fn fixed_hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Problem>
 
 /// An admission token that lets one node in and makes the caller its operator.
 #[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = [])), responses(
-    (status = 201, body = NodeToken)))]
+    (status = 201, body = NodeToken),
+    (status = 403, description = "The account may not add nodes, or has as many as it may have"),
+    (status = 429, description = "Too many tokens, or too many that wait for their node")))]
 pub(super) async fn create_token(
     State(nodes): State<Arc<Nodes>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller): User,
 ) -> Result<(StatusCode, Json<NodeToken>), Problem> {
-    let mut connection = nodes.db.acquire().await?;
-    let (token, expires_at) = registration::create_token(
-        &mut connection,
-        Some(caller.user_id),
-        nodes.clock.now(),
-        &mut nodes.entropy.rng(),
-    )
-    .await?;
+    limits.check_node_token(caller.user_id)?;
+    let (token, expires_at) = node_tokens::create_for(&nodes, caller.user_id, caller.role).await?;
     let token = NodeToken {
         token: token.to_string(),
         expires_at,

@@ -12,47 +12,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kit::{Clock, Entropy};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use serde_json::json;
 use tracing::Instrument;
 
 use super::problem::Problem;
-use crate::metrics::Metrics;
+use crate::metrics::{HttpMetrics, RequestLabels};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 const PROBES: [&str; 3] = [paths::HEALTH, paths::LIVEZ, paths::READYZ];
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    /// The route's template, not the path: a bounded set.
-    route: String,
-    status: u16,
-}
-
-/// What the API counts.
-pub struct HttpMetrics {
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Histogram,
-}
-
-impl HttpMetrics {
-    pub fn new(metrics: &mut Metrics) -> Self {
-        Self {
-            requests: metrics.family("http_requests", "HTTP requests answered"),
-            request_seconds: metrics.seconds(
-                "http_request_seconds",
-                "Time to the head of the answer",
-                0.001,
-                16,
-            ),
-        }
-    }
-}
 
 pub(super) async fn observe(
     State(metrics): State<Arc<HttpMetrics>>,

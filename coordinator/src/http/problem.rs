@@ -11,16 +11,19 @@ use http::StatusCode;
 use super::rate_limit::TooManyRequests;
 use crate::accounts::access_tokens::TokenError;
 use crate::accounts::auth::AuthError;
+use crate::accounts::passwords::PasswordError;
 use crate::billing::charges::ChargeError;
 use crate::billing::credits::PurchaseError;
 use crate::billing::payouts::PayoutError;
-use crate::database::commit_retry::is_passing;
+use crate::database::commit_retry::{is_passing, is_refused};
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
 use crate::files::upload::UploadError;
+use crate::fleet::node_tokens::NodeTokenError;
 use crate::fleet::registration::RegisterError;
 use ledger::{PostError, TableError};
 use model::names::InvalidText;
+use rules::allowance::FileLimit;
 use rules::placement::PlacementError;
 
 #[derive(Debug, Clone)]
@@ -149,6 +152,13 @@ impl From<InvalidText> for Problem {
     }
 }
 
+fn limited(limit: u64) -> Members {
+    Members {
+        limit: Some(limit),
+        ..Members::default()
+    }
+}
+
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
@@ -191,8 +201,22 @@ impl From<AuthError> for Problem {
                 ProblemKind::BadRefreshToken,
                 "The refresh token is unknown, used or expired. Log in again.",
             ),
+            AuthError::TooManyAccounts { limit } => Self::new(
+                ProblemKind::TooManyRequests,
+                format!(
+                    "From this network {limit} accounts have been opened today. Try again tomorrow, or from elsewhere."
+                ),
+            )
+            .retry_after(3600),
+            AuthError::Password(PasswordError::Busy) => Self::new(
+                ProblemKind::TooManyRequests,
+                "Too many passwords wait to be checked. Try again in a few seconds.",
+            )
+            .retry_after(5),
             AuthError::Database(error) => error.into(),
-            error @ (AuthError::Password(_) | AuthError::Signing(_)) => Self::internal(error),
+            error @ (AuthError::Password(PasswordError::Failed(_)) | AuthError::Signing(_)) => {
+                Self::internal(error)
+            }
         }
     }
 }
@@ -204,6 +228,13 @@ impl From<PurchaseError> for Problem {
             PurchaseError::Refused(refused) => {
                 Self::new(ProblemKind::PaymentRefused, refused.to_string())
             }
+            error @ PurchaseError::TooOften { .. } => Self::new(
+                ProblemKind::TooManyRequests,
+                capitalised(&format!(
+                    "{error}. Nothing was charged; buy more at a time, or again tomorrow."
+                )),
+            )
+            .retry_after(3600),
             error @ PurchaseError::SoldOut => Self::new(
                 ProblemKind::CreditsSoldOut,
                 capitalised(&format!("{error}. Nothing was charged.")),
@@ -290,14 +321,42 @@ impl From<UploadError> for Problem {
                 limit_bytes: Some(limit_bytes),
                 ..Members::default()
             }),
-            UploadError::TooManyFiles { limit } => Self::new(
+            UploadError::TooManyFiles(FileLimit { files, on_trial }) => Self::new(
                 ProblemKind::TooManyFiles,
-                format!("An account may have at most {limit} files. Delete some first."),
+                match on_trial {
+                    false => format!("An account may have at most {files} files. Delete some first."),
+                    true => format!(
+                        "An account that has not bought credits yet may have at most {files} files. Delete \
+                         some, or buy with POST /api/v1/auth/credits/purchase."
+                    ),
+                },
             )
-            .with(Members {
-                limit: Some(limit),
-                ..Members::default()
-            }),
+            .with(limited(files)),
+            UploadError::TooManyUploads { limit } => Self::new(
+                ProblemKind::TooManyUploads,
+                format!(
+                    "An account that has not bought credits yet may have at most {limit} uploads open. \
+                     Complete some or give them up, or buy with POST /api/v1/auth/credits/purchase."
+                ),
+            )
+            .with(limited(limit)),
+            UploadError::TooManyResends { limit } => Self::new(
+                ProblemKind::TooManyResends,
+                format!(
+                    "Chunks of this upload were sent again with other content {limit} times. Complete it \
+                     as it is, or give it up and begin anew."
+                ),
+            )
+            .with(limited(limit)),
+            UploadError::TooManyOpen { limit } => Self::new(
+                ProblemKind::TooManyRequests,
+                format!(
+                    "An account may have at most {limit} uploads under way. Complete some, or give them up with DELETE \
+                     /api/v1/files/upload/<id>."
+                ),
+            )
+            .with(limited(limit.into()))
+            .retry_after(60),
             UploadError::PaymentRequired { cost, available } => {
                 let missing = cost.checked_sub(available).unwrap_or(cost);
                 Self::new(
@@ -354,11 +413,11 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
-            UploadError::Body(error) => Self::invalid(capitalised(&format!("{error}."))),
+            UploadError::BrokeOff(_) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(
                 ProblemKind::Timeout,
-                "The chunk did not come in time. Send it again, over a faster line or in a smaller \
-                 number at one time.",
+                "The body came too slowly: 64 KiB are waited for in the first 5 s, then more and more, up to 32 KiB \
+                 a second. Send it again over a faster line, or less at one time.",
             ),
             UploadError::Stopping => Self::new(
                 ProblemKind::Stopping,
@@ -366,7 +425,26 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Database(error) => error.into(),
+            UploadError::NotWritten(error) if is_refused(&error) => {
+                tracing::warn!(%error, "the database refuses a file");
+                Self::invalid(
+                    "The database cannot take this file as it is, and nothing was charged. Send it under another \
+                     name or type; if that is refused, too, give the operator the request id.",
+                )
+            }
             UploadError::NotWritten(error) => Self::of_database(&error),
+            UploadError::DigestMismatch { algorithm } => Self::new(
+                ProblemKind::DigestMismatch,
+                format!(
+                    "The bytes are not those that the {algorithm} was taken of, and were not stored. Send them again."
+                ),
+            ),
+            UploadError::DigestPending => Self::new(
+                ProblemKind::DigestPending,
+                "The file is still being read back, to be compared with its digest. Complete again to go on.",
+            )
+            .retry_after(1),
+            UploadError::ReadBack(error) => error.into(),
             UploadError::Internal(error) => Self::internal(format!("{error:#}")),
         }
     }
@@ -382,6 +460,7 @@ impl From<DownloadError> for Problem {
             )
             .retry_after(30),
             DownloadError::Database(error) => error.into(),
+            error @ DownloadError::Stalled => Self::internal(error),
             DownloadError::Internal(text) => Self::internal(text),
         }
     }
@@ -400,15 +479,45 @@ impl From<DeleteError> for Problem {
     }
 }
 
+impl From<NodeTokenError> for Problem {
+    fn from(error: NodeTokenError) -> Self {
+        let detail = capitalised(&format!("{error}."));
+        match error {
+            NodeTokenError::NoRight => Self::new(
+                ProblemKind::MayNotAddNodes,
+                format!(
+                    "{detail} Ask the network's operator: `coordinator admin user allow-nodes ADDRESS COUNT` gives the right."
+                ),
+            ),
+            NodeTokenError::TooManyNodes { limit } => Self::new(
+                ProblemKind::TooManyNodes,
+                format!("{detail} Let a token expire or a node leave, or ask the network's operator for more."),
+            )
+            .with(limited(limit.into())),
+            NodeTokenError::TooManyWaiting => Self::new(
+                ProblemKind::TooManyRequests,
+                format!("{detail} Use those first; they expire after 7 days."),
+            )
+            .retry_after(3600),
+            NodeTokenError::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         let detail = capitalised(&format!("{error}."));
         match error {
             RegisterError::BadNonce => Self::new(ProblemKind::BadNonce, detail),
-            RegisterError::BadSignature => Self::new(ProblemKind::BadSignature, detail),
+            RegisterError::BadSignature | RegisterError::OldForm => {
+                Self::new(ProblemKind::BadSignature, detail)
+            }
             RegisterError::TokenRequired => Self::new(
                 ProblemKind::NodeTokenRequired,
-                format!("{detail} Get one from POST /api/v1/nodes/tokens and pass it as --token."),
+                format!(
+                    "{detail} Ask the network's operator for one, or for the right to make your own with POST \
+                     /api/v1/nodes/tokens, and pass it as --token."
+                ),
             ),
             RegisterError::BadToken => Self::new(ProblemKind::BadNodeToken, detail),
             RegisterError::NotAllowed => Self::new(ProblemKind::NodeNotAllowed, detail),

@@ -14,8 +14,7 @@ use crate::durability::Durability;
 use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::http::HttpMetrics;
-use crate::metrics::{JobMetrics, Metrics};
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
 use crate::proofs::Proofs;
 
 #[derive(Clone)]

@@ -1,32 +1,34 @@
 //! `/files/upload`: the three steps, and `POST|PUT /files`: all in one request.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::files::File;
 use api::paths;
+use api::problem::ProblemKind;
 use api::uploads::{
-    Chunk, ChunkDigest, ChunkParams, InitiateBody, Initiated, StatusParams, UploadParams,
-    UploadStatus,
+    Chunk, ChunkDigest, ChunkParams, CompleteBody, InitiateBody, Initiated, StatusParams,
+    UploadParams, UploadStatus,
 };
-use axum::body::Body;
+use axum::Extension;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use proto::UploadId;
-use tokio_stream::StreamExt as _;
 
-use super::extract::{Id, IdempotencyKey, Json, Params, User};
+use super::digests::Declared;
+use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params, Sharer, User};
+use super::form;
+use super::paced_body::PacedBody;
 use super::problem::Problem;
+use super::rate_limit::AccountLimits;
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, session, stream};
 use crate::files::{Files, listing};
-use model::upload::UploadRequest;
+use model::upload::{DeclaredDigests, UploadRequest};
 
 use model::chunking::ChunkLayout;
 use model::names::{ContentType, Filename};
+use rules::file_meter::Priced;
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
 #[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = [])),
@@ -34,21 +36,25 @@ use model::names::{ContentType, Filename};
     (status = 201, body = Initiated),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
     (status = 413, description = "The file is longer than this network takes"),
+    (status = 429, description = "Too many uploads were begun, or are open"),
     (status = 503, description = "Too few storage nodes are online"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller): User,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<InitiateBody>,
-) -> Result<(StatusCode, Json<Initiated>), Problem> {
+) -> Result<Created<Initiated>, Problem> {
     let request = UploadRequest {
         user_id: caller.user_id,
         filename: Filename::try_from(body.filename)?,
         content_type: content_type(body.content_type)?,
         size_bytes: Some(body.size_bytes),
         idempotency_key,
+        declared: DeclaredDigests::default(),
     };
+    limits.check_session(caller.user_id)?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,
@@ -63,8 +69,13 @@ pub(super) async fn initiate(
                 .await?
                 .ok_or(UploadError::NotFound)?;
             // Not what is held: that is gone once the upload is completed.
-            let price = files.billing.money.price_per_gb_month;
-            let cost = price.first_month(file.size_bytes.unwrap_or(0), file.scheme);
+            let cost = Priced {
+                size_bytes: file.size_bytes.unwrap_or(0),
+                terms: file.terms,
+                scheme: file.scheme,
+                price: files.billing.money.price_per_gb_month,
+            }
+            .month();
             Initiated {
                 upload_id: upload.id,
                 file_id: upload.file_id,
@@ -75,7 +86,20 @@ pub(super) async fn initiate(
             }
         }
     };
-    Ok((StatusCode::CREATED, Json(initiated)))
+    let location = paths::upload(initiated.upload_id);
+    Ok(created(location, initiated))
+}
+
+/// 201, and where it is.
+type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
+
+fn created<T>(location: String, body: T) -> Created<T> {
+    let location = [(header::LOCATION, location)];
+    (StatusCode::CREATED, location, Json(body))
+}
+
+fn created_file(file: model::file::File) -> Created<File> {
+    created(paths::file(file.id), super::files::view(file))
 }
 
 fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
@@ -85,41 +109,41 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     }
 }
 
-/// Send one chunk, raw. Chunks may come in any order and at the same time; one that is sent again
-/// replaces the one before.
+/// Send one chunk, raw. Chunks may come in any order and at the same time. One that is sent again with the
+/// same content is acknowledged; with other content it replaces the one before, which costs as much as
+/// storing it for a month, and an upload takes as many of these as it has chunks, and 16. A `Content-Digest`
+/// is checked.
 #[utoipa::path(method(post, put), path = paths::UPLOAD_CHUNK, tag = "uploads",
     security(("bearer" = [])), params(("id" = Uuid, Path), ChunkParams),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
     (status = 200, body = Chunk),
-    (status = 409, description = "The upload is completed or given up"),
+    (status = 402, description = "Too few credits for a chunk that replaces another"),
+    (status = 409, description = "The upload is completed or given up, or too many chunks were replaced"),
     (status = 410, description = "The upload has expired"),
+    (status = 415, description = "A form: a chunk is the bytes themselves"),
     (status = 422, description = "The chunk is too long, too short, or beyond the last")))]
 pub(super) async fn chunk(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    Sharer(holder): Sharer,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
+    Declared(declared): Declared,
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
-    let body = with_idle_timeout(&files, request.into_body());
-    let chunk = put::put_chunk(Arc::clone(&files), caller.user_id, id, params.index, body).await?;
+    if let Sent::Form(_) = Sent::of(request.headers())? {
+        return Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "A form is not taken here: a chunk is sent as its bytes alone (`curl -T CHUNK`).",
+        ));
+    }
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
+    let index = params.index;
+    let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
         sha256: hex::encode(chunk.sha256),
         replicas: chunk.replicas,
-    }))
-}
-
-/// A body whose client may pause, but not for ever.
-fn with_idle_timeout(
-    files: &Files,
-    body: Body,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<> {
-    let frames = body.into_data_stream().timeout(files.idle_timeout);
-    Box::pin(StreamExt::map(frames, |frame| match frame {
-        Ok(frame) => frame.map_err(io::Error::other),
-        Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
     }))
 }
 
@@ -151,19 +175,30 @@ pub(super) async fn status(
     }))
 }
 
-/// Make the file visible. Every chunk must be there with all its receipts; repeated, it answers the
-/// same file.
+/// Make the file visible. Every chunk must be there with all its receipts, and the file be the one that `sha256`, if it
+/// is told, was taken of. Repeated, it answers the same file.
 #[utoipa::path(post, path = paths::UPLOAD_COMPLETE, tag = "uploads", security(("bearer" = [])),
-    params(("id" = Uuid, Path)), responses(
+    params(("id" = Uuid, Path)), request_body = Option<CompleteBody>, responses(
     (status = 201, body = File),
-    (status = 409, description = "Chunks are missing; the answer says which")))]
+    (status = 400, description = "The file is not the one that the digest was taken of"),
+    (status = 409, description = "Chunks are missing; the answer says which. Or the digest is still being compared")))]
 pub(super) async fn complete(
     State(files): State<Arc<Files>>,
     User(caller): User,
     Id(id): Id<UploadId>,
-) -> Result<(StatusCode, Json<File>), Problem> {
-    let file = complete::complete(&files, caller.user_id, id).await?;
-    Ok((StatusCode::CREATED, Json(super::files::view(file))))
+    OptionalJson(body): OptionalJson<CompleteBody>,
+) -> Result<Created<File>, Problem> {
+    let declared = match body.and_then(|body| body.sha256) {
+        None => None,
+        Some(text) => {
+            let mut sha256 = [0; 32];
+            hex::decode_to_slice(&text, &mut sha256)
+                .map_err(|_| Problem::invalid("`sha256` is a SHA-256 in 64 hex digits."))?;
+            Some(sha256)
+        }
+    };
+    let file = complete::complete(&files, caller.user_id, id, declared).await?;
+    Ok(created_file(file))
 }
 
 /// Give an upload up: its credits come back.
@@ -180,101 +215,126 @@ pub(super) async fn abort(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Store a file in one request: a raw body (`curl -T FILE`), of known length or chunked, or the first
-/// file of a multipart form.
+/// Store a file in one request: a raw body (`curl -T FILE`), of known length or chunked, or a multipart form with one
+/// file. `Content-Digest`, `Repr-Digest` and `Content-MD5` are checked.
 #[utoipa::path(method(post, put), path = paths::FILES, tag = "uploads", security(("bearer" = [])),
     params(UploadParams), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
     (status = 201, body = File),
+    (status = 400, description = "The bytes are not those of the digest, or it is no request for this"),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
+    (status = 411, description = "Neither a body nor a length: nothing says that an empty file is meant"),
     (status = 413, description = "The file is longer than this network takes"),
+    (status = 415, description = "The bytes are in a coding"),
+    (status = 422, description = "The Idempotency-Key was used for another file"),
     (status = 503, description = "Too few storage nodes are online"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn upload(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    Sharer(holder): Sharer,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Params(params): Params<UploadParams>,
+    Declared(declared): Declared,
     headers: HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<File>), Problem> {
-    let body = with_idle_timeout(&files, request.into_body());
-    let given_type = header_text(&headers, header::CONTENT_TYPE);
-    let boundary = given_type
-        .as_deref()
-        .and_then(|text| multer::parse_boundary(text).ok());
-    let file = if let Some(boundary) = boundary {
-        let field = first_file(body, boundary).await?;
-        let filename = params
-            .filename
-            .or_else(|| field.file_name().map(str::to_owned))
-            .ok_or_else(|| Problem::invalid("The form's file has no name: add ?filename=."))?;
-        let request = UploadRequest {
-            user_id: caller.user_id,
-            filename: Filename::try_from(filename)?,
-            content_type: content_type(field.content_type().map(ToString::to_string))?,
-            size_bytes: None,
-            idempotency_key,
-        };
-        stream::upload(Arc::clone(&files), request, field).await?
-    } else {
-        let filename = params.filename.ok_or_else(|| {
-            Problem::invalid("The file needs a name: add ?filename= to the address.")
-        })?;
-        let size_bytes =
-            header_text(&headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        // The type that `curl -d` and `--data-binary` claim says nothing about the file.
-        let given_type = given_type.filter(|text| text != "application/x-www-form-urlencoded");
-        let request = UploadRequest {
-            user_id: caller.user_id,
-            filename: Filename::try_from(filename)?,
-            content_type: content_type(given_type)?,
-            size_bytes,
-            idempotency_key,
-        };
-        stream::upload(Arc::clone(&files), request, body).await?
+) -> Result<Created<File>, Problem> {
+    let sent = Sent::of(&headers)?;
+    if matches!(sent, Sent::Raw(_)) {
+        expect_body(&headers, request.body())?;
+    }
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
+    let file = match sent {
+        Sent::Form(boundary) => {
+            if !declared.is_empty() {
+                return Err(Problem::invalid(
+                    "The digest of a form is that of its wrapping, too, and is not checked: put it into the head of \
+                     the form's file, or send the file's bytes alone.",
+                ));
+            }
+            stream::check_allowance(&files, holder.account).await?;
+            let form = form::open(body, boundary).await?;
+            let filename = params
+                .filename
+                .or_else(|| form.filename.clone())
+                .ok_or_else(|| Problem::invalid("The form's file has no name: add ?filename=."))?;
+            let request = UploadRequest {
+                user_id: holder.account,
+                filename: Filename::try_from(filename)?,
+                content_type: content_type(form.content_type.clone())?,
+                size_bytes: None,
+                idempotency_key,
+                declared: form.declared,
+            };
+            let refusal = form.refusal();
+            let uploaded =
+                stream::upload(Arc::clone(&files), request, holder, form.into_bytes()).await;
+            uploaded.map_err(|error| refusal.problem().unwrap_or_else(|| error.into()))?
+        }
+        Sent::Raw(given_type) => {
+            let filename = params.filename.ok_or_else(|| {
+                Problem::invalid("The file needs a name: add ?filename= to the address.")
+            })?;
+            let request = UploadRequest {
+                user_id: holder.account,
+                filename: Filename::try_from(filename)?,
+                content_type: content_type(given_type)?,
+                size_bytes: length(&headers),
+                idempotency_key,
+                declared,
+            };
+            stream::upload(Arc::clone(&files), request, holder, body).await?
+        }
     };
     files.metrics.uploaded_bytes.inc_by(file.layout.size_bytes);
-    Ok((StatusCode::CREATED, Json(super::files::view(file))))
+    Ok(created_file(file))
 }
 
-fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+/// How a file's bytes come.
+enum Sent {
+    /// As they are, with the type that they are said to have.
+    Raw(Option<String>),
+    /// In a multipart form with this boundary.
+    Form(String),
 }
 
-/// What may stand before the file in a form.
-const MAX_FORM_HEAD_BYTES: usize = 1024 * 1024;
-
-/// The first field that is a file; those before it are passed over.
-async fn first_file(
-    body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    boundary: String,
-) -> Result<multer::Field<'static>, Problem> {
-    // Up to the file, the form's reader keeps all it gets: that has to end somewhere.
-    let at_file = Arc::new(AtomicBool::new(false));
-    let (reached, mut read) = (Arc::clone(&at_file), 0);
-    let body = StreamExt::map(body, move |frame| {
-        let frame = frame?;
-        read += frame.len();
-        if read > MAX_FORM_HEAD_BYTES && !reached.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the form has no file near its beginning"));
+impl Sent {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+        let Some(given) = types.next() else {
+            return Ok(Self::Raw(None));
+        };
+        let text = given.to_str().ok().filter(|_| types.next().is_none());
+        let text = text.ok_or_else(|| {
+            Problem::invalid("Content-Type is one type in ASCII, like text/plain.")
+        })?;
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("multipart/form-data") {
+            let boundary = multer::parse_boundary(text);
+            return boundary
+                .map(Self::Form)
+                .map_err(|error| Problem::invalid(format!("The form cannot be read: {error}.")));
         }
-        Ok(frame)
-    });
-    let mut form = multer::Multipart::new(body, boundary);
-    loop {
-        match form.next_field().await {
-            Ok(Some(field)) if field.file_name().is_some() || field.name() == Some("file") => {
-                at_file.store(true, Ordering::Relaxed);
-                return Ok(field);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(Problem::invalid("The form has no file in it.")),
-            Err(error) => {
-                return Err(Problem::invalid(format!(
-                    "The form cannot be read: {error}."
-                )));
-            }
-        }
+        // The type that `curl -d` and `--data-binary` claim says nothing about the file.
+        let claimed = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        Ok(Self::Raw((!claimed).then(|| text.to_owned())))
     }
+}
+
+/// A request that has neither a body nor says that it has none is a mistake more often than an empty file.
+fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
+    let announced = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    if announced || !body.is_end_stream() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemKind::LengthRequired,
+        "The request has no body. Send the file's bytes (`curl -T FILE`), or `Content-Length: 0` to store an empty \
+         file.",
+    ))
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }

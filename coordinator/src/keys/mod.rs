@@ -10,7 +10,10 @@
 //! by now. A key is announced before it is put to use, so that it lies in every ring by then; whoever
 //! meets an id that is not in the ring all the same looks once more before it fails.
 
+pub mod data_keys;
+mod delete_order;
 mod dir;
+pub mod instance;
 pub mod jobs;
 pub mod network_document;
 pub mod rotation;
@@ -19,21 +22,28 @@ pub mod tables;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use kit::Entropy;
 use libp2p_identity::Keypair;
 use proto::{Locator, NetworkId, VerifyingKey};
-use rand::CryptoRng;
+use rand::{CryptoRng, RngExt};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
 use self::dir::{KeyDir, ed25519};
 use self::network_document::CurrentDocument;
 use self::tables::keys::RunningCoordinator;
 
-use sealing::{ChunkVersion, MasterKey};
+use sealing::{ChunkVersion, MasterKey, Sealing};
+
+/// A coordinator that has not said so for this long does not run.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the upkeep of keys works with.
 pub struct Keys {
@@ -41,6 +51,8 @@ pub struct Keys {
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub entropy: Entropy,
+    /// Another process serves with this identity by now.
+    pub replaced: CancellationToken,
 }
 
 impl Keys {
@@ -51,7 +63,11 @@ impl Keys {
             key_ids: self.ring.held(),
         };
         let mut connection = self.db.acquire().await?;
-        tables::keys::note_running(&mut connection, &myself).await
+        let instance = self.ring.instance;
+        if !tables::keys::note_running(&mut connection, &myself, instance).await? {
+            self.replaced.cancel();
+        }
+        Ok(())
     }
 
     /// An orderly end: nobody has to wait for this coordinator to hold a new key.
@@ -59,7 +75,7 @@ impl Keys {
         let peer_id = self.ring.identity.public().to_peer_id().to_string();
         let told = async {
             let mut connection = self.db.acquire().await?;
-            tables::keys::note_stopped(&mut connection, &peer_id).await
+            tables::keys::note_stopped(&mut connection, &peer_id, self.ring.instance).await
         };
         if let Err(error) = told.await {
             tracing::debug!(%error, "the others will notice by themselves that this coordinator stopped");
@@ -75,8 +91,11 @@ pub struct KeyRing {
     pub network_id: NetworkId,
     /// This coordinator's own peer identity.
     pub identity: Keypair,
+    /// This process, among those that ever served with the identity.
+    pub instance: Uuid,
     dir: KeyDir,
     rotating: ArcSwap<Rotating>,
+    sealing: NewFiles,
 }
 
 /// The keys that may change while the coordinator runs.
@@ -93,6 +112,11 @@ impl KeyRing {
     /// The key that new files are wrapped with.
     pub fn master(&self) -> Arc<MasterKey> {
         Arc::clone(&self.rotating.load().master_in_use)
+    }
+
+    /// How new files are sealed: in the newest way that all coordinators which run can read.
+    pub fn sealing(&self) -> Sealing {
+        self.sealing.get()
     }
 
     /// Where a blob belongs, whichever of the master keys its locator was sealed under.
@@ -140,6 +164,15 @@ impl KeyRing {
         self.rotating.load().token_in_use.clone()
     }
 
+    /// All token keys in this ring, the one in use first.
+    pub fn token_keys(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        let rotating = self.rotating.load();
+        let (in_use, key) = &rotating.token_in_use;
+        let others = rotating.tokens.iter().filter(|(id, _)| *id != in_use);
+        let others = others.map(|(_, key)| key.clone());
+        std::iter::once(key.clone()).chain(others).collect()
+    }
+
     pub fn token_by_id(&self, id: &str) -> Option<Zeroizing<[u8; 32]>> {
         self.rotating.load().tokens.get(id).cloned()
     }
@@ -149,6 +182,8 @@ impl KeyRing {
     pub async fn refresh(&self, pool: &PgPool) -> anyhow::Result<()> {
         let named = {
             let mut connection = pool.acquire().await?;
+            let common = tables::keys::common_sealing(&mut connection, SEEN_WITHIN).await?;
+            self.sealing.set(common);
             tables::keys::list(&mut connection).await?
         };
         let current = self.rotating.load();
@@ -243,11 +278,19 @@ pub async fn open(dir: &Path, pool: &PgPool, rng: &mut impl CryptoRng) -> anyhow
             named.push(key);
         }
     }
+    let common = tables::keys::common_sealing(&mut transaction, SEEN_WITHIN).await?;
     transaction.commit().await?;
-    assemble(dir, identity, named)
+    let ring = assemble(dir, identity, named, rng)?;
+    ring.sealing.set(common);
+    Ok(ring)
 }
 
-fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Result<KeyRing> {
+fn assemble(
+    dir: KeyDir,
+    identity: Keypair,
+    named: Vec<NamedKey>,
+    rng: &mut impl CryptoRng,
+) -> anyhow::Result<KeyRing> {
     let network = named.iter().find(|key| key.purpose == KeyPurpose::Network);
     let network = ed25519(dir.read_named(network.context("the database names no network key")?)?)?;
     let public_key = VerifyingKey::of_keypair(&network)?.to_bytes();
@@ -256,9 +299,35 @@ fn assemble(dir: KeyDir, identity: Keypair, named: Vec<NamedKey>) -> anyhow::Res
         network_id: NetworkId::of_public_key(&public_key),
         network,
         identity,
+        instance: Builder::from_random_bytes(rng.random()).into_uuid(),
         dir,
         rotating: ArcSwap::from_pointee(rotating),
+        sealing: NewFiles::default(),
     })
+}
+
+/// How new files are sealed. A coordinator of the release before could read none of a newer kind, so whoever makes files
+/// looks every few seconds for one that runs.
+#[derive(Debug)]
+struct NewFiles(AtomicU8);
+
+impl Default for NewFiles {
+    fn default() -> Self {
+        Self(AtomicU8::new(Sealing::NEWEST.number()))
+    }
+}
+
+impl NewFiles {
+    fn get(&self) -> Sealing {
+        Sealing::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(Sealing::NEWEST)
+    }
+
+    /// `common` is the newest that all others can read; `None` when nobody else runs.
+    fn set(&self, common: Option<u8>) {
+        let common = common.and_then(|number| Sealing::try_from(number).ok());
+        let sealing = common.unwrap_or(Sealing::NEWEST);
+        self.0.store(sealing.number(), Ordering::Relaxed);
+    }
 }
 
 impl Rotating {
@@ -328,8 +397,9 @@ mod tests {
 
     fn reopen(path: &Path, named: &[NamedKey]) -> anyhow::Result<KeyRing> {
         let dir = KeyDir::open(path)?;
-        let identity = dir.identity(&mut StdRng::seed_from_u64(2))?;
-        assemble(dir, identity, named.to_vec())
+        let mut rng = StdRng::seed_from_u64(2);
+        let identity = dir.identity(&mut rng)?;
+        assemble(dir, identity, named.to_vec(), &mut rng)
     }
 
     #[test]

@@ -18,10 +18,7 @@ use rand::CryptoRng;
 use sqlx::{PgConnection, PgPool};
 
 use crate::keys::tables::keys::RunningCoordinator;
-use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, tables};
-
-/// A coordinator that has not said so for this long does not run.
-const SEEN_WITHIN: Duration = Duration::from_secs(30);
+use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, SEEN_WITHIN, tables};
 
 /// Data keys that are wrapped anew in one transaction.
 const BATCH: i64 = 500;
@@ -107,8 +104,8 @@ pub async fn rewrap_some(
     let old = tables::data_keys::lock_old(&mut transaction, master.id(), BATCH).await?;
     let mut anew = Vec::with_capacity(old.len());
     for key in &old {
-        let by = ring.held_master(&key.master_key_id)?;
-        let data_key = by.unwrap(key.file_id, &key.wrapped)?;
+        let by = ring.held_master(&key.wrapped.master_key_id)?;
+        let data_key = key.wrapped.open(key.file_id, &by)?;
         anew.push((
             key.file_id,
             master.wrap(key.file_id, &data_key, rng)?.to_vec(),

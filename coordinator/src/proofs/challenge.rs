@@ -2,16 +2,18 @@
 //!
 //! Keeps nothing. The audit and an owner's request for evidence both build on it.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use network::CallError;
 use proto::{
-    Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, Judgement, Malformed, NodeId,
-    Parties, ProofStatement, Prove,
+    BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
+    Malformed, NodeId, Parties, ProofAnswer, ProofStatement, Prove, SignedOrder,
 };
 
 use crate::blobs::crypto_pool::TaskLost;
 use crate::proofs::Proofs;
+use crate::proofs::orders::{To, excused};
 use rules::judging::{Judged, Timing, judge};
 
 /// A timer that fires so much late tells of this process, or of its machine, and of no node.
@@ -50,6 +52,8 @@ pub struct Findings {
     pub statement: ProofStatement,
     /// What the node said of each blob, in order; empty when no usable answer came.
     pub answers: Vec<ItemAnswer>,
+    /// Orders to delete that it showed, and that are good.
+    pub orders: Vec<SignedOrder>,
 }
 
 impl Findings {
@@ -69,6 +73,8 @@ pub enum ExamineError {
     Impossible(#[from] Malformed),
     #[error("the coordinator is stopping")]
     Stopping,
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
     #[error(transparent)]
     TaskLost(#[from] TaskLost),
 }
@@ -139,18 +145,21 @@ pub async fn examine(
         }
     };
 
+    let (orders, excused) = shown(proofs, node, &challenge, answer.as_ref()).await?;
     let identity = proofs.blobs.keys.identity.clone();
     let judging = move || {
+        let mut judged = judge(&challenge, answer.as_ref(), timing);
+        judged.excuse(&challenge, answer.as_ref(), &excused);
         let Judged {
             judgements,
             answer: statement,
             unusable,
-        } = judge(&challenge, answer.as_ref(), timing);
+        } = judged;
         if let Some(error) = unusable {
             tracing::warn!(node_id = %node, %error, "an answer to a challenge is not usable");
         }
         let answered = statement.is_some();
-        let times = (millis(timing.counted()), millis(deadline));
+        let times = (timing.counted_ms(), timing.deadline_ms());
         let statement = ProofStatement::sign(
             challenge,
             challenge_signature,
@@ -163,13 +172,31 @@ pub async fn examine(
         Ok(Findings {
             statement,
             answers: answers.unwrap_or_default(),
+            orders,
         })
     };
     let findings: Result<Findings, Malformed> = proofs.blobs.crypto.run(judging).await?;
     Ok(Examined::Judged(Box::new(findings?)))
 }
 
-/// Rounded up: what was late shows as late.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+/// The good ones of the orders that the node shows, and what it is excused for.
+async fn shown(
+    proofs: &Proofs,
+    node: NodeId,
+    challenge: &Challenge,
+    answer: Option<&ProofAnswer>,
+) -> sqlx::Result<(Vec<SignedOrder>, HashSet<BlobId>)> {
+    let Some(answer) = answer.filter(|answer| !answer.orders.is_empty()) else {
+        return Ok((Vec::new(), HashSet::new()));
+    };
+    let items = challenge.items().iter().zip(&answer.items);
+    let missing = items.filter(|(_, answered)| answered.outcome == ItemOutcome::Missing);
+    let missing: Vec<BlobId> = missing.map(|(item, _)| item.blob_id).collect();
+    let parties = challenge.parties();
+    let to = To {
+        network_id: parties.network_id,
+        node,
+        peer: parties.node,
+    };
+    excused(&proofs.db, to, &missing, &answer.orders).await
 }

@@ -3,24 +3,26 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use proto::{ChallengeId, ChallengeItem, Difficulty, FileId, Malformed, NodeId, ProofSeed};
+use proto::{
+    ChallengeId, ChallengeItem, Difficulty, FileId, Judgement, Malformed, NodeId, ProofSeed,
+};
 
-use crate::files;
 use crate::proofs::Proofs;
 use crate::proofs::challenge::{Examination, ExamineError, Examined, Findings, examine};
+use crate::proofs::evidence_slots::{Funding, Occupied};
+use crate::{billing, files};
 
 use crate::proofs::tables::receipts;
 use crate::proofs::tables::receipts::ReceiptRow;
 use model::chunk::FailedRead;
 use model::ids::{UserId, uuid_v7};
-use proto::evidence::{ItemPosition, Outcome, ProofItem, ProofMessage, Proofs as Evidence};
+use proto::evidence::{
+    ItemPosition, OrderItem, Outcome, ProofItem, ProofMessage, Proofs as Evidence,
+};
 use rules::judging::messages;
 
 /// Replicas that one request may have challenged: their proofs are all in memory at one time.
 const MAX_REPLICAS: u32 = 96;
-
-/// Requests that are worked on at one time; others are told to come again.
-pub const AT_ONE_TIME: usize = 8;
 
 /// Chunks that are asked for when the request does not say.
 pub const DEFAULT_CHUNKS: u32 = 8;
@@ -31,8 +33,8 @@ pub enum EvidenceError {
     NotFound,
     #[error("there is no chunk {index}")]
     IndexOutOfRange { index: u32, chunk_count: u64 },
-    #[error("too many requests for evidence are under way")]
-    Busy,
+    #[error(transparent)]
+    Busy(#[from] Occupied),
     #[error("the coordinator is stopping")]
     Stopping,
     #[error(transparent)]
@@ -65,6 +67,17 @@ pub struct Wanted {
     pub count: u32,
 }
 
+/// Which of the slots the user may have.
+pub(super) async fn funding(proofs: &Proofs, user: UserId) -> sqlx::Result<Funding> {
+    let mut connection = proofs.db.acquire().await?;
+    Ok(
+        match billing::credits::has_bought(&mut connection, user).await? {
+            true => Funding::Paying,
+            false => Funding::Trial,
+        },
+    )
+}
+
 /// Challenges every replica of the range now. Passes count for nothing but the answer; a replica that
 /// fails is noted for the audit, which asks it again.
 pub async fn prove(
@@ -73,10 +86,8 @@ pub async fn prove(
     file_id: FileId,
     wanted: Wanted,
 ) -> Result<Evidence, EvidenceError> {
-    let _share = proofs
-        .evidence_slots
-        .try_acquire()
-        .map_err(|_| EvidenceError::Busy)?;
+    let funding = funding(proofs, user).await?;
+    let _slot = proofs.evidence_slots.take(user, funding).await?;
     let (chunk_count, end, rows) = {
         let mut connection = proofs.db.acquire().await?;
         let file = files::tables::files::by_id(&mut connection, file_id, user).await?;
@@ -183,7 +194,7 @@ fn add(
     };
     let message = evidence.messages.len() as u32;
     for ((row, (item, judgement, answer)), position) in rows.iter().zip(findings.items()).zip(0..) {
-        if judgement == proto::Judgement::Failed {
+        if matches!(judgement, Judgement::Failed | Judgement::Ordered) {
             proofs.blobs.read_failures.report(FailedRead {
                 node_id: row.node_id,
                 blob_id: row.blob_id,
@@ -196,7 +207,8 @@ fn add(
             .items
             .push(ProofItem::asked(who(row), item, (judgement, answer), place));
     }
-    evidence
-        .messages
-        .push(ProofMessage::from(&findings.statement));
+    evidence.messages.push(ProofMessage {
+        orders: findings.orders.iter().map(OrderItem::from).collect(),
+        ..ProofMessage::from(&findings.statement)
+    });
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::proofs::{Proofs, audit};
+use crate::proofs::{Proofs, audit, fresh_receipts};
 
 /// Asks the nodes whose turn it is.
 pub struct Audit(pub Arc<Proofs>);
@@ -16,5 +16,17 @@ impl Job for Audit {
         let clock = self.0.clock.clone();
         let more = audit::step(&self.0, &move || clock.now()).await?;
         Ok(Step::more_if(more))
+    }
+}
+
+/// Challenges what newcomers have just signed for, and holds forged receipts against their nodes.
+pub struct CheckReceipts(pub Arc<Proofs>);
+
+impl Job for CheckReceipts {
+    const NAME: &'static str = "receipts";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        fresh_receipts::check(&self.0, self.0.clock.now()).await?;
+        Ok(Step::Idle)
     }
 }

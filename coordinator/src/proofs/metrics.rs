@@ -10,6 +10,7 @@ pub struct ProofMetrics {
     pub audits_failed: Counter,
     pub audits_missed: Counter,
     pub audit_errors: Counter,
+    pub ordered_deletions: Counter,
     pub audit_plan_seconds: Histogram,
     pub audit_read_seconds: Histogram,
     pub audit_write_seconds: Histogram,
@@ -18,6 +19,10 @@ pub struct ProofMetrics {
 impl ProofMetrics {
     pub fn new(metrics: &mut Metrics) -> Self {
         Self {
+            ordered_deletions: metrics.counter(
+                "ordered_deletions",
+                "Replicas that nodes lack because a coordinator ordered them to delete them, though rows name them",
+            ),
             audits_passed: metrics.counter("audits_passed", "Replicas that passed"),
             audits_failed: metrics
                 .counter("audits_failed", "Replicas that failed and were demoted"),

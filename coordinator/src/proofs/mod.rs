@@ -5,24 +5,30 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kit::{Clock, Entropy, Wake};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Semaphore;
 
 use self::audit::Partitions;
+use self::evidence_slots::EvidenceSlots;
 use self::metrics::ProofMetrics;
 use crate::blobs::Blobs;
-use crate::config::ProofsConfig;
+use crate::config::{EvidenceConfig, ProofsConfig};
 use crate::facts::{Fact, Facts};
 use crate::fleet::node_status::NodeStates;
 use model::node_state::NodeState;
+use rules::reputation::Vetting;
 
 pub mod audit;
 pub mod challenge;
 pub mod demotion;
 pub mod evidence;
+pub mod evidence_slots;
+pub mod fresh_receipts;
 pub mod history;
 pub mod jobs;
 pub mod metrics;
+pub mod orders;
 pub mod read_failures;
+pub mod sealed;
+pub mod statements;
 pub mod tables;
 
 /// What proofs work with.
@@ -30,9 +36,12 @@ pub struct Proofs {
     pub db: PgPool,
     pub blobs: Arc<Blobs>,
     pub config: ProofsConfig,
+    pub evidence: EvidenceConfig,
+    /// What ends probation.
+    pub vetting: Vetting,
     pub partitions: Partitions,
     /// Requests of owners for proofs that are worked on at one time.
-    pub evidence_slots: Semaphore,
+    pub evidence_slots: EvidenceSlots,
     /// Chunks have lost replicas.
     pub repair_wake: Wake,
     pub facts: Facts,

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::blobs;
 use crate::blobs::read_failures::Reported;
 use crate::proofs::tables;
-use crate::proofs::tables::audit_schedule::Ask;
+use crate::proofs::tables::follow_ups::Ask;
 
 const BATCH: usize = 256;
 
@@ -22,7 +22,7 @@ pub async fn note(pool: PgPool, mut reported: Reported, clock: Clock) {
                 .map(|failure| (failure.node_id, failure.blob_id, failure.reason))
                 .collect();
             let now = clock.now();
-            tables::audit_schedule::look_at(&mut connection, Ask::WholeBlob, &look_at, now).await
+            tables::follow_ups::look_at(&mut connection, Ask::WholeBlob, &look_at, now).await
         };
         if let Err(error) = write.await {
             tracing::warn!(%error, replicas = batch.len(), "failed reads were not noted");

@@ -86,7 +86,11 @@ async fn json_is_read_without_a_content_type_and_refused_when_it_is_not_json(poo
             .await
             .problem(400, "invalid-request");
     }
-    let account = r#"{"email": "a@example.com", "password": "test123", "unknown": [1]}"#;
+    let more = r#"{"email": "a@example.com", "password": "test123", "unknown": [1]}"#;
+    register(more.to_owned())
+        .await
+        .problem(400, "invalid-request");
+    let account = r#"{"email": "a@example.com", "password": "test123"}"#;
     register(account.to_owned())
         .await
         .expect(StatusCode::CREATED);
@@ -184,7 +188,14 @@ async fn a_browser_may_call_the_api_and_read_its_errors(pool: PgPool) {
             .contains("PUT")
     );
     let headers = preflight.header("access-control-allow-headers");
-    for header in ["authorization", "idempotency-key", "range", "if-range"] {
+    for header in [
+        "authorization",
+        "idempotency-key",
+        "range",
+        "if-range",
+        "if-match",
+        "content-digest",
+    ] {
         let mut allowed = headers.split(',').map(str::trim);
         assert!(allowed.any(|allowed| allowed == header), "{header}");
     }
@@ -198,7 +209,17 @@ async fn a_browser_may_call_the_api_and_read_its_errors(pool: PgPool) {
         assert_eq!(answer.status.as_u16(), status, "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), "*");
         let exposed = answer.header("access-control-expose-headers");
-        for header in ["x-request-id", "ratelimit", "ratelimit-policy"] {
+        for header in [
+            "x-request-id",
+            "ratelimit",
+            "ratelimit-policy",
+            "accept-ranges",
+            "content-length",
+            "content-range",
+            "location",
+            "repr-digest",
+            "etag",
+        ] {
             let mut exposed = exposed.split(',').map(str::trim);
             assert!(exposed.any(|exposed| exposed == header), "{header}");
         }
@@ -253,6 +274,36 @@ async fn trying_passwords_is_slowed_down_and_the_client_told_for_how_long(pool: 
     attempt("b@example.com")
         .await
         .problem(401, "wrong-credentials");
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn whatever_others_try_the_right_password_lets_its_owner_in(pool: PgPool) {
+    let settings = [
+        "auth.requests_per_account=3",
+        "http.trust_forwarded_for=true",
+    ];
+    let client = Coordinator::with(pool, &settings).await.visitor();
+    let send = async |path: &str, from: &str, password: &str| {
+        let body = json!({"email": "owner@example.com", "password": password});
+        let call = client.post(&format!("/api/v1/auth/{path}"));
+        let call = call.header("x-forwarded-for", from);
+        call.body(body.to_string()).send().await
+    };
+    let made = send("register", "198.51.100.1", "test123").await;
+    made.expect(StatusCode::CREATED);
+    for attempt in 0..6 {
+        let refused = send("login", "203.0.113.1", "guess123").await;
+        let (status, slug) = match attempt {
+            0..3 => (401, "wrong-credentials"),
+            _ => (429, "too-many-requests"),
+        };
+        refused.problem(status, slug);
+    }
+    // From elsewhere, from next door, and from the very address.
+    for from in ["198.51.100.1", "203.0.113.2", "203.0.113.1"] {
+        let entered = send("login", from, "test123").await;
+        assert_eq!(entered.status, StatusCode::OK, "{from}");
+    }
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -61,8 +61,8 @@ async fn a_node_that_lost_everything_gets_nothing_new_and_is_out_after_a_day(poo
             .member(cheat.node_id)
             .unwrap()
             .standing()
-            .on_hold;
-        held.then_some(())
+            .hold;
+        held.map(|_| ())
     })
     .await;
     let refused = client.upload_call("b", &content(CHUNK)).send().await;

@@ -89,7 +89,7 @@ async fn a_body_that_stands_still_is_given_up(pool: PgPool) {
     let call = client
         .put("/api/v1/files?filename=a")
         .body(Body::from_stream(stalled));
-    call.send().await.problem(400, "invalid-request");
+    call.send().await.problem(408, "timeout");
     nothing_is_left(&pool, &client).await;
 }
 
@@ -104,6 +104,50 @@ async fn listen(coordinator: &Coordinator) -> (TcpStream, CancellationToken) {
     );
     tokio::spawn(server::serve(listener, router, config, stop.clone()));
     (TcpStream::connect(address).await.unwrap(), stop)
+}
+
+/// Reads an answer of known length from a connection that stays open.
+async fn answer(socket: &mut TcpStream) -> String {
+    let read = async {
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        loop {
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let mut lines = head.lines();
+                let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length.map_or(0, |length| length.parse().unwrap());
+                if body.len() >= length {
+                    return text;
+                }
+            }
+            let bytes = socket.read(&mut buffer).await.unwrap();
+            assert!(bytes > 0, "cut after {text:?}");
+            text.push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
+        }
+    };
+    soon(read).await
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn who_is_refused_may_send_the_rest_and_hears_the_refusal(pool: PgPool) {
+    let settings = ["money.trial_microcredits=0"];
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &settings).await;
+    let (user, _client) = coordinator.user().await;
+    let token = coordinator.token_of(user);
+    let (mut socket, _stop) = listen(&coordinator).await;
+    let bytes = vec![0; 4 * 1024 * 1024];
+    let head = format!(
+        "PUT /api/v1/files?filename=a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-length: {}\r\n\r\n",
+        bytes.len()
+    );
+    // As a client does that writes everything before it reads anything; and twice on one connection.
+    for _ in 0..2 {
+        socket.write_all(head.as_bytes()).await.unwrap();
+        soon(socket.write_all(&bytes)).await.unwrap();
+        let refusal = answer(&mut socket).await;
+        assert!(refusal.starts_with("HTTP/1.1 402"), "{refusal}");
+        assert!(refusal.contains("insufficient-credits"), "{refusal}");
+    }
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
@@ -141,7 +185,8 @@ async fn of_two_lengths_the_chunks_count_and_are_paid_for(pool: PgPool) {
     let _ = soon(socket.read_to_string(&mut answer)).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains("\"size_bytes\":10,"), "{answer}");
-    assert_eq!(client.balances().await, (CREDITS - 1, 0, 1));
+    let paid = crate::support::price("a", 10);
+    assert_eq!(client.balances().await, (CREDITS - paid, 0, paid));
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

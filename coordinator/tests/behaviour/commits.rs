@@ -89,7 +89,7 @@ async fn the_chunk(pool: &PgPool) -> StoredChunk {
         index: 0,
         version: chunk.get::<i64, _>("version") as u64,
         size_bytes: chunk.get::<i32, _>("size_bytes") as u32,
-        sha256: None,
+        sha256: [0; 32],
         replicas: rows.iter().map(replica).collect(),
     }
 }
@@ -116,6 +116,44 @@ async fn a_commit_that_is_repeated_purges_nothing_that_stands(pool: PgPool) {
     soon(repeated).await.unwrap().unwrap();
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 3);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_chunk_that_the_database_refuses_spoils_no_other_of_its_transaction(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    sqlx::query("ALTER TABLE chunks ADD CONSTRAINT odd CHECK (size_bytes <> 77)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE replicas IN SHARE MODE")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let sent = |upload: Value, size: usize| {
+        let client = client.clone();
+        tokio::spawn(async move { client.send_chunk(&upload, 0, &content(size)).await })
+    };
+    let first = sent(begin(&client, CHUNK).await, CHUNK);
+    soon(waits_for_lock(&pool)).await; // the next ones gather behind it
+    let poison = sent(begin(&client, 77).await, 77);
+    let mut good = Vec::new();
+    for size in 1..6 {
+        good.push(sent(begin(&client, size).await, size));
+    }
+    eventually(|| async { (nodes[0].blobs().len() == 7).then_some(()) }).await;
+    other.rollback().await.unwrap();
+
+    soon(first).await.unwrap().expect(StatusCode::OK);
+    for answer in good {
+        soon(answer).await.unwrap().expect(StatusCode::OK);
+    }
+    let refused = soon(poison).await.unwrap();
+    refused.problem(400, "invalid-request");
+    assert_eq!(count(&pool, "SELECT count(*) FROM chunks").await, 6);
+    let purged = "SELECT count(*) FROM purges";
+    eventually(|| async { (count(&pool, purged).await == 3).then_some(()) }).await;
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

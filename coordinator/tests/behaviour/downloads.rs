@@ -42,6 +42,8 @@ async fn a_range_is_answered_with_exactly_its_bytes(pool: PgPool) {
         ("bytes=12300-", 12_300, SIZE),
         ("bytes=-1", SIZE - 1, SIZE),
         ("bytes=-5000", SIZE - 5000, SIZE),
+        ("bytes=-99999999", 0, SIZE),
+        ("bytes=0-99999999999999999999999", 0, SIZE),
         ("bytes=12000-99999999", 12_000, SIZE),
     ] {
         let answer = read(&client, Method::GET, &file, &[("range", range)]).await;
@@ -57,18 +59,12 @@ async fn a_range_is_answered_with_exactly_its_bytes(pool: PgPool) {
 async fn a_range_outside_of_the_file_is_told_its_size(pool: PgPool) {
     let (_coordinator, _nodes, client, file) = stored(pool).await;
     let beyond = format!("bytes={SIZE}-");
-    for range in [&*beyond, "bytes=99999999-"] {
+    for range in [&*beyond, "bytes=99999999-", "bytes=-0"] {
         let answer = read(&client, Method::GET, &file, &[("range", range)]).await;
         answer.problem(416, "range-not-satisfiable");
         assert_eq!(answer.header("content-range"), format!("bytes */{SIZE}"));
     }
-    for ignored in [
-        "bytes=0-1,5-6",
-        "lines=1-2",
-        "bytes=x-y",
-        "bytes=-0",
-        "bytes",
-    ] {
+    for ignored in ["bytes=0-1,5-6", "lines=1-2", "bytes=x-y", "bytes"] {
         let answer = read(&client, Method::GET, &file, &[("range", ignored)]).await;
         assert_eq!(answer.status, StatusCode::OK, "{ignored}");
         assert_eq!(answer.bytes().len(), SIZE);
@@ -87,6 +83,8 @@ async fn an_empty_file_is_empty_and_has_no_ranges(pool: PgPool) {
     );
     let range = read(&client, Method::GET, &file, &[("range", "bytes=0-0")]).await;
     range.problem(416, "range-not-satisfiable");
+    let suffix = read(&client, Method::GET, &file, &[("range", "bytes=-5")]).await;
+    assert_eq!((suffix.status, suffix.bytes().len()), (StatusCode::OK, 0));
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
@@ -104,15 +102,17 @@ async fn head_tells_what_get_would_without_asking_a_node(pool: PgPool) {
         "etag",
         "accept-ranges",
         "last-modified",
+        "repr-digest",
         "x-content-type-options",
         "cache-control",
     ] {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
     assert_eq!(head.header("content-length"), SIZE.to_string());
+    // Ranges are defined for GET alone.
     let range = read(&client, Method::HEAD, &file, &[("range", "bytes=5-9")]).await;
-    assert_eq!(range.status, StatusCode::PARTIAL_CONTENT);
-    assert_eq!(range.header("content-length"), "5");
+    assert_eq!(range.status, StatusCode::OK);
+    assert_eq!(range.header("content-length"), SIZE.to_string());
     let metadata = format!("/api/v1/files/{}", file["file_id"].as_str().unwrap());
     let metadata = client.call(Method::HEAD, &metadata).send().await;
     assert_eq!(metadata.status, StatusCode::OK);
@@ -138,12 +138,18 @@ async fn a_client_that_has_the_file_gets_nothing_again(pool: PgPool) {
     )
     .await;
     assert_eq!(other.bytes().len(), SIZE);
-    let changed = [("range", "bytes=0-1"), ("if-range", "\"other\"")];
-    let whole = read(&client, Method::GET, &file, &changed).await;
-    assert_eq!((whole.status, whole.bytes().len()), (StatusCode::OK, SIZE));
-    let resumed = [("range", "bytes=0-1"), ("if-range", &*etag)];
-    let resumed = read(&client, Method::GET, &file, &resumed).await;
-    assert_eq!(resumed.status, StatusCode::PARTIAL_CONTENT);
+    let weak = format!("W/{etag}");
+    for changed in ["\"other\"", "*", &weak, "Sat, 01 Jan 2000 00:00:00 GMT"] {
+        let changed = [("range", "bytes=0-1"), ("if-range", changed)];
+        let whole = read(&client, Method::GET, &file, &changed).await;
+        assert_eq!((whole.status, whole.bytes().len()), (StatusCode::OK, SIZE));
+    }
+    let modified = other.header("last-modified").to_owned();
+    for same in [&*etag, &modified] {
+        let resumed = [("range", "bytes=0-1"), ("if-range", same)];
+        let resumed = read(&client, Method::GET, &file, &resumed).await;
+        assert_eq!(resumed.status, StatusCode::PARTIAL_CONTENT, "{same}");
+    }
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -4,16 +4,22 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use coordinator::proofs::audit;
+use coordinator::proofs::evidence_slots::Funding;
 use http::StatusCode;
 use kit::Clock;
+use model::ids::UserId;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::support::{CHUNK, Client, Coordinator, Node, OnProve, content, eventually};
 
 const SEED: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-async fn stored(pool: &PgPool, chunks: usize) -> (Coordinator, [Node; 3], Client, String) {
+pub(crate) async fn stored(
+    pool: &PgPool,
+    chunks: usize,
+) -> (Coordinator, [Node; 3], Client, String) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
     let (_, client) = coordinator.customer().await;
     let file = client.upload("a", &content(chunks * CHUNK)).await;
@@ -21,12 +27,12 @@ async fn stored(pool: &PgPool, chunks: usize) -> (Coordinator, [Node; 3], Client
     (coordinator, nodes, client, id)
 }
 
-async fn receipts(client: &Client, id: &str, query: &str) -> Value {
+pub(crate) async fn receipts(client: &Client, id: &str, query: &str) -> Value {
     let path = format!("/api/v1/files/{id}/receipts{query}");
     client.get(&path).await.expect(StatusCode::OK)
 }
 
-async fn prove(client: &Client, id: &str, request: &Value) -> Value {
+pub(crate) async fn prove(client: &Client, id: &str, request: &Value) -> Value {
     let call = client.post(&format!("/api/v1/files/{id}/proof"));
     let answer = call.body(request.to_string()).send().await;
     answer.expect(StatusCode::OK)
@@ -40,7 +46,7 @@ fn outcomes(proof: &Value) -> Vec<&str> {
 }
 
 /// `coordinator verify-evidence`, the program itself, without network, database or settings.
-fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
+pub(crate) fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
     let file = dir.join("evidence.json");
     let text: Vec<String> = documents.iter().map(ToString::to_string).collect();
     std::fs::write(&file, text.join("\n")).unwrap();
@@ -55,7 +61,7 @@ fn verify(dir: &Path, documents: &[&Value], options: &[&str]) -> Output {
         .unwrap()
 }
 
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8(both).unwrap()
 }
@@ -211,4 +217,34 @@ async fn a_demoted_copy_is_neither_promised_nor_asked_for_and_old_receipts_tell(
     let output = verify(dir.path(), &[&before, &proof], &[]);
     assert!(!output.status.success());
     assert!(printed(&output).contains("5 of 6 copies"));
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn neither_others_nor_many_requests_of_ones_own_take_anothers_turn_to_ask_for_proofs(
+    pool: PgPool,
+) {
+    let (coordinator, _nodes, client, id) = stored(&pool, 1).await;
+    let slots = &coordinator.app.proofs.evidence_slots;
+    let user = |n| UserId::from_uuid(Uuid::from_u128(n));
+    // As many as there are for accounts that have bought nothing.
+    let mut held = Vec::new();
+    for n in 0..4 {
+        held.push(slots.take(user(n), Funding::Trial).await.unwrap());
+    }
+    prove(&client, &id, &json!({"seed": SEED})).await;
+
+    let owner: Uuid = sqlx::query_scalar("SELECT user_id FROM files")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let owner = UserId::from_uuid(owner);
+    held.push(slots.take(owner, Funding::Paying).await.unwrap());
+    held.push(slots.take(owner, Funding::Paying).await.unwrap());
+    let call = client.post(&format!("/api/v1/files/{id}/proof"));
+    let refused = call.body(json!({"seed": SEED}).to_string()).send().await;
+    let refused = refused.problem(503, "busy");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("This account has two"), "{detail}");
+    drop(held);
+    prove(&client, &id, &json!({"seed": SEED})).await;
 }

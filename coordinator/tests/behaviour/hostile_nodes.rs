@@ -65,7 +65,7 @@ async fn when_all_disks_are_full_nothing_is_stored_and_nothing_charged(pool: PgP
         .await
         .problem(507, "insufficient-storage");
     client
-        .initiate("b", 1 << 40)
+        .initiate("b", 1 << 37)
         .await
         .problem(507, "insufficient-storage");
     assert_eq!(client.balances().await, before);

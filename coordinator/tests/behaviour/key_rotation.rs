@@ -105,7 +105,10 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
         peer_id: "other".to_owned(),
         key_ids: vec!["master-1".to_owned(), "token-1".to_owned()],
     };
-    note_running(&mut connection, &other).await.unwrap();
+    let instance = uuid::Uuid::from_u128(7);
+    note_running(&mut connection, &other, instance)
+        .await
+        .unwrap();
     let error = put_to_use(&pool, &key).await.unwrap_err().to_string();
     assert!(error.contains("coordinator other"), "{error}");
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-1");
@@ -116,7 +119,10 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
         .unwrap();
     assert_eq!(again, key);
     other.key_ids.push(key.id.clone());
-    note_running(&mut connection, &other).await.unwrap();
+    let instance = uuid::Uuid::from_u128(7);
+    note_running(&mut connection, &other, instance)
+        .await
+        .unwrap();
     put_to_use(&pool, &key).await.unwrap();
     put_to_use(&pool, &key).await.unwrap();
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-2");

@@ -4,8 +4,8 @@ use coordinator::billing::ledger_verify;
 use coordinator::files::delete;
 
 use coordinator::bookkeeping::tables::days as ledger_days;
-use ledger::Format;
-use proto::VerifyingKey;
+use ledger::{Format, KeptHead};
+use proto::{LedgerDay, MicroCredits, NetworkId, VerifyingKey};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -150,10 +150,12 @@ async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
     while seal(&pool, 2).await.is_some() {}
     settle_at(app, days(midnight, 1)).await;
     let (mut csv, mut lines) = (Vec::new(), Vec::new());
-    let transfers = ledger::export(&pool, Format::Csv, &mut csv).await.unwrap();
-    let again = ledger::export(&pool, Format::JsonLines, &mut lines)
-        .await
-        .unwrap();
+    let export = async |format, out: &mut Vec<u8>| {
+        let written = ledger_verify::export(&pool, None, format, out).await;
+        written.unwrap()
+    };
+    let transfers = export(Format::Csv, &mut csv).await;
+    let again = export(Format::JsonLines, &mut lines).await;
     assert_eq!(transfers, again);
     let entries = count(&pool, "SELECT count(*) FROM entries").await;
     let csv = String::from_utf8(csv).unwrap();
@@ -172,6 +174,7 @@ async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
     let lines: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line.get("transfer_id").is_some())
         .collect();
     assert_eq!(
         lines.len() as i64,
@@ -186,4 +189,131 @@ async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
         .map(|line| line["entries"].as_array().unwrap().len())
         .sum();
     assert_eq!(exported as i64, entries);
+}
+
+/// What a coordinator's operator could do who has the network's key: the last block says something else, and the head of
+/// the last day is signed anew.
+async fn rewrite_the_last_block(pool: &PgPool, network: &proto::Keypair, network_id: NetworkId) {
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let (label, number): (String, i64) = sqlx::query_as(
+        "SELECT label, head_block FROM settlement_days ORDER BY day_number DESC LIMIT 1",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .unwrap();
+    let rows: Vec<(uuid::Uuid, String, jiff_sqlx::Timestamp, String)> = sqlx::query_as(
+        "SELECT transfer_id, kind, at, cause::text FROM transfers WHERE block = $1 ORDER BY transfer_id",
+    )
+    .bind(number)
+    .fetch_all(&mut *transaction)
+    .await
+    .unwrap();
+    let mut hashes = Vec::new();
+    for (id, kind, at, cause) in rows {
+        let entries: Vec<(uuid::Uuid, String, i64)> = sqlx::query_as(
+            "SELECT owner_id, account, amount_microcredits FROM entries
+             WHERE transfer_id = $1 ORDER BY owner_id, account COLLATE \"C\"",
+        )
+        .bind(id)
+        .fetch_all(&mut *transaction)
+        .await
+        .unwrap();
+        let key = format!("rewritten:{id}");
+        let hash = ledger::transfer_hash(
+            ledger::TransferId::from_uuid(id),
+            &kind,
+            &key,
+            at.to_jiff(),
+            &cause,
+            entries
+                .iter()
+                .map(|(owner, account, amount)| (*owner, &**account, MicroCredits::new(*amount))),
+        );
+        sqlx::query("UPDATE transfers SET idempotency_key = $2, hash = $3 WHERE transfer_id = $1")
+            .bind(id)
+            .bind(key)
+            .bind(&hash[..])
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        hashes.push(hash);
+    }
+    let previous = "SELECT previous_hash FROM blocks WHERE block_number = $1";
+    let previous: Vec<u8> = sqlx::query_scalar(previous)
+        .bind(number)
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap();
+    let previous = previous[..].try_into().unwrap();
+    let hash = ledger::block_hash(&previous, number as u64, hashes.into_iter());
+    let head = LedgerDay::sign(network, network_id, &label, number as u64, hash).unwrap();
+    sqlx::query(
+        "WITH block AS (UPDATE blocks SET hash = $2 WHERE block_number = $1)
+         UPDATE settlement_days SET head_hash = $2, signature = $3 WHERE label = $4",
+    )
+    .bind(number)
+    .bind(&hash[..])
+    .bind(&head.signature.as_bytes()[..])
+    .bind(label)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_rewritten_last_day_is_told_by_the_heads_that_nodes_kept(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let app = &coordinator.app;
+    let midnight = first_midnight(&pool).await;
+    for day in 1..=2 {
+        rich_user(&pool, 5).await;
+        seal(&pool, 10).await.unwrap();
+        settle_at(app, days(midnight, day)).await;
+    }
+    let ring = &app.keys.ring;
+    let (network_id, key) = (
+        ring.network_id,
+        VerifyingKey::of_keypair(&ring.network).unwrap(),
+    );
+    let network = || Some((network_id, key.clone()));
+    let mut connection = pool.acquire().await.unwrap();
+    let head = ledger_days::last_head(&mut connection).await.unwrap();
+    let kept = [KeptHead {
+        source: "ledger-days.json".to_owned(),
+        head: head.unwrap(),
+    }];
+    let exported = async || {
+        let mut out = Vec::new();
+        let named = Some((network_id, hex::encode(key.to_bytes())));
+        let written = ledger_verify::export(&pool, named, Format::JsonLines, &mut out).await;
+        written.unwrap();
+        out
+    };
+    let report = ledger_verify::verify(&pool, network(), &kept).await;
+    assert!(report.unwrap().is_sound());
+    let report = ledger::verify_export(&exported().await[..], &kept, network()).unwrap();
+    assert_eq!(report.findings.told(), [""; 0]);
+    // Today, and the two that were settled.
+    assert_eq!((report.blocks, report.days), (2, 3));
+
+    rewrite_the_last_block(&pool, &ring.network, network_id).await;
+    let report = ledger_verify::verify(&pool, network(), &[]).await.unwrap();
+    assert!(report.is_sound(), "by itself it is: {:#?}", report.findings);
+    let report = ledger_verify::verify(&pool, network(), &kept)
+        .await
+        .unwrap();
+    let told = report.findings.told().join("\n");
+    assert!(told.contains("the ledger was rewritten"), "{told}");
+    assert!(told.contains("cannot both be of one ledger"), "{told}");
+    let export = exported().await;
+    let alone = ledger::verify_export(&export[..], &[], network()).unwrap();
+    assert_eq!(alone.findings.told(), [""; 0]);
+    let report = ledger::verify_export(&export[..], &kept, network()).unwrap();
+    let told = report.findings.told().join("\n");
+    assert!(told.contains("the ledger was rewritten"), "{told}");
 }

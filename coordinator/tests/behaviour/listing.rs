@@ -137,13 +137,65 @@ async fn newer_files_come_first_and_none_of_another_user(pool: PgPool) {
     let (other, _) = coordinator.user().await;
     add_files(&pool, user, &["0", "1", "2", "3"]).await;
     add_files(&pool, other, &["theirs"]).await;
-    sqlx::query("UPDATE files SET created_at = created_at + filename::int * interval '1 microsecond' WHERE user_id = $1")
+    sqlx::query("UPDATE files SET completed_at = completed_at + filename::int * interval '1 microsecond' WHERE user_id = $1")
         .bind(user.as_uuid())
         .execute(&pool)
         .await
         .unwrap();
     let files = pages(&client, "limit=1").await;
     assert_eq!(names(&files), ["3", "2", "1", "0"]);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_took_long_to_come_is_new_when_it_is_there(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let slow = client.initiate("slow", 1).await.expect(StatusCode::CREATED);
+    client.upload("quick", b"x").await;
+    client
+        .send_chunk(&slow, 0, b"x")
+        .await
+        .expect(StatusCode::OK);
+    let slow = client.complete(&slow).await.expect(StatusCode::CREATED);
+    assert!(slow["created_at"].as_str() < slow["completed_at"].as_str());
+    for query in ["", "sort=-completed_at&limit=1", "sort=-created_at"] {
+        assert_eq!(
+            names(&pages(&client, query).await),
+            ["slow", "quick"],
+            "{query}"
+        );
+    }
+}
+
+/// Names that no compression shortens, as an older coordinator took them.
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn names_of_any_length_that_are_there_are_listed_in_order(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (user, client) = coordinator.user().await;
+    let noise = hex::encode(crate::support::content(2048));
+    let long = |text: &str| format!("{}{text}", &noise[..4000]);
+    let all = [
+        long("b"),
+        long("a"),
+        noise[..256].to_owned(),
+        noise[..255].to_owned(),
+        long(""),
+    ];
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    add_files(&pool, user, &all).await;
+    let mut expected = all.clone();
+    expected.sort_unstable();
+    for query in [
+        "sort=name&limit=1".to_owned(),
+        prefix(&noise[..3000]),
+        prefix(&noise[..100]),
+    ] {
+        let listed = pages(&client, &query).await;
+        let fitting =
+            |name: &&&str| !query.contains("prefix") || query.len() < 500 || name.len() > 3000;
+        let expected: Vec<&str> = expected.iter().filter(fitting).copied().collect();
+        assert_eq!(names(&listed), expected, "{query}");
+    }
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -1,10 +1,15 @@
 //! Buying credits, and seeing where they went.
 
+use api::credits::Transaction;
+use api::page::Page;
 use http::StatusCode;
+use ledger::TransferId;
 use proto::NodeId;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
+
+use coordinator::billing::tables::purchases;
 
 use crate::support::{Answer, Client, Coordinator, Node, count};
 
@@ -106,6 +111,33 @@ async fn the_network_sells_no_more_than_its_accounts_can_hold(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_account_buys_so_many_times_a_day_and_repeating_a_purchase_is_none(pool: PgPool) {
+    let settings = ["money.purchases_per_day=2"];
+    let coordinator = Coordinator::with(pool.clone(), &settings).await;
+    let (_, client) = coordinator.user().await;
+    let body = r#"{"amount_usd": 1}"#;
+    for _ in 0..3 {
+        let bought = buy(&client, body, Some("key")).await;
+        bought.expect(StatusCode::CREATED);
+    }
+    buy(&client, body, None).await.expect(StatusCode::CREATED);
+    let refused = buy(&client, body, None).await;
+    refused.problem(429, "too-many-requests");
+    assert_eq!(client.balances().await.0, 200_000_000);
+    let (_, other) = coordinator.user().await;
+    buy(&other, body, None).await.expect(StatusCode::CREATED);
+    // The next day.
+    sqlx::query("UPDATE purchase_days SET day = day - 1")
+        .execute(&pool)
+        .await
+        .unwrap();
+    buy(&client, body, None).await.expect(StatusCode::CREATED);
+    let mut connection = pool.acquire().await.unwrap();
+    let swept = purchases::delete_old(&mut connection, 10).await.unwrap();
+    assert_eq!(swept, 2);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn an_idempotency_key_has_bounds(pool: PgPool) {
     let (_, client) = Coordinator::start(pool.clone()).await.user().await;
     let body = r#"{"amount_usd":1}"#;
@@ -188,4 +220,31 @@ async fn a_balance_is_told_to_its_user_and_to_its_node(pool: PgPool) {
     of_node(NodeId::from_uuid(Uuid::nil()).to_string())
         .await
         .problem(401, "unauthorized");
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_user_can_work_out_the_hash_of_each_of_his_transfers(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let file = client.upload("a", b"content").await;
+    let path = format!("/api/v1/files/{}", file["file_id"].as_str().unwrap());
+    assert_eq!(client.delete(&path).await.status, StatusCode::NO_CONTENT);
+    let page = client.get("/api/v1/credits/transactions").await;
+    let page: Page<Transaction> = serde_json::from_value(page.expect(StatusCode::OK)).unwrap();
+    let kinds: Vec<&str> = page.items.iter().map(|item| &*item.kind).collect();
+    assert_eq!(kinds, ["delete", "charge", "purchase"]);
+    for item in &page.items {
+        let entries = item.entries.iter();
+        let hash = ledger::transfer_hash(
+            TransferId::from_uuid(item.transfer_id),
+            &item.kind,
+            &item.idempotency_key,
+            item.at,
+            &item.cause_text,
+            entries.map(|entry| (entry.owner_id, &*entry.account, entry.amount_microcredits)),
+        );
+        assert_eq!(hex::encode(hash), item.hash, "{}", item.kind);
+        let cause: Value = serde_json::from_str(&item.cause_text).unwrap();
+        assert_eq!(cause, item.cause);
+    }
 }

@@ -242,6 +242,8 @@ async fn a_hello_that_is_read_after_its_connection_is_gone_lets_nobody_in(pool: 
         free_bytes: 1000,
         blob_count: 0,
         draining: false,
+        deferred: proto::DeferredPurges::NONE,
+        instance: None,
     };
     let answer = registration::hello(&app.nodes, member.peer_id, None, hello).await;
     assert_eq!(answer.unwrap().rejection, None);

@@ -204,9 +204,7 @@ async fn a_second_copy_on_one_node_does_not_count_as_another_one(pool: PgPool) {
         ..place
     };
     let master = coordinator.app.keys.ring.master();
-    let key = master
-        .unwrap(place.chunk.file_id, &chunk.wrapped_key)
-        .unwrap();
+    let key = chunk.key.open(place.chunk.file_id, &master).unwrap();
     let text = Bytes::from(content(CHUNK));
     let second = key
         .seal(place.chunk, &[text], &mut Entropy::system().rng())

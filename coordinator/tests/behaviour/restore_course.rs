@@ -378,6 +378,8 @@ async fn a_node_that_registers_with_blobs_after_it_has_ended_is_kept_out(pool: P
             free_bytes: 1000,
             blob_count,
             draining: false,
+            deferred: proto::DeferredPurges::NONE,
+            instance: None,
         };
         let peer = keypair.public().to_peer_id();
         let answer = registration::hello(&coordinator.app.nodes, peer, None, hello).await;

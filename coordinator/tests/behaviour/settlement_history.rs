@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use coordinator::billing::{ledger_verify, settlement};
 use coordinator::compose::Coordinator as App;
+use coordinator::files::upload::complete;
 use coordinator::files::{delete, renewal};
 use jiff::{SignedDuration, Timestamp};
 use model::ids::{FileId, UserId};
+use model::terms::Terms;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -16,7 +18,8 @@ use proto::NodeId;
 use sqlx::PgPool;
 
 use crate::support::economy::{
-    begin, first_midnight, forgive, idle_node, penalise, rich_user, set_clock, settle_all, store,
+    Offer, begin_offered, first_midnight, forgive, idle_node, penalise, rich_user, set_clock,
+    settle_all,
 };
 use crate::support::{Coordinator, count, seal, total};
 
@@ -30,11 +33,11 @@ enum Happening {
     Store {
         user: usize,
         without: usize,
-        size: u32,
+        offer: Offer,
     },
     Abandon {
         user: usize,
-        size: u32,
+        offer: Offer,
     },
     Delete {
         nth: usize,
@@ -68,12 +71,20 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let size = prop_oneof![1u32..1000, 1_000u32..1_000_000, 1_000_000u32..2_000_000_000];
+    // Sold before names were billed, and after; paid by the trial not at all, in part, or all.
+    let terms = prop::option::of(1u32..=4096).prop_map(Terms::from_name_bytes);
+    let offer = (size, terms, prop_oneof![3 => Just(0), 1 => 1u32..1_000_000]);
+    let offer = offer.prop_map(|(size, terms, trial_ppm)| Offer {
+        size,
+        terms,
+        trial_ppm,
+    });
     prop_oneof![
         6 => (-60i64..60 * 30).prop_map(Happening::Time),
         1 => (60i64 * 24..60 * 24 * 20).prop_map(Happening::Time),
-        6 => (0..USERS, 0..NODES, size.clone())
-            .prop_map(|(user, without, size)| Happening::Store { user, without, size }),
-        1 => (0..USERS, size).prop_map(|(user, size)| Happening::Abandon { user, size }),
+        6 => (0..USERS, 0..NODES, offer.clone())
+            .prop_map(|(user, without, offer)| Happening::Store { user, without, offer }),
+        1 => (0..USERS, offer).prop_map(|(user, offer)| Happening::Abandon { user, offer }),
         3 => (0usize..100).prop_map(|nth| Happening::Delete { nth }),
         2 => (0..NODES, prop::sample::select(vec!["failed", "missed", "self_reported"]), 1i64..1 << 32)
             .prop_map(|(node, kind, length)| Happening::Penalty { node, kind, length }),
@@ -128,23 +139,24 @@ impl History {
             Happening::Store {
                 user,
                 without,
-                size,
+                offer,
             } => {
                 let mut nodes = self.nodes.clone();
                 nodes.remove(without);
-                if self.can_pay(user, size).await && self.are_in(&nodes).await {
+                if self.can_pay(user, offer.size).await && self.are_in(&nodes).await {
                     let user = self.users[user];
-                    self.stored
-                        .push((user, store(&app, user, &nodes, size).await));
-                }
-            }
-            Happening::Abandon { user, size } => {
-                if self.can_pay(user, size).await {
-                    let user = self.users[user];
-                    let upload = begin(&app, user, &self.nodes[..3], size).await;
-                    coordinator::files::upload::complete::abort(&app.files, user, upload)
+                    let upload = begin_offered(&app, user, &nodes, offer).await;
+                    let file = complete::complete(&app.files, user, upload, None)
                         .await
                         .unwrap();
+                    self.stored.push((user, file.id));
+                }
+            }
+            Happening::Abandon { user, offer } => {
+                if self.can_pay(user, offer.size).await {
+                    let user = self.users[user];
+                    let upload = begin_offered(&app, user, &self.nodes[..3], offer).await;
+                    complete::abort(&app.files, user, upload).await.unwrap();
                 }
             }
             Happening::Delete { nth } => {
@@ -207,7 +219,7 @@ impl History {
 
     async fn can_pay(&self, user: usize, size: u32) -> bool {
         let account = chart::available(self.users[user]);
-        crate::support::balance(&self.app.db, account).await > i64::from(size) * 4 / 1000 + 1
+        crate::support::balance(&self.app.db, account).await > i64::from(size) * 4 / 1000 + 300
     }
 }
 
@@ -215,7 +227,7 @@ impl History {
 async fn exact_use(pool: &PgPool) -> i64 {
     let charges: Vec<i64> = sqlx::query_scalar(
         "SELECT least((cause->>'paid_microcredits')::numeric, ceil(
-                  (cause->>'size_bytes')::numeric * 3 * 1250000
+                  coalesce(cause->>'billed_bytes', cause->>'size_bytes')::numeric * 3 * 1250000
                   * extract(epoch FROM (cause->>'until')::timestamptz - (cause->>'since')::timestamptz)
                   / (1000000000::numeric * 2592000)))::bigint
          FROM transfers WHERE kind IN ('delete', 'expire')",
@@ -263,7 +275,7 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
     settle_all(&app).await;
     while seal(&pool, 100).await.is_some() {}
 
-    let report = ledger_verify::verify(&pool, None).await.unwrap();
+    let report = ledger_verify::verify(&pool, None, &[]).await.unwrap();
     assert!(
         report.is_sound(),
         "{:#?} in {happenings:?}",
@@ -280,8 +292,10 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
     // Users paid for what they used, rounded up once a file, and for nothing else.
     let charged = "SELECT coalesce(sum(amount_microcredits), 0)::bigint
          FROM entries JOIN transfers USING (transfer_id)
-         WHERE account IN ('income', 'rounding') AND kind IN ('use', 'delete', 'expire')";
-    let charged = count(&pool, charged).await;
+         WHERE account IN ('income', 'rounding') AND kind <> 'earn'";
+    // What the trial has paid of it left the income before, and nothing else did.
+    let lent = "SELECT sum(trial_used_microcredits)::bigint FROM users";
+    let charged = count(&pool, charged).await + count(&pool, lent).await;
     assert_eq!(charged, exact_use(&pool).await, "{happenings:?}");
     // Nodes were credited for every byte and second that a file was stored, and for none besides.
     let stored = "SELECT trim_scale(coalesce(sum((cause->>'size_bytes')::numeric * 3 * 1000

@@ -41,7 +41,7 @@ async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
     let settings = ["money.trial_microcredits=0"];
     let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
     let (user, client) = coordinator.user().await;
-    let credits = AFFORDED * price(CHUNK) + price(CHUNK) / 2;
+    let credits = AFFORDED * price("a", CHUNK) + price("a", CHUNK) / 2;
     let bought = [
         (chart::OUTSIDE, -credits),
         (chart::available(user), credits),
@@ -61,9 +61,9 @@ async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
     }
     assert_eq!(
         balance(&pool, chart::available(user)).await,
-        price(CHUNK) / 2
+        price("a", CHUNK) / 2
     );
-    let paid = AFFORDED * price(CHUNK);
+    let paid = AFFORDED * price("a", CHUNK);
     assert_eq!(balance(&pool, chart::escrow(user)).await, paid);
     assert_eq!(total(&pool, chart::escrow(user)).await, paid);
     let counted = "SELECT sum(file_count)::bigint FROM users";
@@ -73,7 +73,7 @@ async fn many_at_once_take_exactly_what_the_account_has(pool: PgPool) {
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_trial_allowance_pays_for_the_first_files_of_an_empty_account(pool: PgPool) {
-    let trial = 2 * price(CHUNK) + 1;
+    let trial = 2 * price("a", CHUNK) + 1;
     let settings = [format!("money.trial_microcredits={trial}")];
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let (coordinator, _nodes) = Coordinator::with_fleet(pool.clone(), &settings).await;
@@ -81,8 +81,11 @@ async fn the_trial_allowance_pays_for_the_first_files_of_an_empty_account(pool: 
     let answers = soon(join_all((0..4).map(|n| upload(&client, n, None)))).await;
     let stored = answers.iter().filter(|a| a.status == StatusCode::CREATED);
     assert_eq!(stored.count(), 2);
-    assert_eq!(total(&pool, chart::INCOME).await, -2 * price(CHUNK));
-    assert_eq!(balance(&pool, chart::escrow(user)).await, 2 * price(CHUNK));
+    assert_eq!(total(&pool, chart::INCOME).await, -2 * price("a", CHUNK));
+    assert_eq!(
+        balance(&pool, chart::escrow(user)).await,
+        2 * price("a", CHUNK)
+    );
     assert_eq!(balance(&pool, chart::available(user)).await, 0);
 }
 
@@ -96,7 +99,7 @@ async fn one_idempotency_key_makes_one_file_however_often_it_is_sent(pool: PgPoo
         .map(|answer| answer.expect(StatusCode::CREATED)["file_id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1);
-    assert_eq!(client.balances().await.2, price(CHUNK));
+    assert_eq!(client.balances().await.2, price("a", CHUNK));
     blobs_are_known(&pool, &nodes, 1).await;
 
     let again = upload(&client, 7, Some("k"))
@@ -135,8 +138,53 @@ async fn one_key_twice_in_one_transaction_is_one_file_and_spoils_no_other(pool: 
     }
     assert_eq!(ids.len(), 1);
     assert!(!ids.contains(&own["file_id"].to_string()));
-    assert_eq!(client.balances().await.2, 2 * price(CHUNK));
+    assert_eq!(client.balances().await.2, 2 * price("a", CHUNK));
     blobs_are_known(&pool, &nodes, 3).await;
+}
+
+/// A name that the database will not have, whatever is tried: in the place of whatever limit nobody has thought of.
+async fn refuse_names(pool: &PgPool, name: &'static str) {
+    let limit = format!("ALTER TABLE files ADD CONSTRAINT odd CHECK (filename <> '{name}')");
+    sqlx::query(sqlx::AssertSqlSafe(limit))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_file_that_the_database_refuses_spoils_no_other_of_its_transaction(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool.clone(), &[]).await;
+    refuse_names(&pool, "poison").await;
+    let (_, client) = coordinator.customer().await;
+    let (_, poisoner) = coordinator.customer().await;
+    let mut other = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE replicas IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    let sent = |client: &Client, name: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.upload_call(name, &[7; CHUNK]).send().await })
+    };
+    let first = sent(&client, "first");
+    soon(waits_for_lock(&pool)).await; // the next ones gather behind it
+    let good: Vec<_> = (0..7).map(|_| sent(&client, "good")).collect();
+    let bad: Vec<_> = (0..2).map(|_| sent(&poisoner, "poison")).collect();
+    eventually(|| async { (nodes[0].blobs().len() == 10).then_some(()) }).await;
+    other.rollback().await.unwrap();
+
+    soon(first).await.unwrap().expect(StatusCode::CREATED);
+    for answer in good {
+        let file = soon(answer).await.unwrap().expect(StatusCode::CREATED);
+        assert_eq!(client.content(&file).await, [7; CHUNK][..]);
+    }
+    for answer in bad {
+        let refused = soon(answer).await.unwrap();
+        refused.problem(400, "invalid-request");
+    }
+    assert_eq!(client.balances().await.2, 8 * price("good-0", CHUNK));
+    assert_eq!(poisoner.balances().await, (1_000_000_000, 0, 0));
+    let purged = "SELECT count(*) FROM purges";
+    eventually(|| async { (count(&pool, purged).await == 6).then_some(()) }).await;
+    blobs_are_known(&pool, &nodes, 8).await;
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
@@ -157,7 +205,7 @@ async fn a_file_survives_that_the_database_drops_its_transaction(pool: PgPool) {
     other.rollback().await.unwrap();
     let file = soon(uploading).await.unwrap().expect(StatusCode::CREATED);
     assert_eq!(client.content(&file).await, [1; CHUNK][..]);
-    assert_eq!(client.balances().await.2, price(CHUNK));
+    assert_eq!(client.balances().await.2, price("a", CHUNK));
     blobs_are_known(&pool, &nodes, 1).await;
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 0);
 }

@@ -32,6 +32,7 @@ async fn heartbeat(coordinator: &Coordinator, network: &Network) -> Result<(), C
         free_bytes: 1,
         blob_count: 0,
         activity: NodeActivity::Running,
+        deferred: proto::DeferredPurges::NONE,
     };
     let peer = coordinator.app.fleet.network().local_peer_id();
     let answer = soon(network.handle.call::<Heartbeat>(peer, report)).await;

@@ -43,7 +43,7 @@ async fn every_size_around_a_chunk_comes_back_as_it_went_in(pool: PgPool) {
         assert_eq!(file["size_bytes"], size);
         assert_eq!(file["chunk_count"], size.div_ceil(CHUNK));
         assert_eq!(client.content(&file).await, bytes, "{size}");
-        paid += price(size);
+        paid += price("name", size);
         chunks += size.div_ceil(CHUNK);
         assert_eq!(client.balances().await, (CREDITS - paid, 0, paid), "{size}");
     }
@@ -70,8 +70,8 @@ async fn chunks_may_come_in_any_order_and_are_told_apart(pool: PgPool) {
     let chunks: Vec<&[u8]> = bytes.chunks(CHUNK).collect();
     let upload = begin(&client, bytes.len()).await;
     assert_eq!(upload["chunk_count"], 4);
-    assert_eq!(upload["cost_microcredits"], price(bytes.len()));
-    assert_eq!(client.balances().await.1, price(bytes.len()));
+    assert_eq!(upload["cost_microcredits"], price("a file", bytes.len()));
+    assert_eq!(client.balances().await.1, price("a file", bytes.len()));
 
     for index in [3, 0, 2] {
         let sent = client.send_chunk(&upload, index, chunks[index]).await;
@@ -103,7 +103,7 @@ async fn chunks_may_come_in_any_order_and_are_told_apart(pool: PgPool) {
     let file = client.complete(&upload).await.expect(StatusCode::CREATED);
     assert_eq!(file["file_id"], upload["file_id"]);
     assert_eq!(client.content(&file).await, bytes);
-    let cost = price(bytes.len());
+    let cost = price("a file", bytes.len());
     assert_eq!(client.balances().await, (CREDITS - cost, 0, cost));
     all_hold(&nodes, 4).await;
 
@@ -267,7 +267,7 @@ async fn another_users_upload_and_file_do_not_exist(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
-async fn a_form_brings_its_first_file_with_its_name_and_type(pool: PgPool) {
+async fn a_form_brings_its_file_with_its_name_and_type(pool: PgPool) {
     let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;
     let form = "--x\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nignored\r\n\

@@ -6,21 +6,23 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("proto", &[]),
     ("futures-timer", &[]),
+    ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
     ("rules", &["proto", "sealing", "model"]),
+    ("limits", &["model", "rules"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (
         "coordinator",
         &[
-            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "network",
+            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "limits", "network",
         ],
     ),
     (

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::panics::caught;
+
+pub use parts::Parts;
 
 /// How much is taken at a time.
 #[derive(Debug, Clone, Copy)]

@@ -34,6 +34,8 @@
 //! ```
 
 mod environment;
+#[cfg(feature = "logging")]
+mod reload;
 mod secret;
 mod show;
 #[cfg(test)]
@@ -50,6 +52,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use environment::unknown_variables;
+#[cfg(feature = "logging")]
+pub use reload::Reloader;
 pub use secret::read_secret;
 
 /// Where a program's settings come from, beside the environment and the defaults.

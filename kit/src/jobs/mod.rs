@@ -56,7 +56,7 @@ impl Step {
 pub struct Pace {
     every: Duration,
     wake: Wake,
-    gate: Option<Gate>,
+    gates: Vec<Gate>,
     timeout: Option<Duration>,
     cut_at_stop: bool,
 }
@@ -67,7 +67,7 @@ impl Pace {
         Self {
             every,
             wake: Wake::new(),
-            gate: None,
+            gates: Vec::new(),
             timeout: None,
             cut_at_stop: false,
         }
@@ -80,11 +80,11 @@ impl Pace {
         Self { wake, ..self }
     }
 
-    /// But only while this holds. It is asked before each step.
+    /// But only while this holds, and what was named before. It is asked before each step.
     #[must_use]
-    pub fn only_while(self, gate: &Gate) -> Self {
-        let gate = Some(gate.clone());
-        Self { gate, ..self }
+    pub fn only_while(mut self, gate: &Gate) -> Self {
+        self.gates.push(gate.clone());
+        self
     }
 
     /// A step that takes longer is dropped where it stands, which is an error.

@@ -99,7 +99,7 @@ impl<J: Job> Task<J> {
 
     /// `None` when a stop has cut it.
     async fn turn(&self) -> Option<Result<Step>> {
-        if let Some(gate) = &self.pace.gate {
+        for gate in &self.pace.gates {
             let asked = caught_error((gate.is_open)());
             match self.stop.run_until_cancelled(asked).await? {
                 Ok(true) => {}

@@ -288,6 +288,36 @@ async fn a_job_waits_while_its_gate_is_shut_and_says_what_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_of_two_gates_works_while_both_are_open_and_says_which_one_is_not() {
+    let (fixture, job) = (Fixture::new(), Planned::new([]));
+    let open = [true, false].map(|open| Arc::new(AtomicBool::new(open)));
+    let [first, second] = [("rain", &open[0]), ("sun", &open[1])].map(|(name, open)| {
+        let open = Arc::clone(open);
+        Gate::new(name, move || {
+            let open = open.load(Ordering::SeqCst);
+            async move { Ok(open) }
+        })
+    });
+    let pace = Pace::every(EVERY).only_while(&first).only_while(&second);
+    fixture.spawn(&job, pace).await;
+    fixture.pass(61).await;
+    assert_eq!(fixture.status().waits_for, Some("sun"));
+    open[0].store(false, Ordering::SeqCst);
+    open[1].store(true, Ordering::SeqCst);
+    fixture.pass(60).await;
+    assert_eq!(
+        (fixture.status().waits_for, fixture.status().runs),
+        (Some("rain"), 0)
+    );
+    open[0].store(true, Ordering::SeqCst);
+    fixture.pass(60).await;
+    assert_eq!(
+        (fixture.status().waits_for, fixture.status().runs),
+        (None, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gate_that_cannot_tell_is_an_error_and_shut() {
     let (fixture, job) = (Fixture::new(), Planned::new([]));
     let gate = Gate::new("good weather", || async { bail!("it is dark") });

@@ -30,6 +30,21 @@ pub async fn open_accounts(
     Ok(())
 }
 
+/// Closes the accounts of owners that nothing was ever booked for; any other stays.
+pub async fn close_unused_accounts(
+    connection: &mut PgConnection,
+    owners: &[Uuid],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM accounts a WHERE owner_id = ANY($1) AND owner_kind <> 'platform'
+           AND NOT EXISTS (SELECT FROM entries e WHERE e.owner_id = a.owner_id)",
+        owners,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The balances of some owners. The platform's are as of the last sealed block.
 #[derive(Debug, Clone, Default)]
 pub struct Balances(HashMap<Uuid, Vec<(String, MicroCredits)>>);

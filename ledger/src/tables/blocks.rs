@@ -21,6 +21,27 @@ pub async fn head(connection: &mut PgConnection) -> Result<Option<(u64, Hash)>, 
     .transpose()
 }
 
+/// The hashes of those of these blocks that there are.
+pub(crate) async fn block_hashes(
+    connection: &mut PgConnection,
+    numbers: &[u64],
+) -> Result<Vec<(u64, Hash)>, TableError> {
+    let numbers = numbers.iter().map(|number| i64::try_from(*number));
+    let numbers: Vec<i64> = numbers.filter_map(Result::ok).collect();
+    let rows = sqlx::query!(
+        "SELECT block_number, hash FROM blocks WHERE block_number = ANY($1) ORDER BY block_number",
+        &numbers
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let hash = hash32("blocks.hash", &row.hash)?;
+            Ok((row.block_number.unsigned_abs(), hash))
+        })
+        .collect()
+}
+
 /// A block that was just appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed {

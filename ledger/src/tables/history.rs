@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::{TableError, hash32};
-use crate::rules::{Account, Hash, PLATFORM, TransferId};
+use crate::rules::{Account, Hash, PLATFORM, TransferId, TransferKind};
 
 /// A transfer as one of its owners sees it.
 #[derive(Debug, Clone)]
@@ -20,6 +20,12 @@ pub struct OwnTransfer {
     pub cause: serde_json::Value,
     pub hash: Hash,
     pub block: Option<i64>,
+    /// With `cause_text` and `entries` what it takes to work the hash out anew.
+    pub idempotency_key: String,
+    /// The text that was hashed.
+    pub cause_text: String,
+    /// All of the transfer, other owners' among them. Owner, account and amount, in order.
+    pub entries: Vec<(Uuid, String, MicroCredits)>,
 }
 
 /// The transfers of an account's owner, with what each moved on this account. Newest first.
@@ -30,11 +36,21 @@ pub async fn transfers_of(
     limit: i64,
 ) -> Result<Vec<OwnTransfer>, TableError> {
     let rows = sqlx::query!(
-        r#"SELECT t.transfer_id, t.kind, t.at, t.cause::text AS "cause!", t.hash, t.block,
-                  coalesce(sum(e.amount_microcredits) FILTER (WHERE e.account = $4), 0)::bigint AS "amount!"
-           FROM entries e JOIN transfers t USING (transfer_id)
-           WHERE e.owner_id = $1 AND ($2::uuid IS NULL OR e.transfer_id < $2)
-           GROUP BY t.transfer_id ORDER BY t.transfer_id DESC LIMIT $3"#,
+        r#"WITH own AS (
+               SELECT e.transfer_id,
+                      coalesce(sum(e.amount_microcredits) FILTER (WHERE e.account = $4), 0)::bigint AS amount
+               FROM entries e WHERE e.owner_id = $1 AND ($2::uuid IS NULL OR e.transfer_id < $2)
+               GROUP BY e.transfer_id ORDER BY e.transfer_id DESC LIMIT $3)
+           SELECT t.transfer_id, t.kind, t.idempotency_key, t.at, t.cause::text AS "cause!", t.hash, t.block,
+                  own.amount AS "amount!", e.owners AS "owners?", e.accounts AS "accounts?",
+                  e.amounts AS "amounts?"
+           FROM own JOIN transfers t USING (transfer_id)
+           LEFT JOIN LATERAL (
+               SELECT array_agg(owner_id ORDER BY owner_id, account COLLATE "C") AS owners,
+                      array_agg(account ORDER BY owner_id, account COLLATE "C") AS accounts,
+                      array_agg(amount_microcredits ORDER BY owner_id, account COLLATE "C") AS amounts
+               FROM entries WHERE entries.transfer_id = t.transfer_id) AS e ON true
+           ORDER BY t.transfer_id DESC"#,
         account.owner,
         before.map(|id| id.as_uuid()),
         limit,
@@ -53,8 +69,26 @@ pub async fn transfers_of(
                     .map_err(|error| TableError::corrupt("transfers.cause", error))?,
                 hash: hash32("transfers.hash", &row.hash)?,
                 block: row.block,
+                idempotency_key: row.idempotency_key,
+                cause_text: row.cause,
+                entries: entries_of(row.owners, row.accounts, row.amounts),
             })
         })
+        .collect()
+}
+
+fn entries_of(
+    owners: Option<Vec<Uuid>>,
+    accounts: Option<Vec<String>>,
+    amounts: Option<Vec<i64>>,
+) -> Vec<(Uuid, String, MicroCredits)> {
+    let owners = owners.unwrap_or_default().into_iter();
+    let accounts = accounts.unwrap_or_default().into_iter();
+    let amounts = amounts.unwrap_or_default().into_iter();
+    owners
+        .zip(accounts)
+        .zip(amounts)
+        .map(|((owner, account), amount)| (owner, account, MicroCredits::new(amount)))
         .collect()
 }
 
@@ -74,6 +108,23 @@ pub async fn amount_on(
     .fetch_optional(connection)
     .await?;
     Ok(MicroCredits::new(amount.unwrap_or(0)))
+}
+
+/// Whether a transfer of this kind ever moved something on the account.
+pub async fn has_transfer(
+    connection: &mut PgConnection,
+    account: Account,
+    kind: TransferKind,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM entries e JOIN transfers t USING (transfer_id)
+                          WHERE e.owner_id = $1 AND e.account = $2 AND t.kind = $3) AS "has!""#,
+        account.owner,
+        account.kind.name(),
+        kind.name(),
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// A transaction to which the database is one moment. Nobody waits for it, so it may take its time.
@@ -144,9 +195,6 @@ pub(crate) fn history(
         };
         let transfer = match (row.transfer_id, row.hash, row.at) {
             (Some(id), Some(hash), Some(at)) => {
-                let owners = row.owners.unwrap_or_default().into_iter();
-                let accounts = row.accounts.unwrap_or_default().into_iter();
-                let amounts = row.amounts.unwrap_or_default().into_iter();
                 Some(TransferRow {
                     id: TransferId::from_uuid(id),
                     kind: row.kind.unwrap_or_default(),
@@ -154,11 +202,7 @@ pub(crate) fn history(
                     at: at.to_jiff(),
                     cause: row.cause.unwrap_or_default(),
                     hash: hash32("transfers.hash", &hash)?,
-                    entries: owners
-                        .zip(accounts)
-                        .zip(amounts)
-                        .map(|((owner, account), amount)| (owner, account, MicroCredits::new(amount)))
-                        .collect(),
+                    entries: entries_of(row.owners, row.accounts, row.amounts),
                 })
             }
             _ => None,

@@ -6,10 +6,13 @@ mod blocks;
 mod history;
 mod posting;
 
-pub use accounts::{Balances, balance, balances, lock_balance, lock_balances, open_accounts};
+pub use accounts::{
+    Balances, balance, balances, close_unused_accounts, lock_balance, lock_balances, open_accounts,
+};
+pub(crate) use blocks::block_hashes;
 pub use blocks::{Sealed, head, seal_block};
 pub(crate) use history::{BlockRow, history, wrong_balances};
-pub use history::{OwnTransfer, TransferRow, amount_on, snapshot, transfers_of};
+pub use history::{OwnTransfer, TransferRow, amount_on, has_transfer, snapshot, transfers_of};
 pub use posting::{PostError, Posted, post, post_new};
 
 use crate::rules::Hash;

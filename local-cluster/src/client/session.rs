@@ -1,5 +1,6 @@
 //! Who asks: anybody, or a user who has logged in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,15 +44,22 @@ struct Token {
 impl Client {
     /// `base_url` without a slash at its end, as in `status --output json`.
     pub fn new(base_url: impl Into<String>) -> Result<Self, ApiError> {
+        Self::build(base_url.into(), None)
+    }
+
+    /// One that connects from another of this machine's addresses, like 127.0.0.2.
+    pub fn connecting_from(base_url: impl Into<String>, address: IpAddr) -> Result<Self, ApiError> {
+        Self::build(base_url.into(), Some(address))
+    }
+
+    fn build(base_url: String, from: Option<IpAddr>) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
             .tcp_nodelay(true)
             .no_proxy()
+            .local_address(from)
             .connect_timeout(Duration::from_secs(10))
             .build()?;
-        Ok(Self {
-            http,
-            base_url: base_url.into(),
-        })
+        Ok(Self { http, base_url })
     }
 
     /// A request to a path from the root, as [`api::paths`] has them.

@@ -21,6 +21,8 @@ use local_cluster::client::{ApiError, Session};
 use local_cluster::{Cluster, TemporaryCluster, UpOptions, new_secret, shared_cluster};
 use proto::FileId;
 use rand::Rng;
+use reqwest::Method;
+use serde_json::Value;
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const KIB: usize = 1024;
@@ -157,4 +159,20 @@ pub(crate) fn all_blob_files(cluster: &Cluster) -> Vec<PathBuf> {
     (1..=cluster.node_count())
         .flat_map(|node| blob_files(cluster, node))
         .collect()
+}
+
+/// What a node is told with its own key.
+pub(crate) async fn own_earnings(cluster: &Cluster, node: usize) -> reqwest::Result<Value> {
+    let credentials = fs::read(cluster.data_dir(node).join("credentials.json")).unwrap();
+    let credentials: Value = serde_json::from_slice(&credentials).unwrap();
+    let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/nodes/{}/earnings", text("node_id"));
+    let request = cluster.client().unwrap().request(Method::GET, &path);
+    request
+        .header("x-api-key", text("api_key"))
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await
 }

@@ -111,6 +111,10 @@ impl Admission for AllowList {
         ready(outcome).boxed()
     }
 
+    fn is_known(&self, peer: &PeerId) -> bool {
+        self.is_listed(peer)
+    }
+
     fn may_be_visited(&self, peer: &PeerId) -> bool {
         self.mode != AuthMode::Enforce || self.is_listed(peer)
     }

@@ -2,20 +2,21 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol as AddrPart;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
+use super::address_block::AddressBlock;
 use super::{Admission, Admitted};
+use crate::rate::{Rate, Used};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{block:?} has {limit} connections already, which is as many as one address may have")]
@@ -24,33 +25,19 @@ pub(super) struct AddressLimit {
     limit: u32,
 }
 
-/// Whoever has one IPv6 address has a /64 of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AddressBlock {
-    V4(Ipv4Addr),
-    V6Prefix(Ipv6Addr),
-}
-
-impl AddressBlock {
-    fn of(addr: &Multiaddr) -> Option<Self> {
-        let ip = addr.iter().find_map(|part| match part {
-            AddrPart::Ip4(ip) => Some(IpAddr::V4(ip)),
-            AddrPart::Ip6(ip) => Some(ip.to_canonical()),
-            _ => None,
-        })?;
-        Some(match ip {
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => {
-                let prefix = u128::from(ip) >> 64 << 64;
-                Self::V6Prefix(Ipv6Addr::from(prefix))
-            }
-        })
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("discovery may not open a connection to this peer")]
 struct NotToBeVisited;
+
+#[derive(Debug, thiserror::Error)]
+#[error("discovery opens as many connections as it may")]
+struct TooManyVisits;
+
+/// Whom a walk meets is for others to say, and they may say it without end.
+const VISITS: Rate = Rate {
+    burst: 64,
+    every: Duration::from_millis(250),
+};
 
 pub(crate) struct Behaviour {
     answers_only: bool,
@@ -59,6 +46,7 @@ pub(crate) struct Behaviour {
     limit: u32,
     counts: HashMap<AddressBlock, u32>,
     blocks: HashMap<ConnectionId, AddressBlock>,
+    visits: Used,
 }
 
 impl Behaviour {
@@ -76,6 +64,7 @@ impl Behaviour {
             limit,
             counts: HashMap::new(),
             blocks: HashMap::new(),
+            visits: Used::nothing(Instant::now()),
         }
     }
 
@@ -138,14 +127,18 @@ impl NetworkBehaviour for Behaviour {
         addrs: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let by_intent = !addrs.is_empty();
+        if !addrs.is_empty() {
+            return Ok(Vec::new());
+        }
         let welcome =
             !self.answers_only && peer.is_some_and(|peer| self.admission.may_be_visited(&peer));
-        if by_intent || welcome {
-            Ok(Vec::new())
-        } else {
-            Err(ConnectionDenied::new(NotToBeVisited))
+        if !welcome {
+            return Err(ConnectionDenied::new(NotToBeVisited));
         }
+        if !self.visits.take(VISITS, Instant::now()) {
+            return Err(ConnectionDenied::new(TooManyVisits));
+        }
+        Ok(Vec::new())
     }
 
     fn handle_established_outbound_connection(

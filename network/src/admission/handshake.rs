@@ -9,7 +9,8 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::{PeerId, Transport};
 
-use super::{Admission, Admitted};
+use super::pending::KnownAddresses;
+use super::{AddressBlock, Admission, Admitted};
 
 /// Less than the 5 s after which a stranger has to be gone.
 const DECIDE_WITHIN: Duration = Duration::from_secs(4);
@@ -32,23 +33,31 @@ pub(crate) fn admitting(
     local: PeerId,
     admission: Arc<dyn Admission>,
     admitted: Arc<Admitted>,
+    known: Arc<KnownAddresses>,
 ) -> Connections {
     let check = move |(peer, muxer): (PeerId, StreamMuxerBox), endpoint: ConnectedPoint| {
         let decision = match endpoint {
             ConnectedPoint::Listener { send_back_addr, .. } => {
-                Some(admission.admit(peer, send_back_addr))
+                let from = AddressBlock::of(&send_back_addr);
+                Some((admission.admit(peer, send_back_addr), from))
             }
             ConnectedPoint::Dialer { .. } => None,
         };
-        let admitted = Arc::clone(&admitted);
+        let (admission, admitted) = (Arc::clone(&admission), Arc::clone(&admitted));
+        let known = Arc::clone(&known);
         async move {
-            let Some(decision) = decision else {
+            let Some((decision, from)) = decision else {
                 return Ok((peer, muxer));
             };
             let reason = match tokio::time::timeout(DECIDE_WITHIN, decision).await {
                 Ok(Ok(roles)) => {
                     if peer != local {
                         admitted.add(peer, roles);
+                    }
+                    if let Some(from) = from
+                        && admission.is_known(&peer)
+                    {
+                        known.note(from);
                     }
                     return Ok((peer, muxer));
                 }

@@ -1,16 +1,18 @@
 //! Who may connect, and in which roles: what a peer may ask of us follows from them.
 //!
-//! What is known before the handshake (the address) is judged before it, in a [behaviour](behaviour); what is known
-//! behind it (the identity) where the transport hands the connection over, in a [`handshake`]. A connection that is
+//! What is known before the handshake (the address) is judged before it, in a [behaviour](behaviour), and while it is under
+//! way newer ones may take its [place](pending); what is known behind it (the identity) where the transport hands the connection over, in a [`handshake`]. A connection that is
 //! refused at either place has never reached the protocols.
 //!
 //! Rejected: asking about the identity in a behaviour of the swarm too. There a decision that waits for a database
 //! would hold up the event loop.
 
+mod address_block;
 mod admitted;
 mod allow_list;
 pub(crate) mod behaviour;
 pub(crate) mod handshake;
+pub(crate) mod pending;
 mod refusals;
 
 use std::fmt;
@@ -20,6 +22,7 @@ use futures::future::{BoxFuture, ready};
 use libp2p::{Multiaddr, PeerId};
 use proto::Roles;
 
+pub(crate) use self::address_block::AddressBlock;
 pub(crate) use self::admitted::Admitted;
 pub use self::allow_list::{AllowList, AuthMode};
 pub use self::refusals::{RefusalReason, Refusals};
@@ -39,6 +42,12 @@ pub trait Admission: fmt::Debug + Send + Sync + 'static {
     /// dialled. Asked for every stream, so the answer has to be at hand.
     fn roles(&self, _peer: &PeerId, admitted: Roles) -> Roles {
         admitted
+    }
+
+    /// Whether this is a peer that the program counts on: the address that it comes from has room of its own for
+    /// handshakes from then on. Asked of those that were let in.
+    fn is_known(&self, _peer: &PeerId) -> bool {
+        false
     }
 
     /// Whether discovery may open a connection to this peer. Dials that the program asks for are not

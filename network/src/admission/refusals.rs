@@ -9,6 +9,7 @@ use libp2p::{PeerId, TransportError, connection_limits};
 
 use super::behaviour::AddressLimit;
 use super::handshake::Stranger;
+use super::pending::GaveWay;
 
 /// Why an incoming connection came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,19 +18,21 @@ pub enum RefusalReason {
     Stranger,
     TooManyFromAddress,
     TooManyOfPeer,
-    /// In total, or handshakes under way.
     TooMany,
+    /// Its handshake was under way when newer connections came, and gave way to them.
+    GaveWay,
     Memory,
     /// The handshake failed or took too long.
     Handshake,
 }
 
 impl RefusalReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Stranger,
         Self::TooManyFromAddress,
         Self::TooManyOfPeer,
         Self::TooMany,
+        Self::GaveWay,
         Self::Memory,
         Self::Handshake,
     ];
@@ -40,6 +43,7 @@ impl RefusalReason {
             Self::TooManyFromAddress => "address_limit",
             Self::TooManyOfPeer => "peer_limit",
             Self::TooMany => "connection_limit",
+            Self::GaveWay => "pending_limit",
             Self::Memory => "memory_limit",
             Self::Handshake => "handshake",
         }
@@ -62,18 +66,21 @@ impl RefusalReason {
                     Self::TooMany
                 }
             }
-            ListenError::Transport(TransportError::Other(error)) if is_stranger(error) => {
+            ListenError::Transport(TransportError::Other(error)) if is::<Stranger>(error) => {
                 Self::Stranger
+            }
+            ListenError::Transport(TransportError::Other(error)) if is::<GaveWay>(error) => {
+                Self::GaveWay
             }
             _ => Self::Handshake,
         }
     }
 }
 
-fn is_stranger(error: &io::Error) -> bool {
+fn is<E: std::error::Error + 'static>(error: &io::Error) -> bool {
     let mut error = error;
     while let Some(inner) = error.get_ref() {
-        if inner.is::<Stranger>() {
+        if inner.is::<E>() {
             return true;
         }
         match inner.downcast_ref::<io::Error>() {

@@ -26,6 +26,12 @@ impl Signs {
         heard.get(peer).map(|(_, at)| *at)
     }
 
+    /// Over which connection it was last heard.
+    pub(crate) fn connection(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(peer).map(|(connection, _)| *connection)
+    }
+
     /// Nothing when another connection has been used since: which it is matters to nobody who has one.
     pub(crate) fn last_over(&self, peer: &PeerId, connection: ConnectionId) -> Option<Instant> {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::connections::Connection;
 use super::state::{Change, PeerState, Rtt};
-use crate::addrs::is_loopback;
 use crate::event::AddrSource;
+use crate::hearsay::Scope;
 
 /// Addresses kept of one peer, from each kind of source.
 const MAX_ADDRS: usize = 8;
@@ -114,10 +114,16 @@ impl Record {
 
     /// Whether any of them is new.
     pub(super) fn learn(&mut self, addrs: Vec<Multiaddr>, source: AddrSource) -> bool {
-        // "127.0.0.1" is true for whoever is on the same machine, and leads astray everybody else.
-        let local = self.last_addr.as_ref().is_some_and(is_loopback);
+        // "127.0.0.1" is true for whoever is on the same machine, and "192.168.0.7" for whoever is in the same house;
+        // they lead everybody else astray, or to doors that a stranger wants knocked at.
+        let from = self.last_addr.as_ref().map_or(Scope::Public, Scope::of);
+        let nearest = match source {
+            AddrSource::Itself => from,
+            // Of the local network, or sifted before it was told.
+            AddrSource::Mdns | AddrSource::Kademlia => from.min(Scope::Site),
+        };
         let addrs = addrs.into_iter();
-        let addrs: Vec<Multiaddr> = addrs.filter(|addr| local || !is_loopback(addr)).collect();
+        let addrs: Vec<Multiaddr> = addrs.filter(|addr| Scope::of(addr) >= nearest).collect();
         let known = self.addrs();
         let news = addrs.iter().any(|addr| !known.contains(addr));
         match source {

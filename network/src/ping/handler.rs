@@ -12,19 +12,33 @@ use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, SubstreamProtocol};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
 const PAYLOAD_BYTES: usize = 32;
 
+/// Askers that wait for one pong at most; the oldest have given up long before.
+const ASKERS: usize = 16;
+
 /// What comes back has to be the same, so that nobody answers what he was not asked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Payload(pub(super) [u8; PAYLOAD_BYTES]);
+pub(super) struct Payload(pub(super) [u8; PAYLOAD_BYTES]);
+
+/// The connection is to be pinged now.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(super) payload: Payload,
+    /// Who wants to know how long it took, from now on.
+    pub(super) asker: Option<oneshot::Sender<Duration>>,
+}
 
 pub(crate) struct Handler {
     timeout: Duration,
     /// To be sent as soon as there is a stream that is not waiting for an answer.
     wanted: Option<Payload>,
+    /// Since when they wait. While a ping is under way its pong is their answer: the peer was there after they asked.
+    askers: Vec<(Instant, oneshot::Sender<Duration>)>,
     asking: Asking,
     answering: Option<BoxFuture<'static, io::Error>>,
 }
@@ -41,6 +55,7 @@ impl Handler {
         Self {
             timeout,
             wanted: None,
+            askers: Vec::new(),
             asking: Asking::NoStream,
             answering: None,
         }
@@ -91,7 +106,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Error {
 type Upgrade = ReadyUpgrade<StreamProtocol>;
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = Payload;
+    type FromBehaviour = Ask;
     type ToBehaviour = Duration;
     type InboundProtocol = Upgrade;
     type OutboundProtocol = Upgrade;
@@ -107,8 +122,14 @@ impl ConnectionHandler for Handler {
         true
     }
 
-    fn on_behaviour_event(&mut self, payload: Payload) {
+    fn on_behaviour_event(&mut self, Ask { payload, asker }: Ask) {
         self.wanted = Some(payload);
+        self.askers.retain(|(_, asker)| !asker.is_closed());
+        if let Some(asker) = asker
+            && self.askers.len() < ASKERS
+        {
+            self.askers.push((Instant::now(), asker));
+        }
     }
 
     fn poll(
@@ -126,6 +147,9 @@ impl ConnectionHandler for Handler {
                 Asking::UnderWay(mut ping) => match ping.poll_unpin(context) {
                     Poll::Ready(Ok((stream, rtt))) => {
                         self.asking = Asking::Idle(stream);
+                        for (since, asker) in self.askers.drain(..) {
+                            let _ = asker.send(since.elapsed());
+                        }
                         return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(rtt));
                     }
                     Poll::Ready(Err(error)) => tracing::debug!(%error, "a ping has failed"),
@@ -173,6 +197,7 @@ impl ConnectionHandler for Handler {
                 // A peer that does not answer pings may still be heard; it is asked again in its turn.
                 tracing::debug!(%error, "a ping finds no stream");
                 self.wanted = None;
+                self.askers.clear();
                 self.asking = Asking::NoStream;
             }
             _ => {}

@@ -3,6 +3,7 @@
 //! On the wire it is libp2p's `/ipfs/ping/1.0.0`. libp2p's own behaviour asks on a timer of each connection,
 //! whatever else flows, and so also the thousand idle nodes of a coordinator that are heard through their
 //! heartbeats anyway. Here one schedule for all connections leaves alone whoever has been heard. Failures are not counted: silence is the peer policy's to judge.
+//! Whoever wants to know whether a peer is there at this very moment has it pinged out of turn.
 
 mod handler;
 mod schedule;
@@ -22,9 +23,10 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::handler::{Handler, Payload};
+use self::handler::{Ask, Handler, Payload};
 use self::schedule::Schedule;
 use crate::config::PingConfig;
 use crate::exchange::Signs;
@@ -44,6 +46,8 @@ pub(crate) struct Behaviour {
     schedule: Schedule,
     timer: Pin<Box<Sleep>>,
     measured: VecDeque<Event>,
+    /// To be pinged now, whoever's turn it is.
+    asked: VecDeque<(PeerId, oneshot::Sender<Duration>)>,
     signs: Arc<Signs>,
     random: StdRng,
 }
@@ -56,9 +60,15 @@ impl Behaviour {
             schedule: Schedule::new(config.interval),
             timer: Box::pin(sleep_until(Instant::now())),
             measured: VecDeque::new(),
+            asked: VecDeque::new(),
             signs,
             random,
         }
+    }
+
+    /// Pings a peer now. The asker hears nothing of one that is not connected, or does not answer.
+    pub(crate) fn ask(&mut self, peer: PeerId, asker: oneshot::Sender<Duration>) {
+        self.asked.push_back((peer, asker));
     }
 
     fn watch(&mut self, peer: PeerId, connection: ConnectionId) -> Handler {
@@ -118,6 +128,19 @@ impl NetworkBehaviour for Behaviour {
         if let Some(event) = self.measured.pop_front() {
             return Poll::Ready(ToSwarm::GenerateEvent(event));
         }
+        if let Some((peer_id, asker)) = self.asked.pop_front() {
+            // Of several connections the one over which the peer was heard last.
+            let heard = self.signs.connection(&peer_id);
+            let heard = heard.filter(|connection| self.schedule.watches(*connection));
+            return Poll::Ready(ToSwarm::NotifyHandler {
+                peer_id,
+                handler: heard.map_or(NotifyHandler::Any, NotifyHandler::One),
+                event: Ask {
+                    payload: Payload(self.random.random()),
+                    asker: Some(asker),
+                },
+            });
+        }
         loop {
             let now = Instant::now();
             let due = self.schedule.take_due(now, |peer, connection| {
@@ -127,7 +150,10 @@ impl NetworkBehaviour for Behaviour {
                 return Poll::Ready(ToSwarm::NotifyHandler {
                     peer_id,
                     handler: NotifyHandler::One(connection),
-                    event: Payload(self.random.random()),
+                    event: Ask {
+                        payload: Payload(self.random.random()),
+                        asker: None,
+                    },
                 });
             }
             // A connection that is added later comes with another poll.

@@ -59,6 +59,10 @@ impl Schedule {
         }
     }
 
+    pub(super) fn watches(&self, connection: ConnectionId) -> bool {
+        self.watched.contains_key(&connection)
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         self.turns.first().map(|(turn, _)| *turn)
     }

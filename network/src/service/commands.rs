@@ -16,6 +16,7 @@ impl NetworkService {
                     self.handle.note_lost(&peer);
                 }
             }
+            Command::Ping { peer, asker } => self.swarm.behaviour_mut().ping.ask(peer, asker),
             Command::Dial { peer, addrs } => self.dial(peer, addrs),
             Command::Disconnect { peer } => {
                 let _ = self.swarm.disconnect_peer_id(peer);

@@ -73,8 +73,9 @@ impl NetworkService {
             _ => return,
         };
         for peer in met {
-            let addrs = peer.addrs.into_iter().take(MAX_ADDRS_OF_PEER);
-            let addrs = addrs.map(without_peer).collect();
+            let addrs = peer.addrs.into_iter();
+            let addrs = addrs.filter(|addr| self.hearsay.may_be_dialled(addr));
+            let addrs = addrs.take(MAX_ADDRS_OF_PEER).map(without_peer).collect();
             self.discovered(peer.peer_id, addrs, AddrSource::Kademlia);
         }
     }

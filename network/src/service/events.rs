@@ -36,8 +36,8 @@ impl NetworkService {
                     addr: addr.clone(),
                     dialled,
                 });
+                self.handle.note_connections(peer, num_established.get());
                 if num_established.get() == 1 {
-                    self.handle.note_connected(peer);
                     let addr = addr.clone();
                     self.tell(NetworkEvent::Connected { peer, addr });
                 }
@@ -50,8 +50,9 @@ impl NetworkService {
                 ..
             } => {
                 self.tell(NetworkEvent::ConnectionClosed { peer, connection });
-                if num_established == 0 {
-                    self.note_loss(peer, cause.as_ref());
+                match num_established {
+                    0 => self.note_loss(peer, cause.as_ref()),
+                    left => self.handle.note_connections(peer, left),
                 }
             }
             SwarmEvent::OutgoingConnectionError {
@@ -95,7 +96,7 @@ impl NetworkService {
             BehaviourEvent::Kademlia(event) => self.handle_kademlia_event(event),
             BehaviourEvent::Mdns(event) => self.handle_mdns_event(event),
             BehaviourEvent::Autonat(event) => self.note_probe(event),
-            BehaviourEvent::AutonatServer(event) => {
+            BehaviourEvent::DialBack(event) => {
                 tracing::debug!(client = %event.client, addr = %event.tested_addr, result = ?event.result, "tried to reach a peer");
             }
             BehaviourEvent::Upnp(event) => self.note_upnp(event),

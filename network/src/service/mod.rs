@@ -28,12 +28,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admitted, handshake};
-use crate::behaviour::Behaviour;
+use crate::admission::pending::{KnownAddresses, Pending};
+use crate::admission::{AddressBlock, Admitted, handshake, pending};
+use crate::behaviour::{self, Behaviour};
 use crate::config::NetworkConfig;
 use crate::event::{InboundRequest, NetworkEvent};
 use crate::exchange::Shared;
 use crate::handle::{Command, NetworkHandle};
+use crate::hearsay::Hearsay;
 use crate::status::{Probe, Upnp};
 use crate::transport;
 
@@ -77,12 +79,24 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
     let transport = transport::build(&config.keypair, &handshakes)
         .map_err(|error| StartError::Transport(error.to_string()))?;
     let local_peer_id = config.keypair.public().to_peer_id();
+    let known = Arc::<KnownAddresses>::default();
+    for ip in &config.known_addresses {
+        known.note(AddressBlock::of_ip(*ip));
+    }
+    let limits = &config.limits;
+    let pending = Pending::new(
+        limits.pending_per_address,
+        limits.pending_incoming,
+        Arc::clone(&known),
+    );
     let transport = handshake::admitting(
         transport,
         local_peer_id,
         Arc::clone(&config.admission),
         Arc::clone(&admitted),
+        known,
     );
+    let transport = pending::bounded(transport, Arc::new(pending));
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
     let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
@@ -117,6 +131,7 @@ pub async fn start(config: NetworkConfig) -> Result<Network, StartError> {
         backlog: VecDeque::new(),
         dials: HashMap::new(),
         answers,
+        hearsay: behaviour::hearsay(&config.discovery),
         probes: Vec::new(),
         upnp: Upnp::default(),
         refusal_log: RefusalLog::default(),
@@ -174,6 +189,7 @@ struct NetworkService {
     dials: HashMap<PeerId, (ConnectionId, Vec<Multiaddr>)>,
     /// Answers that were given and have not left yet.
     answers: TaskTracker,
+    hearsay: Hearsay,
     probes: Vec<Probe>,
     upnp: Upnp,
     refusal_log: RefusalLog,

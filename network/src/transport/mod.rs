@@ -1,6 +1,7 @@
 //! Sockets up to multiplexed, authenticated connections: TCP with TLS or noise and yamux, and QUIC.
 
 mod channel;
+mod first_bytes;
 mod mux;
 mod tls;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures::future::Either;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol as AddrPart;
@@ -21,6 +23,7 @@ use socket2::{Domain, Socket, Type};
 pub use channel::{Channel, Handshakes};
 
 use channel::Security;
+use first_bytes::FirstBytes;
 
 /// Sent bytes that nobody acknowledges for this long end the connection: a peer whose packets
 /// vanish without a FIN would otherwise be kept for minutes.
@@ -28,6 +31,10 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long both sides may take to authenticate each other.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long whoever connects may say nothing. In QUIC the first packet opens the connection, and the handshake is over with
+/// the next that comes of the peer.
+const FIRST_BYTES: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
@@ -45,12 +52,12 @@ pub(crate) fn build(
     handshakes: &Arc<Handshakes>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-        .map(|stream, _| {
+        .map(|stream, endpoint| {
             let socket = socket2::SockRef::from(&stream.0);
             if let Err(error) = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)) {
                 tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set: dead peers are noticed later");
             }
-            stream
+            FirstBytes::within(endpoint.is_listener().then_some(FIRST_BYTES), stream)
         })
         .upgrade(Version::V1)
         .authenticate(Security::new(keypair, Arc::clone(handshakes))?)
@@ -59,7 +66,8 @@ pub(crate) fn build(
     let mut quic = quic::Config::new(keypair);
     quic.handshake_timeout = HANDSHAKE_TIMEOUT;
     let noted = Arc::clone(handshakes);
-    let tcp_or_quic = quic::tokio::Transport::new(quic)
+    let quic = quic::tokio::Transport::new(quic);
+    let tcp_or_quic = TransportTimeout::with_ingoing_timeout(quic, FIRST_BYTES)
         .or_transport(tcp)
         .map(move |either, _| match either {
             Either::Left((peer, muxer)) => {

@@ -228,3 +228,96 @@ async fn no_connection_is_taken_while_memory_is_short() {
     soon(refused).await;
     assert_eq!(soon(coordinator.handle.status()).await.connections, 0);
 }
+
+/// A connection that says nothing, from an address of this machine that nobody else uses.
+fn silent(from: [u8; 4], to: &Multiaddr) -> std::net::TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let from = std::net::SocketAddr::from((from, 0));
+    socket.bind(&from.into()).unwrap();
+    let port: u16 = to.to_string().rsplit('/').next().unwrap().parse().unwrap();
+    let to = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+async fn until_refused(network: &Network, reasons: &[RefusalReason], times: u64) {
+    let refusals = network.handle.refusals();
+    let refused = async {
+        while reasons
+            .iter()
+            .map(|reason| refusals.of(*reason))
+            .sum::<u64>()
+            < times
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(refused).await;
+}
+
+#[tokio::test]
+async fn silent_connections_from_one_address_keep_nobody_out() {
+    let mut coordinator = listening_as(config(Roles::COORDINATOR), Wire::Tcp).await;
+    let (id, addr) = (
+        coordinator.handle.local_peer_id(),
+        address_of(&coordinator).await,
+    );
+    answer_all(std::mem::replace(
+        &mut coordinator.requests,
+        tokio::sync::mpsc::channel(1).1,
+    ));
+    let crowd: Vec<_> = (0..300).map(|_| silent([127, 0, 0, 2], &addr)).collect();
+    // All but sixteen have given way to newer ones, or were too many while those that did had not ended yet.
+    let gone = [RefusalReason::GaveWay, RefusalReason::TooManyFromAddress];
+    until_refused(&coordinator, &gone, 300 - 16).await;
+    assert!(coordinator.handle.refusals().of(RefusalReason::GaveWay) > 0);
+    let mut node = start(config(Roles::NODE)).await.unwrap();
+    node.handle.dial(id, vec![addr]).await;
+    until_connected(&mut node.events, id).await;
+    heartbeat_is_answered(&node.handle, id).await;
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn a_crowd_of_addresses_that_say_nothing_keeps_a_known_one_in() {
+    let friend = config(Roles::NODE);
+    let list = AllowList::new(AuthMode::Enforce, Roles::NODE, [identity(&friend)]);
+    let mut guarded = guarded_by(Arc::new(list));
+    guarded.limits.pending_incoming = 4;
+    guarded.known_addresses = vec![[127, 0, 0, 1].into()];
+    let mut coordinator = listening_as(guarded, Wire::Tcp).await;
+    let (id, addr) = (
+        coordinator.handle.local_peer_id(),
+        address_of(&coordinator).await,
+    );
+    answer_all(std::mem::replace(
+        &mut coordinator.requests,
+        tokio::sync::mpsc::channel(1).1,
+    ));
+    // The place of the known address is taken by one that says nothing, and kept beside the crowd.
+    let mut neighbour = silent([127, 0, 0, 1], &addr);
+    let crowd: Vec<_> = (10..60)
+        .map(|number| silent([127, 0, 0, number], &addr))
+        .collect();
+    until_refused(&coordinator, &[RefusalReason::GaveWay], 50 - 4).await;
+    neighbour.set_nonblocking(true).unwrap();
+    let kept = std::io::Read::read(&mut neighbour, &mut [0]).unwrap_err();
+    assert_eq!(kept.kind(), std::io::ErrorKind::WouldBlock);
+    let mut friend = start(friend).await.unwrap();
+    friend.handle.dial(id, vec![addr]).await;
+    until_connected(&mut friend.events, id).await;
+    heartbeat_is_answered(&friend.handle, id).await;
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_gone_long_before_a_handshake_may_take() {
+    let coordinator = listening_as(config(Roles::COORDINATOR), Wire::Tcp).await;
+    let addr = address_of(&coordinator).await;
+    let began = std::time::Instant::now();
+    let silent = silent([127, 0, 0, 1], &addr);
+    until_refused(&coordinator, &[RefusalReason::Handshake], 1).await;
+    let waited = began.elapsed().as_secs();
+    assert!((2..8).contains(&waited), "{waited} s"); // 3 are allowed, a handshake has 10
+    drop(silent);
+}

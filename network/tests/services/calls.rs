@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use network::{CallError, start};
 use proto::{
-    BlobId, Delete, DeletionOutcomes, Deletions, Heartbeat, Hello, HelloReport, NodeId, Retrieve,
-    RetrieveAnswer, RetrieveRequest, Roles, Store, protocols,
+    BlobId, Delete, DeleteRequest, DeletionOutcomes, Heartbeat, Hello, HelloReport, NodeId,
+    Retrieve, RetrieveAnswer, RetrieveRequest, Roles, Store, protocols,
 };
 use tokio::sync::mpsc;
 
@@ -160,7 +160,7 @@ async fn many_large_calls_are_answered_and_eight_run_at_a_time(wire: Wire) {
         let delete = pair
             .coordinator
             .handle
-            .call::<Delete>(node, Deletions(vec![]));
+            .call::<Delete>(node, DeleteRequest::unsigned(vec![]));
         let answering = async {
             let request = next_request(&mut pair.node).await;
             assert_eq!(request.protocol, protocols::DELETE_CHUNK);
@@ -230,6 +230,8 @@ async fn a_protocol_is_not_served_against_its_direction(wire: Wire) {
         free_bytes: 0,
         blob_count: 0,
         draining: false,
+        deferred: proto::DeferredPurges::NONE,
+        instance: None,
     };
     let backwards = pair.coordinator.handle.call::<Hello>(node, hello);
     assert_eq!(soon(backwards).await, Err(CallError::Unsupported));

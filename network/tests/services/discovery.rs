@@ -1,12 +1,14 @@
 //! How peers find each other and themselves: multicast, AutoNAT, UPnP.
 
+use libp2p::request_response::OutboundFailure;
 use network::{
     AddrSource, Discovery, Multiaddr, Network, NetworkConfig, NetworkEvent, NetworkHandle,
     NetworkStatus, PeerId, Upnp, start,
 };
-use proto::Roles;
+use proto::{ProtocolSpec, Roles, protocols};
 
 use crate::own_network::{self, entered};
+use crate::raw_peer::{Bytes, RawPeer};
 use crate::router;
 use crate::support::{Wire, address_of, config, dial, listening_as, soon, until, until_connected};
 
@@ -81,9 +83,11 @@ async fn two_nodes_with_mdns_find_each_other_and_one_without_is_not_found() {
     until_connected(&mut nodes[0].events, ids[1]).await;
 }
 
+/// On one machine every address is a private one.
 fn asking() -> Discovery {
     Discovery {
         autonat: true,
+        private_addresses: true,
         ..Discovery::default()
     }
 }
@@ -99,6 +103,86 @@ async fn a_node_that_can_be_reached_learns_it_from_its_coordinator() {
     assert_eq!(status.probes[0].addr, addr);
     assert_eq!(status.probes[0].outcome, Ok(()));
     assert_eq!(status.external_addrs, [addr]);
+}
+
+async fn probed(coordinator: Discovery) -> (NetworkStatus, Multiaddr) {
+    let coordinator = listening_as(with(coordinator, Roles::COORDINATOR), Wire::Tcp).await;
+    let node = listening_as(with(asking(), Roles::NODE), Wire::Tcp).await;
+    let addr = address_of(&node).await;
+    dial(&node, &coordinator).await;
+    let status = until_status(&node.handle, |status| !status.probes.is_empty()).await;
+    (status, addr)
+}
+
+#[tokio::test]
+async fn a_coordinator_knocks_at_no_door_of_its_own_network_unless_that_is_wanted() {
+    let careful = Discovery {
+        private_addresses: false,
+        ..asking()
+    };
+    let (status, addr) = probed(careful).await;
+    assert_eq!(status.probes[0].addr, addr);
+    assert!(status.probes[0].outcome.is_err(), "{:?}", status.probes);
+    assert_eq!(status.external_addrs, []);
+}
+
+const ASK_TO_BE_DIALLED: ProtocolSpec = ProtocolSpec {
+    name: "/libp2p/autonat/2/dial-request",
+    ..protocols::HEARTBEAT
+};
+
+/// Asks a peer to dial `addr`, as nobody does who keeps to the rules, and pays for it in advance.
+async fn ask_to_dial(
+    discovery: Discovery,
+    roles: Roles,
+    addr: &str,
+) -> Result<Vec<u8>, OutboundFailure> {
+    let asked = listening_as(with(discovery, roles), Wire::Tcp).await;
+    let (id, at) = (asked.handle.local_peer_id(), address_of(&asked).await);
+    let mut stranger = RawPeer::dial(id, at, ASK_TO_BE_DIALLED).await;
+    let addr = addr.parse::<Multiaddr>().unwrap().to_vec();
+    let framed = |message: Vec<u8>| {
+        let mut prefix = unsigned_varint::encode::usize_buffer();
+        let prefix = unsigned_varint::encode::usize(message.len(), &mut prefix);
+        [prefix, &message].concat()
+    };
+    // Field 1 of the message: the request, with the address and a nonce in its fields 1 and 2.
+    let nonce = [&[0x11][..], &7_u64.to_le_bytes()].concat();
+    let request = [&[0x0a, addr.len() as u8][..], &addr, &nonce].concat();
+    let request = [&[0x0a, request.len() as u8][..], &request].concat();
+    // Field 4: data, of which up to 100,000 bytes are asked for.
+    let data = [&[0x22, 0xa3, 0x1f, 0x0a, 0xa0, 0x1f][..], &[0; 4000]].concat();
+    let paid: Vec<u8> = (0..26).flat_map(|_| framed(data.clone())).collect();
+    stranger.write(Bytes::Ended([framed(request), paid].concat()));
+    stranger.outcome().await
+}
+
+#[tokio::test]
+async fn nobody_has_a_coordinator_dial_anybody_but_himself() {
+    let victim = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    victim.set_nonblocking(true).unwrap();
+    let port = victim.local_addr().unwrap().port();
+    for addr in [
+        format!("/ip4/127.0.0.2/tcp/{port}"),
+        format!("/dns4/localhost/tcp/{port}"),
+    ] {
+        let answer = ask_to_dial(asking(), Roles::COORDINATOR, &addr).await;
+        // Answered (status 200), and not dialled (100).
+        let not_dialled = [0x08, 0xc8, 0x01, 0x18, 0x64];
+        let answer = answer.unwrap();
+        assert!(answer.ends_with(&not_dialled), "{addr}: {answer:02x?}");
+    }
+    let knocked = victim.accept().unwrap_err();
+    assert_eq!(knocked.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_node_dials_nobody_on_request() {
+    let answer = ask_to_dial(asking(), Roles::NODE, "/ip4/127.0.0.1/tcp/1").await;
+    assert!(
+        matches!(answer, Err(OutboundFailure::UnsupportedProtocols)),
+        "{answer:?}"
+    );
 }
 
 fn forwarding() -> Discovery {

@@ -272,6 +272,7 @@ fn walking(roles: Roles, network: &str) -> NetworkConfig {
                 network: network.to_owned(),
                 mode: KademliaMode::Server,
             }),
+            private_addresses: true,
             ..Discovery::default()
         },
         ..config(roles)

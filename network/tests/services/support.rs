@@ -9,7 +9,7 @@ use network::{
     NetworkHandle, PeerId, start,
 };
 use proto::{
-    BlobId, Delete, DeletionOutcomes, Deletions, Heartbeat, HeartbeatAnswer, HeartbeatReport,
+    BlobId, Delete, DeleteRequest, DeletionOutcomes, Heartbeat, HeartbeatAnswer, HeartbeatReport,
     Locator, MicroCredits, NodeActivity, Refusal, RefusalCode, Roles, Store, StoreAnswer,
     StoreRequest, protocols,
 };
@@ -196,6 +196,7 @@ pub(crate) fn report(blob_count: u64) -> HeartbeatReport {
         free_bytes: 0,
         blob_count,
         activity: NodeActivity::Running,
+        deferred: proto::DeferredPurges::NONE,
     }
 }
 
@@ -224,7 +225,7 @@ pub(crate) async fn answer(mut request: InboundRequest) {
             request.respond::<Heartbeat>(answer_to(&report)).await;
         }
         protocols::DELETE_CHUNK => {
-            let Deletions(deletions) = request.decode::<Delete>().unwrap();
+            let DeleteRequest { deletions, .. } = request.decode::<Delete>().unwrap();
             assert!(deletions.is_empty());
             request.respond::<Delete>(DeletionOutcomes(vec![])).await;
         }

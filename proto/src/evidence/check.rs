@@ -1,26 +1,35 @@
-//! Checking evidence with nothing but the receipts and the keys inside the peer ids: offline, and
-//! without trusting the coordinator that handed it out.
+//! Checking evidence with nothing but what is signed and the keys inside the peer ids: offline, and without trusting the
+//! coordinator that handed it out.
 //!
-//! All receipts first, then the proofs, page by page: of a receipt is kept who promised which blob, of a
-//! proof only that it was one. So memory follows the number of copies, not the length of the evidence.
+//! All receipts first, then the rest, page by page: of a receipt is kept who promised which blob and what the blob is by
+//! a coordinator's word, of a proof only that it was one. So memory follows the number of copies, not the length of the
+//! evidence. What a coordinator has signed and cannot be true is a [`Lie`], whoever shows it.
 
 use std::collections::BTreeMap;
 
-use super::{Outcome, ProofItem, ProofMessage, Proofs, ReceiptItem, Receipts, signature};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use uuid::Uuid;
+
+use super::{Lie, ReceiptItem, Receipts, Sealed, StatementItem, signature};
 use crate::{
-    BlobId, ItemOutcome, NetworkContext, NetworkId, PeerId, ProofSeed, ProofStatement,
-    SignedReceipt, verify,
+    BlobId, ChunkSha256, ChunkStatement, FileId, Judgement, NetworkContext, NetworkId, PeerId,
+    ProofSeed, SignedReceipt,
 };
 
-/// What one proof is worth.
+/// What one piece of evidence is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The node that signed the receipt held the blob when it was asked.
     Proven,
-    /// No proof, and why.
+    /// The blob is what the coordinator signed that it is.
+    Opened,
+    /// A verdict that nothing contradicts.
+    Judged(Judgement),
+    /// Worth nothing, and why.
     NotProven(String),
-    /// The coordinator calls it failed, and the node's signed proof is sound.
-    Refuted,
+    /// It proves that the coordinator has signed what is not true.
+    Refuted(Lie),
 }
 
 /// What was found of one item.
@@ -37,34 +46,57 @@ pub struct Found {
 pub struct Copies {
     pub promised: usize,
     pub proven: usize,
+    /// Of those promised, the ones that a coordinator has signed to be this chunk of the file.
+    pub bound: usize,
+}
+
+/// A chunk by a coordinator's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stated {
+    pub bytes: u32,
+    pub sha256: ChunkSha256,
 }
 
 /// Who has signed for a blob.
 #[derive(Debug, Clone, Copy)]
-struct Promise {
-    peer_id: PeerId,
-    index: u32,
-    proven: bool,
+pub(super) struct Promise {
+    pub peer_id: PeerId,
+    pub node_id: Uuid,
+    pub index: u32,
+    /// By the node's receipt.
+    pub stored_at_ms: u64,
+    pub proven: bool,
 }
 
-/// Holds proofs against receipts.
+/// Holds proofs against receipts, and receipts against the file that they are to be of.
 #[derive(Debug, Default)]
 pub struct Checker {
     /// The owner's own, if every proof has to answer it.
-    seed: Option<ProofSeed>,
-    /// Known from elsewhere, or from the first receipts.
-    network_id: Option<NetworkId>,
-    promises: BTreeMap<BlobId, Promise>,
+    pub(super) seed: Option<ProofSeed>,
+    /// Known from elsewhere, or from what comes first.
+    pub(super) network_id: Option<NetworkId>,
+    file_id: Option<FileId>,
+    pub(super) promises: BTreeMap<BlobId, Promise>,
     chunks: BTreeMap<u32, Copies>,
-    bad_receipts: u64,
+    /// What coordinators sign, of whatever file.
+    contents: BTreeMap<(FileId, u32), Stated>,
+    places: BTreeMap<BlobId, (FileId, u32)>,
+    opened: usize,
+    judged: usize,
+    bad: u64,
     refuted: u64,
 }
 
 impl Checker {
-    pub fn new(seed: Option<ProofSeed>, network_id: Option<NetworkId>) -> Self {
+    pub fn new(
+        seed: Option<ProofSeed>,
+        network_id: Option<NetworkId>,
+        file_id: Option<FileId>,
+    ) -> Self {
         Self {
             seed,
             network_id,
+            file_id,
             ..Self::default()
         }
     }
@@ -74,35 +106,222 @@ impl Checker {
         self.chunks.values().copied()
     }
 
-    /// Proofs by which the coordinator itself is refuted.
+    /// The file that the receipts are bound to.
+    pub fn file_id(&self) -> Option<FileId> {
+        self.file_id
+    }
+
+    /// What coordinators have signed of this file's chunks, by index.
+    pub fn stated(&self) -> impl Iterator<Item = (u32, Stated)> {
+        let file_id = self.file_id;
+        let of_file = self.contents.iter();
+        let of_file = of_file.filter(move |((file, _), _)| Some(*file) == file_id);
+        of_file.map(|((_, index), stated)| (*index, *stated))
+    }
+
+    /// Chunk, node and blob of every copy that is promised.
+    pub fn promised(&self) -> impl Iterator<Item = (u32, Uuid, BlobId)> {
+        let promises = self.promises.iter();
+        promises.map(|(blob, promise)| (promise.index, promise.node_id, *blob))
+    }
+
+    /// What proves that a coordinator has signed what is not true.
     pub fn refuted(&self) -> u64 {
         self.refuted
     }
 
-    /// Every receipt is sound and everything that was promised is proven.
+    /// Blobs that were opened and are what they should be.
+    pub fn opened(&self) -> usize {
+        self.opened
+    }
+
+    /// Verdicts over blobs that nothing contradicts.
+    pub fn judged(&self) -> usize {
+        self.judged
+    }
+
+    /// Everything that was handed in is sound.
+    pub fn is_sound(&self) -> bool {
+        self.bad == 0 && self.refuted == 0
+    }
+
+    /// Everything that was promised is proven.
+    pub fn is_proven(&self) -> bool {
+        let mut chunks = self.chunks();
+        !self.chunks.is_empty() && chunks.all(|copies| copies.proven == copies.promised)
+    }
+
+    /// A coordinator has signed of every receipt that it is for this file.
+    pub fn is_bound(&self) -> bool {
+        let mut chunks = self.chunks();
+        !self.chunks.is_empty() && chunks.all(|copies| copies.bound == copies.promised)
+    }
+
+    /// Every receipt is sound and of this file, and everything that was promised is proven.
     pub fn is_complete(&self) -> bool {
-        self.bad_receipts == 0
-            && self.refuted == 0
-            && !self.chunks.is_empty()
-            && self.chunks().all(|copies| copies.proven == copies.promised)
+        self.is_sound() && self.is_proven() && self.is_bound()
     }
 
     /// Takes receipts in; returns what is wrong with them.
-    pub fn receipts(&mut self, page: &Receipts) -> Vec<String> {
-        let network_id = *self.network_id.get_or_insert(page.network_id);
-        let mut wrong = Vec::new();
-        for item in &page.items {
-            let promised = receipt(network_id, page.network_id, item);
-            if let Err(reason) = promised.and_then(|peer_id| self.promise(peer_id, item)) {
-                let (index, peer) = (item.index, &item.peer_id);
-                wrong.push(format!("chunk {index}, node {peer}: {reason}"));
-            }
-        }
-        self.bad_receipts += wrong.len() as u64;
-        wrong
+    pub fn receipts(&mut self, page: &Receipts) -> Vec<Found> {
+        let items = page.items.iter();
+        let found = items.filter_map(|item| {
+            let outcome = self.receipt(page.network_id, item);
+            let finding = match outcome {
+                Ok(()) => return None,
+                Err(finding) => finding,
+            };
+            Some(self.note(item, finding))
+        });
+        found.collect()
     }
 
-    fn promise(&mut self, peer_id: PeerId, item: &ReceiptItem) -> Result<(), String> {
+    /// Takes in what a coordinator signs of blobs apart from receipts; returns what is wrong with it.
+    pub fn statement(&mut self, peer_id: &str, item: &StatementItem) -> Option<Found> {
+        let finding = self.stated_of(item).err()?;
+        Some(self.count(Found {
+            index: Some(item.index),
+            peer_id: peer_id.to_owned(),
+            blob_id: item.blob_id,
+            finding,
+        }))
+    }
+
+    /// Takes in the receipt that a blob was shown with. It may be of a copy that no other receipt promises.
+    pub fn sealed_receipt(&mut self, sealed: &Sealed) -> Option<Found> {
+        let item = &sealed.receipt;
+        let network_id = item.statement.as_ref().map(|it| it.network_id);
+        let network_id = network_id.or(self.network_id)?;
+        let finding = self.receipt(network_id, item).err()?;
+        Some(self.note(item, finding))
+    }
+
+    /// Checks a blob that was shown, and opens it. `content_of` is what a blob holds under a key: SHA-256 and length
+    /// of the plaintext (the crate `sealing` has it).
+    pub fn sealed(
+        &mut self,
+        sealed: &Sealed,
+        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<(ChunkSha256, u32)>,
+    ) -> Found {
+        let finding = self.opened_as(sealed, content_of);
+        let finding = finding.unwrap_or_else(Finding::NotProven);
+        if finding == Finding::Opened {
+            self.opened += 1;
+        }
+        self.note(&sealed.receipt, finding)
+    }
+
+    fn opened_as(
+        &self,
+        sealed: &Sealed,
+        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<(ChunkSha256, u32)>,
+    ) -> Result<Finding, String> {
+        let item = sealed.receipt.statement.as_ref();
+        let item = item.ok_or("no coordinator signs what the blob is")?;
+        let statement = item.open()?;
+        if self.file_id.is_some_and(|file| file != statement.file_id) {
+            return Err(format!("it is of file {}", statement.file_id));
+        }
+        let key = sealed.key(&statement)?;
+        let blob = BASE64_STANDARD.decode(&sealed.blob);
+        let blob = blob.map_err(|_| "a blob that is not base64")?;
+        if BlobId::of(&blob) != statement.blob_id || blob.len() as u64 != statement.length {
+            return Err("the bytes are not the blob's".to_owned());
+        }
+        if !statement.piece.is_copy() {
+            return Err("a single piece of a coded chunk does not give the chunk".to_owned());
+        }
+        let expected = (statement.chunk_sha256, statement.chunk_bytes);
+        Ok(match content_of(&statement, &key, blob) {
+            Some(content) if content == expected => Finding::Opened,
+            _ => Finding::Refuted(Lie::OpensOtherwise),
+        })
+    }
+
+    /// A finding on what a receipt is about.
+    fn note(&mut self, item: &ReceiptItem, finding: Finding) -> Found {
+        self.count(Found {
+            index: Some(item.index),
+            peer_id: item.peer_id.clone(),
+            blob_id: item.blob_id,
+            finding,
+        })
+    }
+
+    /// Counts what is bad in what is no proof of a promise: there it is the proof that is missing.
+    fn count(&mut self, found: Found) -> Found {
+        match &found.finding {
+            Finding::Refuted(_) => self.refuted += 1,
+            Finding::NotProven(_) => self.bad += 1,
+            Finding::Judged(_) | Finding::Proven | Finding::Opened => {}
+        }
+        found
+    }
+
+    /// What a node or its coordinator has handed in is not what it should be.
+    pub(super) fn note_bad(&mut self) {
+        self.bad += 1;
+    }
+
+    pub(super) fn note_refuted(&mut self) {
+        self.refuted += 1;
+    }
+
+    pub(super) fn note_judged(&mut self) {
+        self.judged += 1;
+    }
+
+    fn receipt(&mut self, network_id: NetworkId, item: &ReceiptItem) -> Result<(), Finding> {
+        let expected = *self.network_id.get_or_insert(network_id);
+        let promised = receipt(expected, network_id, item);
+        let peer_id = promised.map_err(Finding::NotProven)?;
+        let bound = match &item.statement {
+            None => false,
+            Some(statement) => {
+                let same = (statement.index, statement.blob_id, statement.length)
+                    == (item.index, item.blob_id, item.length);
+                if !same {
+                    let text = "what the coordinator signs is about another blob or chunk";
+                    return Err(Finding::NotProven(text.to_owned()));
+                }
+                self.stated_of(statement)?;
+                true
+            }
+        };
+        self.promise(peer_id, item, bound)
+            .map_err(Finding::NotProven)
+    }
+
+    /// Takes a coordinator's word, and holds it against what else coordinators have signed.
+    fn stated_of(&mut self, item: &StatementItem) -> Result<(), Finding> {
+        let statement = item.open().map_err(Finding::NotProven)?;
+        let place = (statement.file_id, statement.index);
+        let stated = Stated {
+            bytes: statement.chunk_bytes,
+            sha256: statement.chunk_sha256,
+        };
+        let (file_id, index) = place;
+        if *self.contents.entry(place).or_insert(stated) != stated {
+            return Err(Finding::Refuted(Lie::TwoContents { file_id, index }));
+        }
+        let blob_id = statement.blob_id;
+        if *self.places.entry(blob_id).or_insert(place) != place {
+            return Err(Finding::Refuted(Lie::TwoPlaces { blob_id }));
+        }
+        let (network_id, of_file) = (statement.network_id, statement.file_id);
+        if *self.network_id.get_or_insert(network_id) != network_id {
+            let text = "what the coordinator signs is of another network";
+            return Err(Finding::NotProven(text.to_owned()));
+        }
+        let expected = *self.file_id.get_or_insert(of_file);
+        if expected != of_file {
+            let text = format!("it is of file {of_file}, and not of {expected}");
+            return Err(Finding::NotProven(text));
+        }
+        Ok(())
+    }
+
+    fn promise(&mut self, peer_id: PeerId, item: &ReceiptItem, bound: bool) -> Result<(), String> {
         match self.promises.get(&item.blob_id) {
             Some(before) if before.peer_id == peer_id => return Ok(()), // the same once more
             // Two nodes with one blob would share a copy and call it two.
@@ -114,44 +333,20 @@ impl Checker {
         }
         let promise = Promise {
             peer_id,
+            node_id: item.node_id,
             index: item.index,
+            stored_at_ms: item.stored_at_ms,
             proven: false,
         };
         self.promises.insert(item.blob_id, promise);
-        self.chunks.entry(item.index).or_default().promised += 1;
+        let copies = self.chunks.entry(item.index).or_default();
+        copies.promised += 1;
+        copies.bound += usize::from(bound);
         Ok(())
     }
 
-    /// Checks proofs, one finding for each item. All receipts have to be in.
-    pub fn proofs(&mut self, proofs: &Proofs) -> Vec<Found> {
-        let statements: Vec<_> = proofs.messages.iter().map(statement).collect();
-        let mut found = Vec::with_capacity(proofs.items.len());
-        for item in &proofs.items {
-            let statement = item
-                .message
-                .and_then(|message| statements.get(message as usize));
-            let finding = match statement {
-                Some(Ok(statement)) => self.item(item, statement),
-                Some(Err(error)) => Err(error.clone()),
-                None => Err(format!("no message asked for it ({:?})", item.outcome)),
-            };
-            let finding = finding.unwrap_or_else(Finding::NotProven);
-            match finding {
-                Finding::Proven => self.count(item.blob_id),
-                Finding::Refuted => self.refuted += 1,
-                Finding::NotProven(_) => {}
-            }
-            found.push(Found {
-                index: item.index,
-                peer_id: item.peer_id.clone(),
-                blob_id: item.blob_id,
-                finding,
-            });
-        }
-        found
-    }
-
-    fn count(&mut self, blob_id: BlobId) {
+    /// A copy that a receipt promises is proven.
+    pub(super) fn prove(&mut self, blob_id: BlobId) {
         let Some(promise) = self.promises.get_mut(&blob_id) else {
             return;
         };
@@ -159,55 +354,6 @@ impl Checker {
             && let Some(copies) = self.chunks.get_mut(&promise.index)
         {
             copies.proven += 1;
-        }
-    }
-
-    fn item(&self, item: &ProofItem, statement: &ProofStatement) -> Result<Finding, String> {
-        let (challenge, holder) = (&statement.challenge, peer(&item.peer_id)?);
-        let position = item.position.ok_or("it has no place in its message")? as usize;
-        let asked = challenge.items().get(position);
-        let asked = asked.ok_or("its message does not ask for it")?;
-        let same = (asked.blob_id, asked.length, asked.seed)
-            == (item.blob_id, item.length, item.seed)
-            && challenge.difficulty().get() == item.difficulty
-            && challenge.parties().node == holder;
-        if !same {
-            return Err("its message asks something else".to_owned());
-        }
-        if self.seed.is_some_and(|seed| seed != item.seed) {
-            return Err("it answers another seed than yours".to_owned());
-        }
-        let network_id = challenge.parties().network_id;
-        if self
-            .network_id
-            .is_some_and(|expected| expected != network_id)
-        {
-            return Err("it is of another network than the receipts".to_owned());
-        }
-        let answer = item.answer().map_err(|error| error.to_string())?;
-        let (Some(answer), Some(signed)) = (answer, &statement.answer) else {
-            return Err(format!("the node gave no answer ({:?})", item.outcome));
-        };
-        if answer.digest(challenge, position).as_ref() != signed.item_digests.get(position) {
-            return Err("it is not what the node signed".to_owned());
-        }
-        let ItemOutcome::Proven(proof) = answer.outcome else {
-            return Err(format!("the node itself says: {:?}", answer.outcome));
-        };
-        let question = challenge.questions().nth(position);
-        let question = question.ok_or("its message does not ask for it")?;
-        verify(&question, &proof).map_err(|error| error.to_string())?;
-        let judgement = statement.verdict.judgements.get(position);
-        if judgement.is_some_and(|judgement| Outcome::from(*judgement) == Outcome::Failed) {
-            return Ok(Finding::Refuted);
-        }
-        let promise = self.promises.get(&item.blob_id);
-        match promise.filter(|promise| promise.peer_id == holder) {
-            Some(promise) if item.index.is_none_or(|claimed| claimed == promise.index) => {
-                Ok(Finding::Proven)
-            }
-            Some(_) => Err("its receipt is for another chunk".to_owned()),
-            None => Err("the proof is sound, but no receipt says whose blob it is".to_owned()),
         }
     }
 }
@@ -236,14 +382,6 @@ fn receipt(
     Ok(peer_id)
 }
 
-/// A message, with every signature in it checked.
-fn statement(message: &ProofMessage) -> Result<ProofStatement, String> {
-    let statement = ProofStatement::try_from(message);
-    let statement = statement.map_err(|error| format!("its message is {error}"))?;
-    statement.verify().map_err(|error| error.to_string())?;
-    Ok(statement)
-}
-
-fn peer(text: &str) -> Result<PeerId, String> {
+pub(super) fn peer(text: &str) -> Result<PeerId, String> {
     text.parse().map_err(|_| format!("{text} is not a peer id"))
 }

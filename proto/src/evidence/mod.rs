@@ -1,21 +1,27 @@
-//! Receipts and proofs as an owner keeps them: the JSON that `GET files/{id}/receipts`,
-//! `POST files/{id}/proof` and `GET nodes/{id}/proofs` answer and `coordinator verify-evidence` reads.
+//! Receipts, proofs and verdicts as owners and operators keep them: the JSON that `GET files/{id}/receipts`,
+//! `POST files/{id}/proof`, `GET files/{id}/sealed`, `GET nodes/{id}/proofs` and `GET nodes/{id}/proofs/{challenge}`
+//! answer and `coordinator verify-evidence` reads.
 //!
 //! The same types write and read, so that what is handed out is what can be checked.
 
+mod bound;
 mod check;
+mod lie;
+mod proofs;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::check::{Checker, Copies, Finding, Found};
+pub use self::bound::{Sealed, StatementItem};
+pub use self::check::{Checker, Copies, Finding, Found, Stated};
+pub use self::lie::Lie;
 
 use crate::{
-    AnswerStatement, BlobId, Challenge, ChallengeItem, ItemAnswer, ItemDigest, ItemOutcome,
-    Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed, ProofStatement, Signature,
-    Verdict,
+    AnswerStatement, BlobId, Challenge, ChallengeId, ChallengeItem, DeleteOrder, ItemAnswer,
+    ItemDigest, ItemOutcome, Judgement, Malformed, NetworkId, Proof, ProofHash, ProofSeed,
+    ProofStatement, Signature, SignedOrder, Verdict,
 };
 
 /// A node's signed "I hold this blob, durably".
@@ -37,6 +43,9 @@ pub struct ReceiptItem {
     pub stored_at_ms: u64,
     /// 128 hex digits.
     pub signature: String,
+    /// What a coordinator signs that the blob is; missing where the chunk's digest is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<StatementItem>,
 }
 
 /// Signed receipts for a file's chunks.
@@ -66,13 +75,83 @@ pub struct ProofMessage {
     /// By the node, over challenge and digests; 128 hex digits, `null` when no usable answer came.
     pub signature: Option<String>,
     pub verdict: VerdictItem,
+    /// Orders to delete blobs that the node showed because it lacks them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderItem>,
+}
+
+/// A coordinator's signed order to delete blobs, as the node that it was for has shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderItem {
+    /// The coordinator that signed it.
+    pub coordinator: String,
+    /// By its clock.
+    pub issued_at_ms: u64,
+    /// The bytes that it signed, in base64.
+    pub order: String,
+    /// By the coordinator; 128 hex digits.
+    pub signature: String,
+}
+
+impl From<&SignedOrder> for OrderItem {
+    fn from(signed: &SignedOrder) -> Self {
+        Self {
+            coordinator: signed.order.parties().coordinator.to_string(),
+            issued_at_ms: signed.order.issued_at_ms(),
+            order: BASE64_STANDARD.encode(signed.order.signed_bytes()),
+            signature: signed.signature.to_string(),
+        }
+    }
+}
+
+impl TryFrom<&OrderItem> for SignedOrder {
+    type Error = Malformed;
+
+    /// The signature is still to be verified. What stands beside the signed bytes has to agree with them.
+    fn try_from(item: &OrderItem) -> Result<Self, Malformed> {
+        let bytes = BASE64_STANDARD
+            .decode(&item.order)
+            .map_err(|_| Malformed("an order that is not base64"))?;
+        let order = DeleteOrder::from_signed_bytes(&bytes)?;
+        if order.parties().coordinator.to_string() != item.coordinator
+            || order.issued_at_ms() != item.issued_at_ms
+        {
+            return Err(Malformed(
+                "an order of another coordinator or time than is said",
+            ));
+        }
+        Ok(Self {
+            order,
+            signature: signature(&item.signature)?,
+        })
+    }
+}
+
+/// The judgement over one challenge message to a node, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProofsView {
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: jiff::Timestamp,
+    #[cfg_attr(feature = "openapi", schema(value_type = Uuid))]
+    pub challenge_id: ChallengeId,
+    pub passed: u32,
+    pub failed: u32,
+    pub missed: u32,
+    pub busy: u32,
+    /// Challenge, digests of the answers and judgement, signed by both sides (base64; docs/proofs.md).
+    pub statement: String,
+    /// Orders to delete blobs that the node showed for blobs that it lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderItem>,
 }
 
 /// The coordinator's signed judgement over one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VerdictItem {
-    /// `passed`, `failed`, `missed` or `busy` for each blob of the challenge, in order.
+    /// `passed`, `failed`, `missed`, `busy` or `ordered` for each blob of the challenge, in order.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub judgements: Vec<Outcome>,
     pub elapsed_ms: u64,
@@ -89,8 +168,24 @@ pub enum Outcome {
     Failed,
     Missed,
     Busy,
+    /// The node lacks the blob because a coordinator ordered it to delete it.
+    Ordered,
     /// The node was not connected: it was not asked.
     Offline,
+}
+
+impl Outcome {
+    /// As it is written in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Missed => "missed",
+            Self::Busy => "busy",
+            Self::Ordered => "ordered",
+            Self::Offline => "offline",
+        }
+    }
 }
 
 /// What a node says of one blob; for the coordinator's opinion see `outcome`.
@@ -118,6 +213,7 @@ pub struct ProofItem {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub seed: ProofSeed,
     pub difficulty: u32,
+    /// For reading: what is signed of it is the verdict of its message.
     pub outcome: Outcome,
     /// `null` when no usable answer came.
     pub claim: Option<Claim>,
@@ -150,6 +246,7 @@ impl From<Judgement> for Outcome {
             Judgement::Failed => Self::Failed,
             Judgement::Missed => Self::Missed,
             Judgement::Busy => Self::Busy,
+            Judgement::Ordered => Self::Ordered,
         }
     }
 }
@@ -163,6 +260,7 @@ impl TryFrom<Outcome> for Judgement {
             Outcome::Failed => Self::Failed,
             Outcome::Missed => Self::Missed,
             Outcome::Busy => Self::Busy,
+            Outcome::Ordered => Self::Ordered,
             Outcome::Offline => return Err(Malformed("nobody is judged who was not asked")),
         })
     }
@@ -187,6 +285,7 @@ impl From<&ProofStatement> for ProofMessage {
                 deadline_ms: verdict.deadline_ms,
                 signature: verdict.signature.to_string(),
             },
+            orders: Vec::new(),
         }
     }
 }
@@ -272,6 +371,17 @@ impl ProofItem {
             message: Some(at.message),
             position: Some(at.position),
         }
+    }
+
+    /// The same, of what a node said when it failed: nobody's file is asked about.
+    pub fn kept(
+        (node_id, peer_id): (Uuid, String),
+        (item, difficulty): (&ChallengeItem, u32),
+        (judgement, answer): (Judgement, Option<&ItemAnswer>),
+        at: ItemPosition,
+    ) -> Self {
+        let who = (None, node_id, peer_id);
+        Self::asked(who, (item, difficulty), (judgement, answer), at)
     }
 
     /// An item whose node was not asked, and why.

@@ -9,7 +9,7 @@ use crate::signing::SignedBytes;
 use crate::wire::proof_item::Outcome;
 use crate::{
     Frame, InvalidSignature, ItemDigest, Keypair, Malformed, Message, ProofHash, ProtocolSpec, Rpc,
-    Signature, VerifyingKey, protocols, wire,
+    Signature, SignedOrder, VerifyingKey, protocols, wire,
 };
 
 /// coordinator → node: prove that you hold these blobs.
@@ -129,6 +129,9 @@ pub enum UnusableAnswer {
 pub struct ProofAnswer {
     pub items: Vec<ItemAnswer>,
     pub signature: Signature,
+    /// Orders of coordinators to delete what is missing; at most [`MAX_CHALLENGE_ITEMS`]. They speak for
+    /// themselves, so the signature does not cover them.
+    pub orders: Vec<SignedOrder>,
 }
 
 impl ProofAnswer {
@@ -145,6 +148,7 @@ impl ProofAnswer {
         Ok(Self {
             signature: Signature::sign(node, &message)?,
             items,
+            orders: Vec::new(),
         })
     }
 
@@ -193,16 +197,20 @@ impl Message for ProofAnswer {
         Frame::whole(&wire::ProofChallengeResponse {
             items: self.items.into_iter().map(item).collect(),
             signature: Bytes::copy_from_slice(self.signature.as_bytes()),
+            orders: self.orders.iter().map(SignedOrder::to_wire).collect(),
         })
     }
 
     fn from_bytes(bytes: Bytes) -> Result<Self, Malformed> {
         at_most(MAX_CHALLENGE_ITEMS, 1, &bytes)?;
+        at_most(MAX_CHALLENGE_ITEMS, 3, &bytes)?;
         let message = <wire::ProofChallengeResponse as prost::Message>::decode(bytes)?;
         let items = message.items.into_iter().map(ItemAnswer::try_from);
+        let orders = message.orders.iter().map(SignedOrder::from_wire);
         Ok(Self {
             items: items.collect::<Result<_, _>>()?,
             signature: Signature::try_from(&message.signature[..])?,
+            orders: orders.collect::<Result<_, _>>()?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::question::{Difficulty, MAX_LENGTH, Question};
-use crate::fields::blob_id;
+use crate::fields::{Fields, PEER_ID_BYTES, blob_id};
 use crate::frame::at_most;
 use crate::signing::SignedBytes;
 use crate::{
@@ -18,7 +18,6 @@ pub const MAX_CHALLENGE_ITEMS: usize = 16;
 pub const MAX_MESSAGE_BODY_BYTES: u64 = 512 * 1024;
 
 const TAG: &str = "fsn pos v1 challenge";
-const PEER_ID_BYTES: usize = 38;
 const ITEM_BYTES: usize = 32 + 8 + 32;
 
 /// Who asks whom, and in which network.
@@ -261,24 +260,5 @@ impl Message for ChallengeRequest {
                 .collect::<Result<_, Malformed>>()?,
             signature: Signature::try_from(&message.signature[..])?,
         })
-    }
-}
-
-/// What is left to read of signed bytes.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (field, rest) = self
-            .0
-            .split_first_chunk()
-            .ok_or(Malformed("a challenge that ends early"))?;
-        self.0 = rest;
-        Ok(*field)
-    }
-
-    fn peer(&mut self) -> Result<PeerId, Malformed> {
-        PeerId::from_bytes(&self.take::<PEER_ID_BYTES>()?)
-            .map_err(|_| Malformed("a challenge with an unreadable peer id"))
     }
 }

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::answer::{AnswerStatement, hash_of_all};
+use super::answer::{AnswerStatement, ItemOutcome, hash_of_all};
 use super::challenge::Challenge;
+use super::question::Question;
+use super::walk::verify;
 use crate::signing::SignedBytes;
 use crate::{InvalidSignature, ItemDigest, Keypair, Malformed, Signature, VerifyingKey, wire};
 
@@ -20,6 +22,24 @@ pub enum Judgement {
     Missed = 3,
     /// The node asked for another time.
     Busy = 4,
+    /// The node lacks the blob, because a coordinator has ordered it to delete it: nothing is held against it.
+    Ordered = 5,
+}
+
+impl Judgement {
+    /// What is due to a signed answer. In one that came too late only an admission counts: that a blob is gone stays
+    /// true. An order that excuses it turns that into [`Self::Ordered`].
+    pub fn due(question: &Question, outcome: &ItemOutcome, late: bool) -> Self {
+        match outcome {
+            ItemOutcome::Missing | ItemOutcome::Corrupt => Self::Failed,
+            ItemOutcome::Proven(_) | ItemOutcome::Busy if late => Self::Missed,
+            ItemOutcome::Proven(proof) => match verify(question, proof) {
+                Ok(()) => Self::Passed,
+                Err(_) => Self::Failed,
+            },
+            ItemOutcome::Busy => Self::Busy,
+        }
+    }
 }
 
 impl TryFrom<u8> for Judgement {
@@ -31,6 +51,7 @@ impl TryFrom<u8> for Judgement {
             2 => Self::Failed,
             3 => Self::Missed,
             4 => Self::Busy,
+            5 => Self::Ordered,
             _ => return Err(Malformed("an unknown judgement")),
         })
     }
@@ -71,6 +92,13 @@ pub enum InvalidStatement {
     Answer,
     #[error("the coordinator has not signed the verdict")]
     Verdict,
+}
+
+impl Verdict {
+    /// By the figures that are signed with it.
+    pub const fn is_late(&self) -> bool {
+        self.elapsed_ms > self.deadline_ms
+    }
 }
 
 impl ProofStatement {

@@ -49,6 +49,7 @@ fn item(n: u8) -> InventoryItem {
         age_s: 0,
         locator: Locator::from_bytes([0; 64]),
         trashed: false,
+        trashed_age_s: None,
     }
 }
 
@@ -150,6 +151,7 @@ fn the_largest_answers_fit_their_frame() {
         length: u64::MAX,
         age_s: u64::MAX,
         trashed: true,
+        trashed_age_s: Some(u64::MAX),
         ..item(255)
     };
     let full = InventoryAnswer {

@@ -9,6 +9,8 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod delete_orders;
+mod hostile_inputs;
 mod inventories;
 mod message_vectors;
 mod messages;

@@ -4,12 +4,13 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use proto::{
-    BlobId, BlobRange, ChallengeItem, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome,
-    DeletionOutcomes, Deletions, Difficulty, GroupDigest, HeartbeatAnswer, HeartbeatReport,
-    HelloAnswer, HelloReport, IdsDigest, InventoryAnswer, InventoryAsk, InventoryItem,
-    InventoryRequest, ItemAnswer, ItemOutcome, LedgerDay, Locator, LossNoted, LossReport, Message,
-    MicroCredits, NodeActivity, Proof, ProofAnswer, ProofHash, Refusal, RefusalCode,
-    RetrieveAnswer, RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
+    BlobId, BlobRange, ChallengeItem, ChallengeRequest, DeferredPurges, DeleteOrder, DeleteRequest,
+    Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Difficulty, GroupDigest,
+    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, IdsDigest, Instance,
+    InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest, ItemAnswer, ItemOutcome,
+    LedgerDay, Locator, LossNoted, LossReport, Message, MicroCredits, NetworkId, NodeActivity,
+    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, Refusal, RefusalCode, RetrieveAnswer,
+    RetrieveRequest, Signature, SignedOrder, SignedReceipt, StoreAnswer, StoreRequest,
 };
 use serde_json::Value;
 
@@ -47,6 +48,37 @@ fn bytes_of(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 
+/// The one in the vectors, by the coordinator of `statements.json`.
+fn signed_order() -> SignedOrder {
+    let statements: Value =
+        serde_json::from_str(include_str!("../../vectors/statements.json")).unwrap();
+    let vector = &statements["delete_order"];
+    let order = DeleteOrder::from_signed_bytes(&bytes_of(&vector["signed_bytes"])).unwrap();
+    let peer = |name: &str| {
+        statements["keys"][name]["peer_id"]
+            .as_str()
+            .unwrap()
+            .parse()
+    };
+    let parties = Parties {
+        network_id: statements["network_id"]
+            .as_str()
+            .unwrap()
+            .parse::<NetworkId>()
+            .unwrap(),
+        coordinator: peer("coordinator").unwrap(),
+        node: peer("node").unwrap(),
+    };
+    assert_eq!(*order.parties(), parties);
+    assert_eq!(order.issued_at_ms(), TIME_MS);
+    let signed = SignedOrder {
+        order,
+        signature: vector["signature"].as_str().unwrap().parse().unwrap(),
+    };
+    assert_eq!(signed.verify(), Ok(()));
+    signed
+}
+
 fn stands_as<M: Message + Clone + PartialEq + Debug>(name: &str, value: M) {
     let (_, bytes) = case(name);
     let written = value.clone().into_frame().to_bytes();
@@ -65,8 +97,21 @@ fn hello_stands_as_in_the_vectors() {
         free_bytes: 9_999_737_828,
         blob_count: 1,
         draining: false,
+        deferred: DeferredPurges::NONE,
+        instance: None,
     };
     stands_as("a node says hello", report.clone());
+    let (value, _) = case("a node says hello and which instance it is");
+    let instance = |value: &Value| bytes_of(value)[..].try_into().unwrap();
+    let earlier = value["earlier_instances"].as_array().unwrap();
+    let with_instance = HelloReport {
+        instance: Some(Instance {
+            id: instance(&value["instance"]),
+            earlier: earlier.iter().map(instance).collect(),
+        }),
+        ..report.clone()
+    };
+    stands_as("a node says hello and which instance it is", with_instance);
     let draining = HelloReport {
         capacity_bytes: 0,
         used_bytes: 0,
@@ -75,17 +120,33 @@ fn hello_stands_as_in_the_vectors() {
         draining: true,
         ..report
     };
-    stands_as("a node that drains says hello", draining);
+    stands_as("a node that drains says hello", draining.clone());
+    let put_off = HelloReport {
+        deferred: DeferredPurges {
+            blobs: 21,
+            until_ms: TIME_MS,
+        },
+        ..draining
+    };
+    stands_as("a node that has put purges off says hello", put_off);
     let welcome = HelloAnswer {
         rejection: None,
         network_serial: 7,
+        hang_up: false,
     };
     stands_as("the node is welcome", welcome);
     let rejected = HelloAnswer {
         rejection: Some("this node is not registered: run storage-node init".into()),
         network_serial: 7,
+        hang_up: false,
     };
     stands_as("the node is turned away", rejected);
+    let hang_up = HelloAnswer {
+        rejection: Some("another data directory with this identity is in use".into()),
+        network_serial: 7,
+        hang_up: true,
+    };
+    stands_as("the node has to hang up", hang_up);
 }
 
 #[test]
@@ -96,6 +157,7 @@ fn heartbeat_stands_as_in_the_vectors() {
         free_bytes: 9_999_737_828,
         blob_count: 1,
         activity: NodeActivity::Running,
+        deferred: DeferredPurges::NONE,
     };
     stands_as("all is well", report);
     let read_only = HeartbeatReport {
@@ -104,6 +166,7 @@ fn heartbeat_stands_as_in_the_vectors() {
         free_bytes: 0,
         blob_count: 0,
         activity: NodeActivity::ReadOnly,
+        deferred: DeferredPurges::NONE,
     };
     stands_as("the disk refuses writes", read_only);
 
@@ -164,6 +227,8 @@ fn retrieve_chunk_stands_as_in_the_vectors() {
     stands_as("give this blob", RetrieveRequest { blob_id });
     stands_as("found", RetrieveAnswer::Found(Bytes::from_static(BLOB)));
     stands_as("missing", RetrieveAnswer::Missing);
+    let ordered = RetrieveAnswer::Ordered(Box::new(signed_order()));
+    stands_as("missing by order", ordered);
     stands_as("corrupt", RetrieveAnswer::Corrupt);
     stands_as("busy", RetrieveAnswer::Busy("64 reads under way".into()));
     let failed = RetrieveAnswer::IoError("read: input/output error".into());
@@ -175,8 +240,18 @@ fn delete_chunk_stands_as_in_the_vectors() {
     use DeletionMode::{Purge, Restore, Trash};
     let blob_id = BlobId::of(BLOB);
     let deletions = [Purge, Trash, Restore].map(|mode| Deletion { blob_id, mode });
-    stands_as("purge, trash, restore", Deletions(deletions.into()));
-    use DeletionOutcome::{Done, Failed, NotHeld};
+    let request = DeleteRequest::unsigned(deletions.into());
+    stands_as("purge, trash, restore", request.clone());
+    let signed = DeleteRequest {
+        seal: Some(OrderSeal {
+            issued_at_ms: TIME_MS,
+            signature: signed_order().signature,
+        }),
+        ..request
+    };
+    stands_as("a signed order", signed);
+    use DeletionOutcome::{Deferred, Done, Failed, NotHeld};
+    stands_as("a purge that is put off", DeletionOutcomes(vec![Deferred]));
     stands_as(
         "one outcome each",
         DeletionOutcomes(vec![Done, NotHeld, Failed]),
@@ -224,8 +299,16 @@ fn proof_challenge_stands_as_in_the_vectors() {
     let answer = ProofAnswer {
         items: vec![proven, missing],
         signature: bytes_of(&value["signature"])[..].try_into().unwrap(),
+        orders: Vec::new(),
     };
-    stands_as("one proven, one missing", answer);
+    stands_as("one proven, one missing", answer.clone());
+    // Readers of older versions pass the field over.
+    let shown = ProofAnswer {
+        orders: vec![signed_order()],
+        ..answer
+    };
+    let bytes = shown.clone().into_frame().to_bytes();
+    assert_eq!(ProofAnswer::from_bytes(bytes), Ok(shown));
 }
 
 #[test]
@@ -234,6 +317,8 @@ fn inventory_stands_as_in_the_vectors() {
     let request =
         InventoryRequest::new(vec![BlobRange::ALL], InventoryAsk::Digests { group: 1024 });
     stands_as("digests of groups of 1024 blobs", request.unwrap());
+    let trash = InventoryRequest::new(vec![BlobRange::ALL], InventoryAsk::Trash);
+    stands_as("list the trash", trash.unwrap());
     let (value, _) = case("list two ranges");
     let range = |n: usize| BlobRange {
         first: bytes_of(&value["ranges"][n]["first"])[..]
@@ -264,12 +349,14 @@ fn inventory_stands_as_in_the_vectors() {
         age_s: 3600,
         locator: Locator::from_bytes(std::array::from_fn(|i| i as u8)),
         trashed: false,
+        trashed_age_s: None,
     };
     let trashed = InventoryItem {
         blob_id: empty,
         length: 262_172,
         age_s: 0,
         trashed: true,
+        trashed_age_s: None,
         ..item
     };
     let items = InventoryAnswer {

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::{
-    BlobId, ChallengeRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
-    HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryRequest,
-    Locator, LossNoted, LossReport, MAX_DELETIONS_PER_MESSAGE, MAX_LOSSES_PER_MESSAGE, Message,
-    NodeActivity, NodeId, ProofAnswer, Refusal, RefusalCode, RetrieveAnswer, RetrieveRequest,
-    StoreAnswer, StoreRequest, protocols, wire,
+    BlobId, ChallengeRequest, DeferredPurges, DeleteRequest, Deletion, DeletionMode,
+    DeletionOutcome, DeletionOutcomes, HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport,
+    InventoryAnswer, InventoryRequest, Locator, LossNoted, LossReport, MAX_DELETIONS_PER_MESSAGE,
+    MAX_LOSSES_PER_MESSAGE, Message, NodeActivity, NodeId, OrderSeal, ProofAnswer, Refusal,
+    RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, StoreAnswer, StoreRequest, protocols,
+    wire,
 };
 
 use crate::message_vectors::message_bytes;
@@ -21,7 +22,7 @@ fn reads_soundly<M: Message + Clone + PartialEq + std::fmt::Debug>(bytes: &Bytes
     }
 }
 
-fn every_message_reads_soundly(bytes: &Bytes) {
+pub(crate) fn every_message_reads_soundly(bytes: &Bytes) {
     reads_soundly::<HelloReport>(bytes);
     reads_soundly::<HelloAnswer>(bytes);
     reads_soundly::<HeartbeatReport>(bytes);
@@ -30,7 +31,7 @@ fn every_message_reads_soundly(bytes: &Bytes) {
     reads_soundly::<StoreAnswer>(bytes);
     reads_soundly::<RetrieveRequest>(bytes);
     reads_soundly::<RetrieveAnswer>(bytes);
-    reads_soundly::<Deletions>(bytes);
+    reads_soundly::<DeleteRequest>(bytes);
     reads_soundly::<DeletionOutcomes>(bytes);
     reads_soundly::<LossReport>(bytes);
     reads_soundly::<LossNoted>(bytes);
@@ -61,7 +62,7 @@ round_trips! {
     a_store_answer_arrives_as_it_was_sent: values::store_answer();
     a_retrieve_request_arrives_as_it_was_sent: values::retrieve_request();
     a_retrieve_answer_arrives_as_it_was_sent: values::retrieve_answer();
-    deletions_arrive_as_they_were_sent: values::deletions();
+    delete_requests_arrive_as_they_were_sent: values::delete_request();
     deletion_outcomes_arrive_as_they_were_sent: values::deletion_outcomes();
     loss_reports_arrive_as_they_were_sent: values::loss_report();
     inventory_requests_arrive_as_they_were_sent: values::inventory_request();
@@ -124,6 +125,30 @@ fn a_valid_message_that_is_cut_short_is_read_or_refused() {
 }
 
 #[test]
+fn instance_numbers_have_sixteen_bytes_and_no_end_of_them_is_read() {
+    let said = |instance: usize, earlier: &[usize]| {
+        let message = wire::HelloRequest {
+            node_id: Bytes::from(vec![1; 16]),
+            instance: Bytes::from(vec![2; instance]),
+            earlier_instances: earlier
+                .iter()
+                .map(|len| Bytes::from(vec![3; *len]))
+                .collect(),
+            ..wire::HelloRequest::default()
+        };
+        HelloReport::from_bytes(prost::Message::encode_to_vec(&message).into())
+    };
+    assert_eq!(said(0, &[]).unwrap().instance, None);
+    assert_eq!(
+        said(16, &[16; 16]).unwrap().instance.unwrap().earlier.len(),
+        16
+    );
+    for (instance, earlier) in [(15, &[][..]), (17, &[]), (16, &[15]), (16, &[16; 17])] {
+        assert!(said(instance, earlier).is_err(), "{instance} {earlier:?}");
+    }
+}
+
+#[test]
 fn no_message_is_taken_for_a_store_request_when_bytes_of_its_blob_are_missing() {
     let bytes = store_request().into_frame().to_bytes();
     for end in 0..bytes.len() {
@@ -181,8 +206,9 @@ fn values_of_an_enum_that_this_version_does_not_know_are_refused() {
         };
         let deletions = wire::DeleteChunkRequest {
             deletions: vec![deletion],
+            ..Default::default()
         };
-        assert!(decoded::<Deletions>(&deletions).is_err());
+        assert!(decoded::<DeleteRequest>(&deletions).is_err());
     }
 }
 
@@ -199,6 +225,7 @@ fn a_count_that_no_column_holds_is_refused() {
         free_bytes: 0,
         blob_count: 0,
         activity: NodeActivity::Running,
+        deferred: DeferredPurges::NONE,
     };
     let read = |count| HeartbeatReport::from_bytes(report(count).into_frame().to_bytes());
     assert!(read(i64::MAX as u64).is_ok());
@@ -212,9 +239,16 @@ fn a_message_holds_a_thousand_deletions_and_fits_its_frame() {
         mode: DeletionMode::Restore,
     };
     let read = |count| {
-        let frame = Deletions(vec![deletion; count]).into_frame();
+        let request = DeleteRequest {
+            deletions: vec![deletion; count],
+            seal: Some(OrderSeal {
+                issued_at_ms: u64::MAX,
+                signature: Signature::from_bytes([7; 64]),
+            }),
+        };
+        let frame = request.into_frame();
         assert!(frame.len() <= protocols::DELETE_CHUNK.max_frame_bytes);
-        Deletions::from_bytes(frame.to_bytes())
+        DeleteRequest::from_bytes(frame.to_bytes())
     };
     assert!(read(MAX_DELETIONS_PER_MESSAGE).is_ok());
     assert!(read(MAX_DELETIONS_PER_MESSAGE + 1).is_err());
@@ -275,7 +309,7 @@ fn text_that_was_cut_does_not_keep_the_memory_of_the_whole() {
     let answer = wire::RetrieveChunkResponse {
         status: wire::retrieve_chunk_response::Status::Busy as i32,
         detail: "x".repeat(1_000_000),
-        data: Bytes::new(),
+        ..Default::default()
     };
     let Ok(RetrieveAnswer::Busy(detail)) = decoded(&answer) else {
         panic!("not busy");

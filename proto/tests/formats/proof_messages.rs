@@ -180,6 +180,7 @@ fn surplus_missing_or_reordered_items_are_no_answer() {
     let with = |items| ProofAnswer {
         items,
         signature: valid.signature,
+        orders: Vec::new(),
     };
     let mut surplus = valid.items.clone();
     surplus.push(valid.items[0].clone());

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use proto::{
-    BlobId, Keypair, LedgerDay, NetworkContext, NetworkDocument, NetworkId, Receipt, Registration,
-    Signature, VerifyingKey,
+    BlobId, ChunkOpening, ChunkStatement, Keypair, LedgerDay, NetworkContext, NetworkDocument,
+    NetworkId, Piece, Receipt, Registration, RegistrationForm, Sealing, Signature, VerifyingKey,
 };
 use serde_json::Value;
 
@@ -64,6 +64,52 @@ fn a_receipt_is_signed_as_in_the_vectors() {
 }
 
 #[test]
+fn what_is_signed_of_a_blob_and_of_what_opens_it_is_as_in_the_vectors() {
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../vectors/chunk-statements.json")).unwrap();
+    let coordinator = keypair("coordinator");
+    for case in vectors["statements"].as_array().unwrap() {
+        let told = &case["statement"];
+        let number = |name: &str| told[name].as_u64().unwrap();
+        let small = |name| number(name).try_into().unwrap();
+        let statement = ChunkStatement {
+            network_id: context().network_id,
+            coordinator: coordinator.public().to_peer_id(),
+            file_id: told["file_id"].as_str().unwrap().parse().unwrap(),
+            index: number("index").try_into().unwrap(),
+            chunk_bytes: number("chunk_bytes").try_into().unwrap(),
+            chunk_sha256: told["chunk_sha256"].as_str().unwrap().parse().unwrap(),
+            piece: Piece::new(small("piece"), small("k"), small("n")).unwrap(),
+            sealing: Sealing::try_from(small("sealing")).unwrap(),
+            blob_id: told["blob_id"].as_str().unwrap().parse().unwrap(),
+            length: number("length"),
+        };
+        assert_eq!(hex::encode(statement.signed_bytes()), case["signed_bytes"]);
+        let signature = statement.sign(&coordinator).unwrap();
+        assert_eq!(signature.to_string(), case["signature"]);
+        assert_eq!(statement.verify(&signature), Ok(()));
+
+        let chunk_key = fixed(&case["chunk_key"]);
+        let opening = ChunkOpening {
+            statement: &statement,
+            chunk_key: &chunk_key,
+        };
+        assert_eq!(hex::encode(opening.signed_bytes()), case["opening_bytes"]);
+        let opened = opening.sign(&coordinator).unwrap();
+        assert_eq!(opened.to_string(), case["opening_signature"]);
+        assert_eq!(opening.verify(&opened), Ok(()));
+        // Neither is the other, and another key is not signed.
+        assert!(opening.verify(&signature).is_err());
+        assert!(statement.verify(&opened).is_err());
+        let other = ChunkOpening {
+            statement: &statement,
+            chunk_key: &[0; 32],
+        };
+        assert!(other.verify(&opened).is_err());
+    }
+}
+
+#[test]
 fn a_ledger_day_is_signed_as_in_the_vectors() {
     let vector = &vectors()["ledger_day"];
     let (network_id, network) = (context().network_id, keypair("network"));
@@ -96,20 +142,28 @@ fn a_ledger_day_is_signed_as_in_the_vectors() {
 
 #[test]
 fn a_registration_is_signed_as_in_the_vectors() {
-    let vector = &vectors()["registration"];
-    let registration = Registration {
-        context: context(),
-        nonce: fixed(&vector["nonce"]),
-        name: "Kärnten 7".into(),
-        capacity_bytes: 10_000_000_000,
-    };
-    assert_eq!(
-        hex::encode(registration.signed_bytes()),
-        vector["signed_bytes"]
-    );
-    let signature = registration.sign(&keypair("node")).unwrap();
-    assert_eq!(signature.to_string(), vector["signature"]);
-    assert_eq!(registration.verify(&signature), Ok(()));
+    for (name, form) in [
+        ("registration", RegistrationForm::V1),
+        ("registration_v2", RegistrationForm::V2),
+        ("registration_v2_bare", RegistrationForm::V2),
+    ] {
+        let vector = &vectors()[name];
+        let registration = Registration {
+            context: context(),
+            nonce: fixed(&vector["nonce"]),
+            name: "Kärnten 7".into(),
+            capacity_bytes: 10_000_000_000,
+            region: vector["region"].as_str().map(str::to_owned),
+            token_hash: vector["token"].as_str().map(Registration::token_hash),
+        };
+        assert_eq!(
+            hex::encode(registration.signed_bytes(form)),
+            vector["signed_bytes"]
+        );
+        let signature = registration.sign(form, &keypair("node")).unwrap();
+        assert_eq!(signature.to_string(), vector["signature"]);
+        assert_eq!(registration.verify(form, &signature), Ok(()));
+    }
 }
 
 #[test]

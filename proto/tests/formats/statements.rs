@@ -1,8 +1,8 @@
 //! Receipts and registrations: who signed what, and nothing else.
 
 use proto::{
-    BlobId, Keypair, NetworkContext, NetworkId, PeerId, Receipt, Registration, Signature,
-    SignedReceipt, VerifyingKey,
+    BlobId, Keypair, NetworkContext, NetworkId, PeerId, Receipt, Registration, RegistrationForm,
+    Signature, SignedReceipt, VerifyingKey,
 };
 
 use crate::values::key;
@@ -74,20 +74,28 @@ fn a_registration_holds_for_its_own_fields_only() {
         nonce: [4; 32],
         name: "node".into(),
         capacity_bytes: 10,
+        region: Some("north".into()),
+        token_hash: Some(Registration::token_hash("token")),
     };
-    let signature = registration.sign(&node()).unwrap();
-    assert_eq!(registration.verify(&signature), Ok(()));
-    let changes: [fn(&mut Registration); 5] = [
+    let (v1, v2) = (RegistrationForm::V1, RegistrationForm::V2);
+    let signature = registration.sign(v2, &node()).unwrap();
+    assert_eq!(registration.verify(v2, &signature), Ok(()));
+    assert!(registration.verify(v1, &signature).is_err());
+    let changes: [fn(&mut Registration); 9] = [
         |r| r.context.network_id = NetworkId::from_bytes([5; 32]),
         |r| r.context.peer_id = key([9; 32]).public().to_peer_id(),
         |r| r.nonce[31] ^= 1,
         |r| r.name.push(' '),
         |r| r.capacity_bytes += 1,
+        |r| r.region = Some("south".into()),
+        |r| r.region = None,
+        |r| r.token_hash = Some(Registration::token_hash("another")),
+        |r| r.token_hash = None,
     ];
     for (index, change) in changes.iter().enumerate() {
         let mut changed = registration.clone();
         change(&mut changed);
-        assert!(changed.verify(&signature).is_err(), "change {index}");
+        assert!(changed.verify(v2, &signature).is_err(), "change {index}");
     }
 }
 
@@ -98,8 +106,10 @@ fn a_signature_under_one_statement_is_none_under_another() {
         nonce: [4; 32],
         name: String::new(),
         capacity_bytes: 0,
+        region: None,
+        token_hash: None,
     };
-    let signature = registration.sign(&node()).unwrap();
+    let signature = registration.sign(RegistrationForm::V2, &node()).unwrap();
     let claimed = SignedReceipt {
         stored_at_ms: 0,
         signature,

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proto::{
-    BlobId, BlobRange, ChallengeId, ChallengeItem, ChallengeRequest, Deletion, DeletionMode,
-    DeletionOutcome, DeletionOutcomes, Deletions, Difficulty, GroupDigest, HeartbeatAnswer,
-    HeartbeatReport, HelloAnswer, HelloReport, InventoryAnswer, InventoryAsk, InventoryItem,
-    InventoryRequest, ItemAnswer, ItemOutcome, Keypair, LedgerDay, Locator, LossReport,
-    MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE, MAX_GROUP_BLOBS, MicroCredits, NodeActivity,
-    NodeId, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode, RetrieveAnswer,
-    RetrieveRequest, Signature, SignedReceipt, StoreAnswer, StoreRequest,
+    BlobId, BlobRange, ChallengeId, ChallengeItem, ChallengeRequest, DeferredPurges, DeleteOrder,
+    DeleteRequest, Deletion, DeletionMode, DeletionOutcome, DeletionOutcomes, Difficulty,
+    GroupDigest, HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, Instance, InstanceId,
+    InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest, ItemAnswer, ItemOutcome,
+    Keypair, LedgerDay, Locator, LossReport, MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE,
+    MAX_EARLIER_INSTANCES, MAX_GROUP_BLOBS, MicroCredits, NetworkId, NodeActivity, NodeId,
+    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode,
+    RetrieveAnswer, RetrieveRequest, Signature, SignedOrder, SignedReceipt, StoreAnswer,
+    StoreRequest,
 };
 
 /// The Ed25519 key with this seed.
@@ -44,26 +46,49 @@ pub(crate) fn blob() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 1..4096).prop_map(Bytes::from)
 }
 
+fn deferred() -> impl Strategy<Value = DeferredPurges> {
+    (count(), count()).prop_map(|(blobs, until_ms)| DeferredPurges { blobs, until_ms })
+}
+
 pub(crate) fn hello_report() -> impl Strategy<Value = HelloReport> {
     let counts = [count(), count(), count(), count()];
-    (node_id(), text(), counts, any::<bool>()).prop_map(
-        |(node_id, software, [capacity, used, free, blobs], draining)| HelloReport {
-            node_id,
-            software,
-            capacity_bytes: capacity,
-            used_bytes: used,
-            free_bytes: free,
-            blob_count: blobs,
-            draining,
-        },
+    let number = || any::<[u8; 16]>().prop_map(InstanceId::from_bytes);
+    let earlier = vec(number(), 0..=MAX_EARLIER_INSTANCES);
+    let instance = (number(), earlier).prop_map(|(id, earlier)| Instance { id, earlier });
+    let instance = proptest::option::of(instance);
+    (
+        node_id(),
+        text(),
+        counts,
+        any::<bool>(),
+        deferred(),
+        instance,
     )
+        .prop_map(
+            |(node_id, software, [capacity, used, free, blobs], draining, deferred, instance)| {
+                HelloReport {
+                    node_id,
+                    software,
+                    capacity_bytes: capacity,
+                    used_bytes: used,
+                    free_bytes: free,
+                    blob_count: blobs,
+                    draining,
+                    deferred,
+                    instance,
+                }
+            },
+        )
 }
 
 pub(crate) fn hello_answer() -> impl Strategy<Value = HelloAnswer> {
     let rejection = proptest::option::of(text());
-    (rejection, any::<u64>()).prop_map(|(rejection, network_serial)| HelloAnswer {
-        rejection,
-        network_serial,
+    (rejection, any::<u64>(), any::<bool>()).prop_map(|(rejection, network_serial, hang_up)| {
+        HelloAnswer {
+            rejection,
+            network_serial,
+            hang_up,
+        }
     })
 }
 
@@ -74,13 +99,15 @@ pub(crate) fn heartbeat_report() -> impl Strategy<Value = HeartbeatReport> {
         Just(NodeActivity::Stopping),
         Just(NodeActivity::ReadOnly),
     ];
-    ([count(), count(), count(), count()], activity).prop_map(
-        |([capacity, used, free, blobs], activity)| HeartbeatReport {
+    let counts = [count(), count(), count(), count()];
+    (counts, activity, deferred()).prop_map(
+        |([capacity, used, free, blobs], activity, deferred)| HeartbeatReport {
             capacity_bytes: capacity,
             used_bytes: used,
             free_bytes: free,
             blob_count: blobs,
             activity,
+            deferred,
         },
     )
 }
@@ -151,20 +178,43 @@ pub(crate) fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {
     prop_oneof![
         blob().prop_map(RetrieveAnswer::Found),
         Just(RetrieveAnswer::Missing),
+        signed_order().prop_map(|order| RetrieveAnswer::Ordered(Box::new(order))),
         Just(RetrieveAnswer::Corrupt),
         text().prop_map(RetrieveAnswer::Busy),
         text().prop_map(RetrieveAnswer::IoError),
     ]
 }
 
-pub(crate) fn deletions() -> impl Strategy<Value = Deletions> {
+fn deletion() -> impl Strategy<Value = Deletion> {
     let mode = prop_oneof![
         Just(DeletionMode::Purge),
         Just(DeletionMode::Trash),
         Just(DeletionMode::Restore),
     ];
-    let deletion = (blob_id(), mode).prop_map(|(blob_id, mode)| Deletion { blob_id, mode });
-    vec(deletion, 0..50).prop_map(Deletions)
+    (blob_id(), mode).prop_map(|(blob_id, mode)| Deletion { blob_id, mode })
+}
+
+pub(crate) fn delete_request() -> impl Strategy<Value = DeleteRequest> {
+    let seal = (any::<u64>(), signature()).prop_map(|(issued_at_ms, signature)| OrderSeal {
+        issued_at_ms,
+        signature,
+    });
+    (vec(deletion(), 0..50), proptest::option::of(seal))
+        .prop_map(|(deletions, seal)| DeleteRequest { deletions, seal })
+}
+
+pub(crate) fn signed_order() -> impl Strategy<Value = SignedOrder> {
+    let seeds = any::<([u8; 32], [u8; 32], [u8; 32], u64)>();
+    (seeds, vec(deletion(), 1..20)).prop_map(|((network, coordinator, node, at), deletions)| {
+        let coordinator = key(coordinator);
+        let parties = Parties {
+            network_id: NetworkId::from_bytes(network),
+            coordinator: coordinator.public().to_peer_id(),
+            node: key(node).public().to_peer_id(),
+        };
+        let order = DeleteOrder::new(parties, at, deletions).unwrap();
+        order.sign(&coordinator).unwrap()
+    })
 }
 
 pub(crate) fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
@@ -172,6 +222,7 @@ pub(crate) fn deletion_outcomes() -> impl Strategy<Value = DeletionOutcomes> {
         Just(DeletionOutcome::Done),
         Just(DeletionOutcome::NotHeld),
         Just(DeletionOutcome::Failed),
+        Just(DeletionOutcome::Deferred),
     ];
     vec(outcome, 0..=MAX_DELETIONS_PER_MESSAGE).prop_map(DeletionOutcomes)
 }
@@ -194,7 +245,7 @@ pub(crate) fn ranges() -> impl Strategy<Value = Vec<BlobRange>> {
 
 pub(crate) fn inventory_request() -> impl Strategy<Value = InventoryRequest> {
     let groups = (1..=MAX_GROUP_BLOBS).prop_map(|group| InventoryAsk::Digests { group });
-    let ask = prop_oneof![groups, Just(InventoryAsk::Items)];
+    let ask = prop_oneof![groups, Just(InventoryAsk::Items), Just(InventoryAsk::Trash)];
     (ranges(), ask).prop_map(|(ranges, ask)| InventoryRequest::new(ranges, ask).unwrap())
 }
 
@@ -206,14 +257,15 @@ pub(crate) fn inventory_answer() -> impl Strategy<Value = InventoryAnswer> {
         last,
     });
     let locator = vec(any::<u8>(), Locator::LEN);
-    let item = (blob_id(), any::<(u64, u64, bool)>(), locator);
+    let item = (blob_id(), any::<(u64, u64, bool, Option<u64>)>(), locator);
     let item = item.prop_map(
-        |(blob_id, (length, age_s, trashed), locator)| InventoryItem {
+        |(blob_id, (length, age_s, trashed, trashed_age_s), locator)| InventoryItem {
             blob_id,
             length,
             age_s,
             locator: Locator::try_from(&locator[..]).unwrap(),
             trashed,
+            trashed_age_s,
         },
     );
     let resume_from = proptest::option::of(blob_id());
@@ -284,5 +336,10 @@ pub(crate) fn item_answer() -> impl Strategy<Value = ItemAnswer> {
 
 pub(crate) fn proof_answer() -> impl Strategy<Value = ProofAnswer> {
     let items = vec(item_answer(), 0..=MAX_CHALLENGE_ITEMS);
-    (items, signature()).prop_map(|(items, signature)| ProofAnswer { items, signature })
+    let orders = vec(signed_order(), 0..3);
+    (items, signature(), orders).prop_map(|(items, signature, orders)| ProofAnswer {
+        items,
+        signature,
+        orders,
+    })
 }

@@ -236,8 +236,23 @@ pub enum Question {
     Proof,
     /// Once more, because the node was busy.
     ProofAgain,
+    /// In its round, while its whole blob is yet to be asked for, after so many attempts: no miss is a way around
+    /// the proofs that follow.
+    ProofMeanwhile { attempts: u32 },
     /// With so many attempts before this one.
     WholeBlob { attempts: u32 },
+    /// Once more, since the whole blob came in place of a proof.
+    ProofAfterBlob,
+}
+
+impl Question {
+    /// One that the node has to answer for its pay: what does not come in time is charged, however often.
+    pub const fn is_due_proof(self) -> bool {
+        matches!(
+            self,
+            Self::Proof | Self::ProofAgain | Self::ProofMeanwhile { .. }
+        )
+    }
 }
 
 /// What came back.
@@ -249,12 +264,18 @@ pub enum Answer {
     /// Late, cut, refused, or none.
     Missing,
     Busy,
+    /// The node lacks the blob because a coordinator ordered it to delete it.
+    Ordered,
 }
 
 /// What follows for the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consequence {
+    /// Proven in time.
     Pass,
+    /// The whole blob came. It is there; that it can be proven in time is yet to be seen, and only then is a miss
+    /// forgiven.
+    Held,
     Fail,
     /// The whole blob is asked for later.
     Miss {
@@ -262,15 +283,24 @@ pub enum Consequence {
     },
     /// The same is asked for later, and nothing is held against anybody.
     AskAgain,
+    /// The replica counts no more, and nothing is held against its node.
+    Excused,
+    /// The blob is there and was not proven: its miss stays, and nothing more is asked.
+    Unproven,
 }
 
 pub fn consequence(question: Question, answer: Answer) -> Consequence {
     match (question, answer) {
+        (Question::WholeBlob { .. }, Answer::Good) => Consequence::Held,
         (_, Answer::Good) => Consequence::Pass,
         (_, Answer::Bad) => Consequence::Fail,
+        (_, Answer::Ordered) => Consequence::Excused,
         (Question::Proof, Answer::Busy) => Consequence::AskAgain,
         (Question::Proof | Question::ProofAgain, Answer::Missing | Answer::Busy) => {
             Consequence::Miss { attempts: 0 }
+        }
+        (Question::ProofMeanwhile { attempts }, Answer::Missing | Answer::Busy) => {
+            Consequence::Miss { attempts }
         }
         (Question::WholeBlob { attempts }, Answer::Missing | Answer::Busy) => {
             match attempts.saturating_add(1) {
@@ -278,10 +308,22 @@ pub fn consequence(question: Question, answer: Answer) -> Consequence {
                 attempts => Consequence::Miss { attempts },
             }
         }
+        (Question::ProofAfterBlob, Answer::Missing | Answer::Busy) => Consequence::Unproven,
     }
 }
 
-/// Misses that turn out well are forgiven for one in a hundred of a day's challenges, and one a day
+/// How long after `busy` a proof is asked for once more: soon enough that each interval has its answer.
+pub fn busy_for(retry_after: Duration, interval: Duration) -> Duration {
+    retry_after.min(interval / 4)
+}
+
+/// Whether a failure outside of the drawn half counts in the round's tally, where a drawn one stands for `stride`
+/// replicas: one in so many does.
+pub fn counts_undrawn(stride: u32, random: u64) -> bool {
+    below(stride.max(1), random) == 0
+}
+
+/// Misses after which the blob comes and is proven in time are forgiven for one in a hundred of a day's challenges, and one a day
 /// in any case: a node with few blobs has bad moments, too.
 pub fn may_forgive(challenges_today: u64, forgiven_today: u64) -> bool {
     forgiven_today < (challenges_today / 100).max(1)

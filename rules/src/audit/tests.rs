@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::reputation::{Reputation, Score, Tally};
-use model::node_state::NodeState;
+use crate::reputation::{Losses, Passes, Reputation, Score, Tally, Vetting};
+use model::node_state::{Holds, NodeState};
 
 const DESIGN: Sampling = Sampling {
     limit: 512,
@@ -187,8 +187,52 @@ fn a_miss_fails_after_the_third_vain_request_for_the_whole_blob() {
     }
     assert_eq!(asked, 3, "a challenge and two requests before the last");
     assert_eq!(consequence(question, Answer::Missing), Consequence::Fail);
-    assert_eq!(consequence(question, Answer::Good), Consequence::Pass);
     assert_eq!(consequence(Question::Proof, Answer::Bad), Consequence::Fail);
+}
+
+const EVERY_ANSWER: [Answer; 4] = [Answer::Good, Answer::Bad, Answer::Missing, Answer::Busy];
+
+#[test]
+fn a_whole_blob_is_no_proof_and_only_a_proof_in_time_passes() {
+    for attempts in 0..3 {
+        for answer in EVERY_ANSWER {
+            let consequence = consequence(Question::WholeBlob { attempts }, answer);
+            assert_ne!(consequence, Consequence::Pass, "{answer:?}");
+        }
+    }
+    let blob = Question::WholeBlob { attempts: 0 };
+    assert_eq!(consequence(blob, Answer::Good), Consequence::Held);
+    let after = Question::ProofAfterBlob;
+    assert_eq!(consequence(after, Answer::Good), Consequence::Pass);
+    assert_eq!(consequence(after, Answer::Busy), Consequence::Unproven);
+}
+
+#[test]
+fn while_a_miss_is_followed_up_the_next_proof_is_a_miss_of_its_own() {
+    for attempts in 0..3 {
+        let question = Question::ProofMeanwhile { attempts };
+        assert!(question.is_due_proof());
+        for answer in [Answer::Missing, Answer::Busy] {
+            let miss = Consequence::Miss { attempts };
+            assert_eq!(consequence(question, answer), miss);
+        }
+    }
+}
+
+#[test]
+fn a_busy_node_is_asked_again_within_the_interval() {
+    let [second, hour] = [1, 3600].map(Duration::from_secs);
+    assert_eq!(busy_for(hour, 4 * hour), hour);
+    assert_eq!(busy_for(hour, 4 * second), second);
+}
+
+#[test]
+fn of_failures_that_were_not_drawn_as_many_count_as_of_those_that_were() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let counted = (0..10_000).filter(|_| counts_undrawn(8, rng.random()));
+    let counted = counted.count();
+    assert!((1150..1350).contains(&counted), "{counted}");
+    assert!((0..100).all(|_| counts_undrawn(1, rng.random())));
 }
 
 #[test]
@@ -207,6 +251,11 @@ fn one_miss_in_a_hundred_is_forgiven_and_one_a_day_in_any_case() {
     assert!(may_forgive(1000, 9) && !may_forgive(1000, 10));
 }
 
+const VETTING: Vetting = Vetting {
+    chunk_bytes: 0,
+    time: SignedDuration::ZERO,
+};
+
 /// Days until a node that has lost this share of its blobs for good enters each state.
 fn simulate(replicas: usize, lost: f64, rounds: u32, keeps_turn: bool) -> Vec<(f64, NodeState)> {
     let blobs = blobs(replicas);
@@ -217,8 +266,10 @@ fn simulate(replicas: usize, lost: f64, rounds: u32, keeps_turn: bool) -> Vec<(f
         state: NodeState::Active,
         state_since: start,
         score: Score::START,
-        passed_challenges: 100,
-        mass_failure_at: None,
+        passed: Passes::default(),
+        probation_since: start,
+        losses: Losses::default(),
+        holds: Holds::default(),
     };
     let (mut changes, mut from) = (Vec::new(), 0);
     for round in 1..=rounds {
@@ -236,7 +287,7 @@ fn simulate(replicas: usize, lost: f64, rounds: u32, keeps_turn: bool) -> Vec<(f
         }
         from = plan.next_turn();
         let end = start + SignedDuration::from_hours(4) * round as i32;
-        let (next, change) = node.after_round(tally, end);
+        let (next, change) = node.after_round(tally, VETTING, end);
         changes.extend(change.map(|change| (f64::from(round) / 6.0, change.to)));
         node = next;
         if node.state == NodeState::Disqualified {
@@ -286,4 +337,16 @@ fn a_node_that_keeps_only_what_its_turn_will_ask_is_out_in_two_days() {
     let &(days, state) = changes.last().unwrap();
     assert_eq!(state, NodeState::Disqualified);
     assert!(days <= 2.0, "{days}");
+}
+
+#[test]
+fn what_is_gone_by_order_counts_no_more_and_nobody_is_blamed_however_it_was_asked_for() {
+    let questions = [
+        Question::Proof,
+        Question::ProofAgain,
+        Question::WholeBlob { attempts: 2 },
+    ];
+    for question in questions {
+        assert_eq!(consequence(question, Answer::Ordered), Consequence::Excused);
+    }
 }

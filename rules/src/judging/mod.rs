@@ -1,10 +1,11 @@
 //! How an answer to a challenge is judged. Pure: the times are arguments.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use proto::{
-    AnswerStatement, Challenge, Difficulty, ItemAnswer, ItemOutcome, Judgement,
-    MAX_CHALLENGE_ITEMS, MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
+    AnswerStatement, BlobId, Challenge, Difficulty, ItemOutcome, Judgement, MAX_CHALLENGE_ITEMS,
+    MAX_MESSAGE_BODY_BYTES, ProofAnswer, UnusableAnswer,
 };
 
 /// A far node is forgiven its way, up to this: a node that answers pings late on purpose gains no more.
@@ -31,8 +32,19 @@ impl Timing {
         self.elapsed.saturating_sub(allowance(self.lowest_ping))
     }
 
+    /// The time that counts, as it is signed: rounded up, so that what was late shows as late.
+    pub fn counted_ms(&self) -> u64 {
+        millis(self.counted())
+    }
+
+    /// How long the answer may take, as it is signed.
+    pub fn deadline_ms(&self) -> u64 {
+        millis(self.deadline)
+    }
+
+    /// By the figures that are signed, or the judgement would contradict them.
     pub fn is_late(&self) -> bool {
-        self.counted() > self.deadline
+        self.counted_ms() > self.deadline_ms()
     }
 }
 
@@ -57,6 +69,12 @@ fn allowance(lowest_ping: Option<Duration>) -> Duration {
     lowest_ping.unwrap_or_default().min(MAX_PING_ALLOWANCE)
 }
 
+/// Whether an order to delete a blob excuses a node that lacks it: it came after the node signed for the blob, by the
+/// node's own receipt, and the node has not proven the blob since. All in Unix ms.
+pub fn excuses(issued_at_ms: u64, stored_at_ms: u64, proven_at_ms: Option<u64>) -> bool {
+    issued_at_ms >= stored_at_ms && proven_at_ms.is_none_or(|proven| proven < issued_at_ms)
+}
+
 /// The judgement over one challenge: one for each blob, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
@@ -65,6 +83,26 @@ pub struct Judged {
     pub answer: Option<AnswerStatement>,
     /// Why an answer that came was not usable.
     pub unusable: Option<UnusableAnswer>,
+}
+
+impl Judged {
+    /// Nothing is held against the node for blobs that it says are missing and that `excused` names.
+    pub fn excuse(
+        &mut self,
+        challenge: &Challenge,
+        answer: Option<&ProofAnswer>,
+        excused: &HashSet<BlobId>,
+    ) {
+        let answers = answer.map_or(&[][..], |answer| &answer.items[..]);
+        let judged = self.judgements.iter_mut().zip(challenge.items());
+        for ((judgement, item), answered) in judged.zip(answers) {
+            let lacks_it =
+                *judgement == Judgement::Failed && answered.outcome == ItemOutcome::Missing;
+            if lacks_it && excused.contains(&item.blob_id) {
+                *judgement = Judgement::Ordered;
+            }
+        }
+    }
 }
 
 /// Judges what came, or that nothing came.
@@ -87,7 +125,7 @@ pub fn judge(challenge: &Challenge, answer: Option<&ProofAnswer>, timing: Timing
     let judged = challenge
         .questions()
         .zip(&answer.items)
-        .map(|(question, item)| judge_item(&question, item, timing.is_late()));
+        .map(|(question, item)| Judgement::due(&question, &item.outcome, timing.is_late()));
     Judged {
         judgements: judged.collect(),
         answer: Some(statement),
@@ -95,16 +133,8 @@ pub fn judge(challenge: &Challenge, answer: Option<&ProofAnswer>, timing: Timing
     }
 }
 
-fn judge_item(question: &proto::Question, item: &ItemAnswer, late: bool) -> Judgement {
-    match &item.outcome {
-        ItemOutcome::Missing | ItemOutcome::Corrupt => Judgement::Failed,
-        ItemOutcome::Proven(_) | ItemOutcome::Busy if late => Judgement::Missed,
-        ItemOutcome::Proven(proof) => match proto::verify(question, proof) {
-            Ok(()) => Judgement::Passed,
-            Err(_) => Judgement::Failed,
-        },
-        ItemOutcome::Busy => Judgement::Busy,
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

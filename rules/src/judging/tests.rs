@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use proto::{
-    BlobId, ChallengeId, ChallengeItem, Difficulty, Keypair, NetworkId, Parties, Proof, ProofHash,
-    ProofSeed,
+    BlobId, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Keypair, NetworkId,
+    Parties, Proof, ProofHash, ProofSeed,
 };
 
 use super::*;
@@ -282,4 +282,30 @@ proptest! {
         let items = bodies.into_iter().map(forged).collect();
         prop_assert_eq!(outcome(&asked, items, &node), [Judgement::Failed; 2]);
     }
+}
+
+#[test]
+fn what_a_node_lacks_by_order_is_not_held_against_it_and_nothing_else_changes() {
+    let (node, blobs) = (keypair(2), [blob(1), blob(2), blob(3), blob(4)]);
+    let challenge = challenge(&node, 7, 16, &blobs);
+    let mut items = proven(&challenge, &blobs);
+    items[1] = said(ItemOutcome::Missing);
+    items[2] = said(ItemOutcome::Missing);
+    items[3] = said(ItemOutcome::Corrupt);
+    let answer = ProofAnswer::sign(&challenge, items, &node).unwrap();
+    let mut judged = judge(&challenge, Some(&answer), after(Duration::from_millis(1)));
+    let excused = [&blobs[0], &blobs[1], &blobs[3]].map(|blob| BlobId::of(blob));
+    judged.excuse(&challenge, Some(&answer), &excused.into());
+    use Judgement::{Failed, Ordered, Passed};
+    assert_eq!(judged.judgements, [Passed, Ordered, Failed, Failed]);
+}
+
+#[test]
+fn an_order_excuses_when_it_came_after_the_receipt_and_the_last_proof() {
+    let (stored, order) = (1000, 2000);
+    assert!(excuses(order, stored, None));
+    assert!(excuses(order, order, None));
+    assert!(!excuses(order, order + 1, None));
+    assert!(excuses(order, stored, Some(order - 1)));
+    assert!(!excuses(order, stored, Some(order)));
 }

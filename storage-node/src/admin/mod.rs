@@ -1,6 +1,7 @@
 //! The HTTP API for the node's operator, on localhost. Reading is free, changing needs the token
 //! from `admin.token`, which only the operator's account can read.
 
+mod metrics;
 mod status;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(crate) fn router(node: Subject, peers: PeerNetwork, operator: Operator) -> R
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
+        .route("/metrics", get(metrics_of))
         .route("/peers", get(peers_report))
         .route("/chunks", get(chunks))
         .route("/drain", post(drain))
@@ -78,6 +80,13 @@ async fn health(State(admin): State<Admin>) -> Response {
 async fn status(State(admin): State<Admin>) -> Result<Json<NodeStatus>, Problem> {
     let status = NodeStatus::of(&admin.node).await;
     Ok(Json(status.map_err(Problem::internal)?))
+}
+
+async fn metrics_of(State(admin): State<Admin>) -> Result<Response, Problem> {
+    let status = NodeStatus::of(&admin.node).await;
+    let text = metrics::exposition(&status.map_err(Problem::internal)?);
+    let text = text.map_err(Problem::internal)?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn peers_report(State(admin): State<Admin>) -> Json<PeersReport> {
@@ -173,7 +182,7 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
             let status = StatusCode::from_u16(problem.status);
             Problem::new(status.unwrap_or(StatusCode::BAD_GATEWAY), reason(problem))
         }
-        Some(ApiError::Unreachable { .. }) => {
+        Some(ApiError::Unreachable { .. } | ApiError::Elsewhere { .. }) => {
             Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
         }
         None => Problem::internal(format!("{error:#}")),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use blobstore::{Counts, ScrubStatus, Scrubber, Space, Store};
+use blobstore::{Counts, Deferred, ScrubStatus, Scrubber, Space, Store};
 use jiff::Timestamp;
 use network::{Channel, NetworkHandle};
 use proto::{NetworkContext, NodeActivity, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::membership::{CoordinatorStatus, Coordinators, Lifecycle};
+use crate::membership::{CoordinatorStatus, Coordinators, LedgerDays, LedgerEvidence, Lifecycle};
 use crate::peers::SOFTWARE;
 
 /// What a status is taken of.
@@ -24,6 +24,7 @@ pub(crate) struct Subject {
     pub lifecycle: Lifecycle,
     pub coordinators: Arc<Coordinators>,
     pub network: NetworkHandle,
+    pub ledger_days: LedgerDays,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +40,12 @@ pub(crate) struct NodeStatus {
     pub fault: Option<String>,
     pub quota: Space,
     pub catalogue: Counts,
+    /// Deletions that were ordered and put off: more than the node removes in a day.
+    pub deferred: Deferred,
     pub scrub: ScrubStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
+    /// What the node has kept of the ledger's past.
+    pub ledger: LedgerEvidence,
     /// Connections that were secured since the start, by the cipher agreed upon.
     pub handshakes: BTreeMap<String, u64>,
 }
@@ -79,10 +84,12 @@ impl NodeStatus {
             fault: node.store.fault().await,
             quota: node.store.space()?,
             catalogue: node.store.counts(),
+            deferred: node.store.deferred(),
             scrub: node.scrubber.status(),
             coordinators: coordinators
                 .map(|(peer, status)| (peer.to_string(), status))
                 .collect(),
+            ledger: node.ledger_days.evidence(),
             handshakes: Channel::ALL
                 .into_iter()
                 .map(|channel| (channel, node.network.handshakes().count(channel)))

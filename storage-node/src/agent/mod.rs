@@ -3,7 +3,9 @@
 //! One task for each request, a bounded number of them; what comes beyond is told that the node is
 //! busy. Peers that the network document does not list are not answered at all.
 
+mod deletion;
 mod losses;
+mod orders;
 mod prover;
 mod serving;
 mod signer;
@@ -17,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::membership::Coordinators;
 
+pub(crate) use deletion::Deleter;
 pub(crate) use losses::report as report_losses;
+pub(crate) use orders::Orders;
 pub(crate) use prover::Prover;
 pub(crate) use serving::Service;
 pub(crate) use signer::Signer;
@@ -68,10 +72,14 @@ impl Agent {
                 );
                 continue;
             }
-            let service = Arc::clone(&self.service);
+            let (service, coordinators) =
+                (Arc::clone(&self.service), Arc::clone(&self.coordinators));
             match self.admit(&request) {
                 Some(permits) => self.tasks.spawn(async move {
-                    service.serve(request).await;
+                    match coordinators.may_be_served(&request.peer).await {
+                        true => service.serve(request).await,
+                        false => service.say_busy(request).await,
+                    }
                     drop(permits);
                 }),
                 None => self

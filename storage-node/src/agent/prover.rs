@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use blobstore::{BlobReader, Store};
 use proto::{
-    BlobId, BlobSource, Challenge, ChallengeRequest, ItemAnswer, ItemOutcome, Malformed, Parties,
-    PeerId, ProofAnswer, ProveError, Question,
+    BlobId, BlobSource, Challenge, ChallengeRequest, ItemAnswer, ItemOutcome, MAX_CHALLENGE_ITEMS,
+    Malformed, Parties, PeerId, ProofAnswer, ProveError, Question, SignedOrder, protocols,
 };
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::orders::Orders;
 use super::signer::Signer;
 use crate::membership::Lifecycle;
 
@@ -33,6 +34,7 @@ const WINDOW: usize = 512 * 1024;
 pub(crate) struct Prover {
     store: Store,
     signer: Signer,
+    orders: Orders,
     lifecycle: Lifecycle,
     turns: Semaphore,
     share: Arc<Mutex<DiskShare>>,
@@ -46,10 +48,17 @@ pub(crate) struct Answered {
 
 impl Prover {
     /// `disk_share`: the part of the disk's time that proofs may take, above 0 and at most 1.
-    pub(crate) fn new(store: Store, signer: Signer, lifecycle: Lifecycle, disk_share: f64) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        signer: Signer,
+        orders: Orders,
+        lifecycle: Lifecycle,
+        disk_share: f64,
+    ) -> Self {
         Self {
             store,
             signer,
+            orders,
             lifecycle,
             turns: Semaphore::new(AT_ONE_TIME),
             share: Arc::new(Mutex::new(DiskShare::new(disk_share, Instant::now()))),
@@ -83,10 +92,13 @@ impl Prover {
             })
             .map(|(item, _)| item.blob_id)
             .collect();
-        Ok(Answered {
-            answer: ProofAnswer::sign(&challenge, items, &self.signer.keypair)?,
-            doubted,
-        })
+        let missing = challenge.items().iter().zip(&items);
+        let missing = missing.filter(|(_, answer)| answer.outcome == ItemOutcome::Missing);
+        let missing = missing.map(|(item, _)| item.blob_id).collect();
+        let mut answer = ProofAnswer::sign(&challenge, items, &self.signer.keypair)?;
+        answer.orders = shown_for(&self.store, &self.orders, missing).await;
+        make_fit(&mut answer);
+        Ok(Answered { answer, doubted })
     }
 
     /// The answer of a node that has no time for any of it.
@@ -118,6 +130,48 @@ impl Prover {
             doubted: Vec::new(),
         })
     }
+}
+
+/// Orders that say why these blobs are not here; none for one that the node has, or has lost itself.
+pub(super) async fn shown_for(
+    store: &Store,
+    orders: &Orders,
+    missing: Vec<BlobId>,
+) -> Vec<SignedOrder> {
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    match store.rows(missing.clone()).await {
+        Ok(rows) => {
+            let gone = missing.into_iter().zip(rows);
+            let gone = gone.filter_map(|(id, row)| row.is_none().then_some(id));
+            orders.of(gone.collect()).await
+        }
+        Err(error) => {
+            tracing::error!(%error, "the catalogue cannot be read");
+            Vec::new()
+        }
+    }
+}
+
+/// An order is long, and a frame is not: those that do not fit beside the proofs are shown the next time.
+fn make_fit(answer: &mut ProofAnswer) {
+    const OF_A_PROOF: usize = 256;
+    const OF_A_BLOB: usize = 33;
+    let bodies = answer.items.iter().map(|item| match &item.outcome {
+        ItemOutcome::Proven(proof) => proof.body.len() + OF_A_PROOF,
+        _ => OF_A_PROOF,
+    });
+    let mut left = protocols::PROOF_CHALLENGE
+        .max_frame_bytes
+        .saturating_sub(bodies.sum());
+    answer.orders.retain(|signed| {
+        let length = signed.order.deletions().len() * OF_A_BLOB + 2 * OF_A_PROOF;
+        let fits = length <= left;
+        left -= if fits { length } else { 0 };
+        fits
+    });
+    answer.orders.truncate(MAX_CHALLENGE_ITEMS);
 }
 
 enum Opened {

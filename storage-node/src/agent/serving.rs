@@ -7,7 +7,9 @@ use proto::{
     RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest, protocols,
 };
 
-use super::prover::Prover;
+use super::deletion::Deleter;
+use super::orders::Orders;
+use super::prover::{Prover, shown_for};
 use super::signer::Signer;
 use crate::membership::Lifecycle;
 
@@ -17,6 +19,8 @@ pub(crate) struct Service {
     pub signer: Signer,
     pub lifecycle: Lifecycle,
     pub prover: Prover,
+    pub deleter: Deleter,
+    pub orders: Orders,
 }
 
 impl Service {
@@ -37,10 +41,10 @@ impl Service {
                 Err(error) => note_malformed(&request, &error),
             },
             protocols::DELETE_CHUNK => match request.decode::<Delete>() {
-                Ok(deletions) => {
-                    let outcomes = self.store.delete(deletions.0).await;
-                    request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
-                }
+                Ok(order) => match self.deleter.obey(request.peer, order).await {
+                    Ok(outcomes) => request.respond::<Delete>(outcomes).await,
+                    Err(error) => note_malformed(&request, &error),
+                },
                 Err(error) => note_malformed(&request, &error),
             },
             protocols::PROOF_CHALLENGE => match request.decode::<Prove>() {
@@ -106,7 +110,14 @@ impl Service {
     async fn retrieve(&self, request: RetrieveRequest) -> RetrieveAnswer {
         match self.store.get(request.blob_id).await {
             Read::Found(data) => RetrieveAnswer::Found(data),
-            Read::Missing => RetrieveAnswer::Missing,
+            Read::Missing => {
+                let gone = vec![request.blob_id];
+                let mut orders = shown_for(&self.store, &self.orders, gone).await;
+                match orders.pop() {
+                    Some(order) => RetrieveAnswer::Ordered(Box::new(order)),
+                    None => RetrieveAnswer::Missing,
+                }
+            }
             Read::Corrupt => RetrieveAnswer::Corrupt,
             Read::IoError(error) => {
                 tracing::error!(id = %request.blob_id, error, "a blob cannot be read");
@@ -127,8 +138,8 @@ impl Service {
                 request.respond::<Retrieve>(answer).await;
             }
             protocols::DELETE_CHUNK => {
-                if let Ok(deletions) = request.decode::<Delete>() {
-                    let failed = vec![DeletionOutcome::Failed; deletions.0.len()];
+                if let Ok(order) = request.decode::<Delete>() {
+                    let failed = vec![DeletionOutcome::Failed; order.deletions.len()];
                     request.respond::<Delete>(DeletionOutcomes(failed)).await;
                 }
             }

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blobstore::disk_space;
+use blobstore::{Deferred, disk_space};
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Output, SettingsArgs, block_on, print_json, running};
 use crate::admin::NodeStatus;
 use crate::config::Config;
-use crate::membership::CoordinatorStatus;
+use crate::membership::{CoordinatorStatus, LedgerEvidence};
 use crate::peers::{PeerEntry, PeersReport, Reachability};
 use crate::volume::Volume;
 
@@ -75,9 +76,11 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     })?;
     let mut findings = Findings::default();
     let usable = examine_data(&mut findings, &config, &volume);
+    examine_ledger(&mut findings, LedgerEvidence::read(volume.root()));
     match (&status, &peers) {
         (Some(status), Some(peers)) => {
             examine_disk(&mut findings, status);
+            examine_deletions(&mut findings, status.deferred);
             examine_coordinators(&mut findings, status, peers);
             examine_reachability(&mut findings, peers, config.p2p.upnp);
         }
@@ -117,6 +120,40 @@ fn examine_data(findings: &mut Findings, config: &Config, volume: &Volume) -> bo
         ),
     }
     true
+}
+
+/// Heads of days prove by themselves that the ledger was rewritten: the node need not run.
+fn examine_ledger(findings: &mut Findings, kept: Result<LedgerEvidence>) {
+    let about = "ledger";
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(error) => {
+            return findings.bad(
+                about,
+                format!("what was kept of it cannot be read: {error:#}"),
+                "let this account read the data directory; what is damaged can be moved away, the node \
+                 begins anew",
+            );
+        }
+    };
+    match (kept.contradictions.first(), &kept.last_day) {
+        (Some(first), _) => findings.bad(
+            about,
+            format!("the network's ledger was rewritten: {first}"),
+            "keep ledger-contradictions.json and ledger-days.json, they prove it to everybody; ask the \
+             network's operator for an export, and check it: coordinator verify-ledger EXPORT \
+             ledger-days.json. If its database was restored from a backup and you believe that, move both \
+             away and start the node again",
+        ),
+        (None, Some(last)) => findings.good(
+            about,
+            format!(
+                "heads of {} days kept, the last one of {last}; none contradicts another",
+                kept.days_kept
+            ),
+        ),
+        (None, None) => {}
+    }
 }
 
 /// What to do about a node that does not answer: `start` refuses one that is not registered.
@@ -161,6 +198,28 @@ fn examine_disk(findings: &mut Findings, status: &NodeStatus) {
     } else {
         findings.good("disk", text);
     }
+}
+
+fn examine_deletions(findings: &mut Findings, deferred: Deferred) {
+    let Some(until) = first_until(deferred) else {
+        return findings.good("deletions", "none was put off".to_owned());
+    };
+    let (blobs, bytes) = (deferred.held.blobs, ByteSize(deferred.held.bytes));
+    findings.bad(
+        "deletions",
+        format!(
+            "coordinators ordered more to be deleted than this node removes in a day: {blobs} blobs ({bytes}) \
+             were put into the trash instead, the first of which are gone for good at {until:.0}"
+        ),
+        "ask the network's administrator whether that was meant; if not, `coordinator admin purges undo` \
+         brings it back, and the coordinators' keys may be in other hands",
+    );
+}
+
+/// Until when the first of what was put off can be brought back; `None` when nothing was.
+pub(super) fn first_until(deferred: Deferred) -> Option<Timestamp> {
+    let until = i64::try_from(deferred.first_until_ms?).ok()?;
+    Timestamp::from_millisecond(until).ok()
 }
 
 fn examine_coordinators(findings: &mut Findings, status: &NodeStatus, peers: &PeersReport) {
@@ -295,6 +354,7 @@ fn print_table(findings: &Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::Contradiction;
     use crate::peers::ReachabilityReport;
 
     fn found(outcome: Reachability, asks_router: bool) -> Option<(Verdict, String)> {
@@ -318,6 +378,34 @@ mod tests {
         let finding = findings.find(|finding| finding.about == "UPnP")?;
         assert_eq!(finding.fix.is_some(), finding.verdict == Verdict::Note);
         Some((finding.verdict, finding.text))
+    }
+
+    #[test]
+    fn a_ledger_that_was_rewritten_is_bad_whatever_else_is_good() {
+        let head = |hash| proto::LedgerDay {
+            day: "2026-11-21".to_owned(),
+            block_number: 7,
+            block_hash: [hash; 32],
+            signature: proto::Signature::from_bytes([0; 64]),
+        };
+        let mut evidence = LedgerEvidence {
+            days_kept: 1,
+            last_day: Some("2026-11-21".to_owned()),
+            contradictions: Vec::new(),
+        };
+        let found = |evidence: &LedgerEvidence| {
+            let mut findings = Findings::default();
+            examine_ledger(&mut findings, Ok(evidence.clone()));
+            findings.0.pop().map(|finding| finding.verdict)
+        };
+        assert_eq!(found(&LedgerEvidence::default()), None);
+        assert_eq!(found(&evidence), Some(Verdict::Good));
+        evidence.contradictions.push(Contradiction {
+            noticed_at: jiff::Timestamp::UNIX_EPOCH,
+            kept: head(1),
+            told: head(2),
+        });
+        assert_eq!(found(&evidence), Some(Verdict::Bad));
     }
 
     #[test]

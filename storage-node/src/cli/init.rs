@@ -44,17 +44,21 @@ pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
         set(&mut overrides, name, value);
     }
     let config = Config::load(&file, false, overrides)?;
-    let candidate = Candidate::prepare(&config, args.join.terms()?)?;
+    let mut candidate = Candidate::prepare(&config, args.join.terms()?)?;
     let peer_id = candidate.keypair.public().to_peer_id();
     let made = if candidate.is_new { "new" } else { "kept" };
     println!("Identity  {peer_id} ({made})");
     let registered = block_on(candidate.register())?;
+    let url = &candidate.coordinator_url;
+    if config.node.coordinator_url.as_ref() != Some(url) {
+        println!("Address   {url} (redirected there)");
+    }
     println!("Network   {}", registered.network_id);
     println!("Node      {} ({})", registered.node_id, registered.state);
     let (volume, applicant) = (&candidate.volume, &candidate.applicant);
     let capacity = ByteSize(applicant.capacity_bytes);
     println!("Data      {} (up to {capacity})", volume.root().display());
-    write_config(&file, &config, volume, applicant, &peer_id)?;
+    write_config(&file, &config, volume, applicant, url, &peer_id)?;
     match settings.config {
         Some(_) => println!("\nNext: storage-node start --config {}", file.display()),
         None => println!("\nNext: storage-node start"),
@@ -91,13 +95,14 @@ fn write_config(
     config: &Config,
     volume: &Volume,
     applicant: &Applicant,
+    url: &str,
     peer_id: &PeerId,
 ) -> Result<()> {
     if file.exists() {
         println!("Settings  {} (kept)", file.display());
         let kept = Config::load(file, true, Table::new())?;
         let same = kept.node.name == config.node.name
-            && kept.node.coordinator_url == config.node.coordinator_url
+            && kept.node.coordinator_url.as_deref() == Some(url)
             && kept.node.capacity == config.node.capacity
             && kept.node.region == config.node.region
             && kept.data_dir()? == config.data_dir()?;
@@ -112,7 +117,6 @@ fn write_config(
     let root = volume.root().to_str();
     let root = root.context("the path of the data directory must be valid UTF-8")?;
     let capacity = format!("{} B", applicant.capacity_bytes);
-    let url = config.node.coordinator_url.as_deref().unwrap_or_default();
     let mut known: Vec<(&str, Value)> = vec![
         ("node.name", applicant.name.as_str().into()),
         ("node.data_dir", root.into()),

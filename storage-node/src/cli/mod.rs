@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use kit::config::Reloader;
 use kit::output::print_json;
 use toml::Table;
 
@@ -119,6 +120,11 @@ impl SettingsArgs {
     /// A file that was named has to be there; the default one may be missing.
     fn load(&self) -> Result<Config> {
         Config::load(&self.file()?, self.config.is_some(), self.overrides()?)
+    }
+
+    /// What reads the same sources again while the node runs.
+    fn reloader(&self) -> Result<Reloader> {
+        Config::reloader(self.file()?, self.config.is_some(), self.overrides()?)
     }
 
     /// What `load` takes from the same sources, as a file.

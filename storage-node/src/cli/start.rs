@@ -27,6 +27,7 @@ pub(crate) struct Args {
 pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
     let config = settings.load()?;
     logging::init(&config.log)?;
+    let reloader = settings.reloader()?;
     block_on(async {
         let mut signals = Signals::install()?;
         if args.init {
@@ -38,7 +39,7 @@ pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
                 }
             }
         }
-        node::run(config, args.ready_file, signals).await
+        node::run(config, reloader, args.ready_file, signals).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use api::drain::DrainView;
 use api::nodes::NodeDetail;
-use blobstore::{Counts, Readers, Tally, attach_layout, catalogue_path, disk_space, measure};
+use blobstore::{
+    Counts, Deferred, Readers, Tally, attach_layout, catalogue_path, disk_space, measure,
+};
 use bytesize::ByteSize;
 use kit::output::plain_table;
 use serde::Serialize;
 
-use super::{Output, SettingsArgs, block_on, drain, print_json, running};
+use super::{Output, SettingsArgs, block_on, doctor, drain, print_json, running};
 use crate::admin::NodeStatus;
 use crate::config::Config;
-use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING};
+use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING, LedgerEvidence};
 use crate::volume::Volume;
 
 /// A node that stores at this moment changes what is measured.
@@ -41,10 +43,14 @@ struct Report {
     used_bytes: u64,
     disk_free_bytes: u64,
     catalogue: Counts,
+    /// Deletions that were ordered and put off: in the trash, and to be brought back until their time has come.
+    deferred: Deferred,
     /// What files and records on disk say; `None` when they were not counted.
     on_disk: Option<Tally>,
     /// Whether catalogue and disk agree.
     agree: Option<bool>,
+    /// What was kept of the ledger's past; contradictions prove that it was rewritten.
+    ledger: LedgerEvidence,
     /// What the node itself says.
     node: Option<NodeStatus>,
     /// What the network says of it; `None` when its coordinator does not answer, and with `--check`.
@@ -81,7 +87,9 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
         used_bytes: catalogue.on_disk().disk_bytes,
         disk_free_bytes: disk_space(volume.root())?.0,
         catalogue,
+        deferred: deferred(&volume)?,
         on_disk,
+        ledger: LedgerEvidence::read(volume.root())?,
         agree: on_disk.map(|on_disk| catalogue.on_disk() == on_disk),
         node,
         standing,
@@ -128,6 +136,14 @@ fn catalogue_counts(volume: &Volume) -> Result<Counts> {
     match path.exists() {
         true => Ok(Readers::open(&path)?.counts()?),
         false => Ok(Counts::default()),
+    }
+}
+
+fn deferred(volume: &Volume) -> Result<Deferred> {
+    let path = catalogue_path(volume.root());
+    match path.exists() {
+        true => Ok(Readers::open(&path)?.deferred()?),
+        false => Ok(Deferred::default()),
     }
 }
 
@@ -182,13 +198,28 @@ fn print_table(report: &Report) {
             row("reason", standing.state_reason.clone());
         }
         if standing.on_hold {
-            let why = "half of a round of proofs failed: nothing new for 24 h; is a disk missing?";
-            row("on hold", why.to_owned());
+            let why = standing.hold_reason.as_deref();
+            row(
+                "on hold",
+                why.unwrap_or("nothing new for some hours").to_owned(),
+            );
         }
         row("score", format!("{} of 1000000", standing.score_ppm));
     }
     if let Some(progress) = &report.drain {
         row("drain", drain::moved(progress));
+    }
+    if let Some(contradiction) = report.ledger.contradictions.first() {
+        row(
+            "ledger",
+            format!("REWRITTEN: {contradiction} (storage-node doctor)"),
+        );
+    } else if let Some(last) = &report.ledger.last_day {
+        let days = report.ledger.days_kept;
+        row(
+            "ledger",
+            format!("heads of {days} days, the last one of {last}"),
+        );
     }
     row("data", report.data_dir.clone());
     let quota = match report.capacity_bytes {
@@ -203,6 +234,15 @@ fn print_table(report: &Report) {
     }
     row("disk free", ByteSize(report.disk_free_bytes).to_string());
     row("trash", tally(counts.trashed));
+    if let Some(until) = doctor::first_until(report.deferred) {
+        let blobs = tally(report.deferred.held);
+        row(
+            "put off",
+            format!(
+                "{blobs} of the trash: more was to be deleted than in a day; the first goes at {until:.0}"
+            ),
+        );
+    }
     if counts.corrupt.blobs + counts.lost.blobs > 0 {
         row("corrupt", tally(counts.corrupt));
         row("lost", tally(counts.lost));

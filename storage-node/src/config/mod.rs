@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
-use kit::config::Sources;
+use kit::config::{Reloader, Sources};
 use kit::logging::LogConfig;
 use network::ReconnectPolicy;
 use toml::Table;
@@ -51,6 +51,17 @@ impl Config {
     /// not there counts as empty only when it is not `required`.
     pub(crate) fn load(file: &Path, required: bool, overrides: Table) -> Result<Self> {
         checked(&sources(file, required, overrides)?)
+    }
+
+    /// What reads the same sources again while the node runs.
+    pub(crate) fn reloader(file: PathBuf, required: bool, overrides: Table) -> Result<Reloader> {
+        Reloader::new(
+            move || sources(&file, required, overrides.clone()),
+            |config: Self| {
+                config.check()?;
+                Ok(config.log)
+            },
+        )
     }
 
     /// The template with every setting that `load` takes from the same sources.

@@ -89,6 +89,12 @@ pub(crate) struct P2pConfig {
     #[config(default = true, env = "FSN_P2P_AUTONAT")]
     pub autonat: bool,
 
+    /// Dial private, loopback and link-local addresses, and names, on the word of other peers, too. Only where all peers stand
+    /// on this machine or behind the same router: others could have this node knock at any door of its own network.
+    /// Coordinators and `bootstrap_peers` are dialled wherever they are.
+    #[config(default = false, env = "FSN_P2P_PRIVATE_ADDRESSES")]
+    pub private_addresses: bool,
+
     /// Find peers, and be found by them, on the local network (multicast DNS).
     #[config(default = false, env = "FSN_P2P_MDNS")]
     pub mdns: bool,
@@ -290,7 +296,7 @@ pub(crate) struct ScrubConfig {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub(crate) struct TrashConfig {
-    /// How long blobs stay in the trash before they are deleted.
+    /// How long blobs stay in the trash before they are deleted. Sooner than after 72 hours only a few go in a day.
     #[config(default = "7d", deserialize_with = humantime_serde::deserialize, env = "FSN_TRASH_RETENTION")]
     pub retention: Duration,
 }

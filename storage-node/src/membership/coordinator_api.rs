@@ -12,8 +12,13 @@ use api::page::PageParams;
 use api::paths;
 use api::problem::Problem;
 use libp2p_identity::Keypair;
-use proto::{NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationNonce};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use proto::{
+    NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationForm,
+    RegistrationNonce,
+};
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
@@ -23,6 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Redirects that are followed for one request.
+const HOPS: usize = 3;
+
 /// Why a coordinator did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -30,6 +38,12 @@ pub(crate) enum ApiError {
         "the coordinator at {base} cannot be reached ({cause}); check the address and that it runs"
     )]
     Unreachable { base: Url, cause: String },
+    /// Somebody else's address, or one without encryption where there was some: what is sent is not for everybody.
+    #[error(
+        "{from} redirects to {to}, which is not followed: if that is the coordinator, write its address as \
+         node.coordinator_url (--coordinator-url)"
+    )]
+    Elsewhere { from: Url, to: String },
     #[error("the coordinator refused ({}): {}", .0.status, reason(.0))]
     Refused(Box<Problem>),
 }
@@ -46,6 +60,7 @@ impl ApiError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
+            Self::Elsewhere { .. } => false,
             Self::Refused(problem) => {
                 problem.status >= 500 || problem.status == StatusCode::TOO_MANY_REQUESTS
             }
@@ -89,10 +104,26 @@ impl CoordinatorApi {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(Policy::none())
             .user_agent(concat!("storage-node/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot set up HTTP")?;
         Ok(Self { base, client })
+    }
+
+    /// At the address that this one redirects to, if it does: what is secret need not take the way over the first one.
+    pub(crate) async fn settled(&self) -> Result<Self> {
+        let url = self.url(paths::NETWORK)?;
+        let at = self.send(self.client.get(url)).await?.url().clone();
+        match at.as_str().strip_suffix(paths::NETWORK) {
+            Some(base) => Self::new(base),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// As it is written in settings.
+    pub(crate) fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
     }
 
     /// The document, whole and signed by the key that it names itself.
@@ -132,6 +163,12 @@ impl CoordinatorApi {
             nonce,
             name: applicant.name.clone(),
             capacity_bytes: applicant.capacity_bytes,
+            region: applicant.region.clone(),
+            token_hash: applicant.token.as_deref().map(Registration::token_hash),
+        };
+        let form = match answer.newest_form {
+            Some(form) if form >= RegistrationForm::V2.number() => RegistrationForm::V2,
+            _ => RegistrationForm::V1,
         };
         let body = RegisterBody {
             peer_id: peer_id.to_string(),
@@ -139,7 +176,9 @@ impl CoordinatorApi {
             capacity_bytes: applicant.capacity_bytes,
             region: applicant.region.clone(),
             nonce: answer.nonce,
-            signature: registration.sign(keypair)?.to_string(),
+            // Coordinators of the release before do not know the member.
+            form: (form != RegistrationForm::V1).then(|| form.number()),
+            signature: registration.sign(form, keypair)?.to_string(),
             token: applicant.token.clone(),
         };
         let url = self.url(paths::NODE_REGISTER)?;
@@ -208,12 +247,32 @@ impl CoordinatorApi {
         Ok(self.base.join(path.trim_start_matches('/'))?)
     }
 
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+        let failed = |error: reqwest::Error| ApiError::Unreachable {
+            base: self.base.clone(),
+            cause: innermost(&error),
+        };
+        let (client, request) = request.build_split();
+        let mut request = request?;
+        for _ in 0..=HOPS {
+            let (from, again) = (request.url().clone(), request.try_clone());
+            let response = client.execute(request).await.map_err(failed)?;
+            let Some(to) = redirected(&from, &response)? else {
+                return Ok(response);
+            };
+            tracing::warn!(%from, %to, "the coordinator redirects: write the new address as node.coordinator_url");
+            request = again.context("a request that is redirected cannot be sent again")?;
+            *request.url_mut() = to;
+        }
+        bail!("{} redirects more than {HOPS} times", self.base)
+    }
+
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let failed = |error: reqwest::Error| ApiError::Unreachable {
             base: self.base.clone(),
             cause: innermost(&error),
         };
-        let mut response = request.send().await.map_err(failed)?;
+        let mut response = self.send(request).await?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(failed)? {
@@ -235,10 +294,52 @@ impl CoordinatorApi {
     }
 }
 
+/// Where an answer says that what was asked for is. Within one host, and never away from TLS. Unlike a browser, which
+/// makes a GET of a POST, the same request is sent there.
+fn redirected(from: &Url, response: &Response) -> Result<Option<Url>, ApiError> {
+    const WITH_THE_SAME_REQUEST: [u16; 4] = [301, 302, 307, 308];
+    if !WITH_THE_SAME_REQUEST.contains(&response.status().as_u16()) {
+        return Ok(None);
+    }
+    let location = response.headers().get(LOCATION);
+    let location = location.and_then(|location| location.to_str().ok());
+    let to = location.and_then(|location| from.join(location).ok());
+    match to {
+        Some(to) if may_follow(from, &to) => Ok(Some(to)),
+        to => Err(ApiError::Elsewhere {
+            from: from.clone(),
+            to: to.map_or_else(|| "nowhere".to_owned(), |to| to.to_string()),
+        }),
+    }
+}
+
+fn may_follow(from: &Url, to: &Url) -> bool {
+    let safe = to.scheme() == "https" || to.scheme() == from.scheme();
+    safe && to.host() == from.host()
+}
+
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_followed_within_its_host_and_never_away_from_tls() {
+        let follow =
+            |from: &str, to: &str| may_follow(&from.parse().unwrap(), &to.parse().unwrap());
+        assert!(follow("http://a.example/", "https://a.example/"));
+        assert!(follow("http://a.example:8080/", "https://a.example/x"));
+        assert!(follow("https://a.example/", "https://a.example/x"));
+        assert!(follow("http://a.example/", "http://a.example:81/"));
+        assert!(!follow("https://a.example/", "http://a.example/"));
+        assert!(!follow("http://a.example/", "https://b.example/"));
+        assert!(!follow("http://a.example/", "ftp://a.example/"));
+    }
 }

@@ -5,16 +5,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kit::Clock;
 use libp2p_identity::PeerId;
 use proto::HeartbeatAnswer;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// States of a node in the network, as coordinators name them.
 pub(crate) const DRAINING: &str = "draining";
 pub(crate) const DRAINED: &str = "drained";
+
+/// Clocks that differ by more are not to be trusted with what cannot be taken back.
+const CLOCKS_AGREE_MS: u64 = 5 * 60 * 1000;
+/// How long a request of a coordinator waits for its answer to our greeting: as long as that exchange may take.
+const GREETED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What has come of our `hello` on the connection that stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    #[default]
+    Unanswered,
+    Answered,
+    /// Another copy of this node is the one that counts.
+    Elsewhere,
+}
 
 /// How the node stands with one coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +48,15 @@ pub(crate) struct CoordinatorStatus {
     pub last_heartbeat_at: Option<Timestamp>,
     /// How much the coordinator's clock is ahead of ours.
     pub clock_difference_ms: Option<i64>,
+    #[serde(skip)]
+    pub greeting: Greeting,
 }
 
 #[derive(Debug)]
 pub(crate) struct Coordinators {
     clock: Clock,
     known: Mutex<BTreeMap<PeerId, CoordinatorStatus>>,
+    changed: Notify,
 }
 
 impl Coordinators {
@@ -44,6 +65,7 @@ impl Coordinators {
         Self {
             clock,
             known: Mutex::default(),
+            changed: Notify::new(),
         }
     }
 
@@ -62,6 +84,17 @@ impl Coordinators {
 
     pub(crate) fn statuses(&self) -> BTreeMap<PeerId, CoordinatorStatus> {
         self.lock().clone()
+    }
+
+    /// Whether a connected coordinator has told a time that is about this machine's. A clock that jumps must not end
+    /// the time in which what was thrown away can be brought back.
+    pub(crate) fn agree_on_the_time(&self) -> bool {
+        let known = self.lock();
+        let mut connected = known.values().filter(|status| status.connected);
+        connected.any(|status| {
+            let difference = status.clock_difference_ms.map(i64::unsigned_abs);
+            difference.is_some_and(|difference| difference <= CLOCKS_AGREE_MS)
+        })
     }
 
     pub(crate) fn has_connection(&self) -> bool {
@@ -94,6 +127,23 @@ impl Coordinators {
         if let Some(status) = self.lock().get_mut(peer) {
             change(status);
         }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether to serve a coordinator. What it asks before it has answered our greeting waits for the answer: a copy of this
+    /// node that is connected for a moment must sign for nothing that the other one will be asked for.
+    pub(crate) async fn may_be_served(&self, peer: &PeerId) -> bool {
+        let answered = async {
+            loop {
+                let changed = self.changed.notified();
+                let greeting = self.lock().get(peer).map(|status| status.greeting);
+                match greeting {
+                    Some(Greeting::Unanswered) => changed.await,
+                    greeting => return greeting == Some(Greeting::Answered),
+                }
+            }
+        };
+        timeout(GREETED_WITHIN, answered).await.unwrap_or(false)
     }
 
     pub(crate) fn note_heartbeat(&self, peer: &PeerId, answer: &HeartbeatAnswer) {
@@ -126,5 +176,45 @@ impl Coordinators {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, CoordinatorStatus>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::MicroCredits;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_trusted_when_a_coordinator_that_is_connected_agrees_with_it() {
+        let clock = Clock::from(kit::SimulatedClock::new(
+            Timestamp::from_second(1_800_000_000).unwrap(),
+        ));
+        let now_ms = 1_800_000_000_000;
+        let peers = [PeerId::random(), PeerId::random()];
+        let coordinators = Coordinators::new(clock);
+        coordinators.replace(&peers);
+        let told = |peer: &PeerId, server_time_ms| {
+            coordinators.note(peer, |status| status.connected = true);
+            let answer = HeartbeatAnswer {
+                earned: MicroCredits::ZERO,
+                server_time_ms,
+                state: String::new(),
+                state_reason: String::new(),
+                network_serial: 0,
+                last_ledger_day: None,
+            };
+            coordinators.note_heartbeat(peer, &answer);
+        };
+        assert!(
+            !coordinators.agree_on_the_time(),
+            "nobody has told the time"
+        );
+        told(&peers[0], now_ms - 72 * 3600 * 1000);
+        assert!(!coordinators.agree_on_the_time());
+        told(&peers[1], now_ms + 1000);
+        assert!(coordinators.agree_on_the_time());
+        coordinators.note(&peers[1], |status| status.connected = false);
+        assert!(!coordinators.agree_on_the_time(), "what it told may be old");
     }
 }

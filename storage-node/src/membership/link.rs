@@ -11,17 +11,18 @@ use anyhow::Result;
 use blobstore::Store;
 use libp2p_identity::PeerId;
 use network::{NetworkHandle, PeerEvent, Peers};
-use proto::{Heartbeat, HeartbeatReport, Hello, HelloReport, LedgerDay, NodeId};
+use proto::{DeferredPurges, Heartbeat, HeartbeatReport, Hello, HelloReport, LedgerDay, NodeId};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::coordinators::Coordinators;
+use super::coordinators::{Coordinators, Greeting};
 use super::ledger_days::{LedgerDays, Told};
 use super::lifecycle::Lifecycle;
 use crate::peers::SOFTWARE;
+use crate::volume::Instance;
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub(crate) struct Link {
     /// The newest serial of the network document that a coordinator has told.
     pub newest_serial: watch::Sender<u64>,
     pub ledger_days: LedgerDays,
+    pub instance: Instance,
 }
 
 /// One for each coordinator that is connected.
@@ -67,6 +69,7 @@ impl Sessions {
                 coordinators.note(&peer, |status| {
                     status.connected = false;
                     status.accepted = false;
+                    status.greeting = Greeting::Unanswered;
                 });
                 self.connected.remove(&peer);
                 if let Some(session) = self.running.remove(&peer) {
@@ -157,11 +160,31 @@ impl Link {
         let report = self.introduction()?;
         let answer = self.network.call::<Hello>(peer, report).await?;
         self.note_serial(answer.network_serial);
+        if answer.rejection.is_none() {
+            let instance = self.instance.clone();
+            // With the number kept, the next start says the same one, and is taken as well.
+            if let Err(error) = spawn_blocking(move || instance.note_taken()).await? {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "it cannot be noted that the node was taken"
+                );
+            }
+        }
         self.coordinators.note(&peer, |status| {
             status.accepted = answer.rejection.is_none();
             status.rejection.clone_from(&answer.rejection);
+            status.greeting = match answer.hang_up {
+                true => Greeting::Elsewhere,
+                false => Greeting::Answered,
+            };
         });
         match answer.rejection {
+            Some(reason) if answer.hang_up => {
+                tracing::error!(%peer, reason, "another copy of this node is the one that counts: hanging up");
+                // The newer connection would take the place of the other copy's. Dialled again it is by and by.
+                self.network.disconnect(peer).await;
+                Err(anyhow::anyhow!(reason))
+            }
             Some(reason) => Err(anyhow::anyhow!(reason)),
             None => Ok(()),
         }
@@ -177,7 +200,17 @@ impl Link {
             free_bytes: space.free_bytes,
             blob_count: self.store.counts().live.blobs,
             draining: self.lifecycle.is_draining(),
+            deferred: self.deferred(),
+            instance: Some(self.instance.said()),
         })
+    }
+
+    fn deferred(&self) -> DeferredPurges {
+        let deferred = self.store.deferred();
+        DeferredPurges {
+            blobs: deferred.held.blobs,
+            until_ms: deferred.first_until_ms.unwrap_or(0),
+        }
     }
 
     async fn report(&self) -> Result<HeartbeatReport> {
@@ -188,6 +221,7 @@ impl Link {
             free_bytes: space.free_bytes,
             blob_count: self.store.counts().live.blobs,
             activity: self.lifecycle.activity().await,
+            deferred: self.deferred(),
         })
     }
 
@@ -229,7 +263,7 @@ impl Link {
                 tracing::error!(%peer, day, "a coordinator told a ledger day that the network's key did not sign");
             }
             Told::Contradiction(what) => {
-                tracing::error!(%peer, what, "the network's ledger was rewritten; ledger-days.json has the proof");
+                tracing::error!(%peer, %what, "the network's ledger was rewritten; ledger-contradictions.json has the proof");
             }
         }
         Ok(())

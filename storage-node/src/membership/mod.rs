@@ -21,7 +21,9 @@ mod registration;
 pub(crate) use coordinator_api::{ApiError, Applicant, CoordinatorApi, reason};
 pub(crate) use coordinators::{CoordinatorStatus, Coordinators, DRAINED, DRAINING};
 pub(crate) use document::DocumentFollower;
-pub(crate) use ledger_days::LedgerDays;
+#[cfg(test)]
+pub(crate) use ledger_days::Contradiction;
+pub(crate) use ledger_days::{LedgerDays, LedgerEvidence};
 pub(crate) use lifecycle::Lifecycle;
 pub(crate) use link::Link;
 pub(crate) use registration::{Candidate, Terms, register_once};

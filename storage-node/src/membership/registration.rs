@@ -77,7 +77,12 @@ impl Candidate {
     }
 
     /// Enters the node into the network, and keeps what that gives.
-    pub(crate) async fn register(&self) -> Result<RegisteredNode> {
+    pub(crate) async fn register(&mut self) -> Result<RegisteredNode> {
+        let settled = self.api.settled().await?;
+        if settled.base_url() != self.api.base_url() {
+            settled.base_url().clone_into(&mut self.coordinator_url);
+            self.api = settled;
+        }
         let document = self.join().await?;
         let registered = self
             .api
@@ -128,7 +133,7 @@ pub(crate) async fn register_once(
     if volume.is_registered()? {
         return Ok(());
     }
-    let candidate = Candidate::prepare(config, terms()?)?;
+    let mut candidate = Candidate::prepare(config, terms()?)?;
     let reconnect = &config.reconnect;
     let mut pause = reconnect.initial;
     loop {

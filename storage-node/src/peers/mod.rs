@@ -146,6 +146,7 @@ pub(crate) fn network_config(
             }),
             mdns: p2p.mdns,
             autonat: p2p.autonat,
+            private_addresses: p2p.private_addresses,
             upnp: p2p.upnp,
         },
         ..defaults

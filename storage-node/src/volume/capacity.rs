@@ -44,6 +44,7 @@ mod tests {
             state_at_ms: 1,
             disk_bytes: held,
             location: None,
+            deferred_until_ms: None,
         };
         let mut catalogue = Catalogue::open(&catalogue_path(dir.path())).unwrap();
         catalogue.write(|tx| tx.upsert(&row)).unwrap();

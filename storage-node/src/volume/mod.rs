@@ -5,6 +5,7 @@
 
 mod capacity;
 pub(crate) mod identity;
+mod instance;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -22,6 +23,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use capacity::capacity;
+pub(crate) use instance::Instance;
 
 const VERSION: u32 = 1;
 
@@ -307,6 +309,11 @@ impl Volume {
         Ok(token)
     }
 
+    /// For the node that starts, under the directory's lock.
+    pub(crate) fn begin_instance(&self, random: &mut impl CryptoRng) -> Result<Instance> {
+        Instance::begin(&self.root, random)
+    }
+
     pub(crate) fn identity_path(&self) -> PathBuf {
         self.root.join("identity.key")
     }
@@ -322,6 +329,11 @@ impl Volume {
     /// Where addresses of an earlier run are: see [`crate::peers::PeerCache`].
     pub(crate) fn peer_cache_path(&self) -> PathBuf {
         self.root.join("peers.json")
+    }
+
+    /// Where the orders to delete are that the node has obeyed: see [`crate::agent::Orders`].
+    pub(crate) fn orders_path(&self) -> PathBuf {
+        self.root.join("orders.db")
     }
 
     fn running_path(&self) -> PathBuf {

@@ -17,11 +17,12 @@ use network::{
     CallError, Everyone, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle,
 };
 use proto::{
-    BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Difficulty, Heartbeat,
-    HeartbeatAnswer, HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator,
-    LossNoted, LossReport, MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId,
-    ProofAnswer, ProofSeed, Prove, Registration, ReportLoss, Retrieve, RetrieveAnswer,
-    RetrieveRequest, Roles, Signature, Store, StoreAnswer, StoreRequest, protocols,
+    BlobId, Challenge, ChallengeId, ChallengeItem, CoordinatorEntry, Delete, DeleteOrder,
+    DeleteRequest, Deletion, DeletionMode, DeletionOutcome, Difficulty, Heartbeat, HeartbeatAnswer,
+    HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator, LossNoted, LossReport,
+    MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed, Prove,
+    Registration, RegistrationForm, ReportLoss, Retrieve, RetrieveAnswer, RetrieveRequest, Roles,
+    Signature, SignedOrder, Store, StoreAnswer, StoreRequest, protocols,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     pub document: Mutex<NetworkDocument>,
     /// Why nodes are not welcome.
     pub rejection: Mutex<Option<String>>,
+    /// Whether those who are not are copies of another one.
+    pub hang_up: AtomicBool,
+    /// The newest form of registration that it takes.
+    pub form: Mutex<RegistrationForm>,
     pub registrations: Mutex<Vec<Value>>,
     /// Whether it answers 503, as one does whose database is away.
     pub away: AtomicBool,
@@ -86,6 +91,8 @@ impl Coordinator {
             network_key,
             document: Mutex::new(document),
             rejection: Mutex::default(),
+            hang_up: AtomicBool::new(false),
+            form: Mutex::new(RegistrationForm::V2),
             registrations: Mutex::default(),
             away: AtomicBool::new(false),
             losses_noted: AtomicU32::new(u32::MAX),
@@ -180,14 +187,20 @@ impl Coordinator {
     }
 
     pub(crate) async fn store(&self, node: PeerId, data: &Bytes) -> StoreAnswer {
+        self.try_store(node, data).await.unwrap()
+    }
+
+    pub(crate) async fn try_store(
+        &self,
+        node: PeerId,
+        data: &Bytes,
+    ) -> Result<StoreAnswer, CallError> {
         let request = StoreRequest {
             blob_id: BlobId::of(data),
             locator: Locator::from_bytes([7; 64]),
             data: data.clone(),
         };
-        in_time(self.peers.call::<Store>(node, request))
-            .await
-            .unwrap()
+        in_time(self.peers.call::<Store>(node, request)).await
     }
 
     /// A challenge to prove these blobs, at the usual difficulty.
@@ -210,6 +223,51 @@ impl Coordinator {
         let request = challenge.sign(&self.identity).unwrap();
         let node = challenge.parties().node;
         in_time(self.peers.call::<Prove>(node, request)).await
+    }
+
+    /// The order to do this with each of these blobs, given now.
+    pub(crate) fn order(&self, node: PeerId, mode: DeletionMode, blobs: &[BlobId]) -> SignedOrder {
+        let now = Clock::system().now().as_millisecond().unsigned_abs();
+        self.order_of(node, mode, blobs, now)
+    }
+
+    pub(crate) fn order_of(
+        &self,
+        node: PeerId,
+        mode: DeletionMode,
+        blobs: &[BlobId],
+        issued_at_ms: u64,
+    ) -> SignedOrder {
+        let parties = Parties {
+            network_id: self.document().network_id,
+            coordinator: self.peers.local_peer_id(),
+            node,
+        };
+        let deletions = blobs.iter().map(|blob_id| Deletion {
+            blob_id: *blob_id,
+            mode,
+        });
+        let order = DeleteOrder::new(parties, issued_at_ms, deletions.collect()).unwrap();
+        order.sign(&self.identity).unwrap()
+    }
+
+    pub(crate) async fn send(
+        &self,
+        node: PeerId,
+        request: DeleteRequest,
+    ) -> Result<Vec<DeletionOutcome>, CallError> {
+        let outcomes = in_time(self.peers.call::<Delete>(node, request)).await?;
+        Ok(outcomes.0)
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        node: PeerId,
+        mode: DeletionMode,
+        blobs: &[BlobId],
+    ) -> Vec<DeletionOutcome> {
+        let order = self.order(node, mode, blobs);
+        self.send(node, order.into_request()).await.unwrap()
     }
 
     pub(crate) async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {
@@ -242,6 +300,7 @@ async fn answer(
                 let answer = HelloAnswer {
                     rejection,
                     network_serial,
+                    hang_up: shared.hang_up.load(Ordering::Relaxed),
                 };
                 request.respond::<Hello>(answer).await;
                 let _ = hellos.try_send((peer, report));
@@ -375,8 +434,12 @@ async fn cancel_drain(State(shared): State<Arc<Shared>>) -> Response {
     told(*drain)
 }
 
-async fn nonce() -> Response {
-    let answer = json!({"nonce": hex::encode(NONCE), "expires_at": "2100-01-01T00:00:00Z"});
+async fn nonce(State(shared): State<Arc<Shared>>) -> Response {
+    let mut answer = json!({"nonce": hex::encode(NONCE), "expires_at": "2100-01-01T00:00:00Z"});
+    // One of the release before does not know that there are forms.
+    if *shared.form.lock().unwrap() == RegistrationForm::V2 {
+        answer["newest_form"] = json!(2);
+    }
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
@@ -393,10 +456,18 @@ async fn register(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) ->
         nonce: NONCE,
         name: text("name"),
         capacity_bytes: body["capacity_bytes"].as_u64().unwrap(),
+        region: body["region"].as_str().map(str::to_owned),
+        token_hash: body["token"].as_str().map(Registration::token_hash),
     };
+    let form = *shared.form.lock().unwrap();
+    let expected = match form {
+        RegistrationForm::V1 => Value::Null,
+        RegistrationForm::V2 => json!(2),
+    };
+    assert_eq!(body["form"], expected);
     let signature = hex::decode(text("signature")).unwrap();
     let signature = Signature::try_from(&signature[..]).unwrap();
-    if text("nonce") != hex::encode(NONCE) || registration.verify(&signature).is_err() {
+    if text("nonce") != hex::encode(NONCE) || registration.verify(form, &signature).is_err() {
         let problem = json!({"title": "Forbidden", "detail": "the signature is wrong"});
         return (StatusCode::FORBIDDEN, Json(problem)).into_response();
     }

@@ -8,8 +8,10 @@
 
 mod admin;
 mod coordinator;
+mod deletion;
 mod drain;
 mod first_start;
+mod instances;
 mod operator;
 mod peers;
 mod program;

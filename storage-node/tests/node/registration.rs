@@ -3,6 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use axum::Router;
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse;
+use tokio::net::TcpListener;
+
 use crate::coordinator::Coordinator;
 use crate::program::{Operator, errors, printed};
 
@@ -128,4 +133,45 @@ async fn an_exported_identity_makes_the_same_node_elsewhere() {
     assert!(output.status.success(), "{}", errors(&output));
     let registrations = coordinator.shared.registrations.lock().unwrap();
     assert_eq!(registrations[0]["peer_id"], registrations[1]["peer_id"]);
+}
+
+/// Answers everything with a redirect to the same path at `to`.
+async fn redirecting(to: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(move |uri: Uri| {
+        let location = format!("{to}{uri}");
+        async move { (StatusCode::MOVED_PERMANENTLY, [("location", location)]).into_response() }
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn init_follows_a_redirect_within_the_host_and_keeps_where_it_leads() {
+    let coordinator = Coordinator::start().await;
+    let (operator, url) = (Operator::new(), redirecting(coordinator.url.clone()).await);
+    let args = ["init", "--name", "Test Node", "--coordinator-url", &url];
+    let output = operator.run(&args).await;
+    assert!(output.status.success(), "{}", errors(&output));
+    let config = fs::read_to_string(operator.config_file()).unwrap();
+    let kept = format!("coordinator_url = \"{}\"", coordinator.url);
+    assert!(config.contains(&kept), "{config}");
+}
+
+#[tokio::test]
+async fn init_at_an_address_that_redirects_elsewhere_says_what_to_write() {
+    let coordinator = Coordinator::start().await;
+    let elsewhere = coordinator.url.replace("127.0.0.1", "localhost");
+    let (operator, url) = (Operator::new(), redirecting(elsewhere.clone()).await);
+    let args = ["init", "--name", "Test Node", "--coordinator-url", &url];
+    let output = operator.run(&args).await;
+    assert!(!output.status.success());
+    assert!(errors(&output).contains(&elsewhere), "{}", errors(&output));
+    assert!(
+        errors(&output).contains("--coordinator-url"),
+        "{}",
+        errors(&output)
+    );
+    assert!(coordinator.shared.registrations.lock().unwrap().is_empty());
 }

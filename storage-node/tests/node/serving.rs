@@ -8,9 +8,8 @@ use bytes::Bytes;
 use kit::Entropy;
 use network::{Keypair, Network, PeerManager, PeerPolicy, Target};
 use proto::{
-    BlobId, CoordinatorEntry, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions, Locator,
-    NetworkContext, NodeActivity, RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store,
-    StoreAnswer, StoreRequest,
+    BlobId, CoordinatorEntry, DeletionMode, DeletionOutcome, Locator, NetworkContext, NodeActivity,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
 };
 
 use crate::coordinator::{Coordinator, coordinator_config, in_time};
@@ -49,14 +48,16 @@ async fn a_node_stores_with_a_receipt_gives_back_and_deletes() {
     assert_eq!(heartbeat.used_bytes, 266_240, "header and padding included");
     assert_eq!(heartbeat.activity, NodeActivity::Running);
 
-    let purge = Deletions(vec![Deletion {
-        blob_id: id,
-        mode: DeletionMode::Purge,
-    }]);
-    let outcomes = coordinator.peers.call::<Delete>(peer, purge);
-    assert_eq!(in_time(outcomes).await.unwrap().0, [DeletionOutcome::Done]);
+    let purge = coordinator.order(peer, DeletionMode::Purge, &[id]);
+    let outcomes = coordinator.send(peer, purge.clone().into_request()).await;
+    assert_eq!(outcomes.unwrap(), [DeletionOutcome::Done]);
     assert_eq!(
         coordinator.retrieve(peer, id).await,
+        RetrieveAnswer::Ordered(Box::new(purge))
+    );
+    let never = BlobId::of(b"never stored");
+    assert_eq!(
+        coordinator.retrieve(peer, never).await,
         RetrieveAnswer::Missing
     );
     node.stop().await;

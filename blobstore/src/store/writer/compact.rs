@@ -85,6 +85,7 @@ impl Writer {
                     stored_at_ms: row.stored_at_ms,
                     data,
                     trashed_at_ms: (row.state == BlobState::Trashed).then_some(row.state_at_ms),
+                    deferred_until_ms: row.deferred_until_ms,
                 }),
                 Ok(Content::Corrupt | Content::Missing) => lost.push(row),
                 Err(error) => {

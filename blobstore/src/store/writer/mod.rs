@@ -14,11 +14,13 @@ mod removal;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use proto::{BlobId, Deletion, DeletionOutcome};
 use tokio::sync::{mpsc, oneshot};
 
+use super::brake::Brake;
 use super::core::Core;
 use super::errors::PutError;
 use super::quota::Reservation;
@@ -49,7 +51,8 @@ pub(super) enum Command {
         reply: oneshot::Sender<Option<BlobState>>,
     },
     EmptyTrash {
-        cutoff: Timestamp,
+        retention: Duration,
+        at: Timestamp,
         limit: u32,
         reply: oneshot::Sender<usize>,
     },
@@ -89,10 +92,11 @@ pub(super) struct Writer {
     victim: Option<Victim>,
     /// Segments that a compaction could not empty.
     kept: BTreeSet<u64>,
+    brake: Option<Brake>,
 }
 
 impl Writer {
-    pub(super) fn new(core: Arc<Core>, catalogue: Catalogue) -> Self {
+    pub(super) fn new(core: Arc<Core>, catalogue: Catalogue, brake: Option<Brake>) -> Self {
         Self {
             core,
             catalogue,
@@ -101,6 +105,7 @@ impl Writer {
             in_use: Vec::new(),
             victim: None,
             kept: BTreeSet::new(),
+            brake,
         }
     }
 
@@ -141,7 +146,7 @@ impl Writer {
                 at,
                 reply,
             } => {
-                let outcomes = deletions
+                let outcomes: Vec<_> = deletions
                     .chunk_by(|one, next| one.mode == next.mode)
                     .flat_map(|run| self.delete_run(run, at))
                     .collect();
@@ -154,11 +159,12 @@ impl Writer {
                 let _ = reply.send(state);
             }
             Command::EmptyTrash {
-                cutoff,
+                retention,
+                at,
                 limit,
                 reply,
             } => {
-                let removed = self.empty_trash(cutoff, limit);
+                let removed = self.empty_trash(retention, at, limit);
                 self.refresh_quota();
                 let _ = reply.send(removed);
             }
@@ -330,8 +336,10 @@ impl Writer {
     }
 
     fn refresh_quota(&self) {
-        if let Some(counts) = self.note_failure(self.catalogue.counts()) {
-            self.core.quota.set_counts(counts);
+        let counts = self.note_failure(self.catalogue.counts());
+        let deferred = self.note_failure(self.catalogue.deferred());
+        if let Some((counts, deferred)) = counts.zip(deferred) {
+            self.core.quota.set_counts(counts, deferred);
         }
     }
 

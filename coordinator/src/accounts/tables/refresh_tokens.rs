@@ -1,4 +1,7 @@
-//! `refresh_tokens`: hashed, rotated, a family for each login.
+//! `refresh_tokens`: hashed, rotated, a family for each login. Of each family there are two rows at most that this
+//! release has made: the token that is good, and the one before.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -16,7 +19,15 @@ pub struct StoredToken {
     pub user_id: UserId,
     pub role: Role,
     pub used: bool,
+    /// How long ago, in seconds.
+    used_ago: f64,
     pub expired: bool,
+}
+
+impl StoredToken {
+    pub fn used_within(&self, time: Duration) -> bool {
+        self.used && self.used_ago <= time.as_secs_f64()
+    }
 }
 
 pub async fn insert(
@@ -27,8 +38,8 @@ pub async fn insert(
     expires_at: Timestamp,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO refresh_tokens (token_hash, family_id, user_id, expires_at)
-         VALUES ($1, $2, $3, $4)",
+        "INSERT INTO refresh_tokens (token_hash, family_id, user_id, expires_at, names_login)
+         VALUES ($1, $2, $3, $4, true)",
         &hash[..],
         family,
         user_id.as_uuid(),
@@ -46,6 +57,7 @@ pub async fn lock(
 ) -> sqlx::Result<Option<StoredToken>> {
     let row = sqlx::query!(
         r#"SELECT t.family_id, t.user_id, u.role, t.used_at IS NOT NULL AS "used!",
+                  coalesce(extract(epoch FROM now() - t.used_at), 0)::float8 AS "used_ago!",
                   t.expires_at < now() AS "expired!"
            FROM refresh_tokens t JOIN users u USING (user_id)
            WHERE t.token_hash = $1 FOR UPDATE OF t"#,
@@ -59,6 +71,7 @@ pub async fn lock(
             user_id: UserId::from_uuid(row.user_id),
             role: Role::from_name(&row.role).ok_or_else(|| corrupt("users.role", &row.role))?,
             used: row.used,
+            used_ago: row.used_ago,
             expired: row.expired,
         })
     })
@@ -87,11 +100,48 @@ pub async fn mark_used(connection: &mut PgConnection, hash: &[u8; 32]) -> sqlx::
     Ok(())
 }
 
-/// Ends a login and everything that grew out of it.
-pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM refresh_tokens WHERE family_id = $1", family)
+/// Ends a login and everything that grew out of it. How many tokens there were.
+pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> sqlx::Result<u64> {
+    let result = sqlx::query!("DELETE FROM refresh_tokens WHERE family_id = $1", family)
         .execute(connection)
         .await?;
+    Ok(result.rows_affected())
+}
+
+/// Forgets the used tokens of a login but this one: those that name their login are recognised without.
+pub async fn forget_used(
+    connection: &mut PgConnection,
+    family: Uuid,
+    but: &[u8; 32],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM refresh_tokens
+         WHERE family_id = $1 AND used_at IS NOT NULL AND names_login AND token_hash <> $2",
+        family,
+        &but[..]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends all logins of a user but so many, those whose tokens are the newest. Logins of one user wait for each other
+/// from here on, until the transaction ends.
+pub async fn keep_latest(
+    connection: &mut PgConnection,
+    user: UserId,
+    logins: u32,
+) -> sqlx::Result<()> {
+    lock_family(connection, user.as_uuid()).await?;
+    sqlx::query!(
+        "DELETE FROM refresh_tokens WHERE family_id IN
+             (SELECT family_id FROM refresh_tokens WHERE user_id = $1
+              GROUP BY family_id ORDER BY max(created_at) DESC, family_id DESC OFFSET $2)",
+        user.as_uuid(),
+        i64::from(logins),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -18,10 +18,11 @@ pub async fn insert(
     password_hash: &str,
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "INSERT INTO users (user_id, email, password_hash) VALUES ($1, $2, $3)
+        "INSERT INTO users (user_id, email, email_form, password_hash) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
         id.as_uuid(),
         email.as_str(),
+        email.form(),
         password_hash,
     )
     .execute(connection)
@@ -47,14 +48,20 @@ pub async fn by_id(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Op
     .transpose()
 }
 
-/// Who has this address, and the hash of their password.
+/// Who has this address, and the hash of their password. Where two accounts of older releases differ in nothing but
+/// the case of letters, the exact spelling decides, and then who came first. An account that an older coordinator has
+/// opened a moment ago has no form yet.
 pub async fn credentials(
     connection: &mut PgConnection,
-    email: &str,
+    email: &Email,
 ) -> sqlx::Result<Option<(UserId, Role, String)>> {
     let row = sqlx::query!(
-        "SELECT user_id, role, password_hash FROM users WHERE lower(email) = lower($1)",
-        email
+        "SELECT user_id, role, password_hash FROM users
+         WHERE email_form = $1
+            OR (lower(email) = lower($2) AND (email = $2 OR (email_form IS NULL AND NOT email_form_taken)))
+         ORDER BY email = $2 DESC, email_form IS NOT NULL DESC LIMIT 1",
+        email.form(),
+        email.as_str(),
     )
     .fetch_optional(connection)
     .await?;
@@ -63,6 +70,88 @@ pub async fn credentials(
         Ok((id, role(&row.role)?, row.password_hash))
     })
     .transpose()
+}
+
+/// What a user may do, and the hash of his password.
+pub async fn password_of(
+    connection: &mut PgConnection,
+    id: UserId,
+) -> sqlx::Result<Option<(Role, String)>> {
+    let row = sqlx::query!(
+        "SELECT role, password_hash FROM users WHERE user_id = $1",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((role(&row.role)?, row.password_hash)))
+        .transpose()
+}
+
+/// `false` when it is not `before` any more.
+pub async fn set_password(
+    connection: &mut PgConnection,
+    id: UserId,
+    before: &str,
+    hash: &str,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2",
+        id.as_uuid(),
+        before,
+        hash,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Accounts whose address has no form yet, the oldest first.
+pub async fn without_form(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(UserId, String)>> {
+    let rows = sqlx::query!(
+        "SELECT user_id, email FROM users WHERE email_form IS NULL AND NOT email_form_taken
+         ORDER BY user_id LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (UserId::from_uuid(row.user_id), row.email))
+        .collect())
+}
+
+/// Writes these forms, each to the account that has had it longest. Returns those whose form somebody else has: they
+/// are known by their exact spelling from now on.
+pub async fn set_forms(
+    connection: &mut PgConnection,
+    forms: &[(UserId, String)],
+) -> sqlx::Result<Vec<UserId>> {
+    let users: Vec<uuid::Uuid> = forms.iter().map(|(user, _)| user.as_uuid()).collect();
+    let texts: Vec<String> = forms.iter().map(|(_, form)| form.clone()).collect();
+    sqlx::query!(
+        "WITH first AS (
+             SELECT DISTINCT ON (form) user_id, form
+             FROM unnest($1::uuid[], $2::text[]) AS f (user_id, form)
+             ORDER BY form, user_id)
+         UPDATE users SET email_form = first.form FROM first
+         WHERE users.user_id = first.user_id AND users.email_form IS NULL
+           AND NOT EXISTS (SELECT 1 FROM users other WHERE other.email_form = first.form)",
+        &users,
+        &texts,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let taken = sqlx::query_scalar!(
+        "UPDATE users SET email_form_taken = true
+         WHERE user_id = ANY($1) AND email_form IS NULL RETURNING user_id",
+        &users
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(taken.into_iter().map(UserId::from_uuid).collect())
 }
 
 /// Counts one more account that was opened from this network today; how many there are.
@@ -109,35 +198,44 @@ pub async fn deny_trial(connection: &mut PgConnection, id: UserId) -> sqlx::Resu
     Ok(())
 }
 
-/// Takes `amount` from what the account may still try the network with; `false` if that is less.
-pub async fn use_trial(
+/// Trial credit that was not used up: the account may use it again. Locks the user's row.
+pub async fn return_trial(
     connection: &mut PgConnection,
     id: UserId,
     amount: MicroCredits,
-    limit: MicroCredits,
-) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
-        "UPDATE users SET trial_used_microcredits = trial_used_microcredits + $2
-         WHERE user_id = $1 AND has_trial AND trial_used_microcredits + $2 <= $3",
+) -> sqlx::Result<()> {
+    if !amount.is_positive() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE users SET trial_used_microcredits = greatest(trial_used_microcredits - $2, 0)
+         WHERE user_id = $1",
         id.as_uuid(),
         amount.get(),
-        limit.get(),
     )
     .execute(connection)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
 }
 
-/// Counts one more file of this user; `false` when they have `limit` already.
-pub async fn add_file(connection: &mut PgConnection, id: UserId, limit: u64) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
-        "UPDATE users SET file_count = file_count + 1 WHERE user_id = $1 AND file_count < $2",
-        id.as_uuid(),
-        i64::try_from(limit).unwrap_or(i64::MAX),
+/// Whether the account's row tells of a purchase; `None` of nobody.
+pub async fn has_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<bool>> {
+    let query = sqlx::query_scalar!(
+        "SELECT has_bought FROM users WHERE user_id = $1",
+        id.as_uuid()
+    );
+    query.fetch_optional(connection).await
+}
+
+/// The account has bought. Locks the user's row the first time.
+pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET has_bought = true WHERE user_id = $1 AND NOT has_bought",
+        id.as_uuid()
     )
     .execute(connection)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
 }
 
 /// Locks the user's row. Returns up to when the use of the user's files was charged.
@@ -152,16 +250,78 @@ pub async fn remove_file(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     Ok(charged_until.to_jiff())
 }
 
-/// `false` when nobody has this address.
-pub async fn set_role(
+/// `false` when there is no such user.
+pub async fn set_role(connection: &mut PgConnection, id: UserId, role: Role) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "UPDATE users SET role = $2 WHERE user_id = $1",
+        id.as_uuid(),
+        role.name()
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// What an account may have of nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRight {
+    pub user_id: UserId,
+    pub role: Role,
+    /// `None` when no administrator has said anything.
+    pub quota: Option<u32>,
+}
+
+/// The row is locked until the transaction ends, so that of several questions at once each sees what came of the others.
+pub async fn lock_node_right(
+    connection: &mut PgConnection,
+    id: UserId,
+) -> sqlx::Result<Option<NodeRight>> {
+    let row = sqlx::query!(
+        "SELECT role, node_quota FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(NodeRight {
+            user_id: id,
+            role: role(&row.role)?,
+            quota: row.node_quota.map(i32::unsigned_abs),
+        })
+    })
+    .transpose()
+}
+
+pub async fn node_right_of(
     connection: &mut PgConnection,
     email: &str,
-    role: Role,
+) -> sqlx::Result<Option<NodeRight>> {
+    let row = sqlx::query!(
+        "SELECT user_id, role, node_quota FROM users WHERE lower(email) = lower($1)",
+        email
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(NodeRight {
+            user_id: UserId::from_uuid(row.user_id),
+            role: role(&row.role)?,
+            quota: row.node_quota.map(i32::unsigned_abs),
+        })
+    })
+    .transpose()
+}
+
+/// `false` when nobody has this address.
+pub async fn set_node_quota(
+    connection: &mut PgConnection,
+    email: &str,
+    quota: u32,
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "UPDATE users SET role = $2 WHERE lower(email) = lower($1)",
+        "UPDATE users SET node_quota = $2 WHERE lower(email) = lower($1)",
         email,
-        role.name()
+        i32::try_from(quota).unwrap_or(i32::MAX),
     )
     .execute(connection)
     .await?;

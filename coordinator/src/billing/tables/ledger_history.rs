@@ -8,12 +8,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::settlement::{byte_ms, carry};
+use crate::billing::tables::terms;
 use crate::database::{corrupt, hash32};
 use ledger::Hash;
 use model::ids::UserId;
 use model::money::{Carry, PricePerGbMonth};
 use rules::file_meter::FileMeter;
 use rules::node_pay::Charge;
+use rules::uptime::Rule;
 
 /// The meters of all stored files in order of user, with the time up to which the user was charged and
 /// what the user has in escrow; a user who stores nothing and has something there comes without one.
@@ -31,7 +33,7 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
                   coalesce(u.charged_until, 'epoch') AS "charged_until!: jiff_sqlx::Timestamp",
                   f.size_bytes AS "size_bytes?", f.replication AS "replication?",
                   f.price_microcredits AS "price?", f.completed_at AS "completed_at?: jiff_sqlx::Timestamp",
-                  f.paid_microcredits AS "paid?"
+                  f.paid_microcredits AS "paid?", f.billed_name_bytes, f.trial_microcredits AS "trial?"
            FROM accounts a JOIN users u ON u.user_id = a.owner_id
            LEFT JOIN files f ON f.user_id = a.owner_id AND f.state = 'ready'
            WHERE a.account = 'escrow' AND (f.file_id IS NOT NULL OR a.balance_microcredits <> 0)
@@ -42,11 +44,12 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
         let row = row?;
         let meter = match (row.size_bytes, row.completed_at) {
             (Some(size), Some(since)) => Some(FileMeter {
-                size_bytes: size.unsigned_abs(),
+                billed_bytes: terms::of_row(row.billed_name_bytes).billed_bytes(size.unsigned_abs()),
                 scheme: Scheme::copies(row.replication.unwrap_or(0).unsigned_abs()),
                 price: PricePerGbMonth::from_microcredits(row.price.unwrap_or(0).unsigned_abs()),
                 since: since.to_jiff(),
                 paid: MicroCredits::new(row.paid.unwrap_or(0)),
+                trial: MicroCredits::new(row.trial.unwrap_or(0)),
             }),
             _ => None,
         };
@@ -117,6 +120,29 @@ pub async fn days(
         .collect()
 }
 
+/// The signed heads of all days, in order.
+pub async fn heads(connection: &mut PgConnection) -> sqlx::Result<Vec<LedgerDay>> {
+    let rows = sqlx::query!(
+        r#"SELECT label, head_block AS "block!", head_hash AS "hash!", signature AS "signature!"
+           FROM settlement_days
+           WHERE head_block IS NOT NULL AND head_hash IS NOT NULL AND signature IS NOT NULL
+           ORDER BY day_number"#
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(LedgerDay {
+                day: row.label,
+                block_number: row.block.unsigned_abs(),
+                block_hash: hash32("settlement_days.head_hash", &row.hash)?,
+                signature: Signature::try_from(&row.signature[..])
+                    .map_err(|error| corrupt("settlement_days.signature", error))?,
+            })
+        })
+        .collect()
+}
+
 /// What the events of a stretch of time come to on each node: the change of bytes, and of
 /// byte-milliseconds until its end.
 pub async fn moved(
@@ -165,6 +191,8 @@ pub struct SettledRow {
     pub carry_before: Carry,
     pub carry_after: Carry,
     pub uptime_ppm: u32,
+    /// `None`: by one that this release does not know.
+    pub uptime_rule: Option<Rule>,
     pub gross: MicroCredits,
     pub earned: MicroCredits,
     pub penalties: MicroCredits,
@@ -183,7 +211,7 @@ pub async fn node_days(
 ) -> sqlx::Result<Vec<NodeDayRow>> {
     let rows = sqlx::query!(
         r#"SELECT d.node_id, n.created_at, d.bytes_at_start, d.byte_ms::text AS "byte_ms!", d.carry_before,
-                  d.carry_after, d.uptime_ppm, d.gross, d.earned, d.penalties, d.given_back,
+                  d.carry_after, d.uptime_ppm, d.uptime_rule, d.gross, d.earned, d.penalties, d.given_back,
                   d.held, d.available, d.settled_at IS NOT NULL AS "settled!",
                   coalesce((SELECT amount_microcredits FROM entries e WHERE e.transfer_id = d.transfer_id
                             AND e.owner_id = $2 AND e.account = 'income'), 0) AS "income!",
@@ -211,6 +239,7 @@ pub async fn node_days(
                     carry_before: carry(row.carry_before.unwrap_or(-1))?,
                     carry_after: carry(row.carry_after.unwrap_or(-1))?,
                     uptime_ppm: row.uptime_ppm.unwrap_or(0).unsigned_abs(),
+                    uptime_rule: Rule::from_number(row.uptime_rule),
                     gross: amount(row.gross),
                     earned: amount(row.earned),
                     penalties: amount(row.penalties),

@@ -4,4 +4,6 @@ pub mod earnings;
 pub mod ledger_history;
 pub mod payouts;
 pub mod penalties;
+pub mod purchases;
 pub mod settlement;
+pub mod terms;

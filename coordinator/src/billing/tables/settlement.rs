@@ -6,6 +6,7 @@ use jiff_sqlx::ToSqlx;
 use proto::{FileId, LedgerDay, MicroCredits, NodeId};
 use sqlx::PgConnection;
 
+use crate::billing::tables::terms;
 use crate::database::corrupt;
 use ledger::TransferId;
 use model::day::Day;
@@ -14,6 +15,7 @@ use model::money::{Carry, PricePerGbMonth};
 use model::node_state::NodeState;
 use model::scheme::Scheme;
 use rules::file_meter::FileMeter;
+use rules::uptime::Rule;
 
 const LOCK_TIMED_OUT: &str = "55P03";
 
@@ -195,7 +197,8 @@ pub async fn meters_of_user(
 ) -> sqlx::Result<Vec<(FileId, FileMeter)>> {
     let rows = sqlx::query!(
         r#"SELECT file_id, size_bytes AS "size_bytes!", replication, price_microcredits,
-                  completed_at AS "completed_at!", paid_microcredits
+                  completed_at AS "completed_at!", paid_microcredits, billed_name_bytes,
+                  trial_microcredits
            FROM files WHERE user_id = $1 AND state = 'ready' AND ($2::uuid IS NULL OR file_id > $2)
            ORDER BY file_id LIMIT $3"#,
         user.as_uuid(),
@@ -206,11 +209,13 @@ pub async fn meters_of_user(
     .await?;
     let meters = rows.into_iter().map(|row| {
         let meter = FileMeter {
-            size_bytes: row.size_bytes.unsigned_abs(),
+            billed_bytes: terms::of_row(row.billed_name_bytes)
+                .billed_bytes(row.size_bytes.unsigned_abs()),
             scheme: Scheme::copies(row.replication.unsigned_abs()),
             price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
             since: row.completed_at.to_jiff(),
             paid: MicroCredits::new(row.paid_microcredits),
+            trial: MicroCredits::new(row.trial_microcredits),
         };
         (FileId::from_uuid(row.file_id), meter)
     });
@@ -427,7 +432,7 @@ pub async fn mark_settled(
     sqlx::query!(
         "WITH meter AS (UPDATE node_meters SET carry = $4, uptime_ppm = $5 WHERE node_id = $1)
          UPDATE node_days SET settled_at = now(), carry_before = $3, carry_after = $4, uptime_ppm = $5,
-                gross = $6, earned = $7, penalties = $8, given_back = $9, uncollected = $10,
+                uptime_rule = $14, gross = $6, earned = $7, penalties = $8, given_back = $9, uncollected = $10,
                 held = $11, available = $12, transfer_id = $13
          WHERE node_id = $1 AND day_number = $2 AND settled_at IS NULL",
         day.node_id.as_uuid(),
@@ -443,6 +448,7 @@ pub async fn mark_settled(
         settled.held.get(),
         settled.available.get(),
         settled.transfer.map(|id| id.as_uuid()),
+        Rule::CURRENT.number(),
     )
     .execute(connection)
     .await?;

@@ -33,6 +33,47 @@ pub async fn existing_versions(
     Ok(versions.collect())
 }
 
+/// A chunk of an upload that came before.
+#[derive(Debug)]
+pub struct Earlier {
+    pub version: u64,
+    pub size_bytes: u32,
+    pub sha256: Option<[u8; 32]>,
+    /// It has all the replicas without which [`missing`] names it.
+    pub is_whole: bool,
+}
+
+/// The chunk as it stands.
+pub async fn standing(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    index: u32,
+    scheme: Scheme,
+) -> sqlx::Result<Option<Earlier>> {
+    let row = sqlx::query!(
+        r#"SELECT version, size_bytes, sha256,
+                  (SELECT count(*) FROM replicas r JOIN nodes USING (node_id)
+                   WHERE r.file_id = c.file_id AND r.chunk_index = c.chunk_index
+                     AND demoted_at IS NULL AND state <> 'disqualified') >= $3 AS "is_whole!"
+           FROM chunks c WHERE file_id = $1 AND chunk_index = $2"#,
+        file_id.as_uuid(),
+        index as i32,
+        i64::from(scheme.pieces()),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let sha256 = row.sha256.map(|hash| hash32("chunks.sha256", &hash));
+        Ok(Earlier {
+            version: row.version.unsigned_abs(),
+            size_bytes: row.size_bytes.unsigned_abs(),
+            sha256: sha256.transpose()?,
+            is_whole: row.is_whole,
+        })
+    })
+    .transpose()
+}
+
 /// Takes chunks away, to be replaced or for good, and enqueues the purges of their blobs.
 pub async fn delete_and_purge(
     connection: &mut PgConnection,
@@ -97,10 +138,7 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
     let (files, indices) = columns(&places);
     let versions: Vec<i64> = chunks.iter().map(|chunk| chunk.version as i64).collect();
     let sizes: Vec<i32> = chunks.iter().map(|chunk| chunk.size_bytes as i32).collect();
-    let sha256: Vec<Option<Vec<u8>>> = chunks
-        .iter()
-        .map(|chunk| chunk.sha256.map(|hash| hash.to_vec()))
-        .collect();
+    let sha256: Vec<Vec<u8>> = chunks.iter().map(|chunk| chunk.sha256.to_vec()).collect();
     let replicas = || {
         chunks
             .iter()
@@ -132,7 +170,7 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
         &indices,
         &versions,
         &sizes,
-        &sha256 as &[Option<Vec<u8>>],
+        &sha256,
         &nodes,
         &blobs,
         &of_files,

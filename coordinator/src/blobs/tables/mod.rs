@@ -1,4 +1,5 @@
-//! The only SQL on chunks, replicas and purges.
+//! The only SQL on chunks, replicas, purges and brakes.
 
+pub mod brakes;
 pub mod chunks;
 pub mod purges;

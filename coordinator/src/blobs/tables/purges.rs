@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
 use proto::{BlobId, DeletionMode, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -151,6 +153,22 @@ pub async fn nodes_with_due(
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(NodeId::from_uuid).collect())
+}
+
+/// Takes back what nodes, or one, were to be told to remove since then. How many blobs that are.
+pub async fn take_back(
+    connection: &mut PgConnection,
+    since: Timestamp,
+    node: Option<NodeId>,
+) -> sqlx::Result<u64> {
+    let taken = sqlx::query!(
+        "DELETE FROM purges WHERE created_at >= $1 AND ($2::uuid IS NULL OR node_id = $2)",
+        since.to_sqlx() as _,
+        node.map(|node| node.as_uuid()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(taken.rows_affected())
 }
 
 /// The node has acknowledged these.

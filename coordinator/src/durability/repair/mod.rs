@@ -30,10 +30,10 @@ use tokio::task::JoinSet;
 
 use self::rebuild::rebuild;
 use self::settle::{Settled, settle};
-use crate::blobs::memory::MemoryBudget;
 use crate::config::RepairConfig;
 use crate::durability::{Durability, tables};
 use crate::fleet;
+use limits::memory::MemoryBudget;
 
 use crate::durability::metrics::QueueLabels;
 use crate::durability::tables::repair::{KeptChunk, ScannedPage};
@@ -279,16 +279,20 @@ fn better_placed(
     let scheme = kept.scheme;
     let worst = misplaced(replicas, scheme)?;
     let others = replicas.iter().enumerate().filter(|(at, _)| *at != worst);
-    let occupied: Vec<FailureDomains> = others
-        .filter(|(_, other)| other.stays())
-        .map(|(_, other)| other.domains.clone())
-        .collect();
+    let others = others.filter(|(_, other)| other.stays());
+    let is_vetted = |replica: &Replica| {
+        let mut vetted = candidates.iter().filter(|candidate| candidate.vetted);
+        vetted.any(|candidate| candidate.node_id == replica.node_id)
+    };
+    let vetted_beside = others.clone().any(|(_, other)| is_vetted(other));
+    let occupied: Vec<FailureDomains> = others.map(|(_, other)| other.domains.clone()).collect();
     let request = placement::Request {
         count: 1,
         scheme,
         blob_bytes: u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64,
         distinct_domains: true,
         rules: Rules::Hard,
+        vetted_beside,
         excluded: &replicas.iter().map(|replica| replica.node_id).collect(),
         occupied: &occupied,
     };

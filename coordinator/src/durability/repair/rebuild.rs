@@ -17,7 +17,7 @@ use crate::durability::tables::repair::{Queued, SealedChunk};
 use model::chunk::{ReplicaLocation, StoredReplica};
 use rules::placement::Rules;
 use rules::repair::{Replica, health};
-use sealing::{ChunkRef, ChunkVersion, OpenError, SEALING_OVERHEAD};
+use sealing::{ChunkRef, ChunkVersion, SEALING_OVERHEAD};
 
 /// How long a read waits for nodes that may come back; the queue waits longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,10 +63,8 @@ impl Rebuilt {
 pub(super) enum Trouble {
     #[error("no replica can be read now")]
     Unreadable,
-    #[error("{0}")]
-    NoMasterKey(String),
-    #[error("its key cannot be opened")]
-    BadKey,
+    #[error("its key cannot be opened: {0:#}")]
+    Key(anyhow::Error),
     #[error(transparent)]
     Store(#[from] StoreChunkError),
 }
@@ -223,17 +221,10 @@ async fn copy(
 }
 
 async fn open_key(durability: &Durability, sealed: &SealedChunk) -> Result<FileKey, Trouble> {
-    let master = durability
-        .blobs
-        .keys
-        .master_by_id(&sealed.master_key_id, &durability.db)
-        .await;
-    let master = master.map_err(|error| Trouble::NoMasterKey(format!("{error:#}")))?;
-    let data_key = master
-        .unwrap(sealed.kept.chunk.file_id, &sealed.wrapped_key)
-        .map_err(|OpenError| Trouble::BadKey)?;
+    let (keys, file_id) = (&durability.blobs.keys, sealed.kept.chunk.file_id);
+    let data_key = keys.data_key(file_id, &sealed.key, &durability.db).await;
     Ok(FileKey {
-        data_key: Arc::new(data_key),
+        data_key: Arc::new(data_key.map_err(Trouble::Key)?),
         scheme: sealed.kept.scheme,
     })
 }

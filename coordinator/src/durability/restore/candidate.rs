@@ -2,8 +2,8 @@
 //!
 //! A locator is only a hint: the node keeps it beside the blob and could put it beside another. What counts
 //! is the bytes. They have to hash to the blob's name, open with the file's key at the chunk's place, and,
-//! where a chunk may have been sent more than once, be the content that was acknowledged. Of a file that
-//! came in one request no chunk has a digest, and none was ever sent twice: there the seal alone says it.
+//! where a chunk may have been sent more than once, be the content that was acknowledged. Where an older coordinator
+//! took a file in one request no chunk has a digest, and none was ever sent twice: there the seal alone says it.
 //! A blob that another row names already is a copy of a copy, and counts for nothing.
 //!
 //! The receipt comes from sending the node its own blob again, which it does not write twice: a row without
@@ -127,7 +127,7 @@ async fn judge(
     }
     let data = match read(durability, lease, item.blob_id).await {
         Ok(data) => data,
-        Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
+        Err(failure @ (ReadFailure::Missing | ReadFailure::Ordered(_) | ReadFailure::Corrupt)) => {
             return bad(&failure.to_string());
         }
         Err(failure @ ReadFailure::Later(_)) if last_try => {
@@ -137,13 +137,8 @@ async fn judge(
             return Err(failure).with_context(|| format!("blob {}", item.blob_id));
         }
     };
-    let master = durability
-        .blobs
-        .keys
-        .master_by_id(&chunk.master_key_id, &durability.db)
-        .await?;
-    let key = master.unwrap(place.chunk.file_id, &chunk.wrapped_key);
-    let key = key.with_context(|| format!("the key of file {}", place.chunk.file_id))?;
+    let (keys, file_id) = (&durability.blobs.keys, place.chunk.file_id);
+    let key = keys.data_key(file_id, &chunk.key, &durability.db).await?;
     let looked_at = {
         let data = data.clone();
         let work = move || check(&key, &chunk, item.blob_id, data);
@@ -174,7 +169,10 @@ async fn judge(
             };
             Ok(Verdict::Good(place, replica))
         }
-        Err(failure @ StoreFailure::ForgedReceipt) => bad(&failure.to_string()),
+        Err(failure @ StoreFailure::ForgedReceipt) => {
+            durability.blobs.receipts.note_forged(node_id);
+            bad(&failure.to_string())
+        }
         Err(StoreFailure::Refused(refusal)) => match refusal.code {
             RefusalCode::HashMismatch | RefusalCode::Malformed => bad(&refusal.to_string()),
             _ if last_try => bad(&refusal.to_string()),

@@ -33,10 +33,10 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::finish::Settled;
-use crate::blobs::memory::MemoryBudget;
 use crate::durability::{Durability, tables};
 use crate::fleet;
 use crate::keys::rotation;
+use limits::memory::MemoryBudget;
 
 use crate::durability::tables::restore::RestoreMode;
 use crate::durability::tables::restore::nodes::Lease;
@@ -87,7 +87,12 @@ pub async fn begin(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool
     } else {
         SETTLES
     };
-    tables::restore::begin(connection, id, settles).await
+    let begun = tables::restore::begin(connection, id, settles).await?;
+    if begun {
+        // As they stand in the backup, they would keep out every node that has been restarted often since.
+        fleet::tables::nodes::forget_instances(connection).await?;
+    }
+    Ok(begun)
 }
 
 /// The next piece of work. `true` when more may be due already.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use proto::{
-    BlobId, BlobRange, Delete, Deletion, DeletionMode, DeletionOutcome, Deletions, InventoryAsk,
+    BlobId, BlobRange, Delete, Deletion, DeletionMode, DeletionOutcome, InventoryAsk,
     InventoryItem, InventoryRequest, MAX_DELETIONS_PER_MESSAGE, MAX_INVENTORY_ITEMS, PeerId,
 };
 
@@ -183,9 +183,11 @@ impl Scan<'_> {
                 blob_id: *blob,
                 mode: DeletionMode::Restore,
             });
-            let request = Deletions(deletions.collect());
+            let now = self.durability.clock.now();
+            let keys = &self.durability.blobs.keys;
+            let order = keys.order(self.peer, deletions.collect(), now)?;
             let network = self.durability.blobs.fleet.network();
-            let outcomes = network.call::<Delete>(self.peer, request).await?.0;
+            let outcomes = network.call::<Delete>(self.peer, order).await?.0;
             ensure!(
                 outcomes.len() == blobs.len(),
                 "the node answered another number of blobs than it was asked to bring back"
@@ -195,8 +197,8 @@ impl Scan<'_> {
                     DeletionOutcome::Done => page.restored += 1,
                     DeletionOutcome::NotHeld => page.missing.push(*blob),
                     // A read brings it back, should it ever work.
-                    DeletionOutcome::Failed if self.last_try => {}
-                    DeletionOutcome::Failed => {
+                    DeletionOutcome::Failed | DeletionOutcome::Deferred if self.last_try => {}
+                    DeletionOutcome::Failed | DeletionOutcome::Deferred => {
                         bail!("the node cannot bring blob {blob} back from its trash now")
                     }
                 }

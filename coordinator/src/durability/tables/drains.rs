@@ -106,20 +106,6 @@ pub async fn last_pace(connection: &mut PgConnection) -> sqlx::Result<Option<Pac
     }))
 }
 
-/// How many replicas the audit last counted on a node.
-pub async fn estimated_replicas(
-    connection: &mut PgConnection,
-    node: NodeId,
-) -> sqlx::Result<Option<u64>> {
-    let count = sqlx::query_scalar!(
-        "SELECT replica_count FROM audit_schedule WHERE node_id = $1",
-        node.as_uuid()
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(count.map(i64::unsigned_abs))
-}
-
 /// What a node holds in a range of ids (their first eight bytes). Demoted replicas are not moved.
 pub async fn load(
     connection: &mut PgConnection,

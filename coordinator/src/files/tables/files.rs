@@ -8,7 +8,9 @@ use proto::{BlobId, FileId, MicroCredits, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::billing::tables::terms;
 use crate::database::hash32;
+use crate::keys::data_keys::WrappedKey;
 use model::chunk::{ChunkLocations, ReplicaLocation};
 use model::chunking::ChunkLayout;
 use model::file::{File, UploadingFile};
@@ -16,6 +18,7 @@ use model::ids::UserId;
 use model::money::PricePerGbMonth;
 use model::names::{ContentType, Filename};
 use model::scheme::Scheme;
+use model::terms::Terms;
 use rules::file_meter::FileMeter;
 
 struct Row {
@@ -23,6 +26,7 @@ struct Row {
     user_id: Uuid,
     filename: String,
     content_type: String,
+    sha256: Option<Vec<u8>>,
     size_bytes: i64,
     chunk_size_bytes: i32,
     replication: i32,
@@ -32,6 +36,8 @@ struct Row {
     paid_microcredits: i64,
     price_microcredits: i64,
     grace_since: Option<jiff_sqlx::Timestamp>,
+    billed_name_bytes: Option<i32>,
+    trial_microcredits: i64,
 }
 
 impl From<Row> for File {
@@ -41,6 +47,7 @@ impl From<Row> for File {
             user_id: UserId::from_uuid(row.user_id),
             filename: row.filename,
             content_type: row.content_type,
+            sha256: row.sha256.and_then(|sha256| sha256.try_into().ok()), // the column holds 32 bytes or none
             layout: ChunkLayout::new(
                 row.size_bytes.unsigned_abs(),
                 row.chunk_size_bytes.unsigned_abs(),
@@ -49,7 +56,9 @@ impl From<Row> for File {
             created_at: row.created_at.to_jiff(),
             completed_at: row.completed_at.to_jiff(),
             paid_until: row.paid_until.to_jiff(),
+            terms: terms::of_row(row.billed_name_bytes),
             paid: MicroCredits::new(row.paid_microcredits),
+            trial: MicroCredits::new(row.trial_microcredits),
             price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
             grace_since: row.grace_since.map(jiff_sqlx::Timestamp::to_jiff),
         }
@@ -65,8 +74,8 @@ pub struct NewFile<'a> {
     pub size_bytes: Option<u64>,
     pub chunk_size: u32,
     pub scheme: Scheme,
-    pub master_key_id: &'a str,
-    pub wrapped_key: &'a [u8],
+    pub terms: Terms,
+    pub key: &'a WrappedKey,
 }
 
 pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::Result<()> {
@@ -76,8 +85,8 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
     sqlx::query!(
         "WITH file AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                                chunk_size_bytes, replication)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+                                chunk_size_bytes, replication, billed_name_bytes, sealing)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11, $12))
          INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
         file.id.as_uuid(),
         file.user_id.as_uuid(),
@@ -87,8 +96,10 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
         layout.map(|layout| layout.chunk_count() as i32),
         file.chunk_size as i32,
         file.scheme.pieces() as i32,
-        file.master_key_id,
-        file.wrapped_key,
+        file.key.master_key_id,
+        &file.key.bytes[..],
+        file.terms.name_bytes().map(u32::cast_signed),
+        file.key.sealing_column(),
     )
     .execute(connection)
     .await?;
@@ -100,7 +111,7 @@ pub async fn uploading(
     id: FileId,
 ) -> sqlx::Result<Option<UploadingFile>> {
     let row = sqlx::query!(
-        "SELECT size_bytes, chunk_size_bytes, replication FROM files WHERE file_id = $1",
+        "SELECT size_bytes, chunk_size_bytes, replication, billed_name_bytes FROM files WHERE file_id = $1",
         id.as_uuid()
     )
     .fetch_optional(connection)
@@ -110,38 +121,49 @@ pub async fn uploading(
         size_bytes: row.size_bytes.map(i64::unsigned_abs),
         chunk_size: row.chunk_size_bytes.unsigned_abs(),
         scheme: Scheme::copies(row.replication.unsigned_abs()),
+        terms: terms::of_row(row.billed_name_bytes),
     }))
 }
 
-/// Id of the master key and the wrapped data key.
 pub async fn wrapped_key(
     connection: &mut PgConnection,
     id: FileId,
-) -> sqlx::Result<Option<(String, Vec<u8>)>> {
+) -> sqlx::Result<Option<WrappedKey>> {
     let row = sqlx::query!(
-        "SELECT master_key_id, wrapped FROM data_keys WHERE file_id = $1",
+        "SELECT master_key_id, wrapped, sealing FROM data_keys JOIN files USING (file_id)
+         WHERE file_id = $1",
         id.as_uuid()
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| (row.master_key_id, row.wrapped)))
+    row.map(|row| WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing))
+        .transpose()
 }
 
-/// Sets the size of a body that has ended.
-pub async fn set_layout(
+/// Sets the size and the digest of a body that has ended.
+pub async fn set_content(
     connection: &mut PgConnection,
     id: FileId,
     layout: ChunkLayout,
+    sha256: &[u8; 32],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1",
+        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4 WHERE file_id = $1",
         id.as_uuid(),
         layout.size_bytes as i64,
         layout.chunk_count() as i32,
+        &sha256[..],
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Until when a file is kept, and when its renewal is tried first.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    pub paid_until: Timestamp,
+    pub renew_at: Timestamp,
 }
 
 /// Makes the file visible; its meter begins.
@@ -149,18 +171,19 @@ pub async fn mark_ready(
     connection: &mut PgConnection,
     id: FileId,
     meter: &FileMeter,
-    renew_at: Option<Timestamp>,
+    kept: Kept,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE files SET state = 'ready', completed_at = $2, paid_microcredits = $3,
-                price_microcredits = $4, paid_until = $5, renew_at = $6
+                price_microcredits = $4, paid_until = $5, renew_at = $6, trial_microcredits = $7
          WHERE file_id = $1",
         id.as_uuid(),
         meter.since.to_sqlx() as jiff_sqlx::Timestamp,
         meter.paid.get(),
         meter.price.microcredits() as i64,
-        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
-        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+        kept.paid_until.to_sqlx() as jiff_sqlx::Timestamp,
+        kept.renew_at.to_sqlx() as jiff_sqlx::Timestamp,
+        meter.trial.get(),
     )
     .execute(connection)
     .await?;
@@ -171,16 +194,16 @@ pub async fn mark_ready(
 pub async fn mark_renewed(
     connection: &mut PgConnection,
     id: FileId,
-    meter: &FileMeter,
-    renew_at: Option<Timestamp>,
+    paid: MicroCredits,
+    kept: Kept,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE files SET paid_microcredits = $2, paid_until = $3, renew_at = $4, grace_since = NULL
          WHERE file_id = $1",
         id.as_uuid(),
-        meter.paid.get(),
-        meter.paid_until().to_sqlx() as jiff_sqlx::Timestamp,
-        renew_at.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
+        paid.get(),
+        kept.paid_until.to_sqlx() as jiff_sqlx::Timestamp,
+        kept.renew_at.to_sqlx() as jiff_sqlx::Timestamp,
     )
     .execute(connection)
     .await?;
@@ -209,9 +232,10 @@ pub async fn mark_grace(
 pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND renew_at <= database_clock()
            ORDER BY renew_at LIMIT 1 FOR UPDATE SKIP LOCKED"#
     )
@@ -224,9 +248,10 @@ pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Optio
 pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND paid_until <= database_clock()
            ORDER BY paid_until LIMIT 1 FOR UPDATE SKIP LOCKED"#
     )
@@ -242,9 +267,10 @@ pub async fn by_id(
 ) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -258,8 +284,7 @@ pub async fn by_id(
 #[derive(Debug)]
 pub struct Readable {
     pub file: File,
-    pub master_key_id: String,
-    pub wrapped_key: Vec<u8>,
+    pub key: WrappedKey,
     pub only_chunk: Option<ChunkLocations>,
 }
 
@@ -270,10 +295,11 @@ pub async fn readable(
     user: UserId,
 ) -> sqlx::Result<Option<Readable>> {
     let rows = sqlx::query!(
-        r#"SELECT f.file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT f.file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
-                  master_key_id, wrapped, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  billed_name_bytes, trial_microcredits,
+                  master_key_id, wrapped, sealing, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
                   r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM files f JOIN data_keys k ON k.file_id = f.file_id
                 LEFT JOIN replicas r ON r.file_id = f.file_id AND f.chunk_count = 1
@@ -294,35 +320,38 @@ pub async fn readable(
             });
         }
     }
-    let readable = rows.into_iter().next().map(|row| {
-        let file = File::from(Row {
-            file_id: row.file_id,
-            user_id: row.user_id,
-            filename: row.filename,
-            content_type: row.content_type,
-            size_bytes: row.size_bytes,
-            chunk_size_bytes: row.chunk_size_bytes,
-            replication: row.replication,
-            created_at: row.created_at,
-            completed_at: row.completed_at,
-            paid_until: row.paid_until,
-            paid_microcredits: row.paid_microcredits,
-            price_microcredits: row.price_microcredits,
-            grace_since: row.grace_since,
-        });
-        let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
-            index: 0,
-            size_bytes: file.layout.size_bytes as u32,
-            replicas,
-        });
-        Readable {
-            file,
-            master_key_id: row.master_key_id,
-            wrapped_key: row.wrapped,
-            only_chunk,
-        }
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    let key = WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing)?;
+    let file = File::from(Row {
+        file_id: row.file_id,
+        user_id: row.user_id,
+        filename: row.filename,
+        content_type: row.content_type,
+        sha256: row.sha256,
+        size_bytes: row.size_bytes,
+        chunk_size_bytes: row.chunk_size_bytes,
+        replication: row.replication,
+        created_at: row.created_at,
+        completed_at: row.completed_at,
+        paid_until: row.paid_until,
+        paid_microcredits: row.paid_microcredits,
+        price_microcredits: row.price_microcredits,
+        grace_since: row.grace_since,
+        billed_name_bytes: row.billed_name_bytes,
+        trial_microcredits: row.trial_microcredits,
     });
-    Ok(readable)
+    let only_chunk = (file.layout.chunk_count() == 1).then_some(ChunkLocations {
+        index: 0,
+        size_bytes: file.layout.size_bytes as u32,
+        replicas,
+    });
+    Ok(Some(Readable {
+        file,
+        key,
+        only_chunk,
+    }))
 }
 
 pub async fn lock(
@@ -332,9 +361,10 @@ pub async fn lock(
 ) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
         id.as_uuid(),
         user.as_uuid(),
@@ -350,7 +380,7 @@ pub async fn mark_deleted(connection: &mut PgConnection, id: FileId) -> sqlx::Re
     sqlx::query!(
         "WITH key AS (DELETE FROM data_keys WHERE file_id = $1),
               session AS (DELETE FROM uploads WHERE file_id = $1)
-         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0
+         UPDATE files SET state = 'deleted', deleted_at = now(), paid_microcredits = 0, trial_microcredits = 0
          WHERE file_id = $1",
         id.as_uuid()
     )
@@ -387,11 +417,11 @@ pub async fn remove_empty(connection: &mut PgConnection, files: &[FileId]) -> sq
 /// Where a page of the list begins.
 #[derive(Debug, Clone)]
 pub struct ByTime {
-    pub created_at: Timestamp,
+    pub completed_at: Timestamp,
     pub id: FileId,
 }
 
-/// Newest first.
+/// Newest first, by when they were completed: whoever asks again and again for what is new misses none.
 pub async fn list_by_time(
     connection: &mut PgConnection,
     user: UserId,
@@ -401,16 +431,18 @@ pub async fn list_by_time(
 ) -> sqlx::Result<Vec<File>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files
            WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
-             AND ($3::timestamptz IS NULL OR created_at < $3 OR (created_at = $3 AND file_id > $4))
-           ORDER BY created_at DESC, file_id LIMIT $5"#,
+             AND ($3::timestamptz IS NULL OR completed_at < $3
+                  OR (completed_at = $3 AND file_id > $4))
+           ORDER BY completed_at DESC, file_id LIMIT $5"#,
         user.as_uuid(),
         prefix,
-        after.map(|after| after.created_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
+        after.map(|after| after.completed_at.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
         after.map(|after| after.id.as_uuid()),
         limit,
     )
@@ -419,7 +451,7 @@ pub async fn list_by_time(
     Ok(rows.into_iter().map(File::from).collect())
 }
 
-/// In byte order of names.
+/// In byte order of names. The index holds the first 256 characters of each, whose order is the same.
 pub async fn list_by_name(
     connection: &mut PgConnection,
     user: UserId,
@@ -430,14 +462,17 @@ pub async fn list_by_name(
     let (after_name, after_id) = after.unzip();
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT file_id, user_id, filename, content_type, size_bytes AS "size_bytes!",
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
-                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
            FROM files
            WHERE user_id = $1 AND state = 'ready'
-             AND filename COLLATE "C" >= $2 AND starts_with(filename, $2)
-             AND ($3::text IS NULL OR (filename COLLATE "C", file_id) > ($3, $4))
-           ORDER BY filename COLLATE "C", file_id LIMIT $5"#,
+             AND left(filename, 256) COLLATE "C" >= left($2, 256) AND starts_with(filename, $2)
+             AND ($3::text IS NULL
+                  OR (left(filename, 256) COLLATE "C", filename COLLATE "C", file_id)
+                      > (left($3, 256), $3, $4))
+           ORDER BY left(filename, 256) COLLATE "C", filename COLLATE "C", file_id LIMIT $5"#,
         user.as_uuid(),
         prefix,
         after_name,

@@ -1,5 +1,7 @@
 //! The only SQL on files and uploads.
 
+pub mod allowances;
+pub mod digests;
 pub mod files;
 pub mod single_chunk;
 pub mod uploads;

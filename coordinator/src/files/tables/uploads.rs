@@ -17,6 +17,8 @@ struct Row {
     user_id: Uuid,
     state: String,
     hold_microcredits: i64,
+    trial_microcredits: i64,
+    resent_chunks: i32,
     request_digest: Vec<u8>,
     expires_at: jiff_sqlx::Timestamp,
     expired: bool,
@@ -36,6 +38,8 @@ impl TryFrom<Row> for Upload {
             user_id: UserId::from_uuid(row.user_id),
             state,
             hold: MicroCredits::new(row.hold_microcredits),
+            trial: MicroCredits::new(row.trial_microcredits),
+            resent_chunks: row.resent_chunks.unsigned_abs(),
             request_digest: row.request_digest,
             expires_at: row.expires_at.to_jiff(),
             expired: row.expired,
@@ -50,6 +54,8 @@ pub struct NewUpload<'a> {
     pub file_id: FileId,
     pub user_id: UserId,
     pub hold: MicroCredits,
+    /// The part of it that is trial credit.
+    pub trial: MicroCredits,
     pub idempotency_key: Option<&'a str>,
     pub request_digest: &'a [u8; 32],
     pub ttl: Duration,
@@ -62,8 +68,8 @@ pub async fn insert(
 ) -> sqlx::Result<Timestamp> {
     let expires_at = sqlx::query_scalar!(
         "INSERT INTO uploads (upload_id, file_id, user_id, hold_microcredits, idempotency_key,
-                              request_digest, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+                              request_digest, expires_at, trial_microcredits)
+         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8)
          RETURNING expires_at",
         upload.id.as_uuid(),
         upload.file_id.as_uuid(),
@@ -72,10 +78,28 @@ pub async fn insert(
         upload.idempotency_key,
         &upload.request_digest[..],
         upload.ttl.as_secs_f64(),
+        upload.trial.get(),
     )
     .fetch_one(connection)
     .await?;
     Ok(expires_at.to_jiff())
+}
+
+/// How many sessions of a user are open; looks no further than `limit`.
+pub async fn count_open(
+    connection: &mut PgConnection,
+    user: UserId,
+    limit: u32,
+) -> sqlx::Result<u32> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM
+             (SELECT 1 FROM uploads WHERE user_id = $1 AND state = 'open' LIMIT $2) AS open"#,
+        user.as_uuid(),
+        i64::from(limit),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u32::try_from(open).unwrap_or(limit))
 }
 
 /// Lets an open session live on for `ttl` from now.
@@ -98,7 +122,8 @@ pub async fn by_id(
 ) -> sqlx::Result<Option<Upload>> {
     sqlx::query_as!(
         Row,
-        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, request_digest, expires_at,
+        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, trial_microcredits, resent_chunks,
+                  request_digest, expires_at,
                   expires_at < now() AS "expired!"
            FROM uploads WHERE upload_id = $1 AND user_id = $2"#,
         id.as_uuid(),
@@ -117,7 +142,8 @@ pub async fn by_idempotency_key(
 ) -> sqlx::Result<Option<Upload>> {
     sqlx::query_as!(
         Row,
-        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, request_digest, expires_at,
+        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, trial_microcredits, resent_chunks,
+                  request_digest, expires_at,
                   expires_at < now() AS "expired!"
            FROM uploads WHERE user_id = $1 AND idempotency_key = $2"#,
         user.as_uuid(),
@@ -137,7 +163,8 @@ pub async fn lock(
 ) -> sqlx::Result<Option<Upload>> {
     sqlx::query_as!(
         Row,
-        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, request_digest, expires_at,
+        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, trial_microcredits, resent_chunks,
+                  request_digest, expires_at,
                   expires_at < now() AS "expired!"
            FROM uploads WHERE upload_id = $1 AND user_id = $2 FOR UPDATE"#,
         id.as_uuid(),
@@ -184,7 +211,8 @@ pub async fn lock_open(
 pub async fn lock_one_expired(connection: &mut PgConnection) -> sqlx::Result<Option<Upload>> {
     sqlx::query_as!(
         Row,
-        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, request_digest, expires_at,
+        r#"SELECT upload_id, file_id, user_id, state, hold_microcredits, trial_microcredits, resent_chunks,
+                  request_digest, expires_at,
                   true AS "expired!"
            FROM uploads WHERE state = 'open' AND expires_at < now()
            ORDER BY expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"#
@@ -210,9 +238,20 @@ pub async fn raise_hold(
     Ok(())
 }
 
+/// A chunk of it goes to nodes once more.
+pub async fn count_resend(connection: &mut PgConnection, id: UploadId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE uploads SET resent_chunks = resent_chunks + 1 WHERE upload_id = $1",
+        id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub async fn mark_completed(connection: &mut PgConnection, id: UploadId) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE uploads SET state = 'completed', hold_microcredits = 0 WHERE upload_id = $1",
+        "UPDATE uploads SET state = 'completed', hold_microcredits = 0, trial_microcredits = 0 WHERE upload_id = $1",
         id.as_uuid()
     )
     .execute(connection)

@@ -1,20 +1,21 @@
 //! Chunk rows are written in batches: one task locks the sessions of whatever waits, decides which chunks are the
 //! newest, and writes them all in one transaction. Chunks of a session that somebody else has locked are put off, and
 //! hold up nobody. A database that is away is asked again for a while: repeating a transaction whose outcome is unknown
-//! is harmless, as a row that stands is neither written twice nor its blobs purged.
+//! is harmless, as a row that stands is neither written twice nor its blobs purged. What it refuses for good is written
+//! in parts, so that only the chunk that is to blame is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable;
-use kit::{BatchError, BatchWriter, Batcher, Limits, Outcome};
+use kit::{BatchError, BatchWriter, Batcher, Limits, Outcome, Parts};
 use proto::{BlobId, FileId, NodeId};
 use sqlx::PgPool;
 
 use crate::blobs;
 use crate::blobs::tentative::{Tentative, UNKNOWN_OUTCOME_DELAY};
-use crate::database::commit_retry::{is_passing, pauses};
+use crate::database::commit_retry::{is_passing, may_be_of_one_item, pauses};
 use crate::files::tables;
 use model::chunk::StoredChunk;
 use model::ids::UploadId;
@@ -84,24 +85,38 @@ impl BatchWriter for Writer {
     type Output = Result<(), CommitError>;
 
     async fn write(&mut self, items: Vec<ChunkCommit>) -> Vec<Outcome<ChunkCommit, Self::Output>> {
-        let written = (|| write(&self.0, &items))
-            .retry(pauses())
-            .when(is_passing)
-            .notify(|error, pause| {
-                tracing::warn!(%error, ?pause, commits = items.len(), "chunk rows are written again");
-            })
-            .await;
-        match written {
-            Ok(sessions) => items
-                .into_iter()
-                .map(|item| sessions.answer(item))
-                .collect(),
-            Err(error) => {
-                let error = Arc::new(error);
-                let failed = |_| Outcome::Done(Err(CommitError::Database(Arc::clone(&error))));
-                items.into_iter().map(failed).collect()
+        let mut parts = Parts::of(items.len());
+        let mut items = items.into_iter();
+        let mut outcomes = Vec::with_capacity(items.len());
+        while let Some(part) = parts.take() {
+            // Parts come in order, and each is written or refused before the next one begins.
+            let batch = &items.as_slice()[..part.len()];
+            let written = (|| write(&self.0, batch))
+                .retry(pauses())
+                .when(is_passing)
+                .notify(|error, pause| {
+                    tracing::warn!(%error, ?pause, commits = part.len(), "chunk rows are written again");
+                })
+                .await;
+            match written {
+                Ok(sessions) => {
+                    let written = items.by_ref().take(part.len());
+                    outcomes.extend(written.map(|item| sessions.answer(item)));
+                }
+                Err(error) if may_be_of_one_item(&error) && parts.split(part.clone()) => {
+                    tracing::warn!(%error, commits = part.len(), "chunk rows are written in parts");
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    let failed = items.by_ref().take(part.len());
+                    outcomes
+                        .extend(failed.map(|_| {
+                            Outcome::Done(Err(CommitError::Database(Arc::clone(&error))))
+                        }));
+                }
             }
         }
+        outcomes
     }
 }
 
@@ -223,7 +238,7 @@ mod tests {
             index,
             version,
             size_bytes: 1,
-            sha256: None,
+            sha256: [0; 32],
             replicas: Vec::new(),
         }
     }

@@ -6,46 +6,70 @@ use crate::bookkeeping::{chart, posting};
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
+use std::sync::Arc;
 
 use crate::billing::charges;
-use crate::files::upload::UploadError;
+use crate::files::tables::files::Kept;
+use crate::files::upload::{UploadError, digest};
 use crate::files::{Files, tables};
 use crate::{accounts, billing, blobs};
 
-use crate::files::upload::file_commit::{FileCommit, Priced};
+use crate::files::upload::file_commit::FileCommit;
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId};
 use model::upload::{Upload, UploadState};
+use rules::allowance::Funds;
+use rules::file_meter::Priced;
 
 /// Indices that are named when chunks are missing.
 pub const MISSING_NAMED: i64 = 1000;
 
-/// Checks that every chunk has its receipts, then moves the price to escrow and makes the file
-/// visible, in one transaction. Repeated, it returns the same file.
-pub async fn complete(files: &Files, user: UserId, id: UploadId) -> Result<File, UploadError> {
+/// Checks that every chunk has its receipts, and that the file is the one that `declared` is the SHA-256 of, then moves
+/// the price to escrow and makes the file visible, in one transaction. Repeated, it returns the same file.
+pub async fn complete(
+    files: &Arc<Files>,
+    user: UserId,
+    id: UploadId,
+    declared: Option<[u8; 32]>,
+) -> Result<File, UploadError> {
     let mut connection = files.db.acquire().await?;
     let upload = tables::uploads::by_id(&mut connection, id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
-    if upload.state == UploadState::Open && !upload.expired {
+    let is_open = upload.state == UploadState::Open && !upload.expired;
+    if is_open {
         check_receipts(&mut connection, upload.file_id).await?;
     }
     drop(connection);
+    if is_open && let Some(declared) = declared {
+        digest::verify(files, user, id, declared).await?;
+    }
 
     let mut transaction = files.db.begin().await?;
     let upload = tables::uploads::lock(&mut transaction, id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
-    if upload.state == UploadState::Open {
+    let is_first = upload.state == UploadState::Open;
+    if is_first {
         if upload.expired {
             return Err(UploadError::Expired(upload.expires_at));
         }
-        finish(files, &mut transaction, &upload).await?;
+        finish(files, &mut transaction, &upload, declared).await?;
     }
-    let file = tables::files::by_id(&mut transaction, upload.file_id, user)
+    let mut file = tables::files::by_id(&mut transaction, upload.file_id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
     transaction.commit().await?;
+    match (file.sha256, declared) {
+        (None, None) if is_first => file.sha256 = digest::at_once(files, &file).await,
+        (None, Some(_)) => file.sha256 = Some(digest::of_stored(files, &file).await?),
+        _ => {}
+    }
+    if declared.is_some() && file.sha256 != declared {
+        return Err(UploadError::DigestMismatch {
+            algorithm: "SHA-256",
+        });
+    }
     Ok(file)
 }
 
@@ -74,6 +98,7 @@ async fn finish(
     files: &Files,
     connection: &mut PgConnection,
     upload: &Upload,
+    verified: Option<[u8; 32]>,
 ) -> Result<(), UploadError> {
     let file = tables::files::uploading(connection, upload.file_id)
         .await?
@@ -82,25 +107,48 @@ async fn finish(
     billing::tables::earnings::mark_surplus(connection, file.id, layout, file.scheme).await?;
     let priced = Priced {
         size_bytes: layout.size_bytes,
+        terms: file.terms,
         scheme: file.scheme,
         price: files.billing.money.price_per_gb_month,
     };
-    let paid = priced.cost()?.min(upload.hold);
+    let paid = priced.month()?.min(upload.hold);
     let at = days::ledger_now(connection).await?;
-    let commit = FileCommit::new(file.id, upload.user_id, priced, paid, at);
+    let commit = FileCommit::new(
+        file.id,
+        upload.user_id,
+        priced,
+        (paid, Funds::held_for(upload)),
+        at,
+    )?;
+    let unused = commit.returned.trial;
+    accounts::tables::users::return_trial(connection, upload.user_id, unused).await?; // before the accounts
     let charge = Movement {
         kind: transfer_kind::CHARGE,
         key: format!("charge:{}", upload.id),
         cause: &json!({"upload_id": upload.id, "file_id": upload.file_id}),
-        entries: &commit.charge_hold(upload.hold)?,
+        entries: &commit.charge_hold(),
     };
     posting::post(connection, &files.entropy, charge).await?;
     let meter = commit.meter;
-    let renew_at = charges::renew_at(&files.billing, &meter);
-    tables::files::mark_ready(connection, file.id, &meter, renew_at).await?;
+    let paid_until = meter.kept_until(at);
+    let kept = Kept {
+        paid_until,
+        renew_at: charges::renew_at(&files.billing, paid_until),
+    };
+    tables::files::mark_ready(connection, file.id, &meter, kept).await?;
     // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
     let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
     billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
+    match verified {
+        // The session is locked now: what was read back is what stands.
+        Some(_) if !tables::digests::is_current(connection, file.id).await? => {
+            return Err(UploadError::DigestPending);
+        }
+        Some(sha256) => {
+            tables::digests::finish(connection, file.id, &sha256).await?;
+        }
+        None => tables::digests::enqueue(connection, file.id, digest::JOB_AFTER).await?,
+    }
     tables::uploads::mark_completed(connection, upload.id).await?;
     Ok(())
 }
@@ -139,12 +187,20 @@ async fn discard(
     upload: &Upload,
     reason: &str,
 ) -> Result<(), UploadError> {
-    accounts::tables::users::remove_file(connection, upload.user_id).await?; // the user's row before the accounts
+    // The user's row before the accounts.
+    let user = upload.user_id;
+    accounts::tables::users::remove_file(connection, user).await?;
+    let returned = Funds::held_for(upload).give_back(upload.hold);
+    accounts::tables::users::return_trial(connection, user, returned.trial).await?;
     let release = Movement {
         kind: transfer_kind::RELEASE,
         key: format!("release:{}", upload.id),
         cause: &json!({"upload_id": upload.id, "reason": reason}),
-        entries: &chart::held_for_upload(upload.user_id, upload.hold).release(),
+        entries: &[
+            (chart::upload_hold(user), -upload.hold),
+            (chart::available(user), returned.own),
+            (chart::INCOME, returned.trial),
+        ],
     };
     posting::post(connection, &files.entropy, release).await?;
     tables::files::mark_deleted(connection, upload.file_id).await?;

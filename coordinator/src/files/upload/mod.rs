@@ -1,30 +1,40 @@
 //! Bringing a file in: three steps (`initiate → chunks → complete`), or one streaming request that
 //! walks through the same steps.
 
+mod allowance;
 pub mod chunk_commit;
 pub mod complete;
+pub mod content_hash;
+pub mod digest;
 pub mod file_commit;
 pub mod put;
+mod resend;
+mod send;
 pub mod session;
 pub mod single_chunk;
 pub mod single_chunk_commit;
 pub mod stream;
+pub mod turns;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kit::BatchError;
-use ledger::{ExceedsHold, InvalidTransfer, PostError};
+use ledger::{InvalidTransfer, PostError};
 use proto::MicroCredits;
 
 use self::chunk_commit::CommitError;
+use self::file_commit::ExceedsFunds;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
+use crate::files::download::DownloadError;
 use model::ids::{FileId, UploadId};
 use model::money::AmountTooLarge;
+use model::terms::Terms;
+use rules::allowance::FileLimit;
 use rules::placement::PlacementError;
-use sealing::{OpenError, SealError};
+use sealing::SealError;
 
 /// Why an upload, or one step of it, failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +51,14 @@ pub enum UploadError {
     InProgress,
     #[error("a file may have at most {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
-    #[error("an account may have at most {limit} files")]
-    TooManyFiles { limit: u64 },
+    #[error("an account may have at most {} files", .0.files)]
+    TooManyFiles(FileLimit),
+    #[error("an account may have at most {limit} uploads under way")]
+    TooManyOpen { limit: u32 },
+    #[error("an account that has not bought yet may have at most {limit} open uploads")]
+    TooManyUploads { limit: u64 },
+    #[error("chunks of an upload are taken again at most {limit} times")]
+    TooManyResends { limit: u64 },
     #[error("the upload costs {cost} credits and {available} are available")]
     PaymentRequired {
         cost: MicroCredits,
@@ -62,9 +78,16 @@ pub enum UploadError {
     CopiesLost { chunks: u64 },
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    #[error("the request body broke off: {0}")]
+    BrokeOff(String),
+    #[error("the bytes are not those that the {algorithm} was taken of")]
+    DigestMismatch { algorithm: &'static str },
+    #[error("the file is still being read back for its digest")]
+    DigestPending,
+    /// What was sent cannot be read back.
     #[error(transparent)]
-    Body(#[from] BodyError),
-    #[error("the chunk did not come in time")]
+    ReadBack(#[from] DownloadError),
+    #[error("the request body came too slowly")]
     TooSlow,
     #[error("the coordinator is stopping")]
     Stopping,
@@ -112,6 +135,15 @@ impl From<BatchError> for UploadError {
     }
 }
 
+impl From<BodyError> for UploadError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::BrokeOff(how) => Self::BrokeOff(how),
+            BodyError::TooSlow => Self::TooSlow,
+        }
+    }
+}
+
 impl From<StoreChunkError> for UploadError {
     fn from(error: StoreChunkError) -> Self {
         match error {
@@ -133,10 +165,9 @@ macro_rules! internal {
 
 internal!(
     TaskLost,
-    OpenError,
     SealError,
     InvalidTransfer,
-    ExceedsHold,
+    ExceedsFunds,
     AmountTooLarge
 );
 
@@ -163,6 +194,7 @@ pub struct Session {
     pub file_id: FileId,
     pub chunk_size: u32,
     pub chunk_count: Option<u64>,
+    pub terms: Terms,
     pub cost: MicroCredits,
     pub expires_at: Timestamp,
 }

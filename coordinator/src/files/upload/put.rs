@@ -4,32 +4,35 @@ use std::sync::Arc;
 
 use futures::Stream;
 
-use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
-use crate::files::upload::{AcceptedChunk, Received, UploadError};
+use crate::files::upload::resend::{self, Sent};
+use crate::files::upload::{AcceptedChunk, Received, UploadError, content_hash, send};
 use crate::files::{Files, tables};
+use limits::memory::Holder;
 use model::file::UploadingFile;
 
-use model::chunk::StoredChunk;
 use model::chunking::MAX_CHUNKS;
-use model::ids::{FileId, UploadId, UserId};
-use model::upload::{Upload, UploadState};
+use model::ids::{UploadId, UserId};
+use model::upload::{DeclaredDigests, Upload, UploadState};
 use sealing::{ChunkRef, ChunkVersion};
 
-/// Takes one chunk of an open session. Sent again, the last content wins.
+/// Takes one chunk of an open session, if it is what its client declares. Sent again, the last content wins, and is
+/// charged; the same content moves nothing.
 pub async fn put_chunk<S, E>(
     files: Arc<Files>,
-    user: UserId,
+    holder: Holder,
     id: UploadId,
     index: u32,
+    declared: DeclaredDigests,
     body: S,
 ) -> Result<AcceptedChunk, UploadError>
 where
     S: Stream<Item = Result<bytes::Bytes, E>> + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
+    let user = holder.account;
     let (upload, file, key) = open_session(&files, user, id).await?;
     let chunk_count = file
         .layout()
@@ -40,15 +43,9 @@ where
     };
     let expected = expected.ok_or(UploadError::IndexOutOfRange { index, chunk_count })?;
 
-    let memory = u64::from(expected) * u64::from(key.scheme.pieces() + 1);
-    let share = files.upload_memory.reserve(memory).await;
+    let mut share = files.upload_memory.arriving.open(holder);
     let mut reader = ChunkReader::new(body, expected);
-    // The share is held meanwhile: who is too slow for it must not keep others from theirs.
-    let read = tokio::time::timeout(files.idle_timeout, reader.next_chunk());
-    let chunk = read
-        .await
-        .map_err(|_| UploadError::TooSlow)??
-        .unwrap_or_default();
+    let chunk = reader.next_chunk(&mut share).await?.unwrap_or_default();
     let wrong = |received| UploadError::WrongLength {
         index,
         expected,
@@ -61,9 +58,13 @@ where
         return Err(wrong(Received::MoreThan(expected as usize)));
     }
 
+    if !declared.is_empty() {
+        content_hash::of_chunk(&files, declared, chunk.clone()).await?;
+    }
+
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
     // rows or in purges, also when the client has gone.
-    let accept = accept(files, upload, key, index, chunk);
+    let accept = accept(files, upload, file, key, holder, index, chunk);
     let task = tokio::spawn(async move {
         let accepted = accept.await;
         drop(share);
@@ -76,64 +77,69 @@ where
 async fn accept(
     files: Arc<Files>,
     upload: Upload,
+    file: UploadingFile,
     key: Arc<FileKey>,
+    holder: Holder,
     index: u32,
     chunk: ChunkBody,
 ) -> Result<AcceptedChunk, UploadError> {
     let size_bytes = chunk.len() as u32;
+    let accepted = |sha256| AcceptedChunk {
+        index,
+        size_bytes,
+        sha256,
+        replicas: key.scheme.pieces(),
+    };
+    let digest = || send::digest(&files, &chunk);
+    let _turn = files.turns.take((upload.id, index)).await;
+    let again = match resend::admit(&files, &upload, &file, index, digest()).await? {
+        Sent::Acknowledged { sha256 } => return Ok(accepted(sha256)),
+        Sent::First => None,
+        Sent::Again(again) => Some(again),
+    };
+    // Higher than that of the content that stands, whatever this coordinator's clock says.
+    let least = again.as_ref().map_or(0, |again| again.version_before + 1);
     let place = ChunkVersion {
         chunk: ChunkRef {
             file_id: upload.file_id,
             index,
         },
-        version: next_version(&files, upload.file_id, index).await?,
+        version: files.blobs.versions.next().max(least),
     };
-    let digest = {
-        let chunk = chunk.clone();
-        files.blobs.crypto.run(move || chunk.sha256())
+    let sent = send::chunk(&files, &key, holder, place, chunk.clone(), digest()).await;
+    let stored = match sent {
+        Ok(sent) => commit(&files, &upload, sent).await,
+        Err(error) => Err(error),
     };
-    let put = blobs::put::put(&files.blobs, &key, place, chunk);
-    let (tentative, sha256) = tokio::join!(put, digest);
-    let (tentative, sha256) = (tentative?, sha256?);
-    let stored = StoredChunk {
-        file_id: upload.file_id,
-        index,
-        version: place.version,
-        size_bytes,
-        sha256: Some(sha256),
-        replicas: tentative.replicas().to_vec(),
-    };
-    let sent = SentChunk {
-        chunk: stored,
-        blobs: tentative,
-    };
+    match (stored, again) {
+        (Ok(sha256), _) => Ok(accepted(sha256)),
+        // Who gives an upload up while its chunks are on their way has had them moved.
+        (Err(error), Some(again)) if !matches!(error, UploadError::Closed) => {
+            if let Err(unpaid) = again.give_back(&files, &upload).await {
+                tracing::warn!(
+                    upload_id = %upload.id, index, error = %unpaid,
+                    "what a chunk cost that was not stored could not be given back"
+                );
+            }
+            Err(error)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Enters a chunk that lies on its nodes; its digest.
+async fn commit(files: &Files, upload: &Upload, sent: SentChunk) -> Result<[u8; 32], UploadError> {
+    let sha256 = sent.chunk.sha256;
     let commit = ChunkCommit {
         upload_id: upload.id,
         chunks: vec![sent],
     };
-    files
-        .chunk_commits
-        .submit(commit)
-        .await
-        .map_err(CommitError::from)??;
-    Ok(AcceptedChunk {
-        index,
-        size_bytes,
-        sha256,
-        replicas: key.scheme.pieces(),
-    })
+    let committed = files.chunk_commits.submit(commit).await;
+    committed.map_err(CommitError::from)??;
+    Ok(sha256)
 }
 
-/// Higher than that of the content that stands, whatever this coordinator's clock says.
-async fn next_version(files: &Files, file: FileId, index: u32) -> Result<u64, UploadError> {
-    let mut connection = files.db.acquire().await?;
-    let before =
-        blobs::tables::chunks::existing_versions(&mut connection, &[(file, index)]).await?;
-    let least = before.first().map_or(0, |(.., version)| version + 1);
-    Ok(files.blobs.versions.next().max(least))
-}
-
-async fn open_session(
+pub(super) async fn open_session(
     files: &Files,
     user: UserId,
     id: UploadId,
@@ -151,14 +157,14 @@ async fn open_session(
     let file = tables::files::uploading(&mut connection, upload.file_id)
         .await?
         .ok_or(UploadError::NotFound)?;
-    let (master_id, wrapped) = tables::files::wrapped_key(&mut connection, upload.file_id)
+    let wrapped = tables::files::wrapped_key(&mut connection, upload.file_id)
         .await?
         .ok_or(UploadError::NotFound)?;
     drop(connection);
-    let master = files.blobs.keys.master_by_id(&master_id, &files.db).await;
-    let master = master.map_err(UploadError::Internal)?;
+    let keys = &files.blobs.keys;
+    let data_key = keys.data_key(upload.file_id, &wrapped, &files.db).await;
     let key = FileKey {
-        data_key: Arc::new(master.unwrap(upload.file_id, &wrapped)?),
+        data_key: Arc::new(data_key.map_err(UploadError::Internal)?),
         scheme: file.scheme,
     };
     Ok((upload, file, Arc::new(key)))

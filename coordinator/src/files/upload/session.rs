@@ -10,11 +10,15 @@ use proto::MicroCredits;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use crate::blobs;
 use crate::blobs::put::FileKey;
-use crate::files::upload::complete::{MISSING_NAMED, complete};
+use crate::files::tables::allowances;
+use crate::files::upload::allowance::{self, refused};
+use crate::files::upload::complete::MISSING_NAMED;
+use crate::files::upload::content_hash::Content;
 use crate::files::upload::{Session, UploadError};
 use crate::files::{Files, tables};
-use crate::{accounts, blobs};
+use crate::keys::data_keys::WrappedKey;
 use model::upload::UploadRequest;
 
 use model::chunking::{ChunkLayout, MAX_CHUNKS};
@@ -64,6 +68,9 @@ pub async fn begin(
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
     };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
+    let priced = files.billing.priced(&request.filename, held_bytes, scheme);
+    let cost = priced.month()?;
+    allowance::check(files, request.user_id, cost).await?;
     let placement = &files.blobs.placement;
     files
         .blobs
@@ -79,17 +86,12 @@ pub async fn begin(
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
     let upload_id = UploadId::from_uuid(uuid_v7(now, &mut rng));
-    let data_key = DataKey::generate(&mut rng)?;
-    let master = files.blobs.keys.master();
-    let wrapped = master.wrap(file_id, &data_key, &mut rng)?;
-    let price = files.billing.money.price_per_gb_month;
-    let cost = price.first_month(held_bytes, scheme)?;
+    let keys = &files.blobs.keys;
+    let data_key = DataKey::generate(keys.sealing(), &mut rng)?;
+    let wrapped = WrappedKey::new(file_id, &data_key, &keys.master(), &mut rng)?;
 
     let mut transaction = files.db.begin().await?;
-    let limit = files.uploads.max_files_per_user;
-    if !accounts::tables::users::add_file(&mut transaction, request.user_id, limit).await? {
-        return Err(UploadError::TooManyFiles { limit });
-    }
+    let trial = spend(files, &mut transaction, request.user_id, cost).await?;
     let file = tables::files::NewFile {
         id: file_id,
         user_id: request.user_id,
@@ -98,15 +100,21 @@ pub async fn begin(
         size_bytes: request.size_bytes,
         chunk_size,
         scheme,
-        master_key_id: master.id(),
-        wrapped_key: &wrapped,
+        terms: priced.terms,
+        key: &wrapped,
     };
+    // The user's row is locked: nobody begins another one meanwhile.
+    let limit = files.uploads.max_open_per_user;
+    if tables::uploads::count_open(&mut transaction, request.user_id, limit).await? >= limit {
+        return Err(UploadError::TooManyOpen { limit });
+    }
     tables::files::insert(&mut transaction, &file).await?;
     let upload = tables::uploads::NewUpload {
         id: upload_id,
         file_id,
         user_id: request.user_id,
         hold: cost,
+        trial,
         idempotency_key: request.idempotency_key.as_deref(),
         request_digest: &request.digest(),
         ttl,
@@ -122,13 +130,13 @@ pub async fn begin(
         }
         inserted => inserted?,
     };
-    grant_trial(files, &mut transaction, upload_id, request.user_id, cost).await?;
+    lend(files, &mut transaction, upload_id, request.user_id, trial).await?;
     hold(
         files,
         &mut transaction,
         upload_id,
         request.user_id,
-        MicroCredits::ZERO,
+        trial,
         cost,
     )
     .await?;
@@ -141,6 +149,7 @@ pub async fn begin(
         chunk_count: request
             .size_bytes
             .map(|size| ChunkLayout::new(size, chunk_size).chunk_count()),
+        terms: priced.terms,
         cost,
         expires_at,
     };
@@ -156,18 +165,35 @@ pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {
     files.uploads.max_file_size.as_u64().min(by_count)
 }
 
-/// The file that a repeated request has stored already.
+/// Whether a request with this `Idempotency-Key` has been here before.
+pub(super) async fn is_repeated(
+    files: &Files,
+    request: &UploadRequest,
+) -> Result<bool, UploadError> {
+    Ok(earlier(files, request).await?.is_some())
+}
+
+/// The file that a repeated request has stored already, if this is its content.
 pub(super) async fn completed_before(
     files: &Files,
     request: &UploadRequest,
+    content: Content,
 ) -> Result<Option<File>, UploadError> {
-    match earlier(files, request).await? {
-        None => Ok(None),
-        Some(upload) if upload.state == UploadState::Completed => {
-            complete(files, request.user_id, upload.id).await.map(Some)
-        }
-        Some(_) => Err(UploadError::InProgress),
+    let Some(upload) = earlier(files, request).await? else {
+        return Ok(None);
+    };
+    if upload.state != UploadState::Completed {
+        return Err(UploadError::InProgress);
     }
+    let file = file_of(files, &upload).await?;
+    content.repeats(file).map(Some)
+}
+
+/// The file of a session that is completed.
+pub(super) async fn file_of(files: &Files, upload: &Upload) -> Result<File, UploadError> {
+    let mut connection = files.db.acquire().await?;
+    let file = tables::files::by_id(&mut connection, upload.file_id, upload.user_id).await?;
+    file.ok_or(UploadError::NotFound)
 }
 
 /// The session that a repeated request means.
@@ -189,34 +215,44 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
         .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
-/// An account that cannot pay for its first uploads may cover what is missing from its trial
-/// allowance. The caller has locked the user's row, which everybody locks before the accounts.
-async fn grant_trial(
+/// Decides, under the lock of the user's row and then of the accounts, whether the account may have one more upload
+/// and can pay for it. Counts it; returns what has to come from the trial allowance.
+async fn spend(
+    files: &Files,
+    connection: &mut PgConnection,
+    user: UserId,
+    cost: MicroCredits,
+) -> Result<MicroCredits, UploadError> {
+    let limits = &files.rules.limits;
+    let mut allowances = allowances::lock_allowances(connection, &[user], limits).await?;
+    let allowance = allowances.get_mut(&user).ok_or(UploadError::NotFound)?;
+    let spent = allowance.spend(cost);
+    let trial = spent.map_err(|refusal| refused(refusal, cost))?;
+    if allowance.file_limit.on_trial {
+        let limit = limits.trial_uploads;
+        if allowances::open_uploads(connection, user).await? >= limit {
+            return Err(UploadError::TooManyUploads { limit });
+        }
+    }
+    allowances::count_files(connection, [user].into_iter(), &[(user, trial)]).await?;
+    Ok(trial)
+}
+
+/// What the trial covers is set apart at once: it never becomes the user's own.
+async fn lend(
     files: &Files,
     connection: &mut PgConnection,
     upload_id: UploadId,
     user: UserId,
-    cost: MicroCredits,
+    trial: MicroCredits,
 ) -> Result<(), UploadError> {
-    let available = ledger::lock_balance(connection, chart::available(user)).await?;
-    let shortfall = cost.checked_sub(available).unwrap_or(MicroCredits::ZERO);
-    if !shortfall.is_positive() {
-        return Ok(());
-    }
-    let limit = MicroCredits::new(i64::from(files.billing.money.trial_microcredits));
-    if !accounts::tables::users::use_trial(connection, user, shortfall, limit).await? {
-        return Err(UploadError::PaymentRequired { cost, available });
-    }
-    let trial = Movement {
+    let movement = Movement {
         kind: transfer_kind::TRIAL,
         key: format!("trial:{upload_id}"),
         cause: &json!({"upload_id": upload_id}),
-        entries: &[
-            (chart::INCOME, -shortfall),
-            (chart::available(user), shortfall),
-        ],
+        entries: &[(chart::INCOME, -trial), (chart::upload_hold(user), trial)],
     };
-    posting::post(connection, &files.entropy, trial).await?;
+    posting::post(connection, &files.entropy, movement).await?;
     Ok(())
 }
 

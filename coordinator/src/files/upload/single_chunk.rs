@@ -7,103 +7,78 @@ use std::sync::Arc;
 
 use proto::FileId;
 
-use crate::blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
-use crate::files::upload::chunk_commit::SentChunk;
-use crate::files::upload::single_chunk_commit::{SingleChunkFile, refused};
-use crate::files::upload::{UploadError, session};
-use crate::files::{Files, tables};
+use crate::files::Files;
+use crate::files::upload::single_chunk_commit::SingleChunkFile;
+use crate::files::upload::{UploadError, allowance, content_hash, send, session};
+use crate::keys::data_keys::WrappedKey;
+use limits::memory::Holder;
 use model::upload::UploadRequest;
 
-use model::chunk::StoredChunk;
 use model::file::File;
 use model::ids::{UploadId, uuid_v7};
-use proto::MicroCredits;
 use sealing::{ChunkRef, ChunkVersion, DataKey};
 
 pub async fn upload(
     files: &Files,
     request: &UploadRequest,
+    holder: Holder,
     body: ChunkBody,
 ) -> Result<File, UploadError> {
-    if let Some(file) = session::completed_before(files, request).await? {
-        return Ok(file);
+    // Where something hangs on what the body is, that is found out before nodes are put to work.
+    let mut content = None;
+    if request.idempotency_key.is_some() || !request.declared.is_empty() {
+        let hashed = content_hash::of_chunk(files, request.declared, body.clone()).await?;
+        if let Some(file) = session::completed_before(files, request, hashed).await? {
+            return Ok(file);
+        }
+        content = Some(hashed);
     }
     let scheme = files.blobs.scheme();
     let size_bytes = body.len() as u64;
-    let price = files.billing.money.price_per_gb_month;
-    let cost = price.first_month(size_bytes, scheme)?;
-    check_allowance(files, request, cost).await?;
+    let priced = files.billing.priced(&request.filename, size_bytes, scheme);
+    if request.size_bytes.is_none() {
+        allowance::check(files, request.user_id, priced.month()?).await?;
+    }
 
     let (now, mut rng) = (files.clock.now(), files.entropy.rng());
     let file_id = FileId::from_uuid(uuid_v7(now, &mut rng));
-    let master = files.blobs.keys.master();
-    let data_key = DataKey::generate(&mut rng)?;
-    let wrapped_key = master.wrap(file_id, &data_key, &mut rng)?;
+    let keys = &files.blobs.keys;
+    let data_key = DataKey::generate(keys.sealing(), &mut rng)?;
+    let wrapped_key = WrappedKey::new(file_id, &data_key, &keys.master(), &mut rng)?;
     let key = Arc::new(FileKey {
         data_key: Arc::new(data_key),
         scheme,
     });
-    let chunk = store(files, &key, file_id, body).await?;
+    // The only chunk is the file: one digest is that of both.
+    let sha256 = async {
+        let content = match content {
+            Some(content) => content,
+            None => content_hash::of_chunk(files, request.declared, body.clone()).await?,
+        };
+        Ok::<_, UploadError>(content.sha256)
+    };
+    let (sha256, chunk) = match body.is_empty() {
+        true => (sha256.await?, None),
+        false => {
+            let place = ChunkVersion {
+                chunk: ChunkRef { file_id, index: 0 },
+                version: files.blobs.versions.next(),
+            };
+            let sent = send::chunk(files, &key, holder, place, body.clone(), sha256).await?;
+            (sent.chunk.sha256, Some(sent))
+        }
+    };
     let file = SingleChunkFile {
         id: file_id,
         upload_id: UploadId::from_uuid(uuid_v7(now, &mut rng)),
         request: request.clone(),
-        size_bytes,
+        priced,
+        sha256,
         chunk_size: files.uploads.chunk_size.as_u64() as u32,
-        scheme,
-        master_key_id: master.id().to_owned(),
-        wrapped_key: wrapped_key.to_vec(),
-        cost,
+        key: wrapped_key,
         chunk,
     };
     files.file_commits.submit(file).await?
-}
-
-/// Before nodes are put to work; what is decided here is decided again under a lock.
-async fn check_allowance(
-    files: &Files,
-    request: &UploadRequest,
-    cost: MicroCredits,
-) -> Result<(), UploadError> {
-    let mut connection = files.db.acquire().await?;
-    let limits = files.rules.limits;
-    let mut allowance = tables::single_chunk::allowance(&mut connection, request.user_id, &limits)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    match allowance.spend(cost) {
-        Ok(_) => Ok(()),
-        Err(refusal) => Err(refused(refusal, cost, limits.files)),
-    }
-}
-
-async fn store(
-    files: &Files,
-    key: &Arc<FileKey>,
-    file_id: FileId,
-    body: ChunkBody,
-) -> Result<Option<SentChunk>, UploadError> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let chunk = ChunkRef { file_id, index: 0 };
-    let place = ChunkVersion {
-        chunk,
-        version: files.blobs.versions.next(),
-    };
-    let size_bytes = body.len() as u32;
-    let tentative = blobs::put::put(&files.blobs, key, place, body).await?;
-    let chunk = StoredChunk {
-        file_id,
-        index: 0,
-        version: place.version,
-        size_bytes,
-        sha256: None,
-        replicas: tentative.replicas().to_vec(),
-    };
-    Ok(Some(SentChunk {
-        chunk,
-        blobs: tentative,
-    }))
 }

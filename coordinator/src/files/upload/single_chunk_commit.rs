@@ -1,5 +1,6 @@
 //! Files of a single chunk are acknowledged in batches: one task takes what waits, decides in one transaction who can
-//! pay, writes everything and answers all.
+//! pay, writes everything and answers all. A batch that the database refuses for good is written in parts, so that only
+//! the file that is to blame is refused.
 
 use crate::bookkeeping::chart::transfer_kind;
 use crate::bookkeeping::tables::days;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use backon::Retryable;
 use jiff::Timestamp;
-use kit::{BatchWriter, Batcher, Entropy, Outcome};
+use kit::{BatchWriter, Batcher, Entropy, Outcome, Parts};
 use proto::{BlobId, FileId, MicroCredits, NodeId};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -19,24 +20,25 @@ use sqlx::{PgConnection, PgPool};
 use crate::blobs;
 use crate::blobs::tentative::UNKNOWN_OUTCOME_DELAY;
 use crate::config::{MoneyConfig, UploadsConfig};
-use crate::database::commit_retry::{is_passing, pauses};
+use crate::database::commit_retry::{is_passing, may_be_of_one_item, pauses};
 use crate::files::tables;
 use crate::files::upload::UploadError;
+use crate::files::upload::allowance::refused;
 use crate::files::upload::chunk_commit::SentChunk;
-use crate::files::upload::file_commit::{FileCommit, Priced};
-use model::scheme::Scheme;
+use crate::files::upload::content_hash::Content;
+use crate::files::upload::file_commit::FileCommit;
+use crate::keys::data_keys::WrappedKey;
 use model::upload::UploadRequest;
 
-use crate::files::tables::single_chunk;
-use crate::files::tables::single_chunk::Limits;
+use crate::files::tables::allowances::Limits;
+use crate::files::tables::{allowances, single_chunk};
 use model::chunk::StoredChunk;
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{UploadId, UserId};
-use model::money::PricePerGbMonth;
 use model::upload::UploadState;
-use rules::allowance::{Allowance, Refusal};
-use rules::file_meter::FileMeter;
+use rules::allowance::{Allowance, Funds};
+use rules::file_meter::{FileMeter, Priced, renew_at};
 
 /// A file whose bytes are safe on nodes.
 #[derive(Debug)]
@@ -45,31 +47,22 @@ pub struct SingleChunkFile {
     /// Of the session that its `Idempotency-Key`, if any, is remembered with.
     pub upload_id: UploadId,
     pub request: UploadRequest,
-    pub size_bytes: u64,
+    /// What it was offered for before it was stored.
+    pub priced: Priced,
+    pub sha256: [u8; 32],
     pub chunk_size: u32,
-    pub scheme: Scheme,
-    pub master_key_id: String,
-    pub wrapped_key: Vec<u8>,
-    pub cost: MicroCredits,
+    pub key: WrappedKey,
     /// `None` for an empty file.
     pub chunk: Option<SentChunk>,
 }
 
 impl SingleChunkFile {
     fn layout(&self) -> ChunkLayout {
-        ChunkLayout::new(self.size_bytes, self.chunk_size)
+        ChunkLayout::new(self.priced.size_bytes, self.chunk_size)
     }
 
     fn row(&self) -> Option<&StoredChunk> {
         self.chunk.as_ref().map(|sent| &sent.chunk)
-    }
-
-    fn priced(&self, price: PricePerGbMonth) -> Priced {
-        Priced {
-            size_bytes: self.size_bytes,
-            scheme: self.scheme,
-            price,
-        }
     }
 
     /// What is on nodes for it.
@@ -81,7 +74,6 @@ impl SingleChunkFile {
 /// What all batches go by.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    pub price: PricePerGbMonth,
     /// How long before a file is used up its renewal is tried.
     pub renewal_before: Duration,
     pub limits: Limits,
@@ -92,11 +84,12 @@ pub struct Rules {
 impl Rules {
     pub fn new(money: &MoneyConfig, uploads: &UploadsConfig) -> Self {
         Self {
-            price: money.price_per_gb_month,
             renewal_before: money.renewal_before,
             limits: Limits {
                 files: uploads.max_files_per_user,
                 trial: MicroCredits::new(i64::from(money.trial_microcredits)),
+                trial_files: money.trial_files,
+                trial_uploads: money.trial_uploads,
             },
             key_ttl: uploads.session_ttl,
         }
@@ -131,29 +124,45 @@ impl BatchWriter for Writer {
         files: Vec<SingleChunkFile>,
     ) -> Vec<Outcome<SingleChunkFile, Self::Output>> {
         let mut attempts = 0;
-        let written = (|| {
-            attempts += 1;
-            write(&self.pool, &self.rules, &self.entropy, &files, attempts > 1)
-        })
-        .retry(pauses())
-        .when(is_passing)
-        .notify(|error, pause| {
-            tracing::warn!(%error, ?pause, files = files.len(), "files are written again");
-        })
-        .await;
-        match written {
-            Ok(outcomes) => {
-                for sent in files.into_iter().filter_map(|file| file.chunk) {
-                    sent.blobs.settled();
+        let mut parts = Parts::of(files.len());
+        let mut files = files.into_iter();
+        let mut outcomes = Vec::with_capacity(files.len());
+        while let Some(part) = parts.take() {
+            // Parts come in order, and each is written or refused before the next one begins.
+            let batch = &files.as_slice()[..part.len()];
+            let written = (|| {
+                attempts += 1;
+                write(&self.pool, &self.rules, &self.entropy, batch, attempts > 1)
+            })
+            .retry(pauses())
+            .when(is_passing)
+            .notify(|error, pause| {
+                tracing::warn!(%error, ?pause, files = part.len(), "files are written again");
+            })
+            .await;
+            match written {
+                Ok(written) => {
+                    let sent = files.by_ref().take(part.len());
+                    for sent in sent.filter_map(|file| file.chunk) {
+                        sent.blobs.settled();
+                    }
+                    outcomes.extend(written.into_iter().map(Outcome::Done));
                 }
-                outcomes.into_iter().map(Outcome::Done).collect()
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                let failed = |_| Outcome::Done(Err(UploadError::NotWritten(Arc::clone(&error))));
-                files.into_iter().map(failed).collect()
+                Err(error) if may_be_of_one_item(&error) && parts.split(part.clone()) => {
+                    tracing::warn!(%error, files = part.len(), "files are written in parts");
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    let failed = files.by_ref().take(part.len());
+                    outcomes.extend(
+                        failed.map(|_| {
+                            Outcome::Done(Err(UploadError::NotWritten(Arc::clone(&error))))
+                        }),
+                    );
+                }
             }
         }
+        outcomes
     }
 }
 
@@ -176,7 +185,7 @@ async fn write(
         rules,
         entropy,
         at,
-        allowances: single_chunk::lock_allowances(&mut transaction, &users, &rules.limits).await?,
+        allowances: allowances::lock_allowances(&mut transaction, &users, &rules.limits).await?,
         accepted: Vec::new(),
         transfers: Vec::new(),
         trials: Vec::new(),
@@ -222,11 +231,15 @@ fn twin(
         let stored = outcome.as_ref().ok().filter(|_| same)?;
         Some((twin, stored))
     })?;
-    Some(if twin.request.digest() == request.digest() {
-        Ok(stored.clone())
-    } else {
-        Err(UploadError::KeyReused)
-    })
+    let same_content =
+        twin.priced.size_bytes == file.priced.size_bytes && twin.sha256 == file.sha256;
+    Some(
+        if same_content && twin.request.digest() == request.digest() {
+            Ok(stored.clone())
+        } else {
+            Err(UploadError::KeyReused)
+        },
+    )
 }
 
 /// The outcome of a file that was written before: by this very batch, when the answer to its commit
@@ -253,7 +266,12 @@ async fn known(
         return Ok(Some(Err(UploadError::InProgress)));
     }
     let stored = tables::files::by_id(connection, upload.file_id, user).await?;
-    Ok(Some(stored.ok_or(UploadError::NotFound)))
+    let stored = stored.ok_or(UploadError::NotFound);
+    let content = Content {
+        size_bytes: file.priced.size_bytes,
+        sha256: file.sha256,
+    };
+    Ok(Some(stored.and_then(|stored| content.repeats(stored))))
 }
 
 /// What has been decided and is to be written.
@@ -276,40 +294,34 @@ impl<'a> Batch<'a> {
             self.unused.extend(file.blobs());
             return Err(UploadError::NotFound); // the account is gone
         };
-        let trial = match allowance.spend(file.cost) {
-            Ok(trial) => trial,
-            Err(refusal) => {
-                self.unused.extend(file.blobs());
-                let limit = self.rules.limits.files;
-                return Err(refused(refusal, file.cost, limit));
-            }
-        };
-        let priced = file.priced(self.rules.price);
-        let commit = FileCommit::new(file.id, user, priced, file.cost, self.at);
-        match payment(self.entropy, &commit, trial) {
-            Ok(transfers) => self.transfers.extend(transfers.into_iter().flatten()),
+        let sold = match sell(self.entropy, allowance, file, self.at) {
+            Ok(sold) => sold,
             Err(error) => {
                 self.unused.extend(file.blobs());
-                return Err(error.into());
+                return Err(error);
             }
+        };
+        self.transfers.extend(sold.transfers.into_iter().flatten());
+        let meter = sold.meter;
+        if meter.trial.is_positive() {
+            self.trials.push((user, meter.trial));
         }
-        if trial.is_positive() {
-            self.trials.push((user, trial));
-        }
-        let meter = commit.meter;
         self.accepted.push((file, meter));
         Ok(File {
             id: file.id,
             user_id: user,
             filename: file.request.filename.as_str().to_owned(),
             content_type: file.request.content_type.as_str().to_owned(),
+            sha256: Some(file.sha256),
             layout: file.layout(),
-            scheme: file.scheme,
+            scheme: meter.scheme,
             created_at: self.at,
             completed_at: self.at,
-            paid_until: meter.paid_until(),
-            paid: file.cost,
-            price: self.rules.price,
+            paid_until: meter.kept_until(self.at),
+            terms: file.priced.terms,
+            paid: meter.paid,
+            trial: meter.trial,
+            price: meter.price,
             grace_since: None,
         })
     }
@@ -319,16 +331,20 @@ impl<'a> Batch<'a> {
             let rows: Vec<_> = self
                 .accepted
                 .iter()
-                .map(|(file, meter)| single_chunk::Row {
+                .map(|(file, meter)| (file, meter, meter.kept_until(self.at)))
+                .map(|(file, meter, paid_until)| single_chunk::Row {
                     id: file.id,
                     upload_id: file.upload_id,
                     request: &file.request,
+                    size_bytes: file.priced.size_bytes,
+                    sha256: &file.sha256,
                     chunk_size: file.chunk_size,
+                    terms: file.priced.terms,
                     has_chunk: file.chunk.is_some(),
-                    master_key_id: &file.master_key_id,
-                    wrapped_key: &file.wrapped_key,
+                    key: &file.key,
                     meter,
-                    renew_at: meter.renew_at(self.rules.renewal_before),
+                    paid_until,
+                    renew_at: renew_at(paid_until, self.rules.renewal_before),
                 })
                 .collect();
             single_chunk::insert(connection, &rows, self.rules.key_ttl).await?;
@@ -337,33 +353,53 @@ impl<'a> Batch<'a> {
             blobs::tables::chunks::insert(connection, &chunks).await?;
             single_chunk::record_earnings(connection, &chunks, self.at).await?;
             let users = self.accepted.iter().map(|(file, _)| file.request.user_id);
-            single_chunk::count_files(connection, users, &self.trials).await?;
+            allowances::count_files(connection, users, &self.trials).await?;
             ledger::post_new(connection, &self.transfers).await?;
         }
         blobs::tables::purges::enqueue(connection, &self.unused, Duration::ZERO).await
     }
 }
 
-pub(super) fn refused(refusal: Refusal, cost: MicroCredits, limit: u64) -> UploadError {
-    match refusal {
-        Refusal::TooManyFiles => UploadError::TooManyFiles { limit },
-        Refusal::TooLittleCredit { available } => UploadError::PaymentRequired { cost, available },
-    }
+/// A file that its owner can pay for.
+struct Sold {
+    meter: FileMeter,
+    transfers: [Option<Transfer>; 2],
 }
 
-/// What the account pays, after it was given what it may try the network with.
+/// Takes the price of a file from what its owner may spend.
+fn sell(
+    entropy: &Entropy,
+    allowance: &mut Allowance,
+    file: &SingleChunkFile,
+    at: Timestamp,
+) -> Result<Sold, UploadError> {
+    let amount = file.priced.month()?;
+    let mut left = *allowance;
+    let spent = left.spend(amount);
+    let trial = spent.map_err(|refusal| refused(refusal, amount))?;
+    let funds = Funds { amount, trial };
+    let user = file.request.user_id;
+    let commit = FileCommit::new(file.id, user, file.priced, (amount, funds), at)?;
+    let transfers = payment(entropy, &commit)?;
+    *allowance = left;
+    Ok(Sold {
+        meter: commit.meter,
+        transfers,
+    })
+}
+
+/// What the account pays, after what it may try the network with was set apart for it.
 fn payment(
     entropy: &Entropy,
     commit: &FileCommit,
-    trial: MicroCredits,
 ) -> Result<[Option<Transfer>; 2], InvalidTransfer> {
     let (id, user, at) = (commit.file_id, commit.owner, commit.meter.since);
-    let cause = json!({"file_id": id});
+    let (cause, trial) = (json!({"file_id": id}), commit.meter.trial);
     let trial = Movement {
         kind: transfer_kind::TRIAL,
         key: format!("trial:{id}"),
         cause: &cause,
-        entries: &[(chart::INCOME, -trial), (chart::available(user), trial)],
+        entries: &[(chart::INCOME, -trial), (chart::upload_hold(user), trial)],
     };
     let charge = Movement {
         kind: transfer_kind::CHARGE,

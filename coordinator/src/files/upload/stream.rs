@@ -10,27 +10,32 @@ use proto::MicroCredits;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::blobs;
 use crate::blobs::body::{ChunkBody, ChunkReader};
-use crate::blobs::memory::MemoryShare;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
+use crate::files::upload::content_hash::RunningHash;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
-use crate::files::upload::{Session, UploadError, complete, session, single_chunk};
+use crate::files::upload::{
+    Session, UploadError, allowance, complete, send, session, single_chunk,
+};
 use crate::files::{Files, tables};
 use anyhow::anyhow;
+use limits::memory::{Holder, MemoryShare};
 use model::upload::UploadRequest;
 
-use model::chunk::StoredChunk;
 use model::chunking::ChunkLayout;
 use model::file::File;
-use model::ids::UploadId;
+use model::ids::{UploadId, UserId};
 use model::upload::UploadState;
+use rules::file_meter::Priced;
 use sealing::{ChunkRef, ChunkVersion};
 
 /// A body of unknown length first holds the price of this much, then of twice what it has become.
 /// One chunk, as much as the trial allowance pays for.
 const FIRST_HOLD_BYTES: u64 = 256 * 1024;
+
+/// What a body of unknown length is taken to be at least, before it is read.
+const LEAST_BYTES: u64 = 1;
 
 /// Stores a file, or leaves nothing behind: on any error the session is aborted.
 ///
@@ -38,34 +43,53 @@ const FIRST_HOLD_BYTES: u64 = 256 * 1024;
 pub async fn upload<S, E>(
     files: Arc<Files>,
     request: UploadRequest,
+    holder: Holder,
     body: S,
 ) -> Result<File, UploadError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
-    E: std::fmt::Display + Send + 'static,
+    E: std::error::Error + Send + 'static,
 {
-    let task = tokio::spawn(run(files, request, body));
+    let task = tokio::spawn(run(files, request, holder, body));
     task.await
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }
 
-async fn run<S, E>(files: Arc<Files>, request: UploadRequest, body: S) -> Result<File, UploadError>
+/// Whether an account could store anything at all: asked before a form is searched for its file.
+pub async fn check_allowance(files: &Files, user: UserId) -> Result<(), UploadError> {
+    let least = files.billing.least_priced(files.blobs.scheme());
+    allowance::check(files, user, least.month()?).await
+}
+
+async fn run<S, E>(
+    files: Arc<Files>,
+    request: UploadRequest,
+    holder: Holder,
+    body: S,
+) -> Result<File, UploadError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + Send + 'static,
 {
     let user = request.user_id;
-    let mut source = Source::new(&files, body);
+    let mut source = Source::new(&files, holder, body);
     let mut first = None;
     if request
         .size_bytes
         .is_none_or(|size| size <= source.chunk_size)
     {
+        // Who cannot pay for it holds nothing. (Longer ones pay when their session begins.)
+        if !session::is_repeated(&files, &request).await? {
+            let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
+            let scheme = files.blobs.scheme();
+            let priced = files.billing.priced(&request.filename, least_bytes, scheme);
+            allowance::check(&files, user, priced.month()?).await?;
+        }
         first = source.next().await?;
         if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
-            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, t.share));
+            let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, Some(t.share)));
             check_length(&request, chunk.len() as u64)?;
-            return single_chunk::upload(&files, &request, chunk).await;
+            return single_chunk::upload(&files, &request, holder, chunk).await;
         }
     }
     let mode = Mode::Streaming {
@@ -74,7 +98,8 @@ where
     let (session, key) = match session::begin(&files, &request, mode).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
-            return complete::complete(&files, user, upload.id).await;
+            let stored = session::file_of(&files, &upload).await?;
+            return repeated(&files, &request, stored, first, source).await;
         }
         Begun::Before(_) => return Err(UploadError::InProgress),
     };
@@ -83,15 +108,17 @@ where
     let transfer = Transfer {
         files: &files,
         request: &request,
+        holder,
         held: session.cost,
         session,
         key,
         chunks: JoinSet::new(),
         stored: Vec::new(),
         bytes: 0,
+        hash: RunningHash::new(&files, request.declared),
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => match complete::complete(&files, user, id).await {
+        Ok(()) => match complete::complete(&files, user, id, None).await {
             // All were sent: a node has lost its copy since.
             Err(UploadError::ChunksMissing { count: chunks, .. }) => {
                 Err(UploadError::CopiesLost { chunks })
@@ -107,6 +134,36 @@ where
     }
     drop(renewal);
     outcome
+}
+
+/// A request under an `Idempotency-Key` that has stored a file: its body is read, and kept nowhere, to see whether it is
+/// that file's.
+async fn repeated<S, E>(
+    files: &Arc<Files>,
+    request: &UploadRequest,
+    stored: File,
+    mut first: Option<Taken>,
+    mut source: Source<'_, S>,
+) -> Result<File, UploadError>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::error::Error + Send + 'static,
+{
+    let mut hash = RunningHash::new(files, request.declared);
+    let mut bytes = 0;
+    loop {
+        let taken = match first.take() {
+            Some(first) => Some(first),
+            None => source.next().await?,
+        };
+        let Some(taken) = taken else { break };
+        bytes += taken.len();
+        if bytes > stored.layout.size_bytes {
+            return Err(UploadError::KeyReused);
+        }
+        hash.add(taken.chunk).await?;
+    }
+    hash.finish().await?.repeats(stored)
 }
 
 /// Renews the lease of a session for as long as its request runs.
@@ -126,15 +183,14 @@ async fn keep_alive(files: Arc<Files>, id: UploadId) {
 /// A request body, chunk by chunk, each with its share of the memory for uploads.
 struct Source<'a, S> {
     files: &'a Files,
+    holder: Holder,
     reader: ChunkReader<S>,
     chunk_size: u64,
-    /// What a chunk needs until it is stored: itself, and its sealed copies.
-    memory: u64,
 }
 
 struct Taken {
     chunk: ChunkBody,
-    share: Option<MemoryShare>,
+    share: MemoryShare,
 }
 
 impl Taken {
@@ -146,32 +202,26 @@ impl Taken {
 impl<'a, S, E> Source<'a, S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
-    fn new(files: &'a Files, body: S) -> Self {
+    fn new(files: &'a Files, holder: Holder, body: S) -> Self {
         let chunk_size = files.uploads.chunk_size.as_u64();
         Self {
             files,
+            holder,
             reader: ChunkReader::new(body, chunk_size as u32),
             chunk_size,
-            memory: chunk_size * u64::from(files.blobs.scheme().pieces() + 1),
         }
     }
 
-    /// The share is held while the chunk is read: who is too slow for it must not keep others from
-    /// theirs.
     async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
-        let share = self.files.upload_memory.reserve(self.memory).await;
-        let timeout = self.files.idle_timeout;
-        let read = tokio::time::timeout(timeout, self.reader.next_chunk());
-        let chunk = read.await.map_err(|_| UploadError::TooSlow)??;
+        let mut share = self.files.upload_memory.arriving.open(self.holder);
+        let chunk = self.reader.next_chunk(&mut share).await?;
         Ok(chunk.map(|chunk| Taken { chunk, share }))
     }
 
     async fn has_ended(&mut self) -> Result<bool, UploadError> {
-        let timeout = self.files.idle_timeout;
-        let read = tokio::time::timeout(timeout, self.reader.has_more());
-        Ok(!read.await.map_err(|_| UploadError::TooSlow)??)
+        Ok(!self.reader.has_more().await?)
     }
 }
 
@@ -187,6 +237,7 @@ fn check_length(request: &UploadRequest, received: u64) -> Result<(), UploadErro
 struct Transfer<'a> {
     files: &'a Arc<Files>,
     request: &'a UploadRequest,
+    holder: Holder,
     session: Session,
     key: Arc<FileKey>,
     held: MicroCredits,
@@ -195,6 +246,7 @@ struct Transfer<'a> {
     /// many share a transaction.
     stored: Vec<SentChunk>,
     bytes: u64,
+    hash: RunningHash,
 }
 
 /// Chunks that are written together.
@@ -210,7 +262,7 @@ impl Transfer<'_> {
     ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::fmt::Display,
+        E: std::error::Error + 'static,
     {
         let outcome = self.send_all(first, source).await;
         while let Some(ended) = self.chunks.join_next().await {
@@ -229,7 +281,7 @@ impl Transfer<'_> {
     ) -> Result<(), UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::fmt::Display,
+        E: std::error::Error + 'static,
     {
         let limit_bytes = session::max_file_size(self.files, self.session.chunk_size);
         for index in 0.. {
@@ -248,10 +300,12 @@ impl Transfer<'_> {
                 return Err(UploadError::TooLarge { limit_bytes });
             }
             self.hold_enough().await?;
+            self.hash.add(chunk.clone()).await?;
             let work = store(
                 Arc::clone(self.files),
                 self.session.clone(),
                 Arc::clone(&self.key),
+                self.holder,
                 index,
                 chunk,
             );
@@ -264,7 +318,7 @@ impl Transfer<'_> {
         while !self.chunks.is_empty() {
             self.join_one().await?;
         }
-        self.settle_length().await
+        self.settle_content().await
     }
 
     async fn join_one(&mut self) -> Result<(), UploadError> {
@@ -298,12 +352,17 @@ impl Transfer<'_> {
         if self.request.size_bytes.is_some() {
             return Ok(());
         }
-        let price = self.files.billing.money.price_per_gb_month;
-        let needed = price.first_month(self.bytes, self.key.scheme)?;
+        let priced = |size_bytes| Priced {
+            size_bytes,
+            terms: self.session.terms,
+            scheme: self.key.scheme,
+            price: self.files.billing.money.price_per_gb_month,
+        };
+        let needed = priced(self.bytes).month()?;
         if needed <= self.held {
             return Ok(());
         }
-        let generous = price.first_month(self.bytes.saturating_mul(2), self.key.scheme)?;
+        let generous = priced(self.bytes.saturating_mul(2)).month()?;
         match self.hold(generous).await {
             Err(UploadError::PaymentRequired { .. }) => self.hold(needed).await,
             outcome => outcome,
@@ -323,15 +382,14 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// What was announced has to be what came; what was not announced is known now.
-    async fn settle_length(&mut self) -> Result<(), UploadError> {
+    /// What was announced and declared has to be what came; what was not is known now.
+    async fn settle_content(&mut self) -> Result<(), UploadError> {
         check_length(self.request, self.bytes)?;
-        if self.request.size_bytes.is_some() {
-            return Ok(());
-        }
+        let content = self.hash.finish().await?;
         let mut connection = self.files.db.acquire().await?;
         let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
-        tables::files::set_layout(&mut connection, self.session.file_id, layout).await?;
+        let id = self.session.file_id;
+        tables::files::set_content(&mut connection, id, layout, &content.sha256).await?;
         Ok(())
     }
 }
@@ -340,6 +398,7 @@ async fn store(
     files: Arc<Files>,
     session: Session,
     key: Arc<FileKey>,
+    holder: Holder,
     index: u32,
     body: ChunkBody,
 ) -> Result<SentChunk, UploadError> {
@@ -350,18 +409,6 @@ async fn store(
         },
         version: files.blobs.versions.next(),
     };
-    let size_bytes = body.len() as u32;
-    let tentative = blobs::put::put(&files.blobs, &key, place, body).await?;
-    let chunk = StoredChunk {
-        file_id: session.file_id,
-        index,
-        version: place.version,
-        size_bytes,
-        sha256: None,
-        replicas: tentative.replicas().to_vec(),
-    };
-    Ok(SentChunk {
-        chunk,
-        blobs: tentative,
-    })
+    let sha256 = send::digest(&files, &body);
+    send::chunk(&files, &key, holder, place, body.clone(), sha256).await
 }

@@ -10,9 +10,27 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
-use model::node_state::NodeState;
+use model::node_state::{HoldCause, Holds, NodeState};
 use rules::fleet_guard::{Alarm, FleetHealth};
-use rules::reputation::{Reputation, Score};
+use rules::reputation::{Losses, Passes, Reputation, Score};
+
+/// What the columns of a node say of what keeps it from new data.
+pub(super) fn holds(
+    mass_failure_at: Option<jiff_sqlx::Timestamp>,
+    until: Option<jiff_sqlx::Timestamp>,
+    cause: Option<String>,
+) -> sqlx::Result<Holds> {
+    let cause = cause.map(|cause| {
+        let cause = cause.parse::<HoldCause>();
+        cause.map_err(|error| corrupt("nodes.hold_cause", error))
+    });
+    Ok(Holds {
+        mass_failure_at: mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+        until: until
+            .map(jiff_sqlx::Timestamp::to_jiff)
+            .zip(cause.transpose()?),
+    })
+}
 
 /// Reads a node's reputation and locks its row.
 pub async fn lock_reputation(
@@ -21,7 +39,11 @@ pub async fn lock_reputation(
 ) -> sqlx::Result<Option<Reputation>> {
     let row = sqlx::query!(
         r#"SELECT state, state_since AS "state_since: jiff_sqlx::Timestamp", score_alpha, score_beta,
-                  passed_challenges, mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp"
+                  score_missed, passed_challenges, passed_bytes,
+                  coalesce(probation_since, created_at) AS "probation_since!: jiff_sqlx::Timestamp",
+                  losses_since AS "losses_since: jiff_sqlx::Timestamp", losses,
+                  mass_failure_at AS "mass_failure_at: jiff_sqlx::Timestamp",
+                  hold_until AS "hold_until: jiff_sqlx::Timestamp", hold_cause
            FROM nodes WHERE node_id = $1 FOR UPDATE"#,
         node.as_uuid()
     )
@@ -37,9 +59,18 @@ pub async fn lock_reputation(
             score: Score {
                 alpha: row.score_alpha.unsigned_abs(),
                 beta: row.score_beta.unsigned_abs(),
+                missed: row.score_missed.unsigned_abs(),
             },
-            passed_challenges: row.passed_challenges.unsigned_abs(),
-            mass_failure_at: row.mass_failure_at.map(jiff_sqlx::Timestamp::to_jiff),
+            passed: Passes {
+                count: row.passed_challenges.unsigned_abs(),
+                bytes: row.passed_bytes.unsigned_abs(),
+            },
+            probation_since: row.probation_since.to_jiff(),
+            losses: Losses {
+                since: row.losses_since.map(jiff_sqlx::Timestamp::to_jiff),
+                count: row.losses.unsigned_abs(),
+            },
+            holds: holds(row.mass_failure_at, row.hold_until, row.hold_cause)?,
         })
     })
     .transpose()
@@ -53,14 +84,22 @@ pub async fn save_reputation(
 ) -> sqlx::Result<()> {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     sqlx::query!(
-        "UPDATE nodes SET score_alpha = $2, score_beta = $3, passed_challenges = $4,
-                mass_failure_at = $5
+        "UPDATE nodes SET score_alpha = $2, score_beta = $3, score_missed = $4, passed_challenges = $5,
+                passed_bytes = $6, probation_since = $7, losses_since = $8, losses = $9,
+                mass_failure_at = $10, hold_until = $11, hold_cause = $12
          WHERE node_id = $1",
         node.as_uuid(),
         signed(reputation.score.alpha),
         signed(reputation.score.beta),
-        signed(reputation.passed_challenges),
-        reputation.mass_failure_at.map(ToSqlx::to_sqlx) as _,
+        signed(reputation.score.missed),
+        signed(reputation.passed.count),
+        signed(reputation.passed.bytes),
+        reputation.probation_since.to_sqlx() as _,
+        reputation.losses.since.map(ToSqlx::to_sqlx) as _,
+        signed(reputation.losses.count),
+        reputation.holds.mass_failure_at.map(ToSqlx::to_sqlx) as _,
+        reputation.holds.until.map(|(until, _)| until.to_sqlx()) as _,
+        reputation.holds.until.map(|(_, cause)| cause.name()),
     )
     .execute(connection)
     .await?;

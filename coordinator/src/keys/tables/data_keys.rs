@@ -4,12 +4,13 @@ use proto::FileId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::keys::data_keys::WrappedKey;
+
 /// A data key that a retired master key wraps.
 #[derive(Debug)]
 pub struct OldDataKey {
     pub file_id: FileId,
-    pub master_key_id: String,
-    pub wrapped: Vec<u8>,
+    pub wrapped: WrappedKey,
 }
 
 /// Locks some of those that a retired key wraps; none unless `in_use` is the key that is in use, for a
@@ -21,24 +22,24 @@ pub async fn lock_old(
     limit: i64,
 ) -> sqlx::Result<Vec<OldDataKey>> {
     let rows = sqlx::query!(
-        "SELECT file_id, master_key_id, wrapped FROM data_keys
+        "SELECT file_id, master_key_id, wrapped, sealing FROM data_keys d JOIN files USING (file_id)
          WHERE master_key_id IN (SELECT key_id FROM keys
                                  WHERE purpose = 'master' AND retired_at IS NOT NULL)
            AND EXISTS (SELECT 1 FROM keys WHERE key_id = $1 AND retired_at IS NULL)
-         LIMIT $2 FOR UPDATE SKIP LOCKED",
+         LIMIT $2 FOR UPDATE OF d SKIP LOCKED",
         in_use,
         limit,
     )
     .fetch_all(connection)
     .await?;
-    let rows = rows.into_iter();
-    Ok(rows
-        .map(|row| OldDataKey {
-            file_id: FileId::from_uuid(row.file_id),
-            master_key_id: row.master_key_id,
-            wrapped: row.wrapped,
+    rows.into_iter()
+        .map(|row| {
+            Ok(OldDataKey {
+                file_id: FileId::from_uuid(row.file_id),
+                wrapped: WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing)?,
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// Replaces what wraps these files' data keys.

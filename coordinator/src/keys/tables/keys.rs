@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
 use crate::keys::{KeyPurpose, KeyState, NamedKey};
+use sealing::Sealing;
 
 /// Whoever makes or rotates keys does so alone.
 pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -126,27 +128,92 @@ pub struct RunningCoordinator {
     pub key_ids: Vec<String>,
 }
 
-/// Notes that a coordinator runs, and which keys it holds.
-pub async fn note_running(
+/// Who asks to serve as a coordinator.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    pub instance: Uuid,
+    /// One that is dead for certain.
+    pub before: Option<Uuid>,
+    pub ends_after: Duration,
+}
+
+/// Enters a process as the one that serves as this coordinator; `false` while another one may. What is dated into the
+/// future was so by a clock that has been set since.
+pub async fn claim(
     connection: &mut PgConnection,
     coordinator: &RunningCoordinator,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO running_coordinators (peer_id, key_ids) VALUES ($1, $2)
-         ON CONFLICT (peer_id) DO UPDATE SET key_ids = EXCLUDED.key_ids, seen_at = now()",
+    lease: &Lease,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "INSERT INTO running_coordinators AS r (peer_id, key_ids, sealing, instance_id)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (peer_id) DO UPDATE
+         SET key_ids = EXCLUDED.key_ids, sealing = EXCLUDED.sealing, seen_at = now(),
+             instance_id = EXCLUDED.instance_id
+         WHERE r.instance_id = $4 OR r.instance_id = $5
+            OR r.seen_at NOT BETWEEN now() - make_interval(secs => $6) AND now() + make_interval(secs => $6)",
         coordinator.peer_id,
         &coordinator.key_ids,
+        i16::from(Sealing::NEWEST.number()),
+        lease.instance,
+        lease.before,
+        lease.ends_after.as_secs_f64(),
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
+}
+
+/// Notes that a coordinator runs, and which keys it holds; `false` when another process serves as it by now.
+pub async fn note_running(
+    connection: &mut PgConnection,
+    coordinator: &RunningCoordinator,
+    instance: Uuid,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "INSERT INTO running_coordinators AS r (peer_id, key_ids, sealing, instance_id)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (peer_id) DO UPDATE
+         SET key_ids = EXCLUDED.key_ids, sealing = EXCLUDED.sealing, seen_at = now(),
+             instance_id = EXCLUDED.instance_id
+         WHERE r.instance_id = $4 OR r.instance_id IS NULL",
+        coordinator.peer_id,
+        &coordinator.key_ids,
+        i16::from(Sealing::NEWEST.number()),
+        instance,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// The newest version of sealing that all coordinators which have said within `seen_within` that they run can read;
+/// `None` when none has.
+pub async fn common_sealing(
+    connection: &mut PgConnection,
+    seen_within: Duration,
+) -> sqlx::Result<Option<u8>> {
+    let common = sqlx::query_scalar!(
+        "SELECT min(sealing) FROM running_coordinators
+         WHERE seen_at > now() - make_interval(secs => $1)",
+        seen_within.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await?;
+    // One that is newer than this program knows reads what this one reads.
+    Ok(common.map(|version| u8::try_from(version).unwrap_or(u8::MAX)))
 }
 
 /// A coordinator ends in an orderly way.
-pub async fn note_stopped(connection: &mut PgConnection, peer_id: &str) -> sqlx::Result<()> {
+pub async fn note_stopped(
+    connection: &mut PgConnection,
+    peer_id: &str,
+    instance: Uuid,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "DELETE FROM running_coordinators WHERE peer_id = $1",
-        peer_id
+        "DELETE FROM running_coordinators WHERE peer_id = $1 AND instance_id = $2",
+        peer_id,
+        instance
     )
     .execute(connection)
     .await?;

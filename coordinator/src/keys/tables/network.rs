@@ -1,4 +1,4 @@
-//! `coordinators` and `network_document`.
+//! `coordinators`, `former_coordinators` and `network_document`.
 
 use proto::{CoordinatorEntry, NetworkDocument};
 use sqlx::PgConnection;
@@ -46,6 +46,21 @@ pub async fn remove_coordinator(
         .execute(connection)
         .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Which of these are coordinators of this network, or were before they were taken out of the document.
+pub async fn present_or_former(
+    connection: &mut PgConnection,
+    peer_ids: &[String],
+) -> sqlx::Result<Vec<String>> {
+    let peer_ids = sqlx::query_scalar!(
+        r#"SELECT peer_id AS "peer_id!" FROM coordinators WHERE peer_id = ANY($1)
+           UNION SELECT peer_id FROM former_coordinators WHERE peer_id = ANY($1)"#,
+        peer_ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(peer_ids)
 }
 
 pub async fn coordinators(connection: &mut PgConnection) -> sqlx::Result<Vec<CoordinatorEntry>> {

@@ -4,16 +4,17 @@ use jiff::Timestamp;
 use network::CallError;
 use proto::{
     BlobId, Challenge, ChallengeId, ChallengeItem, Difficulty, ItemAnswer, ItemOutcome, Judgement,
-    NodeId, ProofSeed,
+    NodeId, ProofSeed, SignedOrder,
 };
 use rand::Rng;
 use uuid::Uuid;
 
 use crate::fleet::ReadFailure;
 use crate::proofs::challenge::{Examination, Examined, Findings};
-use crate::proofs::tables::audit_results::KeptFailure;
-use crate::proofs::tables::audit_schedule::{AuditedReplica, FollowUp};
-use crate::proofs::{Proofs, challenge};
+use crate::proofs::tables::audit_results::{KeptFailure, ORDERED};
+use crate::proofs::tables::audit_schedule::AuditedReplica;
+use crate::proofs::tables::follow_ups::{Ask, FollowUp};
+use crate::proofs::{Proofs, challenge, orders};
 use model::ids::uuid_v7;
 use rules::audit::{Answer, Cell, Question};
 use rules::judging::messages;
@@ -49,6 +50,8 @@ pub(super) struct Asked {
     pub seen: Vec<Seen>,
     /// Drawn, and known to be lost: failed without being asked.
     pub known_lost: u64,
+    /// Drawn, and known to be lost since the node has said so before this round.
+    pub known_reported: u64,
     pub messages: Vec<Sent>,
     /// Follow-ups whose replicas are no more.
     pub ended: Vec<BlobId>,
@@ -61,36 +64,54 @@ pub(super) struct Sent {
     pub judgements: Vec<Judgement>,
     pub statement: Vec<u8>,
     pub failures: Vec<KeptFailure>,
+    pub orders: Vec<SignedOrder>,
 }
 
-/// Asks for the replicas of a cell. `None` when the node cannot be asked now.
+/// Asks for the replicas of a cell in a round that began at `since`. `None` when the node cannot be asked now.
+///
+/// What is asked for out of turn is asked here, too: else a node that leaves proofs unanswered was spared those
+/// that fall due until its whole blobs have come.
 pub(super) async fn cell(
     proofs: &Proofs,
     node: NodeId,
     cell: &Cell,
     replicas: Vec<AuditedReplica>,
+    since: Timestamp,
     now: Timestamp,
 ) -> anyhow::Result<Option<Asked>> {
-    let (lost, held): (Vec<_>, Vec<_>) = replicas.into_iter().partition(|r| r.demoted);
-    let wanted = held.into_iter().map(|replica| Seen {
-        blob_id: replica.blob_id,
-        size_bytes: replica.size_bytes,
-        drawn: cell.drawn,
-        weight_ppm: cell.weight_ppm,
-        question: Question::Proof,
-        answer: None,
-        reason: String::new(),
-        follow_up: None,
-        miss_id: uuid_v7(now, &mut proofs.entropy.rng()),
-    });
-    let asked = Asked {
-        known_lost: if cell.drawn { lost.len() as u64 } else { 0 },
-        ..Asked::default()
-    };
-    ask_for_proofs(proofs, node, wanted.collect(), asked, now).await
+    let (mut wanted, mut asked) = (Vec::new(), Asked::default());
+    for replica in replicas {
+        match replica.lost {
+            Some(_) if !cell.drawn => {}
+            // What was found or told in this round has moved the score already. The moment at which a round begins is
+            // the last of the one before.
+            Some(lost) if lost.at > since => {}
+            Some(lost) if lost.reported => asked.known_reported += 1,
+            Some(_) => asked.known_lost += 1,
+            None => wanted.push(Seen {
+                blob_id: replica.blob_id,
+                size_bytes: replica.size_bytes,
+                drawn: cell.drawn,
+                weight_ppm: cell.weight_ppm,
+                question: match &replica.follow_up {
+                    Some(waiting) if waiting.ask == Ask::WholeBlob => Question::ProofMeanwhile {
+                        attempts: waiting.attempts,
+                    },
+                    Some(waiting) if waiting.was_busy() => Question::ProofAgain,
+                    _ => Question::Proof,
+                },
+                answer: None,
+                reason: String::new(),
+                follow_up: replica.follow_up,
+                miss_id: uuid_v7(now, &mut proofs.entropy.rng()),
+            }),
+        }
+    }
+    ask_for_proofs(proofs, node, wanted, asked, now).await
 }
 
-/// Asks once more for proofs for which the node was too busy.
+/// Asks for proofs out of turn: once more where the node was too busy, for the first time what it has just signed for,
+/// and after a whole blob.
 pub(super) async fn again(
     proofs: &Proofs,
     node: NodeId,
@@ -98,9 +119,14 @@ pub(super) async fn again(
     now: Timestamp,
 ) -> anyhow::Result<Option<Asked>> {
     let mut rng = proofs.entropy.rng();
-    let wanted = due
-        .into_iter()
-        .map(|(follow_up, size)| wanted(follow_up, size, Question::ProofAgain, now, &mut rng));
+    let wanted = due.into_iter().map(|(follow_up, size)| {
+        let question = match follow_up.penalty_id {
+            Some(_) => Question::ProofAfterBlob,
+            None if follow_up.was_busy() => Question::ProofAgain,
+            None => Question::Proof,
+        };
+        wanted(follow_up, size, question, now, &mut rng)
+    });
     ask_for_proofs(proofs, node, wanted.collect(), Asked::default(), now).await
 }
 
@@ -178,9 +204,13 @@ fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
             Judgement::Failed => Answer::Bad,
             Judgement::Missed => Answer::Missing,
             Judgement::Busy => Answer::Busy,
+            Judgement::Ordered => Answer::Ordered,
         });
         if judgement != Judgement::Passed {
             seen.reason = reason.to_owned();
+        }
+        if judgement == Judgement::Ordered {
+            seen.reason = ORDERED.to_owned();
         }
         if let (Judgement::Failed, Some(answer)) = (judgement, answer) {
             let proof = match &answer.outcome {
@@ -203,6 +233,7 @@ fn take_over(wanted: &mut [Seen], asked: &mut Asked, findings: Findings) {
         statement: findings.statement.to_bytes(),
         challenge: findings.statement.challenge,
         failures,
+        orders: findings.orders,
     });
 }
 
@@ -212,7 +243,7 @@ fn said(answer: Option<&ItemAnswer>) -> (&'static str, &'static str) {
         Some(ItemOutcome::Proven(_)) => ("proven", "the proof is wrong, or came too late"),
         Some(ItemOutcome::Missing) => ("missing", "the node says that it lacks the blob"),
         Some(ItemOutcome::Corrupt) => ("corrupt", "the node says that its copy is damaged"),
-        Some(ItemOutcome::Busy) => ("busy", "the node was busy again"),
+        Some(ItemOutcome::Busy) => ("busy", "the node was too busy to prove it"),
         None => ("none", "no usable answer came in time"),
     }
 }
@@ -221,6 +252,27 @@ fn seed(rng: &mut impl Rng) -> ProofSeed {
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);
     ProofSeed::from_bytes(seed)
+}
+
+/// Whether an order that a node shows instead of a blob is good.
+async fn is_excused(
+    proofs: &Proofs,
+    node: NodeId,
+    blob_id: BlobId,
+    order: SignedOrder,
+) -> sqlx::Result<bool> {
+    let to = orders::To {
+        network_id: proofs.blobs.keys.network_id,
+        node,
+        peer: order.order.parties().node,
+    };
+    let is_the_peer = proofs
+        .blobs
+        .fleet
+        .member(node)
+        .is_some_and(|m| m.peer_id == to.peer);
+    let (_, excused) = orders::excused(&proofs.db, to, &[blob_id], &[order]).await?;
+    Ok(is_the_peer && excused.contains(&blob_id))
 }
 
 /// Asks for whole blobs. `None` when the node is not there.
@@ -248,6 +300,12 @@ pub(super) async fn whole_blob(
             }
             Err(failure @ (ReadFailure::Missing | ReadFailure::Corrupt)) => {
                 (Answer::Bad, failure.to_string())
+            }
+            Err(ReadFailure::Ordered(order)) => {
+                match is_excused(proofs, node, blob_id, *order).await? {
+                    true => (Answer::Ordered, ORDERED.to_owned()),
+                    false => (Answer::Bad, ReadFailure::Missing.to_string()),
+                }
             }
             Err(ReadFailure::Offline | ReadFailure::Call(CallError::NotConnected)) => {
                 return Ok(None);

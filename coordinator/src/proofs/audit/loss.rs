@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use proto::{BlobId, LossNoted, LossReport, NodeId, PeerId};
 
 use crate::fleet;
+use crate::proofs::audit::count_replicas;
 use crate::proofs::demotion::demote;
 use crate::proofs::{Proofs, tables};
 
@@ -47,8 +48,9 @@ pub async fn take_report(
     Ok(Some(LossNoted { acknowledged }))
 }
 
-/// Demotes the replicas that it reports and charges for each, which is less than being caught. What
-/// is not there, or demoted already, is passed over: a report that comes twice counts once.
+/// Demotes the replicas that it reports and charges for each, which is less than being caught; its score falls by half
+/// as much, and beyond a hundredth of its blobs it gets nothing new for hours. What is not there, or demoted already,
+/// is passed over: a report that comes twice counts once.
 pub async fn reported(
     proofs: &Proofs,
     node: NodeId,
@@ -57,8 +59,11 @@ pub async fn reported(
     now: Timestamp,
 ) -> sqlx::Result<usize> {
     let mut transaction = proofs.db.begin().await?;
-    let why = "its node reported it lost";
+    let why = tables::audit_schedule::REPORTED_LOST;
     let lost = demote(&mut transaction, &proofs.facts, node, blobs, why, now).await?;
+    if lost.is_empty() {
+        return Ok(0);
+    }
     let penalties: Vec<Penalty> = lost
         .iter()
         .map(|replica| Penalty {
@@ -73,11 +78,22 @@ pub async fn reported(
     let interval_s = i64::try_from(proofs.config.interval.as_secs().max(1)).unwrap_or(i64::MAX);
     tables::audit_results::penalise(&mut transaction, node, &penalties, interval_s, now).await?;
     let settled: Vec<BlobId> = lost.iter().map(|replica| replica.blob_id).collect();
-    tables::audit_schedule::end_follow_ups(&mut transaction, node, &settled).await?;
+    tables::follow_ups::end_follow_ups(&mut transaction, node, &settled).await?;
+    let before = tables::audit_schedule::estimated_replicas(&mut transaction, node).await?;
+    let held = count_replicas(
+        &mut transaction,
+        node,
+        before.unwrap_or(0),
+        &mut proofs.entropy.rng(),
+    )
+    .await?;
+    let share = (lost.len() as u64, held);
+    proofs
+        .node_states
+        .told_of_losses(&proofs.blobs.fleet, &mut transaction, node, share, now)
+        .await?;
     transaction.commit().await?;
-    if !lost.is_empty() {
-        proofs.repair_wake.wake();
-        tracing::warn!(node_id = %node, replicas = lost.len(), reason, "a node reports a loss");
-    }
+    proofs.repair_wake.wake();
+    tracing::warn!(node_id = %node, replicas = lost.len(), reason, "a node reports a loss");
     Ok(lost.len())
 }

@@ -22,7 +22,8 @@ use rand::{Rng, RngExt};
 pub use self::loss::{reported as loss_reported, take_report as take_loss_report};
 use crate::proofs::{Proofs, tables};
 
-use crate::proofs::tables::audit_schedule::{Ask, Lease, NewRound, Schedule};
+use crate::proofs::tables::audit_schedule::{Lease, NewRound, Schedule};
+use crate::proofs::tables::follow_ups::Ask;
 use model::ids::uuid_v7;
 use rules::audit::{LOSS_REMEMBERED_FOR, RoundPlan, Sample, Sampling};
 
@@ -205,8 +206,13 @@ async fn plan_round(proofs: &Proofs, schedule: &Schedule, lease: Lease, at: Time
     proofs.entropy.rng().fill_bytes(&mut seed);
     let began = Instant::now();
     let mut transaction = proofs.db.begin().await?;
-    let replica_count =
-        estimate_replicas(&mut transaction, schedule, &mut proofs.entropy.rng()).await?;
+    let replica_count = count_replicas(
+        &mut transaction,
+        node,
+        schedule.replica_count,
+        &mut proofs.entropy.rng(),
+    )
+    .await?;
     let plan = RoundPlan::new(replica_count, sampling, schedule.plan.next_turn(), seed);
     if plan.messages() == 0 {
         proofs
@@ -239,13 +245,15 @@ async fn plan_round(proofs: &Proofs, schedule: &Schedule, lease: Lease, at: Time
     Ok(ControlFlow::Continue(next))
 }
 
-async fn estimate_replicas(
+/// How many replicas a node has, which had about `before` of them; of a large one a part is counted.
+async fn count_replicas(
     connection: &mut sqlx::PgConnection,
-    schedule: &Schedule,
+    node: NodeId,
+    before: u64,
     rng: &mut impl Rng,
 ) -> sqlx::Result<u64> {
-    let sample = Sample::of(schedule.replica_count, rng.random());
-    let count = tables::audit_schedule::count_replicas(connection, schedule.node_id, &sample.ids);
+    let sample = Sample::of(before, rng.random());
+    let count = tables::audit_schedule::count_replicas(connection, node, &sample.ids);
     Ok(count.await? << sample.shift)
 }
 
@@ -266,7 +274,9 @@ async fn message(proofs: &Proofs, schedule: &Schedule, lease: Lease, now: Now<'_
             .observe(began.elapsed().as_secs_f64());
         replicas
     };
-    let asked = ask::cell(proofs, schedule.node_id, &cell, replicas, now()).await?;
+    let interval = SignedDuration::try_from(proofs.config.interval)?;
+    let since = schedule.window_ends_at.saturating_sub(interval)?;
+    let asked = ask::cell(proofs, schedule.node_id, &cell, replicas, since, now()).await?;
     let Some(asked) = asked else {
         return Ok(ControlFlow::Break(Pause::Short));
     };
@@ -291,7 +301,7 @@ async fn follow_up(proofs: &Proofs, schedule: &Schedule, lease: Lease, now: Now<
     let node = schedule.node_id;
     let due = {
         let mut connection = proofs.db.acquire().await?;
-        tables::audit_schedule::due_follow_ups(&mut connection, node, now(), 16).await?
+        tables::follow_ups::due_follow_ups(&mut connection, node, now(), 16).await?
     };
     let gone = due.iter().filter(|(_, size)| size.is_none());
     let gone: Vec<_> = gone.map(|(follow_up, _)| follow_up.blob_id).collect();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use proto::{BlobId, Judgement, NodeId};
+use rand::RngExt;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -15,11 +16,14 @@ use crate::proofs::audit::{Pause, Worked, later};
 use crate::proofs::demotion::demote;
 use crate::proofs::{Proofs, tables};
 
-use crate::proofs::tables::audit_results::{KeptStatement, Outcome, Penalty, PenaltyKind};
+use crate::proofs::tables::audit_results::{KeptStatement, ORDERED, Outcome, Penalty, PenaltyKind};
 use crate::proofs::tables::audit_schedule;
-use crate::proofs::tables::audit_schedule::{Ask, FollowUp, Lease, Schedule};
+use crate::proofs::tables::audit_schedule::{Lease, Schedule};
+use crate::proofs::tables::follow_ups::{Ask, FollowUp};
 use model::ids::uuid_v7;
-use rules::audit::{Answer, Consequence, WEIGHT_ONE, consequence, may_forgive};
+use rules::audit::{
+    Answer, Consequence, Question, WEIGHT_ONE, busy_for, consequence, counts_undrawn, may_forgive,
+};
 use rules::reputation::Tally;
 
 /// How far the node's round has come with this.
@@ -33,12 +37,19 @@ pub(super) struct Progress {
 
 /// What is to be written.
 struct Effects<'a> {
+    /// Proven in time.
     passed: Vec<&'a Seen>,
+    /// There, and not proven.
+    held: Vec<&'a Seen>,
+    /// There, and again not proven.
+    unproven: Vec<&'a Seen>,
     failed: Vec<&'a Seen>,
     /// With the attempts behind them.
     missed: Vec<(&'a Seen, u32)>,
     /// Asked for again without any blame.
     again: Vec<&'a Seen>,
+    /// Gone by order: they count no more, and nobody is blamed.
+    ordered: Vec<&'a Seen>,
 }
 
 impl<'a> Effects<'a> {
@@ -46,9 +57,12 @@ impl<'a> Effects<'a> {
     fn of(seen: &'a [Seen], excused: bool) -> Self {
         let mut effects = Self {
             passed: Vec::new(),
+            held: Vec::new(),
+            unproven: Vec::new(),
             failed: Vec::new(),
             missed: Vec::new(),
             again: Vec::new(),
+            ordered: Vec::new(),
         };
         for seen in seen {
             let Some(answer) = seen.answer else {
@@ -57,10 +71,13 @@ impl<'a> Effects<'a> {
             };
             match consequence(seen.question, answer) {
                 Consequence::Pass => effects.passed.push(seen),
+                Consequence::Held => effects.held.push(seen),
+                Consequence::Unproven => effects.unproven.push(seen),
                 Consequence::Fail | Consequence::Miss { .. } if excused => effects.again.push(seen),
                 Consequence::Fail => effects.failed.push(seen),
                 Consequence::Miss { attempts } => effects.missed.push((seen, attempts)),
                 Consequence::AskAgain => effects.again.push(seen),
+                Consequence::Excused => effects.ordered.push(seen),
             }
         }
         effects
@@ -78,7 +95,7 @@ pub(super) async fn record(
     let node = schedule.node_id;
     let mut transaction = proofs.db.begin().await?;
     let began = Instant::now();
-    let blamed = |seen: &Seen| !matches!(seen.answer, Some(Answer::Good) | None);
+    let blamed = |seen: &Seen| !matches!(seen.answer, Some(Answer::Good | Answer::Ordered) | None);
     let excused =
         asked.seen.iter().any(blamed) && guard::excuses(&mut transaction, node, now).await?;
     let effects = Effects::of(&asked.seen, excused);
@@ -87,6 +104,16 @@ pub(super) async fn record(
     let failed: Vec<BlobId> = effects.failed.iter().map(|seen| seen.blob_id).collect();
     let reason = "it failed its proof of storage";
     demote(&mut transaction, &proofs.facts, node, &failed, reason, now).await?;
+    let ordered: Vec<BlobId> = effects.ordered.iter().map(|seen| seen.blob_id).collect();
+    demote(
+        &mut transaction,
+        &proofs.facts,
+        node,
+        &ordered,
+        ORDERED,
+        now,
+    )
+    .await?;
     let there = record_outcomes(&mut transaction, node, &effects, now).await?;
     let forgiven = charge(proofs, &mut transaction, node, &effects, &there, now).await?;
     follow_up(
@@ -103,16 +130,7 @@ pub(super) async fn record(
         keep(&mut transaction, node, sent, now).await?;
     }
 
-    let counted = |seen: &[&Seen]| -> u64 {
-        let counted = seen
-            .iter()
-            .filter(|seen| seen.drawn && there.contains(&seen.blob_id));
-        counted.count() as u64
-    };
-    let tally = Tally {
-        passed: schedule.tally.passed + counted(&effects.passed),
-        failed: schedule.tally.failed + counted(&effects.failed) + asked.known_lost,
-    };
+    let tally = tally(proofs, schedule, &asked, &effects, &there);
     let advance = audit_schedule::Progress {
         next_message: progress.next_message,
         due_at: progress.due_at,
@@ -128,19 +146,33 @@ pub(super) async fn record(
     let Some(next) = next else {
         return Ok(ControlFlow::Break(Pause::None)); // rolled back: another coordinator has it
     };
-    let passes = effects
+    let proven = effects
         .passed
         .iter()
-        .filter(|seen| there.contains(&seen.blob_id))
-        .count() as u64;
+        .filter(|seen| there.contains(&seen.blob_id));
+    let lost = effects
+        .failed
+        .iter()
+        .filter(|seen| there.contains(&seen.blob_id));
     let judged = node_status::Judged {
-        passes,
-        failed: effects.failed.iter().any(|s| there.contains(&s.blob_id)),
-        round: progress.round_ends.then_some(tally),
+        passed: proofs
+            .vetting
+            .passes(proven.map(|seen| u64::from(seen.size_bytes))),
+        failed: lost.count() as u64,
+        held: schedule.replica_count,
+        tally,
+        round_ends: progress.round_ends,
     };
     let still_in = proofs
         .node_states
-        .judge(&proofs.blobs.fleet, &mut transaction, node, judged, now)
+        .judge(
+            &proofs.blobs.fleet,
+            &mut transaction,
+            node,
+            judged,
+            proofs.vetting,
+            now,
+        )
         .await?;
     transaction.commit().await?;
     proofs
@@ -148,7 +180,7 @@ pub(super) async fn record(
         .audit_write_seconds
         .observe(began.elapsed().as_secs_f64());
 
-    if !failed.is_empty() {
+    if !failed.is_empty() || !ordered.is_empty() {
         proofs.repair_wake.wake();
     }
     log(proofs, node, &effects, excused);
@@ -157,6 +189,35 @@ pub(super) async fn record(
     } else {
         ControlFlow::Break(Pause::None)
     })
+}
+
+/// The round's tally with what was seen. What counts of each replica is the first answer in a round to a proof that
+/// was due, and later that it is lost.
+fn tally(
+    proofs: &Proofs,
+    schedule: &Schedule,
+    asked: &Asked,
+    effects: &Effects<'_>,
+    there: &HashSet<BlobId>,
+) -> Tally {
+    let due =
+        |seen: &&&Seen| seen.drawn && seen.question.is_due_proof() && there.contains(&seen.blob_id);
+    let passed = effects.passed.iter().filter(due).count() as u64;
+    let missed = effects.missed.iter().map(|(seen, _)| seen);
+    let missed = missed.filter(due).count() as u64;
+    let mut rng = proofs.entropy.rng();
+    let failed = effects.failed.iter().filter(|seen| {
+        there.contains(&seen.blob_id)
+            && (seen.drawn || counts_undrawn(schedule.plan.stride, rng.random()))
+    });
+    let failed = failed.count() as u64;
+    let before = schedule.tally;
+    Tally {
+        passed: before.passed + passed,
+        failed: before.failed + failed + asked.known_lost,
+        missed: before.missed + missed,
+        reported: before.reported + asked.known_reported,
+    }
 }
 
 async fn record_outcomes(
@@ -168,6 +229,7 @@ async fn record_outcomes(
     let with = |outcome| move |seen: &&Seen| (seen.blob_id, outcome);
     let mut outcomes: Vec<(BlobId, Outcome)> = Vec::new();
     outcomes.extend(effects.passed.iter().map(with(Outcome::Passed)));
+    outcomes.extend(effects.held.iter().map(with(Outcome::Read)));
     outcomes.extend(effects.failed.iter().map(with(Outcome::Failed)));
     outcomes.extend(
         effects
@@ -183,7 +245,8 @@ async fn record_outcomes(
     tables::audit_results::record_outcomes(connection, node, &outcomes, now).await
 }
 
-/// Charges for failures and first misses, and forgives misses that turned out well; how many.
+/// Charges for failures, for each proof that was due and did not come in time, and for the first request for a whole
+/// blob that brought none. Forgives misses after which the blob came and was proven in time; how many.
 async fn charge(
     proofs: &Proofs,
     connection: &mut PgConnection,
@@ -208,7 +271,7 @@ async fn charge(
         penalties.push(penalty(PenaltyKind::Failed, seen));
     }
     for (seen, _) in &effects.missed {
-        if charged_for(seen).is_none() {
+        if seen.question.is_due_proof() || charged_for(seen).is_none() {
             penalties.push(penalty(PenaltyKind::Missed, seen));
         }
     }
@@ -216,6 +279,7 @@ async fn charge(
     let to_forgive = effects
         .passed
         .iter()
+        .filter(|seen| settles(seen))
         .filter_map(|seen| Some((seen, charged_for(seen)?)));
     let to_forgive: Vec<_> = to_forgive.collect();
     if !to_forgive.is_empty() {
@@ -238,6 +302,15 @@ fn charged_for(seen: &Seen) -> Option<Uuid> {
     seen.follow_up.as_ref()?.penalty_id
 }
 
+/// Whether a proof in time ends what is asked for out of turn. Not where a read has failed: a node that proves and
+/// does not deliver has to give the whole blob.
+fn settles(seen: &Seen) -> bool {
+    match seen.question {
+        Question::ProofMeanwhile { attempts } => attempts == 0 && charged_for(seen).is_some(),
+        _ => seen.follow_up.is_some(),
+    }
+}
+
 /// Enters what has to be asked for out of turn, and takes out what is settled.
 async fn follow_up(
     proofs: &Proofs,
@@ -248,9 +321,14 @@ async fn follow_up(
     there: &HashSet<BlobId>,
     now: Timestamp,
 ) -> sqlx::Result<()> {
-    let retry_after = SignedDuration::try_from(proofs.config.retry_after)
-        .unwrap_or(SignedDuration::from_hours(1));
-    let retry_at = later(now, retry_after);
+    let after = |wait| {
+        later(
+            now,
+            SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_hours(1)),
+        )
+    };
+    let retry_at = after(proofs.config.retry_after);
+    let busy_until = after(busy_for(proofs.config.retry_after, proofs.config.interval));
     let entry = |seen: &Seen, ask, attempts, due_at, penalty_id| FollowUp {
         blob_id: seen.blob_id,
         ask,
@@ -264,31 +342,51 @@ async fn follow_up(
     let mut entries = Vec::new();
     for (seen, attempts) in &effects.missed {
         if there.contains(&seen.blob_id) {
-            let penalty = charged_for(seen).unwrap_or(seen.miss_id);
-            entries.push(entry(
-                seen,
-                Ask::WholeBlob,
-                *attempts,
-                retry_at,
-                Some(penalty),
-            ));
+            let (due_at, penalty) = match (seen.question, &seen.follow_up) {
+                // It is asked for as was planned, and the newest miss is the one that may be forgiven. None is where a
+                // read has failed.
+                (Question::ProofMeanwhile { .. }, Some(before)) => {
+                    (before.due_at, before.penalty_id.map(|_| seen.miss_id))
+                }
+                (Question::ProofAgain, _) => (retry_at, Some(seen.miss_id)),
+                _ => (retry_at, Some(charged_for(seen).unwrap_or(seen.miss_id))),
+            };
+            entries.push(entry(seen, Ask::WholeBlob, *attempts, due_at, penalty));
+        }
+    }
+    // A miss is forgiven for a proof that comes in time, so one is asked for at once.
+    for seen in &effects.held {
+        if there.contains(&seen.blob_id) && charged_for(seen).is_some() {
+            entries.push(entry(seen, Ask::Challenge, 0, now, charged_for(seen)));
         }
     }
     for seen in &effects.again {
         // Unasked because its node went away: at once when it is back. Otherwise later.
-        let due_at = if seen.answer.is_some() { retry_at } else { now };
+        let due_at = match seen.answer {
+            None => now,
+            Some(Answer::Busy) if seen.question == Question::Proof => busy_until,
+            Some(_) => retry_at,
+        };
         let (ask, attempts) = match &seen.follow_up {
             Some(before) => (before.ask, before.attempts),
             None => (Ask::Challenge, 0),
         };
+        let attempts = match (ask, seen.answer) {
+            (Ask::Challenge, Some(Answer::Busy)) => 1,
+            _ => attempts,
+        };
         entries.push(entry(seen, ask, attempts, due_at, charged_for(seen)));
     }
-    tables::audit_schedule::set_follow_ups(connection, node, &entries).await?;
-    let settled = effects.passed.iter().chain(&effects.failed);
-    let settled = settled.filter(|seen| seen.follow_up.is_some());
+    tables::follow_ups::set_follow_ups(connection, node, &entries).await?;
+    let proven = effects.passed.iter().filter(|seen| settles(seen));
+    let held = effects.held.iter();
+    let held = held.filter(|seen| charged_for(seen).is_none());
+    let over = effects.failed.iter().chain(&effects.ordered);
+    let over = over.filter(|seen| seen.follow_up.is_some());
+    let settled = proven.chain(held).chain(over).chain(&effects.unproven);
     let mut settled: Vec<BlobId> = settled.map(|seen| seen.blob_id).collect();
     settled.extend(ended);
-    tables::audit_schedule::end_follow_ups(connection, node, &settled).await
+    tables::follow_ups::end_follow_ups(connection, node, &settled).await
 }
 
 async fn keep(
@@ -308,6 +406,7 @@ async fn keep(
         missed: count(Judgement::Missed),
         busy: count(Judgement::Busy),
         statement: sent.statement.clone(),
+        orders: sent.orders.clone(),
     };
     tables::audit_results::insert_statement(connection, &kept).await?;
     for failure in &sent.failures {
@@ -328,6 +427,18 @@ fn log(proofs: &Proofs, node: NodeId, effects: &Effects<'_>, excused: bool) {
     for (seen, attempts) in &effects.missed {
         tracing::info!(node_id = %node, blob_id = %seen.blob_id, attempts, reason = seen.reason,
             "a node missed a challenge; the whole blob will be asked for");
+    }
+    if let Some(seen) = effects.ordered.first() {
+        metrics
+            .ordered_deletions
+            .inc_by(effects.ordered.len() as u64);
+        tracing::error!(node_id = %node, blobs = effects.ordered.len(), blob_id = %seen.blob_id,
+            "a node lacks blobs that the database names, and shows an order of a coordinator to delete them: \
+             either a deletion and an upload crossed, or a coordinator's key is in other hands");
+    }
+    for seen in &effects.unproven {
+        tracing::info!(node_id = %node, blob_id = %seen.blob_id, reason = seen.reason,
+            "a node gives a blob and does not prove it in time: its miss stays");
     }
     if excused {
         tracing::warn!(node_id = %node,

@@ -5,20 +5,27 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use proto::{BlobId, FileId, NodeId};
+use proto::{BlobId, FileId, NodeId, SignedOrder};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::earnings;
 use crate::database::{corrupt, hash32};
+use crate::proofs::tables::receipts::ChunkContent;
+use crate::proofs::tables::shown_orders;
 use sealing::ChunkRef;
 
-/// What a proof has shown of a replica.
+/// Why replicas do not count any more whose nodes were ordered to delete them.
+pub const ORDERED: &str = "a coordinator ordered its node to delete it";
+
+/// What asking has shown of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Passed,
     Failed,
     Missed,
+    /// Its whole blob came, which proves nothing and leaves the last proof as it was: it can be read.
+    Read,
 }
 
 impl Outcome {
@@ -27,6 +34,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Missed => "missed",
+            Self::Read => "read",
         }
     }
 }
@@ -42,8 +50,9 @@ pub async fn keep_partitions(connection: &mut PgConnection, now: Timestamp) -> s
     Ok(())
 }
 
-/// Notes outcomes; returns those replicas that are still there. What is gone has been deleted while
-/// it was asked for, and says nothing of its node.
+/// Notes outcomes; returns those replicas that are still there. What is gone has been deleted while it was asked
+/// for, and says nothing of its node. Only what came whole is suspect no more: a node may prove a blob and give
+/// another.
 pub async fn record_outcomes(
     connection: &mut PgConnection,
     node: NodeId,
@@ -56,9 +65,10 @@ pub async fn record_outcomes(
         .collect();
     let rows = sqlx::query_scalar!(
         "UPDATE replicas r
-         SET last_proof_at = $4, last_proof_outcome = o.outcome,
-             suspect_since = CASE WHEN o.outcome = 'passed' THEN NULL ELSE suspect_since END,
-             suspect_reason = CASE WHEN o.outcome = 'passed' THEN NULL ELSE suspect_reason END
+         SET last_proof_at = CASE WHEN o.outcome = 'read' THEN last_proof_at ELSE $4::timestamptz END,
+             last_proof_outcome = CASE WHEN o.outcome = 'read' THEN last_proof_outcome ELSE o.outcome END,
+             suspect_since = CASE WHEN o.outcome = 'read' THEN NULL ELSE suspect_since END,
+             suspect_reason = CASE WHEN o.outcome = 'read' THEN NULL ELSE suspect_reason END
          FROM unnest($2::bytea[], $3::text[]) AS o (blob_id, outcome)
          WHERE r.node_id = $1 AND r.blob_id = o.blob_id
          RETURNING r.blob_id",
@@ -72,6 +82,42 @@ pub async fn record_outcomes(
     rows.iter()
         .map(|blob| Ok(BlobId::from_bytes(hash32("replicas.blob_id", blob)?)))
         .collect()
+}
+
+/// Since when a node has a replica, by its own words.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub blob_id: BlobId,
+    /// By its receipt.
+    pub stored_at_ms: u64,
+    /// When it proved it last, if its last proof was a good one.
+    pub proven_at: Option<Timestamp>,
+}
+
+/// Of those of the blobs that rows name on the node.
+pub async fn held_since(
+    connection: &mut PgConnection,
+    node: NodeId,
+    blobs: &[BlobId],
+) -> sqlx::Result<Vec<Held>> {
+    let rows = sqlx::query!(
+        r#"SELECT blob_id, stored_at_ms,
+                  CASE WHEN last_proof_outcome = 'passed' THEN last_proof_at END
+                      AS "proven_at: jiff_sqlx::Timestamp"
+           FROM replicas WHERE node_id = $1 AND blob_id = ANY($2)"#,
+        node.as_uuid(),
+        &bytes(blobs.iter().copied()),
+    )
+    .fetch_all(connection)
+    .await?;
+    let held = rows.into_iter().map(|row| {
+        Ok(Held {
+            blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
+            stored_at_ms: row.stored_at_ms.unsigned_abs(),
+            proven_at: row.proven_at.map(jiff_sqlx::Timestamp::to_jiff),
+        })
+    });
+    held.collect()
 }
 
 /// A replica that has been demoted.
@@ -271,6 +317,8 @@ pub struct KeptStatement {
     pub missed: u32,
     pub busy: u32,
     pub statement: Vec<u8>,
+    /// Orders to delete that the node showed.
+    pub orders: Vec<SignedOrder>,
 }
 
 pub async fn insert_statement(
@@ -290,9 +338,10 @@ pub async fn insert_statement(
         kept.busy as i16,
         &kept.statement[..],
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let of = (kept.challenge_id, kept.node_id);
+    shown_orders::insert(connection, of, &kept.orders, kept.at).await
 }
 
 /// A node's statements, the newest first.
@@ -315,7 +364,7 @@ pub async fn statements(
         id,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let statements = rows.into_iter().map(|row| KeptStatement {
         at: row.at.to_jiff(),
@@ -326,8 +375,15 @@ pub async fn statements(
         missed: u32::from(row.missed.unsigned_abs()),
         busy: u32::from(row.busy.unsigned_abs()),
         statement: row.statement,
+        orders: Vec::new(),
     });
-    Ok(statements.collect())
+    let mut statements: Vec<KeptStatement> = statements.collect();
+    let challenges: Vec<Uuid> = statements.iter().map(|kept| kept.challenge_id).collect();
+    let mut shown = shown_orders::of(connection, &challenges).await?;
+    for kept in &mut statements {
+        kept.orders = shown.remove(&kept.challenge_id).unwrap_or_default();
+    }
+    Ok(statements)
 }
 
 /// What a node sent for a blob when it failed.
@@ -387,6 +443,8 @@ pub struct ReplicaDurability {
     pub readable: bool,
     pub demoted_reason: Option<String>,
     pub last_proof: Option<LastProof>,
+    /// `None` where the chunk's digest is not known.
+    pub content: Option<ChunkContent>,
 }
 
 /// Healthy replicas of the file's chunk that has fewest; `None` when it has no chunks.
@@ -422,8 +480,9 @@ pub async fn durability(
                   r.stored_at_ms AS "stored_at_ms?", r.demoted_reason,
                   replica_counts(r.demoted_at, n.state, n.away_since) AS "counts?",
                   replica_counts(r.demoted_at, n.state, n.offline_since) AS "readable?",
-                  r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome
-           FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
+                  r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome,
+                  c.size_bytes, c.sha256, f.replication, f.sealing
+           FROM chunks c JOIN files f USING (file_id) LEFT JOIN replicas r USING (file_id, chunk_index)
                          LEFT JOIN nodes n USING (node_id)
            WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
            ORDER BY c.chunk_index, r.node_id"#,
@@ -446,7 +505,10 @@ pub async fn durability(
                 Some("missed") => Some(Outcome::Missed),
                 Some(other) => return Err(corrupt("replicas.last_proof_outcome", other)),
             };
+            let chunk = (file_id, index, row.size_bytes);
+            let sha256 = row.sha256.as_deref();
             let replica = ReplicaDurability {
+                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
                 stored_at_ms: row.stored_at_ms.unwrap_or(0),

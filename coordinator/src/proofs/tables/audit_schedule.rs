@@ -1,4 +1,4 @@
-//! `audit_schedule` and `audit_follow_ups`: what is asked of which node, and when.
+//! `audit_schedule`: what is asked of which node in its rounds, and when.
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -6,10 +6,15 @@ use proto::{BlobId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::database::{corrupt, hash32};
+use crate::database::hash32;
 use crate::fleet::tables::awaiting_restore;
+use crate::proofs::tables::audit_results;
+use crate::proofs::tables::follow_ups::{Ask, FollowUp};
 use rules::audit::{Cell, MAX_BLOBS_PER_CELL, RoundPlan};
 use rules::reputation::Tally;
+
+/// With what reason a replica is demoted that its node reports.
+pub const REPORTED_LOST: &str = "its node reported it lost";
 
 /// A node's row, as the coordinator that leases it sees it.
 #[derive(Debug, Clone)]
@@ -43,6 +48,8 @@ struct Row {
     follow_up_at: Option<jiff_sqlx::Timestamp>,
     round_passed: i64,
     round_failed: i64,
+    round_missed: i64,
+    round_reported: i64,
     lease_id: Option<Uuid>,
 }
 
@@ -69,6 +76,8 @@ impl TryFrom<Row> for Schedule {
             tally: Tally {
                 passed: row.round_passed.unsigned_abs(),
                 failed: row.round_failed.unsigned_abs(),
+                missed: row.round_missed.unsigned_abs(),
+                reported: row.round_reported.unsigned_abs(),
             },
             lease_id: row.lease_id,
         })
@@ -137,7 +146,7 @@ pub async fn take_due(
            RETURNING s.node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
                      turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
                      due_at AS "due_at: _", follow_up_at AS "follow_up_at: _", round_passed,
-                     round_failed, lease_id"#,
+                     round_failed, round_missed, round_reported, lease_id"#,
         &among,
         now.to_sqlx() as _,
         lease.id,
@@ -186,39 +195,18 @@ pub async fn release(
     Ok(())
 }
 
-/// Replicas are to be looked at as soon as can be: they were read in vain, or their node does not list
-/// them. One that is being looked at already is passed over, and so is one that is demoted.
-pub async fn look_at(
+/// How many replicas the node had when its round was planned.
+pub async fn estimated_replicas(
     connection: &mut PgConnection,
-    ask: Ask,
-    suspicions: &[(NodeId, BlobId, &'static str)],
-    now: Timestamp,
-) -> sqlx::Result<()> {
-    let nodes: Vec<Uuid> = suspicions.iter().map(|(node, ..)| node.as_uuid()).collect();
-    let blobs = ids(suspicions.iter().map(|(_, blob, _)| *blob));
-    let reasons: Vec<String> = suspicions.iter().map(|s| s.2.to_owned()).collect();
-    sqlx::query!(
-        "WITH added AS (
-             INSERT INTO audit_follow_ups
-                 (node_id, blob_id, ask, due_at, drawn, weight_ppm, reason)
-             SELECT DISTINCT ON (r.node_id, r.blob_id)
-                    r.node_id, r.blob_id, $5::text, $4::timestamptz, false, 1000000, s.reason
-             FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS s (node_id, blob_id, reason)
-             JOIN replicas r ON r.node_id = s.node_id AND r.blob_id = s.blob_id
-             WHERE r.demoted_at IS NULL
-             ON CONFLICT (node_id, blob_id) DO NOTHING
-             RETURNING node_id)
-         UPDATE audit_schedule SET follow_up_at = least(follow_up_at, $4)
-         WHERE node_id IN (SELECT node_id FROM added)",
-        &nodes,
-        &blobs,
-        &reasons,
-        now.to_sqlx() as _,
-        ask.name(),
+    node: NodeId,
+) -> sqlx::Result<Option<u64>> {
+    let count = sqlx::query_scalar!(
+        "SELECT replica_count FROM audit_schedule WHERE node_id = $1",
+        node.as_uuid()
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(())
+    Ok(count.map(i64::unsigned_abs))
 }
 
 /// How many replicas lie in a range of ids: an index range read.
@@ -249,16 +237,27 @@ pub(crate) fn bounds(ids: &std::ops::RangeInclusive<u64>) -> ([u8; 32], [u8; 32]
 }
 
 /// A replica that may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AuditedReplica {
     pub blob_id: BlobId,
     /// Of the chunk's plaintext.
     pub size_bytes: u32,
-    pub demoted: bool,
+    /// What became of it.
+    pub lost: Option<Lost>,
+    /// What it is asked for out of turn.
+    pub follow_up: Option<FollowUp>,
 }
 
-/// Replicas in a cell. Left out: those that are followed up already, those that were demoted before
-/// `demoted_since`, and those of which a restored database only thought that they are there.
+/// A replica that counts no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    pub at: Timestamp,
+    /// Its node has said so.
+    pub reported: bool,
+}
+
+/// Replicas in a cell. Left out: those that were demoted before `demoted_since`, those of which a restored
+/// database only thought that they are there, and those that a coordinator had deleted.
 pub async fn cell(
     connection: &mut PgConnection,
     node: NodeId,
@@ -267,28 +266,49 @@ pub async fn cell(
 ) -> sqlx::Result<Vec<AuditedReplica>> {
     let (first, last) = bounds(&cell.ids);
     let rows = sqlx::query!(
-        r#"SELECT r.blob_id, c.size_bytes, r.demoted_at IS NOT NULL AS "demoted!"
+        r#"SELECT r.blob_id, c.size_bytes, r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
+                  r.demoted_reason, f.ask AS "ask?", f.due_at AS "due_at?: jiff_sqlx::Timestamp",
+                  f.attempts AS "attempts?", f.drawn AS "drawn?", f.weight_ppm AS "weight_ppm?",
+                  f.penalty_id, f.reason AS "reason?"
            FROM replicas r JOIN chunks c USING (file_id, chunk_index)
+           LEFT JOIN audit_follow_ups f ON f.node_id = r.node_id AND f.blob_id = r.blob_id
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
-             AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> $6))
-             AND NOT EXISTS (SELECT 1 FROM audit_follow_ups f
-                             WHERE f.node_id = r.node_id AND f.blob_id = r.blob_id)
+             AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> ALL($6)))
            ORDER BY r.blob_id LIMIT $5"#,
         node.as_uuid(),
         &first[..],
         &last[..],
         demoted_since.to_sqlx() as _,
         MAX_BLOBS_PER_CELL as i64,
-        awaiting_restore::NOT_FOUND,
+        &[awaiting_restore::NOT_FOUND, audit_results::ORDERED].map(str::to_owned)[..],
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter()
         .map(|row| {
+            let blob_id = BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?);
+            let lost = row.demoted_at.map(|at| Lost {
+                at: at.to_jiff(),
+                reported: row.demoted_reason.as_deref() == Some(REPORTED_LOST),
+            });
+            let follow_up = match (row.ask, row.due_at) {
+                (Some(ask), Some(due_at)) => Some(FollowUp {
+                    blob_id,
+                    ask: Ask::from_name(&ask)?,
+                    due_at: due_at.to_jiff(),
+                    attempts: row.attempts.unwrap_or(0).unsigned_abs(),
+                    drawn: row.drawn.unwrap_or(false),
+                    weight_ppm: row.weight_ppm.unwrap_or(0).unsigned_abs(),
+                    penalty_id: row.penalty_id,
+                    reason: row.reason.unwrap_or_default(),
+                }),
+                _ => None,
+            };
             Ok(AuditedReplica {
-                blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
+                blob_id,
                 size_bytes: row.size_bytes.unsigned_abs(),
-                demoted: row.demoted,
+                lost,
+                follow_up,
             })
         })
         .collect()
@@ -324,7 +344,7 @@ pub async fn begin_round(
            RETURNING node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
                      turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
                      due_at AS "due_at: _", follow_up_at AS "follow_up_at: _", round_passed,
-                     round_failed, lease_id"#,
+                     round_failed, round_missed, round_reported, lease_id"#,
         node.as_uuid(),
         lease.id,
         i64::try_from(round.replica_count).unwrap_or(i64::MAX),
@@ -377,7 +397,7 @@ pub async fn advance(
         Row,
         r#"UPDATE audit_schedule s
            SET next_message = $3, due_at = $4, follow_up_at = f.due_at,
-               round_passed = $5, round_failed = $6,
+               round_passed = $5, round_failed = $6, round_missed = $11, round_reported = $12,
                day = ($9::timestamptz AT TIME ZONE 'UTC')::date,
                day_challenges = $7 + CASE WHEN day = ($9::timestamptz AT TIME ZONE 'UTC')::date
                                           THEN day_challenges ELSE 0 END,
@@ -390,7 +410,7 @@ pub async fn advance(
            RETURNING s.node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
                      turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
                      s.due_at AS "due_at: _", s.follow_up_at AS "follow_up_at: _", round_passed,
-                     round_failed, lease_id"#,
+                     round_failed, round_missed, round_reported, lease_id"#,
         node.as_uuid(),
         lease.id,
         i32::try_from(progress.next_message).unwrap_or(i32::MAX),
@@ -401,6 +421,8 @@ pub async fn advance(
         signed(progress.forgiven),
         now.to_sqlx() as _,
         lease.until.to_sqlx() as _,
+        signed(progress.tally.missed),
+        signed(progress.tally.reported),
     )
     .fetch_optional(connection)
     .await?;
@@ -427,141 +449,4 @@ pub async fn day_counts(
             row.day_forgiven.unsigned_abs(),
         )
     }))
-}
-
-/// How a replica is asked for out of turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    Challenge,
-    WholeBlob,
-}
-
-impl Ask {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Challenge => "challenge",
-            Self::WholeBlob => "whole_blob",
-        }
-    }
-}
-
-/// A replica that is asked for out of turn.
-#[derive(Debug, Clone)]
-pub struct FollowUp {
-    pub blob_id: BlobId,
-    pub ask: Ask,
-    pub due_at: Timestamp,
-    pub attempts: u32,
-    pub drawn: bool,
-    pub weight_ppm: u64,
-    pub penalty_id: Option<Uuid>,
-    pub reason: String,
-}
-
-/// Adds follow-ups, or moves on those that are there.
-pub async fn set_follow_ups(
-    connection: &mut PgConnection,
-    node: NodeId,
-    follow_ups: &[FollowUp],
-) -> sqlx::Result<()> {
-    if follow_ups.is_empty() {
-        return Ok(());
-    }
-    let blobs: Vec<Vec<u8>> = ids(follow_ups.iter().map(|f| f.blob_id));
-    let asks: Vec<String> = follow_ups.iter().map(|f| f.ask.name().to_owned()).collect();
-    let due: Vec<jiff_sqlx::Timestamp> = follow_ups.iter().map(|f| f.due_at.to_sqlx()).collect();
-    let attempts: Vec<i32> = follow_ups.iter().map(|f| f.attempts as i32).collect();
-    let drawn: Vec<bool> = follow_ups.iter().map(|f| f.drawn).collect();
-    let weights: Vec<i64> = follow_ups
-        .iter()
-        .map(|f| i64::try_from(f.weight_ppm).unwrap_or(i64::MAX))
-        .collect();
-    let penalties: Vec<Option<Uuid>> = follow_ups.iter().map(|f| f.penalty_id).collect();
-    let reasons: Vec<String> = follow_ups.iter().map(|f| f.reason.clone()).collect();
-    sqlx::query!(
-        "INSERT INTO audit_follow_ups
-             (node_id, blob_id, ask, due_at, attempts, drawn, weight_ppm, penalty_id, reason)
-         SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::timestamptz[], $5::int[],
-                                  $6::boolean[], $7::bigint[], $8::uuid[], $9::text[])
-         ON CONFLICT (node_id, blob_id) DO UPDATE
-         SET ask = EXCLUDED.ask, due_at = EXCLUDED.due_at, attempts = EXCLUDED.attempts,
-             penalty_id = EXCLUDED.penalty_id, reason = EXCLUDED.reason",
-        node.as_uuid(),
-        &blobs,
-        &asks,
-        &due as _,
-        &attempts,
-        &drawn,
-        &weights,
-        &penalties as &[Option<Uuid>],
-        &reasons,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-pub async fn end_follow_ups(
-    connection: &mut PgConnection,
-    node: NodeId,
-    blobs: &[BlobId],
-) -> sqlx::Result<()> {
-    if blobs.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "DELETE FROM audit_follow_ups WHERE node_id = $1 AND blob_id = ANY($2)",
-        node.as_uuid(),
-        &ids(blobs.iter().copied()),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Follow-ups that are due, with the size of the chunk's plaintext; `None` when the replica has gone
-/// or been demoted meanwhile.
-pub async fn due_follow_ups(
-    connection: &mut PgConnection,
-    node: NodeId,
-    now: Timestamp,
-    limit: i64,
-) -> sqlx::Result<Vec<(FollowUp, Option<u32>)>> {
-    let rows = sqlx::query!(
-        r#"SELECT f.blob_id, f.ask, f.due_at AS "due_at: jiff_sqlx::Timestamp", f.attempts, f.drawn,
-                  f.weight_ppm, f.penalty_id, f.reason, c.size_bytes AS "size_bytes?"
-           FROM audit_follow_ups f
-           LEFT JOIN replicas r ON r.node_id = f.node_id AND r.blob_id = f.blob_id
-                               AND r.demoted_at IS NULL
-           LEFT JOIN chunks c ON c.file_id = r.file_id AND c.chunk_index = r.chunk_index
-           WHERE f.node_id = $1 AND f.due_at <= $2 ORDER BY f.due_at LIMIT $3"#,
-        node.as_uuid(),
-        now.to_sqlx() as _,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let follow_up = FollowUp {
-                blob_id: BlobId::from_bytes(hash32("audit_follow_ups.blob_id", &row.blob_id)?),
-                ask: match row.ask.as_str() {
-                    "challenge" => Ask::Challenge,
-                    "whole_blob" => Ask::WholeBlob,
-                    other => return Err(corrupt("audit_follow_ups.ask", other)),
-                },
-                due_at: row.due_at.to_jiff(),
-                attempts: row.attempts.unsigned_abs(),
-                drawn: row.drawn,
-                weight_ppm: row.weight_ppm.unsigned_abs(),
-                penalty_id: row.penalty_id,
-                reason: row.reason,
-            };
-            Ok((follow_up, row.size_bytes.map(i32::unsigned_abs)))
-        })
-        .collect()
-}
-
-fn ids(blobs: impl Iterator<Item = BlobId>) -> Vec<Vec<u8>> {
-    blobs.map(|blob| blob.as_bytes().to_vec()).collect()
 }

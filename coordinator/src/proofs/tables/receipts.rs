@@ -1,10 +1,11 @@
 //! Receipts: `replicas`, seen by the owner of the file.
 
-use proto::{BlobId, FileId, NodeId, Signature, SignedReceipt};
+use proto::{BlobId, ChunkSha256, FileId, NodeId, Sealing, Signature, SignedReceipt};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
+use model::scheme::Scheme;
 use sealing::SEALING_OVERHEAD;
 
 /// A node's receipt for one replica.
@@ -17,6 +18,47 @@ pub struct ReceiptRow {
     /// Bytes of the blob.
     pub length: u64,
     pub receipt: SignedReceipt,
+    /// `None` where the chunk's digest is not known.
+    pub content: Option<ChunkContent>,
+}
+
+/// What a chunk is, and how it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkContent {
+    pub file_id: FileId,
+    pub index: u32,
+    pub bytes: u32,
+    pub sha256: ChunkSha256,
+    pub scheme: Scheme,
+    pub sealing: Sealing,
+}
+
+impl ChunkContent {
+    /// Of columns; `None` without a digest.
+    pub(super) fn of_row(
+        (file_id, index, bytes): (FileId, u32, i32),
+        sha256: Option<&[u8]>,
+        replication: i32,
+        sealing: i16,
+    ) -> sqlx::Result<Option<Self>> {
+        let Some(sha256) = sha256 else {
+            return Ok(None);
+        };
+        let version = u8::try_from(sealing).map_err(|error| corrupt("files.sealing", error))?;
+        Ok(Some(Self {
+            file_id,
+            index,
+            bytes: bytes.unsigned_abs(),
+            sha256: ChunkSha256::from_bytes(hash32("chunks.sha256", sha256)?),
+            scheme: Scheme::copies(replication.unsigned_abs()),
+            sealing: Sealing::try_from(version).map_err(|error| corrupt("files.sealing", error))?,
+        }))
+    }
+
+    /// Bytes of each of its blobs.
+    pub fn blob_bytes(&self) -> u64 {
+        u64::from(self.bytes) + SEALING_OVERHEAD as u64
+    }
 }
 
 /// Receipts of the file's chunks `after.0..end`, in the order of chunk and node, behind `after`. Those of
@@ -29,8 +71,10 @@ pub async fn page(
     limit: i64,
 ) -> sqlx::Result<Vec<ReceiptRow>> {
     let rows = sqlx::query!(
-        "SELECT r.chunk_index, r.node_id, n.peer_id, r.blob_id, c.size_bytes, r.stored_at_ms, r.signature
+        "SELECT r.chunk_index, r.node_id, n.peer_id, r.blob_id, c.size_bytes, r.stored_at_ms, r.signature,
+                c.sha256, f.replication, f.sealing
          FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN nodes n USING (node_id)
+              JOIN files f USING (file_id)
          WHERE r.file_id = $1 AND (r.chunk_index, r.node_id) > ($2, $3) AND r.chunk_index < $4
            AND r.demoted_at IS NULL
          ORDER BY r.chunk_index, r.node_id LIMIT $5",
@@ -46,7 +90,10 @@ pub async fn page(
         .map(|row| {
             let signature = Signature::try_from(&row.signature[..])
                 .map_err(|error| corrupt("replicas.signature", error))?;
+            let chunk = (file_id, row.chunk_index.unsigned_abs(), row.size_bytes);
+            let sha256 = row.sha256.as_deref();
             Ok(ReceiptRow {
+                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
                 index: row.chunk_index.unsigned_abs(),
                 node_id: NodeId::from_uuid(row.node_id),
                 peer_id: row.peer_id,

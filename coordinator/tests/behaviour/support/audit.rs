@@ -81,5 +81,7 @@ pub(crate) fn kinds(penalties: &[(&str, i64)]) -> Vec<(String, i64)> {
 
 pub(crate) const PASSED: &str =
     "SELECT coalesce(sum(passed), 0)::bigint FROM audit_statements WHERE node_id = $1";
+pub(crate) const MISSED: &str =
+    "SELECT count(*) FROM audit_penalties WHERE node_id = $1 AND kind = 'missed'";
 pub(crate) const DEMOTED: &str =
     "SELECT count(*) FROM replicas WHERE node_id = $1 AND demoted_at IS NOT NULL";

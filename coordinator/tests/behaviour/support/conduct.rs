@@ -10,6 +10,8 @@ pub(crate) enum OnStore {
     Refuse,
     /// Keeps nothing and signs for another blob.
     Forge,
+    /// Keeps it and signs for one byte more.
+    Lengthen,
     /// Keeps it and never says so.
     Hang,
     /// Disconnects for good.

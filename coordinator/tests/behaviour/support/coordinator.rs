@@ -12,7 +12,7 @@ use coordinator::files::delete;
 use coordinator::fleet::admission::RegisteredPeers;
 use coordinator::fleet::peers::PeerNetwork;
 use coordinator::keys::network_document;
-use coordinator::{http, keys, p2p};
+use coordinator::{fleet, http, keys, p2p};
 use kit::{Clock, Entropy, Statuses};
 use model::ids::UserId;
 use model::user::Role;
@@ -54,11 +54,17 @@ impl Coordinator {
 
     /// `settings` are `table.key=value` and go before those that all tests share.
     pub(crate) async fn with(pool: PgPool, settings: &[&str]) -> Self {
+        Self::at(pool, settings, Clock::system()).await
+    }
+
+    /// By this clock.
+    pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
+            "nodes.vetting_time=0s".to_owned(),
             r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
         let settings = settings.iter().map(ToString::to_string);
@@ -68,7 +74,8 @@ impl Coordinator {
         let keys = keys.unwrap();
 
         let registered = RegisteredPeers::new(pool.clone(), config.p2p.auth_mode.into());
-        let network = p2p::network_config(&config, &keys, Arc::clone(&registered)).unwrap();
+        let known = fleet::peers::known_addresses(&pool).await.unwrap();
+        let network = p2p::network_config(&config, &keys, Arc::clone(&registered), known).unwrap();
         let network = network::start(network).await.unwrap();
         let addrs = network.handle.listen_addrs().await;
         let announced = addrs.iter().map(ToString::to_string).collect();
@@ -90,7 +97,7 @@ impl Coordinator {
             ring: Arc::new(keys),
             document,
             peers: peer_network,
-            clock: Clock::system(),
+            clock,
             entropy: Entropy::system(),
         });
         let app = Arc::new(app.await.unwrap());
@@ -123,8 +130,8 @@ impl Coordinator {
         while delete::forget_some(&self.app.files).await.unwrap() {}
     }
 
-    pub(crate) fn start_workers(&self) {
-        self.app.start_jobs(&self.workers, &self.stop);
+    pub(crate) fn start_workers(&self) -> Statuses {
+        self.app.start_jobs(&self.workers, &self.stop)
     }
 
     /// Somebody without an account.

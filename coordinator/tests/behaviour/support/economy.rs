@@ -4,18 +4,20 @@
 use coordinator::billing::{ledger_verify, settlement};
 use coordinator::bookkeeping::tables::days;
 use coordinator::compose::Coordinator as App;
+use coordinator::files;
 use coordinator::files::renewal;
 use coordinator::files::upload::complete;
-use coordinator::{accounts, files};
 use kit::{Clock, Entropy};
 use model::scheme::Scheme;
+use model::terms::Terms;
+use rules::file_meter::Priced;
 
 use coordinator::bookkeeping::chart;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use model::day::{DAY, Day};
 use model::ids::{FileId, UploadId, UserId, uuid_v7};
-use proto::{NodeId, VerifyingKey};
+use proto::{MicroCredits, NodeId, VerifyingKey};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
@@ -79,14 +81,47 @@ pub(crate) async fn rich_user(pool: &PgPool, credits: i64) -> UserId {
 /// An upload of one chunk with a replica on each of these nodes; its price is held. The node may be
 /// named more than once.
 pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> UploadId {
+    let offer = Offer {
+        size,
+        terms: Terms::Content,
+        trial_ppm: 0,
+    };
+    begin_offered(app, user, nodes, offer).await
+}
+
+/// What a file is sold for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer {
+    pub size: u32,
+    pub terms: Terms,
+    /// Millionths of the price that the trial pays.
+    pub trial_ppm: u32,
+}
+
+/// The same under any terms, paid from the trial in part.
+pub(crate) async fn begin_offered(
+    app: &App,
+    user: UserId,
+    nodes: &[NodeId],
+    Offer {
+        size,
+        terms,
+        trial_ppm,
+    }: Offer,
+) -> UploadId {
     let (pool, replication) = (&app.db, app.config.placement.replicas);
-    let price = app.config.money.price_per_gb_month;
-    let hold = price
-        .first_month(u64::from(size), Scheme::copies(replication))
-        .unwrap();
+    let priced = Priced {
+        size_bytes: u64::from(size),
+        terms,
+        scheme: Scheme::copies(replication),
+        price: app.config.money.price_per_gb_month,
+    };
+    let hold = priced.month().unwrap();
+    let trial = MicroCredits::new(hold.get() * i64::from(trial_ppm) / 1_000_000);
     let (file, upload) = (FileId::from_uuid(fresh()), UploadId::from_uuid(fresh()));
     let entries = [
-        (chart::available(user), -hold.get()),
+        (chart::available(user), trial.get() - hold.get()),
+        (chart::INCOME, -trial.get()),
         (chart::upload_hold(user), hold.get()),
     ];
     post(pool, &format!("hold {upload}"), &entries)
@@ -95,14 +130,15 @@ pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) 
     let mut transaction = pool.begin().await.unwrap();
     sqlx::query(
         "INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                            chunk_size_bytes, replication)
-         VALUES ($1, $2, 'a', 'text/plain', $3, 1, $4, $5)",
+                            chunk_size_bytes, replication, billed_name_bytes)
+         VALUES ($1, $2, 'a', 'text/plain', $3, 1, $4, $5, $6)",
     )
     .bind(file.as_uuid())
     .bind(user.as_uuid())
     .bind(i64::from(size))
     .bind(size as i32)
     .bind(replication as i32)
+    .bind(terms.name_bytes().map(u32::cast_signed))
     .execute(&mut *transaction)
     .await
     .unwrap();
@@ -111,6 +147,7 @@ pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) 
         file_id: file,
         user_id: user,
         hold,
+        trial,
         idempotency_key: None,
         request_digest: &[0; 32],
         ttl: DAY,
@@ -140,8 +177,9 @@ pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) 
         .await
         .unwrap();
     }
-    let counted = accounts::tables::users::add_file(&mut transaction, user, u64::MAX).await;
-    assert!(counted.unwrap());
+    let (users, trials) = ([user].into_iter(), [(user, trial)]);
+    let counted = files::tables::allowances::count_files(&mut transaction, users, &trials);
+    counted.await.unwrap();
     transaction.commit().await.unwrap();
     upload
 }
@@ -149,7 +187,7 @@ pub(crate) async fn begin(app: &App, user: UserId, nodes: &[NodeId], size: u32) 
 /// A stored file.
 pub(crate) async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
     let upload = begin(app, user, nodes, size).await;
-    complete::complete(&app.files, user, upload)
+    complete::complete(&app.files, user, upload, None)
         .await
         .unwrap()
         .id
@@ -254,7 +292,8 @@ pub(crate) async fn verified(coordinator: &Coordinator) {
     while seal(&coordinator.app.db, 50).await.is_some() {}
     let keys = &coordinator.app.keys.ring;
     let key = VerifyingKey::of_keypair(&keys.network).unwrap();
-    let report = ledger_verify::verify(&coordinator.app.db, Some((keys.network_id, key))).await;
+    let network = Some((keys.network_id, key));
+    let report = ledger_verify::verify(&coordinator.app.db, network, &[]).await;
     let report = report.unwrap();
     assert!(report.is_sound(), "{:#?}", report.findings);
 }

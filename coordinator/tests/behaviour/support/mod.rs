@@ -18,7 +18,7 @@ pub(crate) use coordinator::Coordinator;
 pub(crate) use database::{
     balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
 };
-pub(crate) use node::{Node, registration};
+pub(crate) use node::{Node, registration, registration_with};
 pub(crate) use shelf::node_config;
 
 /// One chunk, as the tests configure it.
@@ -50,7 +50,8 @@ pub(crate) fn content(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// ⌈size · 3 replicas · 1.25 credits / 10⁹⌉ in micro-credits.
-pub(crate) fn price(size: usize) -> i64 {
-    (size as i64 * 3 * 1_250_000 + 999_999_999) / 1_000_000_000
+/// ⌈max(size + bytes of the name, 64 KiB) · 3 replicas · 1.25 credits / 10⁹⌉ in micro-credits.
+pub(crate) fn price(name: &str, size: usize) -> i64 {
+    let billed = (size + name.len()).max(65_536);
+    (billed as i64 * 3 * 1_250_000 + 999_999_999) / 1_000_000_000
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use network::{CallError, Keypair};
 use proto::{
     BlobId, Heartbeat, Locator, LossReport, NetworkContext, NodeId, PeerId, Registration,
-    ReportLoss,
+    RegistrationForm, ReportLoss, SignedOrder,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -25,6 +25,17 @@ pub(crate) struct Node {
 
 /// The body of `nodes/register` for this identity.
 pub(crate) async fn registration(client: &Client, keypair: &Keypair, name: &str) -> Value {
+    registration_with(client, keypair, name, &json!({}), RegistrationForm::V2).await
+}
+
+/// The same with region and token as they are `said`.
+pub(crate) async fn registration_with(
+    client: &Client,
+    keypair: &Keypair,
+    name: &str,
+    said: &Value,
+    form: RegistrationForm,
+) -> Value {
     let network = client.get("/api/v1/network").await.expect(StatusCode::OK);
     let nonce = client.post("/api/v1/nodes/register/nonce").send().await;
     let nonce = nonce.expect(StatusCode::CREATED);
@@ -40,14 +51,21 @@ pub(crate) async fn registration(client: &Client, keypair: &Keypair, name: &str)
         nonce: bytes,
         name: name.to_owned(),
         capacity_bytes: CAPACITY,
+        region: said["region"].as_str().map(str::to_owned),
+        token_hash: said["token"].as_str().map(Registration::token_hash),
     };
-    json!({
+    let mut body = json!({
         "peer_id": peer_id.to_string(),
         "name": name,
         "capacity_bytes": CAPACITY,
         "nonce": nonce,
-        "signature": statement.sign(keypair).unwrap().to_string(),
-    })
+        "form": form.number(),
+        "signature": statement.sign(form, keypair).unwrap().to_string(),
+    });
+    for (name, value) in said.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
 }
 
 impl Node {
@@ -75,6 +93,9 @@ impl Node {
             on_inventory: Mutex::new(OnInventory::Tell),
             age: Mutex::default(),
             hanging: Mutex::default(),
+            deferred: Mutex::default(),
+            brake: Mutex::default(),
+            orders: Mutex::default(),
             changed: Notify::new(),
         });
         shelf.go_online(coordinator, node_id, network).await;
@@ -156,6 +177,20 @@ impl Node {
         self.shelf.blobs.lock().unwrap().insert(id, data);
         self.shelf.locators.lock().unwrap().insert(id, locator);
         id
+    }
+
+    /// From now on only so many purges pass, and the others are put off.
+    pub(crate) fn brake(&self, passes: usize) {
+        *self.shelf.brake.lock().unwrap() = Some(passes);
+    }
+
+    /// What it shows for what it lacks: the orders that it was given.
+    pub(crate) fn orders(&self) -> Vec<SignedOrder> {
+        self.shelf.orders.lock().unwrap().clone()
+    }
+
+    pub(crate) fn shows(&self, orders: Vec<SignedOrder>) {
+        *self.shelf.orders.lock().unwrap() = orders;
     }
 
     pub(crate) fn throw_away(&self, id: BlobId) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use network::{Everyone, InboundRequest, Keypair, Network, NetworkConfig, NetworkHandle};
 use proto::{
-    BlobId, BlobRange, Delete, DeletionMode, DeletionOutcome, DeletionOutcomes, Deletions,
+    BlobId, BlobRange, DeferredPurges, Delete, DeletionMode, DeletionOutcome, DeletionOutcomes,
     GroupDigest, Heartbeat, HeartbeatReport, Hello, HelloReport, IdsDigest, Inventory,
     InventoryAnswer, InventoryAsk, InventoryItem, ItemAnswer, ItemOutcome, Locator, NetworkContext,
     NetworkId, NodeActivity, NodeId, Parties, ProofAnswer, Prove, Question, Receipt, Refusal,
-    RefusalCode, Retrieve, RetrieveAnswer, Roles, Store, StoreAnswer, protocols,
+    RefusalCode, Retrieve, RetrieveAnswer, Roles, SignedOrder, Store, StoreAnswer, protocols,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -49,6 +49,11 @@ pub(super) struct Shelf {
     pub(super) age: Mutex<Duration>,
     /// Requests that are never answered; dropping them would close their streams.
     pub(super) hanging: Mutex<Vec<InboundRequest>>,
+    /// What it says that it has put off; and with it, how many purges it lets pass.
+    pub(super) deferred: Mutex<DeferredPurges>,
+    pub(super) brake: Mutex<Option<usize>>,
+    /// Orders that took something away, shown for what is missing.
+    pub(super) orders: Mutex<Vec<SignedOrder>>,
     pub(super) changed: Notify,
 }
 
@@ -115,6 +120,8 @@ impl Shelf {
             free_bytes: CAPACITY,
             blob_count: 0,
             draining: false,
+            deferred: proto::DeferredPurges::NONE,
+            instance: None,
         };
         let answer = soon(self.handle().call::<Hello>(peer, hello)).await;
         answer.unwrap().rejection
@@ -145,6 +152,7 @@ impl Shelf {
             free_bytes: CAPACITY - used_bytes,
             blob_count: blobs.len() as u64,
             activity: NodeActivity::Running,
+            deferred: *self.deferred.lock().unwrap(),
         }
     }
 
@@ -180,6 +188,10 @@ impl Shelf {
                 blob_id
             }
             OnStore::Forge => BlobId::of(b"another blob"),
+            OnStore::Lengthen => {
+                keep();
+                blob_id
+            }
             OnStore::Refuse => {
                 let refusal = Refusal {
                     code: RefusalCode::Full,
@@ -201,7 +213,7 @@ impl Shelf {
                 peer_id: self.keypair.public().to_peer_id(),
             },
             blob_id: signed_for,
-            length,
+            length: length + u64::from(conduct == OnStore::Lengthen),
             stored_at_ms: 1_700_000_000_000,
         };
         let receipt = receipt.sign(&self.keypair).unwrap();
@@ -223,17 +235,32 @@ impl Shelf {
             (OnRead::Hang, _) => return self.hanging.lock().unwrap().push(request),
             (OnRead::Vanish, _) => return self.handle().shutdown().await,
             (OnRead::Refuse, _) => RetrieveAnswer::IoError("not now".to_owned()),
-            (OnRead::Deny, _) | (_, None) => RetrieveAnswer::Missing,
+            (OnRead::Deny, _) | (_, None) => match self.order_for(blob_id) {
+                Some(order) => RetrieveAnswer::Ordered(Box::new(order)),
+                None => RetrieveAnswer::Missing,
+            },
         };
         request.respond::<Retrieve>(answer).await;
     }
 
     async fn delete(&self, mut request: InboundRequest) {
-        let Deletions(deletions) = request.decode::<Delete>().unwrap();
+        let order = request.decode::<Delete>().unwrap();
+        let parties = Parties {
+            network_id: self.network_id,
+            coordinator: request.peer,
+            node: self.keypair.public().to_peer_id(),
+        };
+        let signed = order.open(parties).unwrap().unwrap();
+        let deletions = order.deletions;
+        if deletions.iter().any(|deletion| deletion.mode.takes_away()) {
+            self.orders.lock().unwrap().push(signed);
+        }
         let outcomes = {
+            let mut brake = self.brake.lock().unwrap();
+            let mut deferred = self.deferred.lock().unwrap();
             let mut blobs = self.blobs.lock().unwrap();
             let mut trash = self.trash.lock().unwrap();
-            let forget = |deletion: &proto::Deletion| {
+            let mut forget = |deletion: &proto::Deletion| {
                 if deletion.mode == DeletionMode::Restore {
                     let back = trash.remove(&deletion.blob_id);
                     blobs.extend(back.map(|blob| (deletion.blob_id, blob)));
@@ -243,6 +270,17 @@ impl Shelf {
                     };
                 }
                 let held = blobs.remove(&deletion.blob_id);
+                if let (DeletionMode::Purge, Some(left)) = (deletion.mode, brake.as_mut()) {
+                    if *left == 0 {
+                        let Some(blob) = held else {
+                            return DeletionOutcome::Deferred;
+                        };
+                        trash.insert(deletion.blob_id, blob);
+                        deferred.blobs += 1;
+                        return DeletionOutcome::Deferred;
+                    }
+                    *left -= 1;
+                }
                 match (deletion.mode, held) {
                     (DeletionMode::Trash, Some(blob)) => drop(trash.insert(deletion.blob_id, blob)),
                     (DeletionMode::Purge, _) => drop(trash.remove(&deletion.blob_id)),
@@ -250,9 +288,19 @@ impl Shelf {
                 }
                 DeletionOutcome::Done
             };
-            deletions.iter().map(forget).collect()
+            deletions.iter().map(&mut forget).collect()
         };
         request.respond::<Delete>(DeletionOutcomes(outcomes)).await;
+    }
+
+    /// The last order that took it away, as an honest node shows it.
+    fn order_for(&self, id: BlobId) -> Option<SignedOrder> {
+        let orders = self.orders.lock().unwrap();
+        let mut taken = orders
+            .iter()
+            .rev()
+            .filter(|signed| signed.order.takes_away(&id));
+        taken.next().cloned()
     }
 
     /// A blob, brought back from the trash if it is there.
@@ -299,6 +347,8 @@ impl Shelf {
                 told += 1;
                 match wanted.ask() {
                     InventoryAsk::Items => answer.items.push(item),
+                    InventoryAsk::Trash if item.trashed => answer.items.push(item),
+                    InventoryAsk::Trash => {}
                     InventoryAsk::Digests { .. } if item.trashed => {}
                     InventoryAsk::Digests { group: size } => {
                         let size = if conduct == OnInventory::Disorder {
@@ -336,6 +386,7 @@ impl Shelf {
                 .copied()
                 .unwrap_or(Locator::from_bytes([0; 64])),
             trashed,
+            trashed_age_s: trashed.then_some(0),
         };
         if conduct == OnInventory::NeverEnd {
             let next = range.first.next();
@@ -380,7 +431,11 @@ impl Shelf {
                 duration_ms: 0,
             })
             .collect();
-        let honest = ProofAnswer::sign(&challenge, items, &self.keypair).unwrap();
+        let mut honest = ProofAnswer::sign(&challenge, items, &self.keypair).unwrap();
+        let missing = challenge.items().iter().zip(&honest.items);
+        let missing = missing.filter(|(_, answer)| answer.outcome == ItemOutcome::Missing);
+        let orders = missing.filter_map(|(item, _)| self.order_for(item.blob_id));
+        honest.orders = orders.collect();
         let last = self.last_answer.lock().unwrap().replace(honest.clone());
         let answer = match conduct {
             OnProve::Replay => last.unwrap(),

@@ -399,3 +399,23 @@ async fn a_session_is_never_resumed() {
         they_talk(accepted, connected).await;
     }
 }
+
+#[test]
+fn no_tampered_certificate_makes_somebody_else_of_a_peer() {
+    let mut peers = Vec::new();
+    let mut sound = Vec::new();
+    for _ in 0..3 {
+        let keypair = Keypair::generate_ed25519();
+        peers.push(keypair.public().to_peer_id());
+        let (shown, _) = certificate::generate(&keypair).unwrap();
+        sound.push(shown.to_vec());
+    }
+    let crate_dir = env!("CARGO_MANIFEST_DIR");
+    hostile::attack(crate_dir, "certificates", sound, |bytes| {
+        let shown = CertificateDer::from(bytes.to_vec());
+        if Libp2pCertificate::verify(&shown, &[]).is_ok() {
+            let read = certificate::parse(&shown).unwrap();
+            assert!(peers.contains(&read.peer_id()));
+        }
+    });
+}

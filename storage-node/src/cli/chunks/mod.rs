@@ -15,9 +15,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kit::output::plain_table;
 use kit::{Clock, private_file};
 use proto::BlobId;
+use proto::evidence::OrderItem;
 
 use super::{Output, SettingsArgs, print_json};
 use crate::admin::{ChunkPage, ChunkView};
+use crate::agent::Orders;
 use crate::volume::Volume;
 
 /// Problems that are shown one by one; the rest is counted.
@@ -35,6 +37,12 @@ pub(crate) enum Command {
         /// Where to go on: the cursor that the page before ended with
         #[arg(long)]
         cursor: Option<BlobId>,
+    },
+    /// Show the order by which a coordinator had a blob deleted, signed: why this node does not have it
+    Order {
+        blob_id: BlobId,
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
     },
     /// Read and hash every blob and compare with the catalogue; exits with 1 when something is wrong
     Verify {
@@ -67,6 +75,7 @@ pub(super) fn run(settings: &SettingsArgs, command: Command) -> Result<ExitCode>
             limit,
             cursor,
         } => list(&volume, output, limit, cursor),
+        Command::Order { blob_id, output } => show_order(&volume, &blob_id, output),
         Command::Verify { rebuild: true } => {
             self::rebuild(&volume)?;
             volume.open(None)?;
@@ -111,6 +120,38 @@ fn list(volume: &Volume, output: Output, limit: u32, cursor: Option<BlobId>) -> 
     if let Some(cursor) = page.next_cursor {
         println!("\nThere are more: storage-node chunks list --cursor {cursor}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_order(volume: &Volume, blob_id: &BlobId, output: Output) -> Result<ExitCode> {
+    let path = volume.orders_path();
+    let signed = match path.exists() {
+        true => Orders::open(&path)?.find(blob_id)?,
+        false => None,
+    };
+    let Some(signed) = signed else {
+        println!("No coordinator has ordered this node to delete {blob_id} in the last 100 days.");
+        return Ok(ExitCode::FAILURE);
+    };
+    let item = OrderItem::from(&signed);
+    if output == Output::Json {
+        print_json(&item)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = plain_table();
+    let at = i64::try_from(item.issued_at_ms).ok();
+    let at = at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    table.add_row(["ordered by", &item.coordinator]);
+    table.add_row([
+        "at",
+        &at.map_or(item.issued_at_ms.to_string(), |at| at.to_string()),
+    ]);
+    table.add_row([
+        "blobs in the order",
+        &signed.order.deletions().len().to_string(),
+    ]);
+    table.add_row(["signature", &item.signature]);
+    println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 

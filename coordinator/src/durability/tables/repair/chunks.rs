@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
 use crate::durability::tables::repair::{blob_columns, columns};
+use crate::keys::data_keys::WrappedKey;
 use model::scheme::Scheme;
 use rules::placement::FailureDomains;
 use rules::repair::{Presence, Replica};
@@ -92,10 +93,9 @@ pub async fn lock_chunks(
 #[derive(Debug, Clone)]
 pub struct SealedChunk {
     pub kept: KeptChunk,
-    /// Of the plaintext; `None` in files that came in one request.
+    /// Of the plaintext; `None` where an older coordinator took a file in one request.
     pub sha256: Option<[u8; 32]>,
-    pub master_key_id: String,
-    pub wrapped_key: Vec<u8>,
+    pub key: WrappedKey,
 }
 
 /// Those of these chunks that are there and whose files have their keys.
@@ -106,7 +106,8 @@ pub async fn with_keys(
     let (files, indices) = columns(chunks);
     let rows = sqlx::query!(
         r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication,
-                  f.state = 'ready' AS "ready!", c.sha256, k.master_key_id, k.wrapped
+                  f.state = 'ready' AS "ready!", c.sha256, k.master_key_id, k.wrapped,
+                  f.sealing
            FROM chunks c JOIN files f USING (file_id) JOIN data_keys k USING (file_id)
            WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
              AND f.state <> 'deleted'"#,
@@ -129,8 +130,7 @@ pub async fn with_keys(
                 }
                 .into(),
                 sha256: sha256.transpose()?,
-                master_key_id: row.master_key_id,
-                wrapped_key: row.wrapped,
+                key: WrappedKey::of_row(row.master_key_id, row.wrapped, row.sealing)?,
             })
         })
         .collect()

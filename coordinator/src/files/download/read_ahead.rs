@@ -1,0 +1,175 @@
+//! Chunks of a file, fetched before their client asks for them. Each that is fetched ahead has a share of the memory;
+//! the one that the client waits for does not have to, so that those who hold shares keep nobody from going on.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::sync::Notify;
+
+use super::DownloadError;
+use crate::blobs;
+use crate::blobs::get::{Unreadable, read_chunk};
+use crate::files::Files;
+use limits::memory::Holder;
+
+use model::chunk::ChunkLocations;
+use model::ids::FileId;
+use sealing::{ChunkRef, DataKey};
+
+/// Chunk locations that one query brings.
+const LOCATIONS: u32 = 256;
+
+pub(super) type Chunks = BoxStream<'static, Result<Bytes, DownloadError>>;
+
+/// Where chunks come from.
+pub(super) struct ReadAhead {
+    pub files: Arc<Files>,
+    pub key: Arc<DataKey>,
+    pub file_id: FileId,
+    pub holder: Holder,
+}
+
+impl ReadAhead {
+    pub(super) fn window(&self) -> usize {
+        self.files.downloads.window
+    }
+
+    /// These chunks, whole and in order, so many on their way at a time.
+    pub(super) fn chunks(&self, chunks: Range<u64>, window: usize) -> Chunks {
+        let (files, key, file_id) = (Arc::clone(&self.files), Arc::clone(&self.key), self.file_id);
+        let (memory, holder) = (files.download_memory.clone(), self.holder);
+        let under_way = UnderWay::default();
+        locations(Arc::clone(&files), file_id, chunks)
+            .and_then(move |locations| {
+                let (memory, under_way) = (memory.clone(), under_way.clone());
+                async move {
+                    let bytes = u64::from(locations.size_bytes) * 2;
+                    let share = tokio::select! {
+                        share = memory.reserve_for(holder, bytes) => Some(share),
+                        () = under_way.none() => None,
+                    };
+                    Ok((locations, (share, under_way.begin())))
+                }
+            })
+            .map_ok(move |(locations, share)| {
+                let (files, key) = (Arc::clone(&files), Arc::clone(&key));
+                async move {
+                    let task = AbortOnDrop(tokio::spawn(fetch(files, key, file_id, locations)));
+                    match task.await {
+                        Ok(chunk) => Ok((chunk?, share)),
+                        Err(error) => Err(DownloadError::Internal(error.to_string())),
+                    }
+                }
+            })
+            .try_buffered(window)
+            .map_ok(|(chunk, share)| {
+                drop(share);
+                chunk
+            })
+            .boxed()
+    }
+}
+
+/// Chunks of one download that were begun and have not been passed on.
+#[derive(Debug, Clone, Default)]
+struct UnderWay(Arc<(AtomicUsize, Notify)>);
+
+/// One of them, until it is dropped.
+struct Begun(UnderWay);
+
+impl UnderWay {
+    fn begin(&self) -> Begun {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        Begun(self.clone())
+    }
+
+    async fn none(&self) {
+        loop {
+            let changed = self.0.1.notified();
+            if self.0.0.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let (count, changed) = &*self.0.0;
+        count.fetch_sub(1, Ordering::Relaxed);
+        changed.notify_waiters();
+    }
+}
+
+/// A fetch ends with the download that wanted it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Where the chunks are, read a page at a time.
+fn locations(
+    files: Arc<Files>,
+    file_id: FileId,
+    chunks: Range<u64>,
+) -> impl Stream<Item = Result<ChunkLocations, DownloadError>> + Send {
+    let pages = stream::try_unfold(chunks, move |rest| {
+        let files = Arc::clone(&files);
+        async move {
+            if rest.is_empty() {
+                return Ok::<_, DownloadError>(None);
+            }
+            let (first, count) = (
+                rest.start as u32,
+                (rest.end - rest.start).min(u64::from(LOCATIONS)),
+            );
+            let mut connection = files.db.acquire().await?;
+            let page = blobs::tables::chunks::locate(&mut connection, file_id, first, count as u32)
+                .await?;
+            if page.len() as u64 != count {
+                return Err(DownloadError::NotFound); // deleted meanwhile
+            }
+            Ok(Some((page, rest.start + count..rest.end)))
+        }
+    });
+    pages
+        .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
+        .try_flatten()
+}
+
+/// One chunk of a download; who waits for it waits a while for nodes that are away.
+pub(super) async fn fetch(
+    files: Arc<Files>,
+    key: Arc<DataKey>,
+    file_id: FileId,
+    locations: ChunkLocations,
+) -> Result<Bytes, DownloadError> {
+    let index = locations.index;
+    let chunk = ChunkRef { file_id, index };
+    let timeout = files.blobs.placement.patience;
+    let read = read_chunk(&files.blobs, &key, chunk, &locations.replicas, timeout).await;
+    read.map_err(|Unreadable| {
+        files.metrics.unreadable_chunks.inc();
+        tracing::error!(%file_id, index, "no replica can be read");
+        DownloadError::Unreadable { index }
+    })
+}
