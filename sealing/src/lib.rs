@@ -8,6 +8,7 @@
 //!   each chunk has a [`ChunkKey`] of its own, which its owner may be shown.
 //! - [`MasterKey`], from a file that only coordinators have, wraps data keys for the database and seals
 //!   [`Locator`](proto::Locator)s, which say to a coordinator what a node's blob is ([`ChunkVersion`]).
+//! - [`end_to_end`]: what users seal before a coordinator sees it.
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
@@ -73,6 +74,8 @@ mod cipher;
 pub mod comparison;
 mod data_key;
 mod derive;
+#[cfg(feature = "end-to-end")]
+pub mod end_to_end;
 mod error;
 mod locator;
 mod master_key;
