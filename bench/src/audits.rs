@@ -193,7 +193,7 @@ async fn schedule(replicas: u64, nodes: usize) -> Result<Schedule> {
     let config = Config::load(None, &[])?;
     let pool = database::connect(&postgres.url(), &config.database).await?;
     database::migrate(&pool).await?;
-    let nodes = generate(&pool, replicas, nodes).await?;
+    let nodes = generate(pool.connections(), replicas, nodes).await?;
     narrate("Measuring.");
 
     let mut connection = pool.acquire().await?;
@@ -288,8 +288,8 @@ async fn generate(pool: &PgPool, replicas: u64, nodes: usize) -> Result<Vec<Node
          WHERE (c + n.number) % n.nodes < 3",
         "ALTER TABLE replicas ADD PRIMARY KEY (node_id, blob_id)",
         "CREATE INDEX replicas_by_chunk ON replicas (file_id, chunk_index)",
-        "INSERT INTO audit_schedule (node_id, window_ends_at, due_at)
-         SELECT node_id, now(), now() - interval '1 s' FROM nodes",
+        "INSERT INTO audit_schedule (node_id, planned_at, window_ends_at, due_at)
+         SELECT node_id, now(), now(), now() - interval '1 s' FROM nodes",
     ];
     let chunks = i64::try_from(replicas.div_ceil(3))?;
     let mut connection = pool.acquire().await?;

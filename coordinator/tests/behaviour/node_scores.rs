@@ -218,6 +218,28 @@ async fn what_was_reported_lost_goes_on_to_count_for_half_of_what_was_found(pool
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_one_round_found_counts_in_the_next_however_late_that_is(pool: PgPool) {
+    let (coordinator, nodes, _, _, begin) = fleet(&pool, 12, &[]).await;
+    let lose = |node: &Node| {
+        for blob in node.blobs().into_iter().take(6) {
+            node.lose(blob);
+        }
+    };
+    let lost = async |node: &Node| 1_000_000 - score(&state(&coordinator, node.node_id).await);
+    lose(&nodes[0]);
+    rounds(&coordinator, begin, 1..=1).await;
+    let in_one_round = lost(&nodes[0]).await;
+    lose(&nodes[1]);
+    // The round that finds it and the one after it, all at one moment.
+    rounds(&coordinator, begin, 4..=4).await;
+    let in_two_rounds = lost(&nodes[1]).await;
+    assert!(
+        in_two_rounds > in_one_round * 3 / 2,
+        "{in_one_round} and {in_two_rounds}"
+    );
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn what_a_newcomer_has_just_signed_for_is_challenged_before_any_round(pool: PgPool) {
     let (coordinator, nodes, _, _, begin) = fleet(&pool, 20, &[]).await;
     let cheat = &nodes[0];

@@ -67,7 +67,7 @@ pub(super) struct Sent {
     pub orders: Vec<SignedOrder>,
 }
 
-/// Asks for the replicas of a cell in a round that began at `since`. `None` when the node cannot be asked now.
+/// Asks for the replicas of a cell in a round that was planned at `planned`. `None` when the node cannot be asked now.
 ///
 /// What is asked for out of turn is asked here, too: else a node that leaves proofs unanswered was spared those
 /// that fall due until its whole blobs have come.
@@ -76,16 +76,16 @@ pub(super) async fn cell(
     node: NodeId,
     cell: &Cell,
     replicas: Vec<AuditedReplica>,
-    since: Timestamp,
+    planned: Timestamp,
     now: Timestamp,
 ) -> anyhow::Result<Option<Asked>> {
     let (mut wanted, mut asked) = (Vec::new(), Asked::default());
     for replica in replicas {
         match replica.lost {
             Some(_) if !cell.drawn => {}
-            // What was found or told in this round has moved the score already. The moment at which a round begins is
-            // the last of the one before.
-            Some(lost) if lost.at > since => {}
+            // What was found or told in this round has moved the score already. The moment at which a round is planned
+            // is the last of the one before.
+            Some(lost) if lost.at > planned => {}
             Some(lost) if lost.reported => asked.known_reported += 1,
             Some(_) => asked.known_lost += 1,
             None => wanted.push(Seen {

@@ -11,6 +11,7 @@ mod loss;
 mod record;
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,7 @@ pub async fn step(proofs: &Proofs, now: Now<'_>) -> anyhow::Result<bool> {
         let free = AT_ONE_TIME - running.len();
         let mut taken = 0;
         if free > 0 && turns < TURNS {
-            let due = take_due(proofs, now(), free).await?;
+            let due = while_driven(proofs, &mut running, take_due(proofs, now(), free)).await?;
             taken = due.len();
             turns += taken;
             running.extend(due.into_iter().map(|schedule| turn(proofs, schedule, now)));
@@ -76,13 +77,36 @@ pub async fn step(proofs: &Proofs, now: Now<'_>) -> anyhow::Result<bool> {
         // Nodes whose moment comes while others are slow are not kept waiting.
         let soon = tokio::time::sleep(Duration::from_millis(500));
         tokio::select! {
-            Some((node, outcome)) = running.next() => if let Err(error) = outcome {
-                proofs.metrics.audit_errors.inc();
-                tracing::warn!(node_id = %node, error = format!("{error:#}"),
-                    "an audit of a node was given up; it is taken up again");
-            },
+            Some(ended) = running.next() => note(proofs, ended),
             () = soon => {}
         }
+    }
+}
+
+/// What an audit came to.
+type Ended = (NodeId, anyhow::Result<()>);
+
+/// Waits for `work` and drives those that are running meanwhile: one that stood still would keep its connection to the
+/// database, or its place in the line for one, from `work` too.
+async fn while_driven<T>(
+    proofs: &Proofs,
+    running: &mut FuturesUnordered<impl Future<Output = Ended>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(ended) = running.next() => note(proofs, ended),
+        }
+    }
+}
+
+fn note(proofs: &Proofs, (node, outcome): Ended) {
+    if let Err(error) = outcome {
+        proofs.metrics.audit_errors.inc();
+        tracing::warn!(node_id = %node, error = format!("{error:#}"),
+            "an audit of a node was given up; it is taken up again");
     }
 }
 
@@ -117,11 +141,7 @@ async fn keep_partitions(proofs: &Proofs, now: Timestamp) -> sqlx::Result<()> {
 }
 
 /// One node's turn: pieces of work, as long as something is due.
-async fn turn(
-    proofs: &Proofs,
-    mut schedule: Schedule,
-    now: Now<'_>,
-) -> (NodeId, anyhow::Result<()>) {
+async fn turn(proofs: &Proofs, mut schedule: Schedule, now: Now<'_>) -> Ended {
     let node = schedule.node_id;
     for piece in 1.. {
         let Some(lease_id) = schedule.lease_id else {
@@ -274,9 +294,8 @@ async fn message(proofs: &Proofs, schedule: &Schedule, lease: Lease, now: Now<'_
             .observe(began.elapsed().as_secs_f64());
         replicas
     };
-    let interval = SignedDuration::try_from(proofs.config.interval)?;
-    let since = schedule.window_ends_at.saturating_sub(interval)?;
-    let asked = ask::cell(proofs, schedule.node_id, &cell, replicas, since, now()).await?;
+    let planned = schedule.planned_at;
+    let asked = ask::cell(proofs, schedule.node_id, &cell, replicas, planned, now()).await?;
     let Some(asked) = asked else {
         return Ok(ControlFlow::Break(Pause::Short));
     };

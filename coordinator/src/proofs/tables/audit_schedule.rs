@@ -24,6 +24,8 @@ pub struct Schedule {
     pub replica_count: u64,
     pub plan: RoundPlan,
     pub next_message: u32,
+    /// When the round was planned.
+    pub planned_at: Timestamp,
     pub window_ends_at: Timestamp,
     pub due_at: Timestamp,
     pub follow_up_at: Option<Timestamp>,
@@ -43,6 +45,7 @@ struct Row {
     turn_from: i64,
     turn_to: i64,
     next_message: i32,
+    planned_at: jiff_sqlx::Timestamp,
     window_ends_at: jiff_sqlx::Timestamp,
     due_at: jiff_sqlx::Timestamp,
     follow_up_at: Option<jiff_sqlx::Timestamp>,
@@ -70,6 +73,7 @@ impl TryFrom<Row> for Schedule {
                 turn_to: row.turn_to as u64,
             },
             next_message: row.next_message.unsigned_abs(),
+            planned_at: row.planned_at.to_jiff(),
             window_ends_at: row.window_ends_at.to_jiff(),
             due_at: row.due_at.to_jiff(),
             follow_up_at: row.follow_up_at.map(jiff_sqlx::Timestamp::to_jiff),
@@ -98,7 +102,7 @@ pub async fn enter(
     now: Timestamp,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO audit_schedule (node_id, window_ends_at, due_at) VALUES ($1, $2, $2)
+        "INSERT INTO audit_schedule (node_id, planned_at, window_ends_at, due_at) VALUES ($1, $2, $2, $2)
          ON CONFLICT (node_id) DO NOTHING",
         node.as_uuid(),
         now.to_sqlx() as _,
@@ -144,7 +148,8 @@ pub async fn take_due(
                  ORDER BY next_due LIMIT $5 FOR UPDATE SKIP LOCKED) AS due
            WHERE s.node_id = due.node_id
            RETURNING s.node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
-                     turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
+                     turn_from, turn_to, next_message, planned_at AS "planned_at: _",
+                     window_ends_at AS "window_ends_at: _",
                      due_at AS "due_at: _", follow_up_at AS "follow_up_at: _", round_passed,
                      round_failed, round_missed, round_reported, lease_id"#,
         &among,
@@ -337,12 +342,13 @@ pub async fn begin_round(
         r#"UPDATE audit_schedule
            SET round = round + 1, replica_count = $3, seed = $4, drawn_cells = $5, stride = $6,
                turn_cells = $7, turn_from = $8, turn_to = $9, next_message = 0,
-               window_ends_at = $10, due_at = $11,
+               planned_at = $12, window_ends_at = $10, due_at = $11,
                lease_id = CASE WHEN least($11, follow_up_at) <= $12 THEN lease_id END,
                leased_until = CASE WHEN least($11, follow_up_at) <= $12 THEN $13::timestamptz END
            WHERE node_id = $1 AND lease_id = $2
            RETURNING node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
-                     turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
+                     turn_from, turn_to, next_message, planned_at AS "planned_at: _",
+                     window_ends_at AS "window_ends_at: _",
                      due_at AS "due_at: _", follow_up_at AS "follow_up_at: _", round_passed,
                      round_failed, round_missed, round_reported, lease_id"#,
         node.as_uuid(),
@@ -408,7 +414,8 @@ pub async fn advance(
            FROM (SELECT min(due_at) AS due_at FROM audit_follow_ups WHERE node_id = $1) AS f
            WHERE s.node_id = $1 AND s.lease_id = $2
            RETURNING s.node_id, round, replica_count, seed, drawn_cells, stride, turn_cells,
-                     turn_from, turn_to, next_message, window_ends_at AS "window_ends_at: _",
+                     turn_from, turn_to, next_message, planned_at AS "planned_at: _",
+                     window_ends_at AS "window_ends_at: _",
                      s.due_at AS "due_at: _", s.follow_up_at AS "follow_up_at: _", round_passed,
                      round_failed, round_missed, round_reported, lease_id"#,
         node.as_uuid(),
