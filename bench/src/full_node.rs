@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use coordinator::database::Pool;
 use coordinator::keys;
 use futures::{StreamExt, TryStreamExt};
 use kit::{Clock, Entropy, unix_ms};
@@ -126,6 +127,7 @@ impl NodeBench {
             .map_or(Path::new(""), |dir| dir)
             .join("keys");
         let pool = PgPool::connect(&cluster.record().postgres.url()).await?;
+        let pool = Pool::new(pool);
         let keys = keys::open(&keys_dir, &pool, &mut Entropy::system().rng()).await?;
         pool.close().await;
         cluster.stop(Member::Coordinator(1)).await?;

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::database::Pool;
 use anyhow::ensure;
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 use kit::config::read_secret;
 use kit::{Clock, Entropy, Gate, Pace, Runner, Statuses, Wake};
 use prometheus_client::metrics::gauge::Gauge;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -63,7 +63,7 @@ pub const FACTS: Facts = Facts::told_to(&[proofs::on_fact, durability::on_fact])
 /// What a coordinator is made of.
 pub struct Coordinator {
     pub config: Config,
-    pub db: PgPool,
+    pub db: Pool,
     pub keys: Arc<Keys>,
     pub accounts: Arc<Accounts>,
     pub fleet: Arc<Fleet>,
@@ -87,7 +87,7 @@ pub struct Coordinator {
 /// What the parts are made of, and what runs already.
 pub struct Parts {
     pub config: Config,
-    pub db: PgPool,
+    pub db: Pool,
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub peers: PeerNetwork,
@@ -373,7 +373,7 @@ impl Coordinator {
     }
 }
 
-async fn terms_since(db: &PgPool) -> sqlx::Result<Timestamp> {
+async fn terms_since(db: &Pool) -> sqlx::Result<Timestamp> {
     let mut connection = db.acquire().await?;
     billing::tables::terms::content_and_name_since(&mut connection).await
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::database::Pool;
 use anyhow::{Context, anyhow};
 use kit::config::Reloader;
 use kit::{Clock, Entropy, ReadyFile, Signals, Told};
 use network::PeerManager;
 use serde_json::json;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -179,7 +179,7 @@ pub async fn run(
     }
 }
 
-async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<PgPool> {
+async fn open_database(config: &Config, migrate: bool) -> anyhow::Result<Pool> {
     let pool = database::connect(config.database_url()?, &config.database).await?;
     if migrate {
         database::migrate(&pool).await?;

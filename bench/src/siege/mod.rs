@@ -27,7 +27,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use local_cluster::{TemporaryCluster, UpOptions};
 use serde::Serialize;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::oneshot;
 
 pub(crate) use self::report::Report;
 
@@ -39,6 +39,12 @@ use crate::narrate;
 /// Credits that an attacker buys where his attack takes some.
 const ATTACKERS_USD: u32 = 100;
 const HONEST_USD: u32 = 1000;
+
+/// The least that a thread can have.
+const NICE: i32 = 19;
+
+/// How an attack came to its end, which none does by itself.
+type Ended = (Attack, Result<()>);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SiegeBench {
@@ -96,13 +102,11 @@ impl SiegeBench {
             some => some,
         };
 
-        let attackers = FuturesUnordered::new();
-        let mut tallies = Vec::new();
+        let (mut attackers, mut tallies) = (Vec::new(), Vec::new());
         for attack in chosen.iter().copied() {
             let tally = Tally::default();
             tallies.push((attack, tally.clone()));
-            let outsider = Outsider::of(&cluster, attack as u8)?;
-            attackers.push(async move { (attack, attack.run(&outsider, &tally).await) });
+            attackers.push((attack, Outsider::of(&cluster, attack as u8)?, tally));
         }
         narrate(&format!(
             "{} attacks for {} s, and one honest user.",
@@ -111,18 +115,53 @@ impl SiegeBench {
         ));
         let length = Duration::from_secs_f64(self.seconds);
         let began = Instant::now();
-        // Apart from them, so that he waits for the network and not for their turn in this process.
-        let honest = AbortOnDropHandle::new(tokio::spawn(async move { honest.work(length).await }));
-        let mut attackers = Box::pin(attackers);
+        let mut attacked = elsewhere(attackers)?;
         let work = tokio::select! {
-            work = honest => work??,
-            Some((attack, outcome)) = attackers.next() => {
+            work = honest.work(length) => work?,
+            ended = &mut attacked => {
+                let (attack, outcome) = ended.context("the attackers' thread has ended")?;
                 outcome.with_context(|| format!("{attack:?} could not be begun"))?;
                 anyhow::bail!("{attack:?} has ended by itself");
             }
         };
         Ok(Report::new(began.elapsed(), self.p99, work, &tallies))
     }
+}
+
+/// Has them attack until the receiver is dropped, which is told of the first that ends. On a thread that gets what the others
+/// leave of the processors: attackers have computers of their own.
+fn elsewhere(attackers: Vec<(Attack, Outsider, Tally)>) -> Result<oneshot::Receiver<Ended>> {
+    let (tell, told) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("attackers".to_owned())
+        .spawn(move || {
+            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                narrate(&format!(
+                    "The attackers run beside the network as its equals: {error}."
+                ));
+            }
+            runtime.block_on(attack_all(attackers, tell));
+        })?;
+    Ok(told)
+}
+
+async fn attack_all(attackers: Vec<(Attack, Outsider, Tally)>, mut tell: oneshot::Sender<Ended>) {
+    let attacks =
+        attackers
+            .into_iter()
+            .map(|(attack, outsider, tally)| async move {
+                (attack, attack.run(&outsider, &tally).await)
+            });
+    let mut attacks: FuturesUnordered<_> = attacks.collect();
+    let ended = tokio::select! {
+        () = tell.closed() => return,
+        Some(ended) = attacks.next() => ended,
+    };
+    // Whoever is not told any more does not want to know.
+    let _ = tell.send(ended);
 }
 
 impl Attack {

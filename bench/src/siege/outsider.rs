@@ -16,7 +16,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::tally::Tally;
 
 /// Settings of a coordinator that a local cluster sets otherwise, as they are by themselves.
-pub(super) const DEFAULTS: &str = "[coordinator.http]\nmax_connections_per_address = 256\n";
+pub(super) const DEFAULTS: &str = "[coordinator.http]\nmax_connections_per_address = 256\n\
+     [coordinator.auth]\nrequests_per_address = 120\nrequests_per_account = 30\n";
 
 const PASSWORD: &str = "an attacker's password";
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::database::Pool;
 use kit::{Clock, Entropy};
-use sqlx::PgPool;
 
 use self::passwords::Passwords;
 use crate::config::AuthConfig;
@@ -20,7 +20,7 @@ pub mod tables;
 
 /// What accounts work with.
 pub struct Accounts {
-    pub db: PgPool,
+    pub db: Pool,
     pub keys: Arc<KeyRing>,
     pub passwords: Passwords,
     pub config: AuthConfig,

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use ledger::{ExportError, Findings, Format, KeptHead, Provenance, TableError, TransferRow};
 use proto::{MicroCredits, NetworkId, NodeId, VerifyingKey};
 use serde::Deserialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::billing::tables::ledger_history;
 use crate::billing::tables::ledger_history::{DayRow, NodeDayRow};
@@ -51,11 +53,11 @@ impl Verification {
 /// Reads one moment of the database, however long it takes. Heads of days, those in the database and those that
 /// somebody kept, are checked against the network's key where one is given.
 pub async fn verify(
-    pool: &PgPool,
+    pool: &Pool,
     network: Option<(NetworkId, VerifyingKey)>,
     kept: &[KeptHead],
 ) -> Result<Verification, TableError> {
-    let mut transaction = ledger::snapshot(pool).await?;
+    let mut transaction = ledger::snapshot(pool.connections()).await?;
     let mut report = replay(&mut transaction, network.clone()).await?;
     if !kept.is_empty() {
         let in_database = ledger_history::heads(&mut transaction).await?;
@@ -72,12 +74,14 @@ pub async fn verify(
 
 /// Writes the ledger out, with what was signed of it. Returns how many transfers that were.
 pub async fn export(
-    pool: &PgPool,
+    pool: &Pool,
     network: Option<(NetworkId, String)>,
     format: Format,
     out: &mut (impl Write + Send),
 ) -> Result<u64, ExportError> {
-    let mut transaction = ledger::snapshot(pool).await.map_err(TableError::from)?;
+    let mut transaction = ledger::snapshot(pool.connections())
+        .await
+        .map_err(TableError::from)?;
     let heads = ledger_history::heads(&mut transaction).await;
     let provenance = Provenance {
         network,

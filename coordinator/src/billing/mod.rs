@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::database::Pool;
 use jiff::Timestamp;
 use kit::{Clock, Entropy};
 use model::names::Filename;
 use model::scheme::Scheme;
 use model::terms::Terms;
 use rules::file_meter::Priced;
-use sqlx::PgPool;
 
 use self::credits::PaymentProvider;
 use self::metrics::BillingMetrics;
@@ -27,7 +27,7 @@ pub mod tables;
 
 /// What billing works with.
 pub struct Billing {
-    pub db: PgPool,
+    pub db: Pool,
     /// Signs the head of each day.
     pub keys: Arc<KeyRing>,
     pub money: MoneyConfig,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::database::Pool;
 use kit::{Clock, Entropy, Wake};
-use sqlx::PgPool;
 
 use self::crypto_pool::CryptoPool;
 use self::metrics::BlobMetrics;
@@ -31,7 +31,7 @@ pub mod versions;
 
 /// What the chunk plane works with.
 pub struct Blobs {
-    pub db: PgPool,
+    pub db: Pool,
     pub fleet: Arc<Fleet>,
     pub keys: Arc<KeyRing>,
     pub crypto: CryptoPool,

@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
+use crate::database::Pool;
 use backon::{ExponentialBuilder, Retryable};
 use proto::{BlobId, NodeId};
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::blobs::tables::purges;
@@ -119,7 +119,7 @@ impl Purger {
 
 /// Writes what was dropped to the outbox, until nobody is left who could drop anything. A database that is away is
 /// waited for.
-pub async fn purge_dropped(pool: PgPool, mut dropped: Dropped) {
+pub async fn purge_dropped(pool: Pool, mut dropped: Dropped) {
     let mut batch = Vec::with_capacity(BATCH);
     while dropped.recv_many(&mut batch, BATCH).await > 0 {
         let blobs = batch.concat();

@@ -1,11 +1,11 @@
 //! `coordinator admin node`: look at nodes, suspend and restore them.
 
+use crate::database::Pool;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{CellAlignment, Table};
 use proto::NodeId;
-use sqlx::PgPool;
 
 use crate::compose::FACTS;
 use crate::fleet;
@@ -59,7 +59,7 @@ pub(super) enum NodeCommand {
 }
 
 impl NodeCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::List { state } => list(pool, state).await,
             Self::Show { node_id } => show(pool, node_id).await,
@@ -111,7 +111,7 @@ fn checked(reason: &str) -> Result<&str> {
     Ok(reason)
 }
 
-async fn show(pool: &PgPool, node_id: NodeId) -> Result<()> {
+async fn show(pool: &Pool, node_id: NodeId) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let node = fleet::tables::nodes::by_id(&mut connection, node_id)
         .await?
@@ -181,7 +181,7 @@ fn presence(node: &Node) -> String {
     }
 }
 
-async fn list(pool: &PgPool, state: Option<NodeState>) -> Result<()> {
+async fn list(pool: &Pool, state: Option<NodeState>) -> Result<()> {
     const PAGE: i64 = 1000;
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);

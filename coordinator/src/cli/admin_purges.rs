@@ -1,12 +1,12 @@
 //! `coordinator admin purges`: which nodes have put deletions off, and the undo of deletions.
 
+use crate::database::Pool;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
 use proto::NodeId;
-use sqlx::PgPool;
 
 use crate::blobs;
 use crate::durability::{self, purge_undo};
@@ -37,7 +37,7 @@ pub(super) enum PurgesCommand {
 }
 
 impl PurgesCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::List { json } => list(pool, json).await,
             Self::Undo { since, node } => undo(pool, &since, node).await,
@@ -45,7 +45,7 @@ impl PurgesCommand {
     }
 }
 
-async fn undo(pool: &PgPool, since: &str, node: Option<NodeId>) -> Result<()> {
+async fn undo(pool: &Pool, since: &str, node: Option<NodeId>) -> Result<()> {
     let since = parse_since(since, Clock::system().now())?;
     let begun = purge_undo::begin(pool, since, node).await?;
     ensure!(
@@ -98,7 +98,7 @@ fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp> {
     Ok(since)
 }
 
-async fn list(pool: &PgPool, json: bool) -> Result<()> {
+async fn list(pool: &Pool, json: bool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let braked = blobs::tables::brakes::list(&mut connection).await?;
     let undos = durability::tables::purge_undos::list(&mut connection).await?;

@@ -1,11 +1,11 @@
 //! `coordinator admin reconcile`: how nodes and database compare, and what to do when they do not.
 
+use crate::database::Pool;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use proto::NodeId;
-use sqlx::PgPool;
 
 use crate::durability;
 use crate::durability::tables::reconcile::Status;
@@ -25,7 +25,7 @@ pub(super) enum ReconcileCommand {
 }
 
 impl ReconcileCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::Status => status(pool).await,
             Self::Run { node_id, force } => {
@@ -48,7 +48,7 @@ impl ReconcileCommand {
     }
 }
 
-async fn status(pool: &PgPool) -> Result<()> {
+async fn status(pool: &Pool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let nodes = durability::tables::reconcile::list(&mut connection).await?;
     if nodes.is_empty() {

@@ -1,11 +1,11 @@
 //! `coordinator admin repair`: what waits for repair, and the end of a hold.
 
+use crate::database::Pool;
 use anyhow::Result;
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::PgPool;
 
 use crate::fleet::guard;
 use crate::{durability, fleet};
@@ -30,7 +30,7 @@ pub(super) enum RepairCommand {
 }
 
 impl RepairCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::Status { json } => status(pool, json).await,
             Self::Resume { reason } => {
@@ -49,7 +49,7 @@ impl RepairCommand {
     }
 }
 
-async fn status(pool: &PgPool, json: bool) -> Result<()> {
+async fn status(pool: &Pool, json: bool) -> Result<()> {
     let now = Clock::system().now();
     let mut connection = pool.acquire().await?;
     let waiting = durability::tables::repair::waiting(&mut connection).await?;

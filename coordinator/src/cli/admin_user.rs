@@ -1,10 +1,10 @@
 //! `coordinator admin user`: what accounts may do beside storing files.
 
+use crate::database::Pool;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use sqlx::PgPool;
 
 use crate::accounts::tables::users;
 use crate::config::Config;
@@ -24,7 +24,7 @@ pub(super) enum UserCommand {
 }
 
 impl UserCommand {
-    pub(super) async fn run(self, config: &Config, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, config: &Config, pool: &Pool) -> Result<()> {
         let mut connection = pool.acquire().await?;
         match self {
             Self::Show { email } => {

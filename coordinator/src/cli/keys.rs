@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::database::Pool;
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::keys;
@@ -43,7 +43,7 @@ pub(super) enum PurposeArgument {
 }
 
 impl KeysCommand {
-    pub(super) async fn run(self, config: &Config, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, config: &Config, pool: &Pool) -> Result<()> {
         match self {
             Self::List => list(pool).await,
             Self::Rotate { purpose } => {
@@ -70,7 +70,7 @@ impl KeysCommand {
     }
 }
 
-async fn list(pool: &PgPool) -> Result<()> {
+async fn list(pool: &Pool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let named = keys::tables::keys::list(&mut connection).await?;
     let wrapped = keys::tables::keys::wrapped_by(&mut connection).await?;
@@ -99,7 +99,7 @@ async fn list(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-async fn rotate(pool: &PgPool, ring: &KeyRing, purpose: KeyPurpose) -> Result<()> {
+async fn rotate(pool: &Pool, ring: &KeyRing, purpose: KeyPurpose) -> Result<()> {
     let rng = &mut Entropy::system().rng();
     let key = rotation::announce(pool, ring, purpose, rng).await?;
     println!(
@@ -123,7 +123,7 @@ async fn rotate(pool: &PgPool, ring: &KeyRing, purpose: KeyPurpose) -> Result<()
 }
 
 /// Tells what has to be copied where, and waits for it.
-async fn until_held(pool: &PgPool, key: &NamedKey) -> Result<()> {
+async fn until_held(pool: &Pool, key: &NamedKey) -> Result<()> {
     let mut told = Vec::new();
     loop {
         let lacking = {
@@ -147,7 +147,7 @@ async fn until_held(pool: &PgPool, key: &NamedKey) -> Result<()> {
     }
 }
 
-async fn rewrap(pool: &PgPool, ring: &KeyRing) -> Result<()> {
+async fn rewrap(pool: &Pool, ring: &KeyRing) -> Result<()> {
     let rng = &mut Entropy::system().rng();
     let mut left = left(pool, ring).await?;
     let mut told = Instant::now();
@@ -169,7 +169,7 @@ async fn rewrap(pool: &PgPool, ring: &KeyRing) -> Result<()> {
 }
 
 /// Data keys that another master key wraps than the one in use.
-async fn left(pool: &PgPool, ring: &KeyRing) -> Result<u64> {
+async fn left(pool: &Pool, ring: &KeyRing) -> Result<u64> {
     let in_use = ring.master();
     let mut connection = pool.acquire().await?;
     let wrapped = keys::tables::keys::wrapped_by(&mut connection).await?;

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::database::Pool;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ledger::{ExportError, Findings, Format, KeptHead};
 use proto::{LedgerDay, NetworkDocument, NetworkId, VerifyingKey};
-use sqlx::PgPool;
 
 use crate::billing::ledger_verify;
 use crate::keys;
@@ -41,7 +41,7 @@ pub(super) enum FormatArgument {
 }
 
 impl LedgerCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> anyhow::Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> anyhow::Result<()> {
         match self {
             Self::Verify { heads } => verify(pool, &read_heads(&heads)?).await,
             Self::Export { format } => {
@@ -115,7 +115,7 @@ impl VerifyLedger {
     }
 }
 
-async fn verify(pool: &PgPool, kept: &[KeptHead]) -> anyhow::Result<()> {
+async fn verify(pool: &Pool, kept: &[KeptHead]) -> anyhow::Result<()> {
     let network = match network_document(pool).await? {
         Some(document) => {
             let mut key = [0; 32];
@@ -178,7 +178,7 @@ fn heads_of(path: &Path) -> anyhow::Result<Vec<LedgerDay>> {
 }
 
 /// What heads of days are signed with; none before the first start.
-async fn network_document(pool: &PgPool) -> anyhow::Result<Option<NetworkDocument>> {
+async fn network_document(pool: &Pool) -> anyhow::Result<Option<NetworkDocument>> {
     let mut connection = pool.acquire().await?;
     let document = keys::tables::network::document(&mut connection).await?;
     if let Some(document) = &document {

@@ -13,9 +13,9 @@ mod verify_evidence;
 
 use std::path::PathBuf;
 
+use crate::database::Pool;
 use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use sqlx::PgPool;
 
 use self::keys::KeysCommand;
 use self::ledger::{LedgerCommand, VerifyLedger};
@@ -308,12 +308,12 @@ impl Cli {
     }
 }
 
-async fn connect(config: &Config) -> anyhow::Result<PgPool> {
+async fn connect(config: &Config) -> anyhow::Result<Pool> {
     database::connect(config.database_url()?, &config.database).await
 }
 
 impl AdminCommand {
-    async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
+    async fn run(self, config: &Config, pool: &Pool) -> anyhow::Result<()> {
         match self {
             Self::Node { command } => command.run(pool).await,
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,

@@ -1,10 +1,10 @@
 //! `coordinator restore`: after a restore of the database, find again what was moved since the backup.
 
+use crate::database::Pool;
 use anyhow::Result;
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use sqlx::PgPool;
 
 use crate::durability;
 use crate::durability::restore;
@@ -29,7 +29,7 @@ pub(super) enum RestoreCommand {
 }
 
 impl RestoreCommand {
-    pub(super) async fn run(self, pool: &PgPool) -> Result<()> {
+    pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::Begin => begin(pool).await,
             Self::Status => status(pool).await,
@@ -47,7 +47,7 @@ impl RestoreCommand {
     }
 }
 
-async fn begin(pool: &PgPool) -> Result<()> {
+async fn begin(pool: &Pool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let id = Entropy::system().uuid_v7(Clock::system().now());
     let begun = restore::begin(&mut connection, id).await?;
@@ -63,7 +63,7 @@ async fn begin(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-async fn status(pool: &PgPool) -> Result<()> {
+async fn status(pool: &Pool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let Some(restore_mode) = durability::tables::restore::last(&mut connection).await? else {
         println!(

@@ -3,21 +3,21 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Pool;
 use jiff::SignedDuration;
 use kit::Clock;
 use rules::clocks;
-use sqlx::PgPool;
 
 /// Remembers whether they differed, so that each change is told once.
 #[derive(Debug)]
 pub struct Clocks {
-    db: PgPool,
+    db: Pool,
     clock: Clock,
     apart: AtomicBool,
 }
 
 impl Clocks {
-    pub fn new(db: PgPool, clock: Clock) -> Self {
+    pub fn new(db: Pool, clock: Clock) -> Self {
         Self {
             db,
             clock,
@@ -45,7 +45,7 @@ impl Clocks {
 }
 
 /// How far the database's clock is ahead of `clock`.
-pub async fn clock_ahead(db: &PgPool, clock: &Clock) -> sqlx::Result<SignedDuration> {
+pub async fn clock_ahead(db: &Pool, clock: &Clock) -> sqlx::Result<SignedDuration> {
     let mut connection = db.acquire().await?;
     let asked = clock.now();
     let told: jiff_sqlx::Timestamp = sqlx::query_scalar("SELECT clock_timestamp()")

@@ -3,7 +3,10 @@
 
 pub mod clocks;
 pub mod commit_retry;
+mod pool;
 mod session;
+
+pub use self::pool::{Connection, Pool, Transaction};
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::config::DatabaseConfig;
 use kit::config::read_secret;
@@ -25,7 +28,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Opens a pool and makes sure that somebody answers. A Postgres that is starting is waited for.
-pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<Pool> {
     let mut options: PgConnectOptions = url
         .parse()
         .context("database.url is not of the form postgres://user:password@host:port/database")?;
@@ -109,12 +112,12 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
         .with_context(|| {
             format!("Postgres at {place} cannot be used: check database.url, and that it runs")
         })?;
-    Ok(pool)
+    Ok(Pool::new(pool))
 }
 
 /// Brings the schema up to date. Several coordinators may try at once: one does it.
-pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    match MIGRATIONS.run(pool).await {
+pub async fn migrate(pool: &Pool) -> anyhow::Result<()> {
+    match MIGRATIONS.run(pool.connections()).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => Err(unknown_migration(version)),
         Err(MigrateError::VersionMismatch(version)) => bail!(
@@ -126,17 +129,20 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// Fails unless the role of this pool may do with the schema what a coordinator does with it.
-pub async fn check_rights(pool: &PgPool) -> anyhow::Result<()> {
+pub async fn check_rights(pool: &Pool) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await?;
     let checked = session::check_rights(&mut connection).await;
     checked.context("the database cannot be used")
 }
 
 /// Fails unless exactly the migrations of this program have been applied.
-pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+pub async fn check_schema(pool: &Pool) -> anyhow::Result<()> {
     const UNDEFINED_TABLE: &str = "42P01";
     let query = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
-    let applied: Vec<i64> = match sqlx::query_scalar(query).fetch_all(pool).await {
+    let applied: Vec<i64> = match sqlx::query_scalar(query)
+        .fetch_all(pool.connections())
+        .await
+    {
         Ok(applied) => applied,
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
             Vec::new() // nothing was ever applied

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kit::{Clock, Entropy};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use self::metrics::DurabilityMetrics;
 use self::repair::Repair;
@@ -30,7 +32,7 @@ pub mod tables;
 pub struct Durability {
     /// What ends probation.
     pub vetting: Vetting,
-    pub db: PgPool,
+    pub db: Pool,
     pub blobs: Arc<Blobs>,
     pub config: RepairConfig,
     pub reconcile: ReconcileConfig,

@@ -15,6 +15,7 @@ use proto::{
 };
 
 use crate::blobs;
+use crate::database::Pool;
 use crate::durability::Durability;
 use crate::durability::inventory::ask;
 use crate::durability::tables::purge_undos::{self, Undo};
@@ -35,11 +36,7 @@ pub struct Begun {
 
 /// Has all nodes, or one, bring back what went to their trash since then, and takes back the orders from since then
 /// that they were not told yet.
-pub async fn begin(
-    pool: &sqlx::PgPool,
-    since: Timestamp,
-    node: Option<NodeId>,
-) -> sqlx::Result<Begun> {
+pub async fn begin(pool: &Pool, since: Timestamp, node: Option<NodeId>) -> sqlx::Result<Begun> {
     let mut transaction = pool.begin().await?;
     let taken_back = blobs::tables::purges::take_back(&mut transaction, since, node).await?;
     let nodes = purge_undos::request(&mut transaction, since, node).await?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::database::Pool;
 use kit::{Clock, Entropy, Wake};
-use sqlx::PgPool;
 
 use self::metrics::FileMetrics;
 use self::upload::chunk_commit::ChunkCommits;
@@ -52,7 +52,7 @@ impl UploadMemory {
 
 /// What files work with.
 pub struct Files {
-    pub db: PgPool,
+    pub db: Pool,
     pub blobs: Arc<Blobs>,
     pub billing: Arc<Billing>,
     pub uploads: UploadsConfig,

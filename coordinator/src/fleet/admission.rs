@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::database::Pool;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use network::{Admission, AuthMode, Multiaddr, PeerId, Refusal};
 use proto::Roles;
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 /// A node that was removed may connect for so long, and is told so when it says hello.
@@ -25,7 +25,7 @@ const LOOKUPS: usize = 4;
 
 #[derive(Debug)]
 pub struct RegisteredPeers {
-    db: PgPool,
+    db: Pool,
     mode: AuthMode,
     lookups: Semaphore,
     cache: Mutex<HashMap<PeerId, Cached>>,
@@ -38,7 +38,7 @@ struct Cached {
 }
 
 impl RegisteredPeers {
-    pub fn new(db: PgPool, mode: AuthMode) -> Arc<Self> {
+    pub fn new(db: Pool, mode: AuthMode) -> Arc<Self> {
         Arc::new(Self {
             db,
             mode,
@@ -142,11 +142,13 @@ impl Admission for NodeAdmission {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::PgPool;
+
     use super::*;
 
     fn peers() -> Arc<RegisteredPeers> {
-        let nowhere = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
-        RegisteredPeers::new(nowhere, AuthMode::Enforce)
+        let nowhere = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none");
+        RegisteredPeers::new(Pool::new(nowhere.unwrap()), AuthMode::Enforce)
     }
 
     #[tokio::test]

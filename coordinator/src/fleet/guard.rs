@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proto::NodeId;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::fleet::{Nodes, tables};
 
@@ -54,7 +56,7 @@ pub async fn watch_fleet(nodes: &Nodes, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Ends the alarm that is on; `false` when none is.
-pub async fn end_alarm(pool: &PgPool, reason: &str, now: Timestamp) -> sqlx::Result<bool> {
+pub async fn end_alarm(pool: &Pool, reason: &str, now: Timestamp) -> sqlx::Result<bool> {
     let mut connection = pool.acquire().await?;
     tables::node_status::end_alarm(&mut connection, reason, now).await
 }

@@ -20,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::database::Pool;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use kit::{Clock, Entropy, Wake};
@@ -29,7 +30,6 @@ use proto::{
     RetrieveAnswer, RetrieveRequest, SignedOrder, SignedReceipt, Store, StoreAnswer, StoreRequest,
 };
 use rand::Rng;
-use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use self::admission::RegisteredPeers;
@@ -49,7 +49,7 @@ use sealing::SealedBlob;
 
 /// What the fleet's use-cases work with.
 pub struct Nodes {
-    pub db: PgPool,
+    pub db: Pool,
     pub fleet: Arc<Fleet>,
     pub network_id: NetworkId,
     pub document: CurrentDocument,

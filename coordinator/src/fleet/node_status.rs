@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use kit::Entropy;
 use proto::NodeId;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::facts::{Fact, Facts};
 use crate::fleet::{Fleet, Nodes, tables};
@@ -199,7 +201,7 @@ impl NodeStates {
     /// round does, so this is for nodes that do harm now.
     pub async fn suspend(
         &self,
-        pool: &PgPool,
+        pool: &Pool,
         node: NodeId,
         reason: &str,
         now: Timestamp,
@@ -227,7 +229,7 @@ impl NodeStates {
     /// for those that failed by themselves.
     pub async fn restore(
         &self,
-        pool: &PgPool,
+        pool: &Pool,
         node: NodeId,
         reason: &str,
         now: Timestamp,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use network::{NetworkHandle, PeersObserver};
 
-use sqlx::PgPool;
+use crate::database::Pool;
 
 use crate::fleet::admission::RegisteredPeers;
 use crate::fleet::tables;
@@ -22,7 +22,7 @@ pub struct PeerNetwork {
 const KNOWN_ADDRESSES: i64 = 16_384;
 
 /// Where nodes were connected from last: they come back from there, all at once, when a coordinator starts.
-pub async fn known_addresses(pool: &PgPool) -> sqlx::Result<Vec<IpAddr>> {
+pub async fn known_addresses(pool: &Pool) -> sqlx::Result<Vec<IpAddr>> {
     let mut connection = pool.acquire().await?;
     tables::nodes::last_addresses(&mut connection, KNOWN_ADDRESSES).await
 }

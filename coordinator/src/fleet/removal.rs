@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use model::node_state::NodeState;
 use proto::{NodeId, PeerId};
 use rules::reputation::StateChange;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use super::node_status::NodeStates;
 use super::tables::node_status::Cause;
@@ -66,7 +68,7 @@ async fn forget(
 /// Puts a node out, for good unless an administrator restores it.
 pub async fn remove(
     states: &NodeStates,
-    pool: &PgPool,
+    pool: &Pool,
     node: NodeId,
     reason: &str,
     lose_copies: bool,

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use limits::memory::Holder;
+use limits::turns::Party;
 use percent_encoding::percent_decode_str;
 use proto::NodeId;
 use serde::Serialize;
@@ -192,6 +193,9 @@ where
             let accounts = Arc::<Accounts>::from_ref(state);
             access_tokens::verify(&accounts.keys, token, accounts.clock.now())
         }?;
+        if let Some(party) = Party::current() {
+            party.name(identity.user_id);
+        }
         Ok(Self(identity))
     }
 }

@@ -16,6 +16,7 @@ mod extract;
 mod files;
 mod form;
 mod health;
+mod holding_body;
 mod jobs;
 mod node_proofs;
 mod nodes;

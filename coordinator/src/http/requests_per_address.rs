@@ -1,22 +1,20 @@
 //! Requests under way, bounded for each client: over HTTP/2 one connection carries many, and one of a proxy carries
-//! those of everybody behind it.
+//! those of everybody behind it. What a request asks of what all share, it asks on behalf of its client.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use limits::turns::Party;
 use rules::client_address::network_of;
 
 use super::client_address;
+use super::holding_body::HoldingBody;
 use super::problem::Problem;
 use crate::config::HttpConfig;
 
@@ -89,36 +87,6 @@ pub(super) async fn limit(
         let refused = Problem::new(ProblemKind::TooManyRequests, detail).retry_after(1);
         return refused.into_response();
     };
-    let answer = next.run(request).await;
-    answer.map(|body| {
-        Body::new(Counted {
-            body,
-            _under_way: under_way,
-        })
-    })
-}
-
-struct Counted {
-    body: Body,
-    _under_way: UnderWay,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    let answer = Party::at(client).scope(next.run(request)).await;
+    answer.map(|body| Body::new(HoldingBody::new(body, under_way)))
 }

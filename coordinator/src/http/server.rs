@@ -5,17 +5,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -25,6 +22,7 @@ use tower::ServiceExt;
 
 use super::client_address::is_proxy;
 use super::early_answer;
+use super::holding_body::HoldingBody;
 use crate::config::HttpConfig;
 use limits::connections::{Admission, Connection, Connections, Limits, UnderWay};
 use limits::metered::Metered;
@@ -166,7 +164,8 @@ fn refuse(socket: &TcpStream) {
     let _ = socket.try_write(REFUSAL);
 }
 
-type Answer = Response<AnswerBody>;
+/// A request is under way until its answer has been taken from here.
+type Answer = Response<HoldingBody<Arc<UnderWay>>>;
 
 fn service(
     router: &Router,
@@ -184,38 +183,9 @@ fn service(
         async move {
             let answer = answer.await?;
             answered.tell();
-            Ok(answer.map(|body| AnswerBody {
-                body,
-                _under_way: under_way,
-            }))
+            Ok(answer.map(|body| HoldingBody::new(body, under_way)))
         }
     })
-}
-
-/// A request is under way until its answer has been taken from here.
-struct AnswerBody {
-    body: Body,
-    _under_way: Arc<UnderWay>,
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// Small answers must not wait for each other (Nagle), and a client that is gone, or takes nothing of

@@ -2,11 +2,11 @@
 //!
 //! Whoever reads or writes chunks opens the file's key here, so that nobody passes over its version.
 
+use crate::database::Pool;
 use anyhow::Context;
 use proto::{FileId, Malformed};
 use rand::CryptoRng;
 use sealing::{DataKey, MasterKey, SealError, Sealing};
-use sqlx::PgPool;
 
 use crate::database::corrupt;
 use crate::keys::KeyRing;
@@ -62,7 +62,7 @@ impl KeyRing {
         &self,
         file_id: FileId,
         wrapped: &WrappedKey,
-        pool: &PgPool,
+        pool: &Pool,
     ) -> anyhow::Result<DataKey> {
         let master = self.master_by_id(&wrapped.master_key_id, pool).await?;
         wrapped.open(file_id, &master)

@@ -9,9 +9,9 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::database::Pool;
 use anyhow::{Context, bail};
 use kit::private_file;
-use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -77,7 +77,7 @@ impl DirLock {
 
 /// Enters this process as the one that serves with the identity of these keys. Waits for the lease of one that may be
 /// dead, and refuses to go on beside one that lives.
-pub async fn claim(lock: &DirLock, ring: &KeyRing, pool: &PgPool) -> anyhow::Result<()> {
+pub async fn claim(lock: &DirLock, ring: &KeyRing, pool: &Pool) -> anyhow::Result<()> {
     let before = lock.before();
     let myself = RunningCoordinator {
         peer_id: ring.identity.public().to_peer_id().to_string(),

@@ -25,13 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use crate::database::Pool;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use kit::Entropy;
 use libp2p_identity::Keypair;
 use proto::{Locator, NetworkId, VerifyingKey};
 use rand::{CryptoRng, RngExt};
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
@@ -47,7 +47,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the upkeep of keys works with.
 pub struct Keys {
-    pub db: PgPool,
+    pub db: Pool,
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub entropy: Entropy,
@@ -143,7 +143,7 @@ impl KeyRing {
 
     /// A key that something was wrapped with. One that is not in the ring was rotated in a moment ago:
     /// it is looked for once more.
-    pub async fn master_by_id(&self, id: &str, pool: &PgPool) -> anyhow::Result<Arc<MasterKey>> {
+    pub async fn master_by_id(&self, id: &str, pool: &Pool) -> anyhow::Result<Arc<MasterKey>> {
         match self.held_master(id) {
             Ok(master) => Ok(master),
             Err(_) => {
@@ -179,7 +179,7 @@ impl KeyRing {
 
     /// Takes over what was announced, put to use or forgotten since. When a file is missing, the ring
     /// stays as it was.
-    pub async fn refresh(&self, pool: &PgPool) -> anyhow::Result<()> {
+    pub async fn refresh(&self, pool: &Pool) -> anyhow::Result<()> {
         let named = {
             let mut connection = pool.acquire().await?;
             let common = tables::keys::common_sealing(&mut connection, SEEN_WITHIN).await?;
@@ -265,7 +265,7 @@ pub struct NamedKey {
 }
 
 /// Reads the keys that the database names, and makes those of a purpose that has none yet.
-pub async fn open(dir: &Path, pool: &PgPool, rng: &mut impl CryptoRng) -> anyhow::Result<KeyRing> {
+pub async fn open(dir: &Path, pool: &Pool, rng: &mut impl CryptoRng) -> anyhow::Result<KeyRing> {
     let dir = KeyDir::open(dir)?;
     let identity = dir.identity(rng)?;
     let mut transaction = pool.begin().await?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use proto::{CoordinatorEntry, NetworkDocument};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::keys::tables;
 use jiff::Timestamp;
@@ -22,7 +24,7 @@ impl CurrentDocument {
     }
 
     /// Another coordinator may have joined.
-    pub async fn refresh(&self, pool: &PgPool) -> sqlx::Result<()> {
+    pub async fn refresh(&self, pool: &Pool) -> sqlx::Result<()> {
         let mut connection = pool.acquire().await?;
         if let Some(document) = tables::network::document(&mut connection).await?
             && document.serial > self.0.load().serial
@@ -36,7 +38,7 @@ impl CurrentDocument {
 /// Puts this coordinator's addresses into the network document; a new serial is signed only when
 /// that changes something.
 pub async fn publish(
-    pool: &PgPool,
+    pool: &Pool,
     keys: &KeyRing,
     addrs: Vec<String>,
     now: Timestamp,
@@ -56,7 +58,7 @@ pub async fn publish(
 /// Takes a coordinator that is gone for good out of the network document: nodes no longer dial it
 /// nor obey it. One that runs puts itself back at its next start.
 pub async fn remove(
-    pool: &PgPool,
+    pool: &Pool,
     keys: &KeyRing,
     peer_id: &str,
     now: Timestamp,

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rand::CryptoRng;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::keys::tables::keys::RunningCoordinator;
 use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, SEEN_WITHIN, tables};
@@ -28,7 +30,7 @@ const STILL_USED_FOR: Duration = Duration::from_secs(60);
 
 /// Makes the next key of a purpose known, or finds the one that was announced before.
 pub async fn announce(
-    pool: &PgPool,
+    pool: &Pool,
     ring: &KeyRing,
     purpose: KeyPurpose,
     rng: &mut impl CryptoRng,
@@ -70,7 +72,7 @@ pub async fn without(
 
 /// Retires the key in use in favour of an announced one. Refused while a coordinator that runs does not
 /// hold it.
-pub async fn put_to_use(pool: &PgPool, key: &NamedKey) -> anyhow::Result<()> {
+pub async fn put_to_use(pool: &Pool, key: &NamedKey) -> anyhow::Result<()> {
     let mut transaction = pool.begin().await?;
     tables::keys::lock(&mut transaction).await?;
     let named = tables::keys::list(&mut transaction).await?;
@@ -95,7 +97,7 @@ pub async fn put_to_use(pool: &PgPool, key: &NamedKey) -> anyhow::Result<()> {
 /// Wraps some data keys of retired master keys anew; returns how many. 0 means that, but for those
 /// that somebody else has locked, none is left.
 pub async fn rewrap_some(
-    pool: &PgPool,
+    pool: &Pool,
     ring: &KeyRing,
     rng: &mut impl CryptoRng,
 ) -> anyhow::Result<usize> {
@@ -118,7 +120,7 @@ pub async fn rewrap_some(
 
 /// Takes the name of a retired key out of the database. Its file has to be kept with every backup that
 /// is older than this.
-pub async fn forget(pool: &PgPool, id: &str, token_ttl: Duration) -> anyhow::Result<NamedKey> {
+pub async fn forget(pool: &Pool, id: &str, token_ttl: Duration) -> anyhow::Result<NamedKey> {
     let mut transaction = pool.begin().await?;
     tables::keys::lock(&mut transaction).await?;
     let named = tables::keys::list(&mut transaction).await?;

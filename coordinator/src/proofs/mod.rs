@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kit::{Clock, Entropy, Wake};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use self::audit::Partitions;
 use self::evidence_slots::EvidenceSlots;
@@ -33,7 +35,7 @@ pub mod tables;
 
 /// What proofs work with.
 pub struct Proofs {
-    pub db: PgPool,
+    pub db: Pool,
     pub blobs: Arc<Blobs>,
     pub config: ProofsConfig,
     pub evidence: EvidenceConfig,

@@ -7,8 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::database::Pool;
 use proto::{BlobId, NetworkId, NodeId, PeerId, SignedOrder};
-use sqlx::PgPool;
 
 use crate::keys;
 use crate::proofs::tables::audit_results;
@@ -24,7 +24,7 @@ pub struct To {
 
 /// Those of the orders that are good, and the blobs of these that they excuse the node for.
 pub async fn excused(
-    db: &PgPool,
+    db: &Pool,
     to: To,
     missing: &[BlobId],
     orders: &[SignedOrder],

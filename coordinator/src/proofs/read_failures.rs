@@ -1,7 +1,7 @@
 //! Replicas that a read found missing or damaged are noted for the audit, in batches.
 
+use crate::database::Pool;
 use kit::Clock;
-use sqlx::PgPool;
 
 use crate::blobs;
 use crate::blobs::read_failures::Reported;
@@ -11,7 +11,7 @@ use crate::proofs::tables::follow_ups::Ask;
 const BATCH: usize = 256;
 
 /// Writes down what is reported, until nobody is left who could.
-pub async fn note(pool: PgPool, mut reported: Reported, clock: Clock) {
+pub async fn note(pool: Pool, mut reported: Reported, clock: Clock) {
     let mut batch = Vec::with_capacity(BATCH);
     while reported.recv_many(&mut batch, BATCH).await > 0 {
         let write = async {

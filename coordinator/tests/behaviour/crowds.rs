@@ -8,7 +8,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use coordinator::http::server;
 use futures::future::join_all;
-use futures::{StreamExt, stream};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt, stream};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use limits::memory::Holder;
@@ -238,4 +239,67 @@ async fn nobody_chooses_the_address_that_he_counts_for(pool: PgPool) {
     let refused = call.header("x-forwarded-for", "203.0.113.2").send().await;
     refused.problem(429, "too-many-requests");
     busy.abort();
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_download_that_nobody_reads_holds_no_connection_to_the_database(pool: PgPool) {
+    // More chunks than one query tells the places of.
+    const CHUNKS: usize = 270;
+    let connections = pool.options().get_max_connections();
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let (user, client) = coordinator.customer().await;
+    let file = client.upload("long", &content(CHUNKS * CHUNK)).await;
+    let id = file["file_id"].as_str().unwrap();
+    let request = http::Request::builder()
+        .uri(format!("/api/v1/files/{id}/download"))
+        .header(
+            "authorization",
+            format!("Bearer {}", coordinator.token_of(user)),
+        );
+    let request = request.body(Body::empty()).unwrap();
+    let answer = coordinator.router.clone().oneshot(request).await.unwrap();
+    let mut body = answer.into_body();
+    let mut frames = 0;
+    while let Some(frame) = soon(body.frame()).await {
+        frame.unwrap();
+        frames += 1;
+        // Wherever its client stops, all connections are there for others.
+        let all = join_all((0..connections).map(|_| coordinator.app.db.acquire()));
+        assert!(soon(all).await.iter().all(Result::is_ok), "{frames}");
+    }
+    assert!(frames >= CHUNKS);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_crowd_that_waits_for_the_database_lets_others_pass(pool: PgPool) {
+    const CROWD: usize = 100;
+    let settings = ["http.trusted_proxies=[\"192.0.2.0/24\"]"];
+    let connections = pool.options().get_max_connections() as usize;
+    let coordinator = Coordinator::with(pool.clone(), &settings).await;
+    let (crowd, (_, honest)) = (coordinator.user().await, coordinator.user().await);
+    let me = |client: &Client, forwarded: &'static str| {
+        let call = client.call(Method::GET, "/api/v1/balance");
+        call.header("x-forwarded-for", forwarded).send()
+    };
+    // Somebody has all connections, and what has no client comes before whoever has one.
+    let mut busy = join_all((0..connections).map(|_| coordinator.app.db.acquire())).await;
+    let mut crowd: FuturesUnordered<_> = (0..CROWD).map(|_| me(&crowd.1, "203.0.113.1")).collect();
+    assert!(crowd.next().now_or_never().is_none());
+    let honest = me(&honest, "203.0.113.2");
+    let mut honest = std::pin::pin!(honest);
+    assert!(honest.as_mut().now_or_never().is_none());
+    busy.clear();
+    let mut before = 0;
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(answer) = crowd.next() => {
+                assert_eq!(answer.status, StatusCode::OK);
+                before += 1;
+            }
+            answer = &mut honest => break answer,
+        }
+    };
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(before <= 2 * connections, "{before} were answered before");
 }

@@ -181,7 +181,7 @@ async fn whoever_has_lost_his_place_at_another_coordinator_or_was_removed_is_hun
 async fn where_a_node_came_from_is_kept_for_the_next_start(pool: PgPool) {
     let coordinator = Coordinator::start(pool.clone()).await;
     let node = Node::join(&coordinator).await;
-    let known = coordinator::fleet::peers::known_addresses(&pool)
+    let known = coordinator::fleet::peers::known_addresses(&Pool::new(pool))
         .await
         .unwrap();
     assert_eq!(known, [IpAddr::from([127, 0, 0, 1])]);

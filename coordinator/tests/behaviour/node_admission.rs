@@ -38,7 +38,7 @@ async fn operator(coordinator: &Coordinator, nodes: i32) -> (UserId, Client) {
     sqlx::query("UPDATE users SET node_quota = $2 WHERE user_id = $1")
         .bind(user_id.as_uuid())
         .bind(nodes)
-        .execute(&coordinator.app.db)
+        .execute(coordinator.app.db.connections())
         .await
         .unwrap();
     (user_id, client)

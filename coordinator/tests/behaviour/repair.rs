@@ -126,7 +126,7 @@ pub(crate) async fn queue(pool: &PgPool) -> Vec<(i32, i32, bool)> {
 
 /// The events say of every node what its replicas say, and of no chunk do more earn than were paid for.
 pub(crate) async fn earnings_are_right(coordinator: &Coordinator) {
-    let pool = &coordinator.app.db;
+    let pool = coordinator.app.db.connections();
     let differing = "SELECT count(*) FROM (
              SELECT file_id, node_id, sum(change) AS bytes
              FROM earning_events, unnest(node_ids, bytes) AS changes (node_id, change)

@@ -51,9 +51,9 @@ fn place_of(coordinator: &Coordinator, node: &Node, blob: BlobId) -> ChunkVersio
 
 /// What came of the first node, when all are gone through.
 async fn found(coordinator: &Coordinator, nodes: &[Node; 3]) -> Found {
-    begin(&coordinator.app.db).await;
+    begin(coordinator.app.db.connections()).await;
     go_on(coordinator).await;
-    found_on(&coordinator.app.db, nodes[0].node_id).await
+    found_on(coordinator.app.db.connections(), nodes[0].node_id).await
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -48,7 +48,7 @@ pub(crate) async fn restore(coordinator: &Coordinator) {
          UPDATE nodes n SET state = o.state, state_reason = o.state_reason,
                             offline_since = NULL, away_since = NULL
          FROM old_nodes o WHERE n.node_id = o.node_id";
-    let pool = &coordinator.app.db;
+    let pool = coordinator.app.db.connections();
     sqlx::raw_sql(back).execute(pool).await.unwrap();
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn begin(pool: &PgPool) {
 pub(crate) async fn go_on(coordinator: &Coordinator) {
     let again = "UPDATE adoption_nodes SET due_at = now()";
     sqlx::query(again)
-        .execute(&coordinator.app.db)
+        .execute(coordinator.app.db.connections())
         .await
         .unwrap();
     while restore::step(&coordinator.app.durability).await.unwrap() {}
@@ -76,7 +76,7 @@ pub(crate) async fn go_on(coordinator: &Coordinator) {
 
 /// From the beginning to the end.
 pub(crate) async fn adopt_all(coordinator: &Coordinator) {
-    begin(&coordinator.app.db).await;
+    begin(coordinator.app.db.connections()).await;
     go_on(coordinator).await;
     assert!(!restore::stands(&coordinator.app.db).await.unwrap());
 }

@@ -127,7 +127,7 @@ struct History {
 
 impl History {
     async fn happen(&mut self, happening: &Happening) {
-        let (app, pool) = (Arc::clone(&self.app), self.app.db.clone());
+        let (app, pool) = (Arc::clone(&self.app), self.app.db.connections().clone());
         match *happening {
             Happening::Time(minutes) => {
                 self.now = self
@@ -214,12 +214,13 @@ impl History {
         let nodes: Vec<uuid::Uuid> = nodes.iter().map(NodeId::as_uuid).collect();
         let out = "SELECT count(*) FROM nodes WHERE node_id = ANY($1) AND state = 'disqualified'";
         let out = sqlx::query_scalar::<_, i64>(out).bind(nodes);
-        out.fetch_one(&self.app.db).await.unwrap() == 0
+        out.fetch_one(self.app.db.connections()).await.unwrap() == 0
     }
 
     async fn can_pay(&self, user: usize, size: u32) -> bool {
         let account = chart::available(self.users[user]);
-        crate::support::balance(&self.app.db, account).await > i64::from(size) * 4 / 1000 + 300
+        crate::support::balance(self.app.db.connections(), account).await
+            > i64::from(size) * 4 / 1000 + 300
     }
 }
 

@@ -198,7 +198,7 @@ async fn everything_at_once_on_one_account_never_deadlocks(pool: PgPool) {
                         let late = "UPDATE uploads SET expires_at = now() - interval '1 second'
                              WHERE upload_id = $1::uuid AND state = 'open'";
                         let id = upload["upload_id"].as_str().unwrap();
-                        let db = &coordinator.app.db;
+                        let db = coordinator.app.db.connections();
                         sqlx::query(late).bind(id).execute(db).await.unwrap();
                         end_upload(coordinator, &client, &upload, Ending::Expire).await;
                     }

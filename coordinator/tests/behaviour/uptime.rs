@@ -142,7 +142,7 @@ async fn sampled(coordinator: &Coordinator, nodes: &[NodeId]) {
         sampler.write(&mut connection, &coordinator).await.unwrap();
         let seen = "SELECT count(*) FROM uptime_samples WHERE node_id = $1";
         for node in nodes {
-            if of_node(&app.db, seen, *node).await == 0 {
+            if of_node(app.db.connections(), seen, *node).await == 0 {
                 return None;
             }
         }

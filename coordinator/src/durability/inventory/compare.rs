@@ -11,13 +11,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::database::Pool;
 use anyhow::{Result, ensure};
 use network::NetworkHandle;
 use proto::{
     BlobId, BlobRange, InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest,
     MAX_INVENTORY_ITEMS, NodeId, PeerId,
 };
-use sqlx::PgPool;
 
 use crate::durability::inventory::ask;
 use crate::durability::tables;
@@ -47,7 +47,7 @@ const REMEMBERED: usize = 100_000;
 /// Whom to compare, and with what.
 #[derive(Debug, Clone)]
 pub struct Sides<'a> {
-    pub db: &'a PgPool,
+    pub db: &'a Pool,
     pub keys: &'a KeyRing,
     pub network: &'a NetworkHandle,
     pub node: NodeId,

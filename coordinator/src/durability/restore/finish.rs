@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::database::Pool;
 use proto::{BlobId, NodeId};
-use sqlx::PgPool;
 
 use crate::billing;
 use crate::durability::tables;
@@ -30,7 +30,7 @@ pub enum Settled {
 }
 
 /// Goes over to the end once all nodes have been gone through; `true` when it does.
-pub(super) async fn begin_when_complete(pool: &PgPool) -> anyhow::Result<bool> {
+pub(super) async fn begin_when_complete(pool: &Pool) -> anyhow::Result<bool> {
     let mut transaction = pool.begin().await?;
     let Some(restore_mode) = tables::restore::lock(&mut transaction).await? else {
         return Ok(false);
@@ -46,7 +46,7 @@ pub(super) async fn begin_when_complete(pool: &PgPool) -> anyhow::Result<bool> {
 }
 
 /// Settles some chunks in one transaction; at the end of them, ends restore mode.
-pub async fn settle_some(pool: &PgPool, now: Timestamp) -> sqlx::Result<Settled> {
+pub async fn settle_some(pool: &Pool, now: Timestamp) -> sqlx::Result<Settled> {
     let mut transaction = pool.begin().await?;
     let Some(restore_mode) = tables::restore::lock(&mut transaction).await? else {
         return Ok(Settled::Nothing);

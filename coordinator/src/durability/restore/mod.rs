@@ -29,7 +29,9 @@ use anyhow::ensure;
 use futures::future::join_all;
 use jiff::Timestamp;
 use proto::{Locator, NodeId};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 use uuid::Uuid;
 
 use self::finish::Settled;
@@ -74,7 +76,7 @@ impl Means<'_> {
 }
 
 /// Whether restore mode stands: nothing may be taken away from anybody then.
-pub async fn stands(pool: &PgPool) -> sqlx::Result<bool> {
+pub async fn stands(pool: &Pool) -> sqlx::Result<bool> {
     let mut connection = pool.acquire().await?;
     fleet::tables::awaiting_restore::stands(&mut connection).await
 }
@@ -168,7 +170,7 @@ async fn scan_nodes(durability: &Durability, restore_mode: RestoreMode) -> anyho
 
 /// Ends it now, from the command line: coordinators may run or not.
 pub async fn finish(
-    pool: &PgPool,
+    pool: &Pool,
     without_missing_nodes: bool,
     now: Timestamp,
 ) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::DownloadError;
 use crate::blobs;
@@ -58,7 +59,9 @@ impl ReadAhead {
             .map_ok(move |(locations, share)| {
                 let (files, key) = (Arc::clone(&files), Arc::clone(&key));
                 async move {
-                    let task = AbortOnDrop(tokio::spawn(fetch(files, key, file_id, locations)));
+                    // It ends with the download that wanted it.
+                    let task =
+                        AbortOnDropHandle::new(tokio::spawn(fetch(files, key, file_id, locations)));
                     match task.await {
                         Ok(chunk) => Ok((chunk?, share)),
                         Err(error) => Err(DownloadError::Internal(error.to_string())),
@@ -106,26 +109,6 @@ impl Drop for Begun {
     }
 }
 
-/// A fetch ends with the download that wanted it.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = Result<T, tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Where the chunks are, read a page at a time.
 fn locations(
     files: Arc<Files>,
@@ -142,9 +125,11 @@ fn locations(
                 rest.start as u32,
                 (rest.end - rest.start).min(u64::from(LOCATIONS)),
             );
-            let mut connection = files.db.acquire().await?;
-            let page = blobs::tables::chunks::locate(&mut connection, file_id, first, count as u32)
-                .await?;
+            let page =
+                AbortOnDropHandle::new(tokio::spawn(locate(files, file_id, first, count as u32)));
+            let page = page
+                .await
+                .map_err(|error| DownloadError::Internal(error.to_string()))??;
             if page.len() as u64 != count {
                 return Err(DownloadError::NotFound); // deleted meanwhile
             }
@@ -154,6 +139,18 @@ fn locations(
     pages
         .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
         .try_flatten()
+}
+
+/// One page. In a task of its own: nobody drives the stream while its client takes nothing, and then a connection to
+/// the database, or a place in the line for one, would be kept from everybody.
+async fn locate(
+    files: Arc<Files>,
+    file_id: FileId,
+    first: u32,
+    count: u32,
+) -> sqlx::Result<Vec<ChunkLocations>> {
+    let mut connection = files.db.acquire().await?;
+    blobs::tables::chunks::locate(&mut connection, file_id, first, count).await
 }
 
 /// One chunk of a download; who waits for it waits a while for nodes that are away.

@@ -8,10 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::database::Pool;
 use backon::Retryable;
 use kit::{BatchError, BatchWriter, Batcher, Limits, Outcome, Parts};
 use proto::{BlobId, FileId, NodeId};
-use sqlx::PgPool;
 
 use crate::blobs;
 use crate::blobs::tentative::{Tentative, UNKNOWN_OUTCOME_DELAY};
@@ -70,7 +70,7 @@ impl ChunkCommit {
 pub type ChunkCommits = Batcher<ChunkCommit, Result<(), CommitError>>;
 
 /// Starts the task that writes; it ends when the last handle is gone.
-pub fn spawn(pool: PgPool) -> ChunkCommits {
+pub fn spawn(pool: Pool) -> ChunkCommits {
     let limits = Limits {
         pause: BUSY_PAUSE,
         ..Limits::default()
@@ -78,7 +78,7 @@ pub fn spawn(pool: PgPool) -> ChunkCommits {
     Batcher::spawn(limits, Writer(pool))
 }
 
-struct Writer(PgPool);
+struct Writer(Pool);
 
 impl BatchWriter for Writer {
     type Item = ChunkCommit;
@@ -143,7 +143,7 @@ impl Sessions {
 }
 
 /// Lock the sessions, read what is there, decide, write all, commit.
-async fn write(pool: &PgPool, items: &[ChunkCommit]) -> sqlx::Result<Sessions> {
+async fn write(pool: &Pool, items: &[ChunkCommit]) -> sqlx::Result<Sessions> {
     let mut transaction = pool.begin().await?;
     let ids: HashSet<UploadId> = items.iter().map(|item| item.upload_id).collect();
     let ids: Vec<UploadId> = ids.into_iter().collect();

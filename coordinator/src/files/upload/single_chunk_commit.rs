@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use kit::{BatchWriter, Batcher, Entropy, Outcome, Parts};
 use proto::{BlobId, FileId, MicroCredits, NodeId};
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use crate::database::Pool;
 
 use crate::blobs;
 use crate::blobs::tentative::UNKNOWN_OUTCOME_DELAY;
@@ -100,7 +102,7 @@ impl Rules {
 pub type FileCommits = Batcher<SingleChunkFile, Result<File, UploadError>>;
 
 /// Starts the task that writes; it ends when the last handle is gone.
-pub fn spawn(pool: PgPool, rules: Rules, entropy: Entropy) -> FileCommits {
+pub fn spawn(pool: Pool, rules: Rules, entropy: Entropy) -> FileCommits {
     let writer = Writer {
         pool,
         rules,
@@ -110,7 +112,7 @@ pub fn spawn(pool: PgPool, rules: Rules, entropy: Entropy) -> FileCommits {
 }
 
 struct Writer {
-    pool: PgPool,
+    pool: Pool,
     rules: Rules,
     entropy: Entropy,
 }
@@ -170,7 +172,7 @@ type Outcomes = Vec<Result<File, UploadError>>;
 
 /// Lock the users, read what they have, decide in order of arrival, write all, commit.
 async fn write(
-    pool: &PgPool,
+    pool: &Pool,
     rules: &Rules,
     entropy: &Entropy,
     files: &[SingleChunkFile],

@@ -8,6 +8,7 @@ use coordinator::accounts::access_tokens;
 use coordinator::accounts::access_tokens::Identity;
 use coordinator::compose::{Coordinator as App, Parts};
 use coordinator::config::Config;
+use coordinator::database::Pool;
 use coordinator::files::delete;
 use coordinator::fleet::admission::RegisteredPeers;
 use coordinator::fleet::peers::PeerNetwork;
@@ -70,6 +71,7 @@ impl Coordinator {
         let settings = settings.iter().map(ToString::to_string);
         let settings: Vec<String> = shared.into_iter().chain(settings).collect();
         let config = Config::load(None, &settings).unwrap();
+        let pool = Pool::new(pool);
         let keys = keys::open(keys_dir.path(), &pool, &mut Entropy::system().rng()).await;
         let keys = keys.unwrap();
 
@@ -141,7 +143,7 @@ impl Coordinator {
 
     /// A fresh account, logged in, without credits.
     pub(crate) async fn user(&self) -> (UserId, Client) {
-        let user_id = super::user(&self.app.db).await;
+        let user_id = super::user(self.app.db.connections()).await;
         (user_id, self.client_of(user_id))
     }
 

@@ -109,7 +109,7 @@ pub(crate) async fn begin_offered(
         trial_ppm,
     }: Offer,
 ) -> UploadId {
-    let (pool, replication) = (&app.db, app.config.placement.replicas);
+    let (pool, replication) = (app.db.connections(), app.config.placement.replicas);
     let priced = Priced {
         size_bytes: u64::from(size),
         terms,
@@ -207,7 +207,7 @@ pub(crate) async fn settle_all(app: &App) {
 /// Sets the clock to half a minute after `at`, and does what is due.
 pub(crate) async fn settle_at(app: &App, at: Timestamp) {
     let margin = SignedDuration::from_secs(30);
-    set_clock(&app.db, at.saturating_add(margin).unwrap()).await;
+    set_clock(app.db.connections(), at.saturating_add(margin).unwrap()).await;
     settle_all(app).await;
 }
 
@@ -289,7 +289,7 @@ pub(crate) async fn of_user(pool: &PgPool, user: UserId) -> (i64, i64) {
 }
 
 pub(crate) async fn verified(coordinator: &Coordinator) {
-    while seal(&coordinator.app.db, 50).await.is_some() {}
+    while seal(coordinator.app.db.connections(), 50).await.is_some() {}
     let keys = &coordinator.app.keys.ring;
     let key = VerifyingKey::of_keypair(&keys.network).unwrap();
     let network = Some((keys.network_id, key));
