@@ -1,6 +1,6 @@
 //! What strangers share, bounded in all and for each account and address, so that nobody gets all of it: memory for what
-//! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), and turns at something
-//! scarce ([`turns::Turns`]).
+//! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), and permits for
+//! something scarce ([`fair_semaphore::FairSemaphore`]).
 //!
 //! ```
 //! use std::net::Ipv4Addr;
@@ -21,6 +21,6 @@
 //! ```
 
 pub mod connections;
+pub mod fair_semaphore;
 pub mod memory;
 pub mod metered;
-pub mod turns;

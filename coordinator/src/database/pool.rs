@@ -1,10 +1,10 @@
-//! The connections to the database, of which nobody gets all: see [`limits::turns`].
+//! The connections to the database, of which nobody gets all: see [`limits::fair_semaphore`].
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use limits::turns::{Turn, Turns};
+use limits::fair_semaphore::{FairSemaphore, Permit};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Pool {
     connections: PgPool,
-    turns: Turns,
+    permits: FairSemaphore,
     timeout: Duration,
 }
 
@@ -20,7 +20,7 @@ impl Pool {
     pub fn new(connections: PgPool) -> Self {
         let options = connections.options();
         Self {
-            turns: Turns::new(options.get_max_connections() as usize),
+            permits: FairSemaphore::new(options.get_max_connections() as usize),
             timeout: options.get_acquire_timeout(),
             connections,
         }
@@ -28,27 +28,27 @@ impl Pool {
 
     /// Waits for a connection, on behalf of whom the running task works for.
     pub async fn acquire(&self) -> sqlx::Result<Connection> {
-        let (turn, began) = self.turn().await?;
+        let (permit, began) = self.permit().await?;
         let left = self.timeout.saturating_sub(began.elapsed());
         let connection = tokio::time::timeout(left, self.connections.acquire()).await;
         Ok(Connection {
             connection: connection.map_err(|_| sqlx::Error::PoolTimedOut)??,
-            _turn: turn,
+            _permit: permit,
         })
     }
 
     /// As [`Self::acquire`], and begins a transaction on it. One that is dropped is rolled back.
     pub async fn begin(&self) -> sqlx::Result<Transaction> {
-        let (turn, began) = self.turn().await?;
+        let (permit, began) = self.permit().await?;
         let left = self.timeout.saturating_sub(began.elapsed());
         let transaction = tokio::time::timeout(left, self.connections.begin()).await;
         Ok(Transaction {
             transaction: transaction.map_err(|_| sqlx::Error::PoolTimedOut)??,
-            _turn: turn,
+            _permit: permit,
         })
     }
 
-    /// Without taking turns: for listening, and for what is done before anybody is served.
+    /// Without a permit: for listening, and for what is done before anybody is served.
     pub fn connections(&self) -> &PgPool {
         &self.connections
     }
@@ -57,10 +57,10 @@ impl Pool {
         self.connections.close().await;
     }
 
-    async fn turn(&self) -> sqlx::Result<(Turn, Instant)> {
+    async fn permit(&self) -> sqlx::Result<(Permit, Instant)> {
         let began = Instant::now();
-        let turn = tokio::time::timeout(self.timeout, self.turns.take()).await;
-        Ok((turn.map_err(|_| sqlx::Error::PoolTimedOut)?, began))
+        let permit = tokio::time::timeout(self.timeout, self.permits.acquire()).await;
+        Ok((permit.map_err(|_| sqlx::Error::PoolTimedOut)?, began))
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Pool {
 #[derive(Debug)]
 pub struct Connection {
     connection: PoolConnection<Postgres>,
-    _turn: Turn,
+    _permit: Permit,
 }
 
 impl Deref for Connection {
@@ -94,7 +94,7 @@ impl DerefMut for Connection {
 #[derive(Debug)]
 pub struct Transaction {
     transaction: sqlx::Transaction<'static, Postgres>,
-    _turn: Turn,
+    _permit: Permit,
 }
 
 impl Transaction {

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use limits::turns::Party;
+use limits::fair_semaphore::Party;
 use rules::client_address::network_of;
 
 use super::client_address;

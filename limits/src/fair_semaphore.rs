@@ -1,7 +1,7 @@
-//! Turns at something of which there are few, connections to a database, say: whoever has fewest of them gets the next
+//! FairSemaphore at something of which there are few, connections to a database, say: whoever has fewest of them gets the next
 //! one that is free. An address that asks for hundreds gets all that nobody else wants, and stands behind whoever comes.
 //!
-//! Of those who wait the first is what a process does for everybody; then whose address has fewest turns; then whose
+//! Of those who wait the first is what a process does for everybody; then whose address has fewest; then whose
 //! account has; then who has waited longest.
 //!
 //! Rejected: a most for each address, which leaves unused what nobody else wants, and has to be set right.
@@ -57,7 +57,7 @@ impl Party {
     }
 }
 
-/// Among whom turns are shared.
+/// Among whom permits are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Side {
     network: IpAddr,
@@ -65,12 +65,12 @@ struct Side {
 }
 
 #[derive(Debug, Clone)]
-pub struct Turns(Arc<Mutex<Books>>);
+pub struct FairSemaphore(Arc<Mutex<Books>>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub struct Turn {
-    turns: Turns,
+pub struct Permit {
+    semaphore: FairSemaphore,
     side: Option<Side>,
 }
 
@@ -89,7 +89,7 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-impl Turns {
+impl FairSemaphore {
     pub fn new(count: usize) -> Self {
         Self(Arc::new(Mutex::new(Books {
             free: count,
@@ -100,14 +100,14 @@ impl Turns {
         })))
     }
 
-    /// Waits for a turn, on behalf of whom the running task works for.
-    pub async fn take(&self) -> Turn {
+    /// Waits for a permit, on behalf of whom the running task works for.
+    pub async fn acquire(&self) -> Permit {
         let side = Party::current().map(|party| party.side());
         let mut place = {
             let mut books = self.books();
             if books.free > 0 {
                 books.count(side);
-                return self.turn(side);
+                return self.permit(side);
             }
             let (granted, told) = oneshot::channel();
             let id = books.next;
@@ -115,7 +115,7 @@ impl Turns {
             let line = books.waiting.entry(side).or_default();
             line.push_back(Waiter { id, granted });
             Place {
-                turns: self,
+                semaphore: self,
                 side,
                 id,
                 told,
@@ -125,12 +125,12 @@ impl Turns {
         // Nobody else can end this wait: the sender lives in the books until it is used.
         let _ = (&mut place.told).await;
         place.is_over = true;
-        self.turn(side)
+        self.permit(side)
     }
 
-    fn turn(&self, side: Option<Side>) -> Turn {
-        Turn {
-            turns: self.clone(),
+    fn permit(&self, side: Option<Side>) -> Permit {
+        Permit {
+            semaphore: self.clone(),
             side,
         }
     }
@@ -140,15 +140,15 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.turns.books().give_back(self.side);
+        self.semaphore.books().give_back(self.side);
     }
 }
 
-/// A place in the line. Whoever leaves it before his turn, or with a turn that he has not heard of, keeps nobody waiting.
+/// A place in the line. Whoever leaves it before he gets a permit, or with one that he has not heard of, keeps nobody waiting.
 struct Place<'a> {
-    turns: &'a Turns,
+    semaphore: &'a FairSemaphore,
     side: Option<Side>,
     id: u64,
     told: oneshot::Receiver<()>,
@@ -160,7 +160,7 @@ impl Drop for Place<'_> {
         if self.is_over {
             return;
         }
-        let mut books = self.turns.books();
+        let mut books = self.semaphore.books();
         let line = books.waiting.entry(self.side).or_default();
         let before = line.len();
         line.retain(|waiter| waiter.id != self.id);
@@ -256,28 +256,30 @@ mod tests {
         party
     }
 
-    fn asks(turns: &Turns, by: Option<Party>) -> BoxFuture<'static, Turn> {
-        let turns = turns.clone();
+    fn asks(semaphore: &FairSemaphore, by: Option<Party>) -> BoxFuture<'static, Permit> {
+        let semaphore = semaphore.clone();
         match by {
-            Some(party) => party.scope(async move { turns.take().await }).boxed(),
-            None => async move { turns.take().await }.boxed(),
+            Some(party) => party
+                .scope(async move { semaphore.acquire().await })
+                .boxed(),
+            None => async move { semaphore.acquire().await }.boxed(),
         }
     }
 
     /// In which order those who wait get one turn after another.
     async fn order(
-        turns: &Turns,
-        held: Turn,
+        semaphore: &FairSemaphore,
+        held: Permit,
         waiting: Vec<(&'static str, Option<Party>)>,
     ) -> Vec<&'static str> {
         let got = Arc::new(Mutex::new(Vec::new()));
         let tasks = waiting.into_iter().map(|(name, party)| {
-            let (got, mut asks) = (Arc::clone(&got), asks(turns, party));
+            let (got, mut asks) = (Arc::clone(&got), asks(semaphore, party));
             assert!((&mut asks).now_or_never().is_none());
             async move {
-                let turn = asks.await;
+                let permit = asks.await;
                 got.lock().unwrap().push(name);
-                drop(turn);
+                drop(permit);
             }
         });
         let tasks: Vec<_> = tasks.collect();
@@ -288,70 +290,75 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_is_alone_gets_all() {
-        let turns = Turns::new(3);
-        let held: Vec<Turn> = join_all((0..3).map(|_| asks(&turns, Some(party(1, None))))).await;
+        let semaphore = FairSemaphore::new(3);
+        let held: Vec<Permit> =
+            join_all((0..3).map(|_| asks(&semaphore, Some(party(1, None))))).await;
         assert_eq!(held.len(), 3);
-        assert!(asks(&turns, Some(party(1, None))).now_or_never().is_none());
+        assert!(
+            asks(&semaphore, Some(party(1, None)))
+                .now_or_never()
+                .is_none()
+        );
     }
 
     #[tokio::test]
     async fn whose_address_has_fewest_is_next() {
-        let turns = Turns::new(3);
-        let mut held = join_all((0..3).map(|_| asks(&turns, Some(party(1, None))))).await;
+        let semaphore = FairSemaphore::new(3);
+        let mut held = join_all((0..3).map(|_| asks(&semaphore, Some(party(1, None))))).await;
         let waiting = vec![
             ("many", Some(party(1, None))),
             ("many too", Some(party(1, None))),
             ("honest", Some(party(2, None))),
             ("everybody's", None),
         ];
-        let order = order(&turns, held.remove(0), waiting).await;
+        let order = order(&semaphore, held.remove(0), waiting).await;
         assert_eq!(order, ["everybody's", "honest", "many", "many too"]);
     }
 
     #[tokio::test]
     async fn behind_one_address_whose_account_has_fewest_is_next() {
-        let turns = Turns::new(2);
-        let mut held = join_all((0..2).map(|_| asks(&turns, Some(party(1, Some(1)))))).await;
+        let semaphore = FairSemaphore::new(2);
+        let mut held = join_all((0..2).map(|_| asks(&semaphore, Some(party(1, Some(1)))))).await;
         let waiting = vec![
             ("first", Some(party(1, Some(1)))),
             ("second", Some(party(1, Some(2)))),
         ];
         assert_eq!(
-            order(&turns, held.remove(0), waiting).await,
+            order(&semaphore, held.remove(0), waiting).await,
             ["second", "first"]
         );
     }
 
     #[tokio::test]
-    async fn an_account_that_is_named_while_a_turn_is_held_is_not_counted_for_it() {
-        let turns = Turns::new(1);
+    async fn an_account_that_is_named_while_a_permit_is_held_is_not_counted_for_it() {
+        let semaphore = FairSemaphore::new(1);
         let party = party(1, None);
-        let held = asks(&turns, Some(party.clone())).await;
+        let held = asks(&semaphore, Some(party.clone())).await;
         party.name(UserId::from_bytes([1; 16]));
         drop(held);
-        let _again = asks(&turns, Some(party)).await;
-        let books = turns.books();
+        let _again = asks(&semaphore, Some(party)).await;
+        let books = semaphore.books();
         assert_eq!((books.free, books.of_account.len()), (0, 1));
     }
 
     #[tokio::test]
     async fn who_goes_away_keeps_nobody_waiting() {
-        let turns = Turns::new(1);
-        let held = asks(&turns, None).await;
-        let mut impatient = asks(&turns, Some(party(1, None)));
+        let semaphore = FairSemaphore::new(1);
+        let held = asks(&semaphore, None).await;
+        let mut impatient = asks(&semaphore, Some(party(1, None)));
         assert!((&mut impatient).now_or_never().is_none());
-        let mut deaf = asks(&turns, Some(party(2, None)));
+        let mut deaf = asks(&semaphore, Some(party(2, None)));
         assert!((&mut deaf).now_or_never().is_none());
-        let last = pin!(asks(&turns, Some(party(1, None))));
+        let last = pin!(asks(&semaphore, Some(party(1, None))));
         drop(impatient);
         drop(held);
-        // The turn is his, and he never hears of it.
+        // The permit is his, and he never hears of it.
         drop(deaf);
-        let turn = tokio::time::timeout(Duration::from_secs(10), last)
+        let permit = tokio::time::timeout(Duration::from_secs(10), last)
             .await
             .unwrap();
-        drop(turn);
-        let books = turns.books();
+        drop(permit);
+        let books = semaphore.books();
         assert_eq!(books.free, 1);
         assert!(books.waiting.is_empty() && books.of_network.is_empty());
     }
