@@ -51,6 +51,7 @@
 
 #![warn(unreachable_pub)]
 
+pub mod access_keys;
 pub mod auth;
 pub mod credits;
 pub mod drain;

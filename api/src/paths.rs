@@ -16,6 +16,9 @@ pub const PASSWORD: &str = "/api/v1/auth/password";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
+pub const ACCESS_KEYS: &str = "/api/v1/access-keys";
+pub const ACCESS_KEY: &str = "/api/v1/access-keys/{access_key_id}";
+
 pub const BALANCE: &str = "/api/v1/balance";
 pub const TRANSACTIONS: &str = "/api/v1/credits/transactions";
 
@@ -61,7 +64,7 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 39] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -69,6 +72,8 @@ pub const ALL: [&str; 37] = [
     PASSWORD,
     ME,
     PURCHASE,
+    ACCESS_KEYS,
+    ACCESS_KEY,
     BALANCE,
     TRANSACTIONS,
     FILES,
@@ -103,6 +108,10 @@ pub const ALL: [&str; 37] = [
 
 fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
+}
+
+pub fn access_key(id: impl Display) -> String {
+    ACCESS_KEY.replace("{access_key_id}", &id.to_string())
 }
 
 pub fn file(id: FileId) -> String {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
 use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
@@ -35,6 +36,8 @@ fn rewrite<T: Serialize + DeserializeOwned>(json: &str) -> serde_json::Result<St
 }
 
 const ANSWERS: &[(&str, Rewrite)] = &[
+    ("access_keys.AccessKey", rewrite::<AccessKey>),
+    ("access_keys.AccessKeys", rewrite::<AccessKeys>),
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
@@ -68,6 +71,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
 ];
 
 const REQUESTS: &[(&str, Rewrite)] = &[
+    ("access_keys.NewAccessKey", rewrite::<NewAccessKey>),
     ("auth.Credentials", rewrite::<Credentials>),
     ("auth.NewPassword", rewrite::<NewPassword>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::accounts::known::KnownCredentials;
 use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
@@ -128,6 +129,7 @@ impl Coordinator {
             db: db.clone(),
             keys: Arc::clone(&ring),
             passwords: Passwords::new(&entropy).await?,
+            known: KnownCredentials::default(),
             config: config.auth.clone(),
             trial_accounts_per_network: config.money.trial_accounts_per_network,
             clock: clock.clone(),
@@ -301,6 +303,10 @@ impl Coordinator {
             timed(minute),
         );
 
+        runner.spawn(
+            accounts::jobs::HearChanges(Arc::clone(&self.accounts)),
+            every(second).cut_at_stop(),
+        );
         runner.spawn(
             accounts::jobs::FormAddresses(Arc::clone(&self.accounts)),
             every(minute),

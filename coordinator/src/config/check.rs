@@ -197,6 +197,11 @@ impl AuthConfig {
             "auth.logins_per_account",
             self.logins_per_account,
             1..=10_000,
+        )?;
+        number(
+            "auth.access_keys_per_account",
+            self.access_keys_per_account,
+            1..=10_000,
         )
     }
 }

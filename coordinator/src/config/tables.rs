@@ -91,7 +91,7 @@ pub struct DatabaseConfig {
     #[config(env = "FSN_DATABASE_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Connections held open at most, 1 to 10000.
+    /// Connections held open at most, 1 to 10000, and one more that hears of changes to credentials.
     #[config(default = 16, env = "FSN_DATABASE_MAX_CONNECTIONS")]
     pub max_connections: u32,
 
@@ -236,6 +236,10 @@ pub struct AuthConfig {
     /// lately.
     #[config(default = 100, env = "FSN_AUTH_LOGINS_PER_ACCOUNT")]
     pub logins_per_account: u32,
+
+    /// Access keys that one account may have, 1 to 10000.
+    #[config(default = 100, env = "FSN_AUTH_ACCESS_KEYS_PER_ACCOUNT")]
+    pub access_keys_per_account: u32,
 }
 
 /// Who may join the fleet.

@@ -10,7 +10,8 @@ use axum::extract::State;
 use http::StatusCode;
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, IdempotencyKey, Json, User};
+use super::authorization::{Account, Login, User};
+use super::extract::{ClientAddr, IdempotencyKey, Json};
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::accounts::auth::AuthError;
@@ -117,7 +118,7 @@ pub(super) async fn password(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
     ClientAddr(address): ClientAddr,
-    User(caller): User,
+    User(caller, ..): User<Login>,
     Json(body): Json<NewPassword>,
 ) -> Result<Json<Tokens>, Problem> {
     let (current, new) = (
@@ -134,11 +135,11 @@ pub(super) async fn password(
 }
 
 /// The caller's account.
-#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 200, body = Me), (status = 401, description = "No valid access token")))]
 pub(super) async fn me(
     State(accounts): State<Arc<Accounts>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
 ) -> Result<Json<Me>, Problem> {
     let (user, balance) = profile(&accounts, caller.user_id).await?.ok_or_else(|| {
         Problem::unauthorized("The account of this token does not exist any more.")
@@ -159,7 +160,7 @@ fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
 }
 
 /// Buy credits. With an `Idempotency-Key` a repeated request charges nothing more.
-#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = []), ("access_key" = [])),
     request_body = PurchaseBody, responses(
     (status = 201, body = Purchased),
     (status = 422, description = "The Idempotency-Key was used for another amount"),
@@ -167,7 +168,7 @@ fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
 pub(super) async fn purchase(
     State(billing): State<Arc<Billing>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PurchaseBody>,
 ) -> Result<(StatusCode, Json<Purchased>), Problem> {

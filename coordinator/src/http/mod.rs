@@ -1,6 +1,8 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
+mod access_keys;
 mod auth;
+mod authorization;
 mod client_address;
 mod conditions;
 mod credits;
@@ -17,6 +19,7 @@ mod files;
 mod form;
 mod health;
 mod jobs;
+mod key_problems;
 mod node_proofs;
 mod nodes;
 mod observe;
@@ -70,6 +73,7 @@ use crate::metrics::{JobMetrics, Metrics};
     modifiers(&SecuritySchemes),
     tags(
         (name = "auth", description = "Accounts and tokens"),
+        (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
         (name = "credits", description = "What it costs and earns"),
@@ -88,6 +92,8 @@ impl Modify for SecuritySchemes {
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT");
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Basic);
+        components.add_security_scheme("access_key", SecurityScheme::Http(key.build()));
         let node = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("node_api_key", SecurityScheme::ApiKey(node));
     }
@@ -132,6 +138,8 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::password))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
+        .routes(routes!(access_keys::create, access_keys::list))
+        .routes(routes!(access_keys::revoke))
         .routes(routes!(uploads::initiate))
         .routes(routes!(uploads::status, uploads::abort))
         .routes(routes!(uploads::complete))

@@ -12,7 +12,8 @@ use http::StatusCode;
 use proto::{NodeId, RegistrationForm, Signature};
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, Id, Json, Params, User};
+use super::authorization::{Account, User};
+use super::extract::{ClientAddr, Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
@@ -156,14 +157,14 @@ fn fixed_hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Problem>
 }
 
 /// An admission token that lets one node in and makes the caller its operator.
-#[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = [])), responses(
+#[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 201, body = NodeToken),
     (status = 403, description = "The account may not add nodes, or has as many as it may have"),
     (status = 429, description = "Too many tokens, or too many that wait for their node")))]
 pub(super) async fn create_token(
     State(nodes): State<Arc<Nodes>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
 ) -> Result<(StatusCode, Json<NodeToken>), Problem> {
     limits.check_node_token(caller.user_id)?;
     let (token, expires_at) = node_tokens::create_for(&nodes, caller.user_id, caller.role).await?;

@@ -152,14 +152,14 @@ impl From<InvalidText> for Problem {
     }
 }
 
-fn limited(limit: u64) -> Members {
+pub(super) fn limited(limit: u64) -> Members {
     Members {
         limit: Some(limit),
         ..Members::default()
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()

@@ -71,6 +71,9 @@ impl TooManyRequests {
 /// Nonces per minute for one address: enough to set up a rack of nodes.
 const NONCES: u32 = 600;
 
+/// Access keys that are not known, or have another secret, per minute for one address.
+const WRONG_KEYS: u32 = 120;
+
 /// What an attempt beyond `auth.requests_per_account` counts for its address.
 const COST_BEYOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
@@ -82,6 +85,7 @@ pub(super) struct AuthLimits {
     refreshes: Limit,
     nonces: Limit,
     accounts: Limit,
+    wrong_keys: Limit,
 }
 
 /// An attempt to log in that may be made.
@@ -108,6 +112,7 @@ impl AuthLimits {
             refreshes: per_minute("refreshes", refreshes),
             nonces: per_minute("nonces", NONCES),
             accounts: per_minute("per-account", config.requests_per_account),
+            wrong_keys: per_minute("wrong-keys", WRONG_KEYS),
         }
     }
 
@@ -121,6 +126,11 @@ impl AuthLimits {
 
     pub(super) fn check_nonce(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.nonces.check(&[&network_key(address)])
+    }
+
+    /// Only for those that were wrong: whoever has the right key is let in.
+    pub(super) fn check_wrong_key(&self, address: IpAddr) -> Result<(), TooManyRequests> {
+        self.wrong_keys.check(&[&network_key(address)])
     }
 
     /// Who tries passwords of one account from one address is slowed down and told so, but the right one is let in:
@@ -329,6 +339,7 @@ mod tests {
             requests_per_account: per_account,
             accounts_per_network: 1,
             logins_per_account: 1,
+            access_keys_per_account: 1,
         };
         AuthLimits::new(&config, &Entropy::seeded(1))
     }

@@ -9,6 +9,7 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod access_keys;
 mod accounts;
 mod api_description;
 mod api_errors;

@@ -185,7 +185,7 @@ async fn a_request_without_a_bearer_token_is_told_how_to_get_one(pool: PgPool) {
         issuer.coordinator.visitor(),
         issuer.issued_at(Clock::system().now()),
     );
-    for authorization in [None, Some("Basic dTpw".to_owned()), Some(token.clone())] {
+    for authorization in [None, Some("Digest dTpw".to_owned()), Some(token.clone())] {
         let mut call = visitor.call(http::Method::GET, "/api/v1/files");
         if let Some(value) = &authorization {
             call = call.header("authorization", value);

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "proto",
     "sealing",
+    "credentials",
     "api",
     "kit",
     "network",

@@ -6,12 +6,13 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
+    ("credentials", &["proto"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
@@ -22,7 +23,16 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     (
         "coordinator",
         &[
-            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "limits", "network",
+            "proto",
+            "kit",
+            "sealing",
+            "credentials",
+            "api",
+            "ledger",
+            "model",
+            "rules",
+            "limits",
+            "network",
         ],
     ),
     (

@@ -1,4 +1,5 @@
-//! The only SQL on users and refresh tokens.
+//! The only SQL on users, refresh tokens and access keys.
 
+pub mod access_keys;
 pub mod refresh_tokens;
 pub mod users;

@@ -59,7 +59,20 @@ impl Coordinator {
 
     /// By this clock.
     pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
+        Self::of(pool, settings, clock, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another one of the same network, with the same database.
+    pub(crate) async fn another(&self, settings: &[&str], clock: Clock) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
+        for name in ["network.key", "master-1.key", "token-1.key"] {
+            let from = self.keys_dir.path().join(name);
+            std::fs::copy(from, keys_dir.path().join(name)).unwrap();
+        }
+        Self::of(self.app.db.clone(), settings, clock, keys_dir).await
+    }
+
+    async fn of(pool: PgPool, settings: &[&str], clock: Clock, keys_dir: TempDir) -> Self {
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
@@ -173,7 +186,7 @@ impl Coordinator {
     fn token_for(&self, user_id: UserId, role: Role) -> String {
         let identity = Identity { user_id, role };
         let ttl = self.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.app.keys.ring, identity, Clock::system().now(), ttl).unwrap()
+        access_tokens::issue(&self.app.keys.ring, identity, self.app.clock.now(), ttl).unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ mod shelf;
 
 use std::time::Duration;
 
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Answer, Call, Client};
 pub(crate) use conduct::{OnInventory, OnProve, OnRead, OnStore};
 pub(crate) use coordinator::Coordinator;
 pub(crate) use database::{
