@@ -69,4 +69,5 @@ pub mod page;
 pub mod paths;
 pub mod peers;
 pub mod problem;
+pub mod sessions;
 pub mod uploads;

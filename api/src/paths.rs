@@ -7,12 +7,15 @@
 use std::fmt::Display;
 
 use proto::{ChallengeId, FileId, NodeId, UploadId};
+use uuid::Uuid;
 
 pub const REGISTER: &str = "/api/v1/auth/register";
 pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
 pub const PASSWORD: &str = "/api/v1/auth/password";
+pub const SESSIONS: &str = "/api/v1/auth/sessions";
+pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
@@ -64,12 +67,14 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 41] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
     PASSWORD,
+    SESSIONS,
+    SESSION,
     ME,
     PURCHASE,
     ACCESS_KEYS,
@@ -108,6 +113,10 @@ pub const ALL: [&str; 39] = [
 
 fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
+}
+
+pub fn session(id: Uuid) -> String {
+    of(SESSION, id)
 }
 
 pub fn access_key(id: impl Display) -> String {

@@ -59,7 +59,7 @@ problem_kinds! {
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
     AdminsOnly = "admins-only", 403,
-        "`coordinator admin set-role ADDRESS admin`, then log in again";
+        "`coordinator admin set-role ADDRESS admin`";
     NotForThisKey = "not-for-this-key", 403,
         "use a key that has the scope, or log in; `detail` says what this one may not";
     BasicRefused = "basic-refused", 403,

@@ -21,6 +21,7 @@ use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNod
 use api::page::Page;
 use api::peers::Peers;
 use api::problem::Problem;
+use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,6 +66,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
+    ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),

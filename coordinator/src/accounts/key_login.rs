@@ -92,11 +92,11 @@ pub async fn signing_key(
 }
 
 async fn find(accounts: &Accounts, id: AccessKeyId) -> sqlx::Result<Option<Arc<StoredKey>>> {
-    let known = &accounts.known;
-    if let Some(key) = known.key(id, accounts.clock.now()) {
+    let known = &accounts.known.keys;
+    if let Some(key) = known.get(id, accounts.clock.now()) {
         return Ok(Some(key));
     }
-    let asked = known.asks_for_keys();
+    let asked = known.asks();
     let key = {
         let mut connection = accounts.db.acquire().await?;
         tables::access_keys::find(&mut connection, id).await?
@@ -104,7 +104,8 @@ async fn find(accounts: &Accounts, id: AccessKeyId) -> sqlx::Result<Option<Arc<S
     let Some(key) = key.filter(|key| !key.revoked).map(Arc::new) else {
         return Ok(None);
     };
-    known.learn_key(asked, Arc::clone(&key), accounts.clock.now());
+    let now = accounts.clock.now();
+    known.learn(asked, id, key.user_id, Arc::clone(&key), now);
     Ok(Some(key))
 }
 

@@ -3,65 +3,69 @@
 //! Triggers tell of every change when it is committed. While this coordinator does not hear them, it knows nothing, and asks
 //! the database at each request.
 
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use credentials::access_key::AccessKeyId;
 use credentials::known::{Asked, Known};
 use jiff::Timestamp;
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
+use crate::accounts::session::SessionState;
 use crate::accounts::stored_key::StoredKey;
 
-/// The channel on which migration 0032 tells of changes, with the user's id.
+/// The channel on which triggers tell of changes, with the user's id (migration 0032).
 const CHANNEL: &str = "credentials_changed";
 
-/// Keys that are known at one time.
-const MOST_KEYS: usize = 10_000;
+/// Keys, and sessions, that are known at one time.
+const MOST: usize = 10_000;
 
+#[derive(Default)]
 pub struct KnownCredentials {
-    keys: Mutex<Known<AccessKeyId, UserId, Arc<StoredKey>>>,
+    pub keys: Shared<AccessKeyId, StoredKey>,
+    pub sessions: Shared<SessionId, SessionState>,
 }
 
-impl Default for KnownCredentials {
+/// Known to all requests.
+pub struct Shared<K, V>(Mutex<Known<K, UserId, Arc<V>>>);
+
+impl<K: Eq + Hash, V> Default for Shared<K, V> {
     fn default() -> Self {
-        Self {
-            keys: Mutex::new(Known::new(MOST_KEYS)),
-        }
+        Self(Mutex::new(Known::new(MOST)))
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl<K: Eq + Hash, V> Shared<K, V> {
+    fn lock(&self) -> MutexGuard<'_, Known<K, UserId, Arc<V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, id: K, now: Timestamp) -> Option<Arc<V>> {
+        self.lock().get(&id, now)
+    }
+
+    /// To be called before the database is asked.
+    pub(super) fn asks(&self) -> Asked {
+        self.lock().asks()
+    }
+
+    pub(super) fn learn(&self, asked: Asked, id: K, of: UserId, value: Arc<V>, now: Timestamp) {
+        self.lock().learn(asked, id, of, value, now);
+    }
 }
 
 impl KnownCredentials {
-    pub(super) fn key(&self, id: AccessKeyId, now: Timestamp) -> Option<Arc<StoredKey>> {
-        lock(&self.keys).get(&id, now)
-    }
-
-    /// Whether the next request with this key asks the database nothing.
-    pub fn knows(&self, id: AccessKeyId, now: Timestamp) -> bool {
-        self.key(id, now).is_some()
-    }
-
-    pub(super) fn asks_for_keys(&self) -> Asked {
-        lock(&self.keys).asks()
-    }
-
-    pub(super) fn learn_key(&self, asked: Asked, key: Arc<StoredKey>, now: Timestamp) {
-        let (id, user) = (key.id, key.user_id);
-        lock(&self.keys).learn(asked, id, user, key, now);
-    }
-
     /// Something of this account has changed.
     pub fn changed(&self, user: UserId) {
-        lock(&self.keys).changed(&user);
+        self.keys.lock().changed(&user);
+        self.sessions.lock().changed(&user);
     }
 
     fn listens(&self, listening: bool) {
-        lock(&self.keys).listens(listening);
+        self.keys.lock().listens(listening);
+        self.sessions.lock().listens(listening);
     }
 
     /// Hears of changes until the connection is lost.

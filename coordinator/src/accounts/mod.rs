@@ -1,4 +1,4 @@
-//! Who somebody is: sign-up, login, access tokens, refresh tokens, passwords, access keys.
+//! Who somebody is: sign-up, login, sessions, access tokens, refresh tokens, passwords, access keys.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub mod passwords;
 pub mod principal;
 pub mod profile;
 pub mod secrets;
+pub mod session;
+pub mod sessions;
 pub mod stored_key;
 pub mod tables;
 

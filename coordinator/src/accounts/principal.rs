@@ -5,7 +5,7 @@
 
 use credentials::access_key::AccessKeyId;
 use credentials::scope::{Scope, Scopes};
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use model::user::Role;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Principal {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
-    Login,
+    Login(SessionId),
     Key(KeyRights),
 }
 
@@ -43,11 +43,11 @@ pub enum NotAllowed {
 }
 
 impl Principal {
-    pub const fn of_login(user_id: UserId, role: Role) -> Self {
+    pub const fn of_login(user_id: UserId, role: Role, session: SessionId) -> Self {
         Self {
             user_id,
             role,
-            rights: Rights::Login,
+            rights: Rights::Login(session),
         }
     }
 
@@ -71,6 +71,14 @@ impl Principal {
         }
     }
 
+    /// The session, of whoever has logged in.
+    pub const fn session(&self) -> Option<SessionId> {
+        match self.rights {
+            Rights::Login(session) => Some(session),
+            Rights::Key(_) => None,
+        }
+    }
+
     /// Whether there is an end to what may be used in a day.
     pub const fn is_capped(&self) -> bool {
         matches!(self.rights, Rights::Key(KeyRights { capped: true, .. }))
@@ -78,7 +86,7 @@ impl Principal {
 
     pub fn check_login(&self) -> Result<(), NotAllowed> {
         match self.rights {
-            Rights::Login => Ok(()),
+            Rights::Login(_) => Ok(()),
             Rights::Key(_) => Err(NotAllowed::NeedsLogin),
         }
     }

@@ -187,6 +187,12 @@ impl AuthConfig {
             SECOND..=DAY * 3650,
             "1s to 3650d",
         )?;
+        time(
+            "auth.session_ttl",
+            self.session_ttl,
+            MINUTE..=DAY * 3650,
+            "1m to 3650d",
+        )?;
         ensure!(
             self.requests_per_address > 0
                 && self.requests_per_account > 0

@@ -217,6 +217,10 @@ pub struct AuthConfig {
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_REFRESH_TOKEN_TTL")]
     pub refresh_token_ttl: Duration,
 
+    /// Life of a login, however often its tokens are renewed: "1m" to "3650d". After it the password is asked for again.
+    #[config(default = "90d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_SESSION_TTL")]
+    pub session_ttl: Duration,
+
     /// Registrations and logins per minute from one address (IPv4 address or IPv6 /64): each has a password
     /// hashed. Five times as many refresh tokens may be exchanged.
     #[config(default = 120, env = "FSN_AUTH_REQUESTS_PER_ADDRESS")]

@@ -26,7 +26,7 @@ use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::accounts::key_login::{self, ChargeRefused, KeyRefused};
 use crate::accounts::principal::{NotAllowed, Principal};
-use crate::accounts::{Accounts, access_tokens, secrets};
+use crate::accounts::{Accounts, access_tokens, secrets, sessions};
 use crate::config::HttpConfig;
 use crate::fleet::{Nodes, lookup};
 use model::node::Node;
@@ -140,8 +140,7 @@ where
         }
         Err(Problem::new(
             ProblemKind::AdminsOnly,
-            "This is for admins. `coordinator admin set-role <email> admin` makes one; log in anew \
-             after it.",
+            "This is for admins. `coordinator admin set-role <email> admin` makes one.",
         ))
     }
 }
@@ -215,8 +214,9 @@ where
         match Presented::bearer(shown) {
             Some(key) => key,
             None => {
-                let identity = access_tokens::verify(&accounts.keys, shown, accounts.clock.now())?;
-                return Ok(Principal::of_login(identity.user_id, identity.role));
+                let claimed = access_tokens::verify(&accounts.keys, shown, accounts.clock.now())?;
+                let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
+                return Ok(sessions::principal(&accounts, claimed, address).await?);
             }
         }
     } else if scheme.eq_ignore_ascii_case("basic") {

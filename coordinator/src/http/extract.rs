@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use super::{client_address, digests};
+use crate::accounts::session::Device;
 use crate::config::HttpConfig;
 
 /// JSON bodies are small.
@@ -180,6 +181,24 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
                 "An Idempotency-Key has 1 to 255 printable ASCII characters.",
             )),
         }
+    }
+}
+
+/// From where somebody asks, and with what program.
+#[derive(Debug)]
+pub(super) struct FromDevice(pub Device);
+
+impl<S: Send + Sync> FromRequestParts<S> for FromDevice
+where
+    Arc<HttpConfig>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
+        let agent = parts.headers.get(header::USER_AGENT);
+        let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        Ok(Self(Device::new(address, &agent.unwrap_or_default())))
     }
 }
 

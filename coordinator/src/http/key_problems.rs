@@ -1,4 +1,4 @@
-//! Errors of access keys as clients see them.
+//! Errors of sessions and access keys as clients see them.
 
 use api::problem::ProblemKind;
 use credentials::access_key::AddressesError;
@@ -9,6 +9,7 @@ use super::problem::{Problem, capitalised, limited};
 use crate::accounts::access_keys::AccessKeyError;
 use crate::accounts::key_login::KeyRefused;
 use crate::accounts::principal::NotAllowed;
+use crate::accounts::sessions::SessionRefused;
 
 impl From<NotAllowed> for Problem {
     fn from(error: NotAllowed) -> Self {
@@ -30,6 +31,17 @@ impl From<KeyRefused> for Problem {
             KeyRefused::Suspended(_) => Self::new(ProblemKind::AccountSuspended, detail),
             KeyRefused::Database(error) => error.into(),
             KeyRefused::Internal(error) => Self::internal(format!("{error:#}")),
+        }
+    }
+}
+
+impl From<SessionRefused> for Problem {
+    fn from(error: SessionRefused) -> Self {
+        let detail = capitalised(&format!("{error}."));
+        match error {
+            SessionRefused::Ended => Self::unauthorized(detail),
+            SessionRefused::Suspended(_) => Self::new(ProblemKind::AccountSuspended, detail),
+            SessionRefused::Database(error) => error.into(),
         }
     }
 }

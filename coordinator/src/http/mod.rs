@@ -31,6 +31,7 @@ mod ranges;
 mod rate_limit;
 mod requests_per_address;
 pub mod server;
+mod sessions;
 mod state;
 mod unserved;
 mod uploads;
@@ -136,6 +137,8 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::password))
+        .routes(routes!(sessions::list, sessions::end_others))
+        .routes(routes!(sessions::end))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
         .routes(routes!(access_keys::create, access_keys::list))

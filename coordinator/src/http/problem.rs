@@ -208,6 +208,10 @@ impl From<AuthError> for Problem {
                 ),
             )
             .retry_after(3600),
+            AuthError::Suspended(reason) => Self::new(
+                ProblemKind::AccountSuspended,
+                format!("The account is suspended: {reason}."),
+            ),
             AuthError::Password(PasswordError::Busy) => Self::new(
                 ProblemKind::TooManyRequests,
                 "Too many passwords wait to be checked. Try again in a few seconds.",

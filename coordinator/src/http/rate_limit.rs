@@ -335,6 +335,7 @@ mod tests {
         let config = AuthConfig {
             access_token_ttl: MINUTE,
             refresh_token_ttl: HOUR,
+            session_ttl: HOUR,
             requests_per_address: per_address,
             requests_per_account: per_account,
             accounts_per_network: 1,
