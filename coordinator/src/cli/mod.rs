@@ -9,18 +9,17 @@ mod admin_user;
 mod keys;
 mod ledger;
 mod restore;
-mod verify_evidence;
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use evidence_check::VerifyEvidence;
 use sqlx::PgPool;
 
 use self::keys::KeysCommand;
 use self::ledger::{LedgerCommand, VerifyLedger};
 use self::restore::RestoreCommand;
-use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
 use crate::fleet::node_tokens;
 use crate::keys::network_document;

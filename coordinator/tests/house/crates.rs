@@ -6,13 +6,14 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("credentials", &["proto"]),
+    ("evidence-check", &["proto", "kit", "sealing", "api"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "kit",
             "sealing",
             "credentials",
+            "evidence-check",
             "api",
             "ledger",
             "model",
