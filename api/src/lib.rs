@@ -69,5 +69,6 @@ pub mod page;
 pub mod paths;
 pub mod peers;
 pub mod problem;
+pub mod security_events;
 pub mod sessions;
 pub mod uploads;

@@ -16,6 +16,7 @@ pub const LOGOUT: &str = "/api/v1/auth/logout";
 pub const PASSWORD: &str = "/api/v1/auth/password";
 pub const SESSIONS: &str = "/api/v1/auth/sessions";
 pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
+pub const EVENTS: &str = "/api/v1/auth/events";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
@@ -67,7 +68,7 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 41] = [
+pub const ALL: [&str; 42] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -75,6 +76,7 @@ pub const ALL: [&str; 41] = [
     PASSWORD,
     SESSIONS,
     SESSION,
+    EVENTS,
     ME,
     PURCHASE,
     ACCESS_KEYS,

@@ -21,6 +21,7 @@ use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNod
 use api::page::Page;
 use api::peers::Peers;
 use api::problem::Problem;
+use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
@@ -66,6 +67,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
+    ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
     ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),

@@ -53,7 +53,8 @@ use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
 use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
-use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use crate::security::SecurityLog;
+use crate::{accounts, billing, durability, files, fleet, keys, proofs, security};
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
@@ -125,7 +126,9 @@ impl Coordinator {
             entropy: entropy.clone(),
             replaced: CancellationToken::new(),
         });
+        let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));
         let accounts = Arc::new(Accounts {
+            security: Arc::clone(&security),
             db: db.clone(),
             keys: Arc::clone(&ring),
             passwords: Passwords::new(&entropy).await?,
@@ -303,6 +306,12 @@ impl Coordinator {
             timed(minute),
         );
 
+        let log = &self.accounts.security;
+        runner.spawn(
+            security::jobs::WriteRefused(Arc::clone(log)),
+            every(5 * second),
+        );
+        runner.spawn(security::jobs::Forget(Arc::clone(log)), timed(minute));
         runner.spawn(
             accounts::jobs::HearChanges(Arc::clone(&self.accounts)),
             every(second).cut_at_stop(),

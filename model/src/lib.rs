@@ -18,6 +18,7 @@ pub mod names;
 pub mod node;
 pub mod node_state;
 pub mod scheme;
+pub mod security;
 pub mod terms;
 pub mod upload;
 pub mod user;

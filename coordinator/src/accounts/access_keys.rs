@@ -18,6 +18,8 @@ use crate::accounts::tables::access_keys::Row;
 use crate::accounts::{Accounts, tables};
 use crate::keys::secrets::ACCESS_KEY;
 use crate::keys::tables::secrets as wrapped_secrets;
+use crate::security;
+use crate::security::{Event, EventKind};
 use model::ids::UserId;
 
 /// How long the answer that made a key can be had again.
@@ -88,6 +90,8 @@ pub async fn create(
             .await?;
     }
     let stored = tables::access_keys::find(&mut transaction, key.id).await?;
+    let event = Event::done(EventKind::AccessKeyMade, user).of(key.id.as_str());
+    security::record(&mut transaction, event).await?;
     transaction.commit().await?;
     let stored = stored.ok_or(AccessKeyError::NotFound)?;
     tracing::info!(user_id = %user, access_key = %key.id, scopes = ?wanted.scopes.names(), "an access key was made");
@@ -144,6 +148,8 @@ pub async fn revoke(
         return Err(AccessKeyError::NotFound);
     }
     wrapped_secrets::delete(&mut transaction, place(&id)).await?;
+    let event = Event::done(EventKind::AccessKeyRevoked, user).of(id.as_str());
+    security::record(&mut transaction, event).await?;
     transaction.commit().await?;
     accounts.known.changed(user);
     tracing::info!(user_id = %user, access_key = %id, "an access key was revoked");

@@ -15,6 +15,8 @@ use crate::accounts::tables::refresh_tokens::StoredToken;
 use crate::accounts::{Accounts, access_tokens, secrets, sessions, tables};
 
 use crate::bookkeeping::chart;
+use crate::security;
+use crate::security::{Event, EventKind};
 use model::ids::{UserId, uuid_v7};
 use model::names::Email;
 use model::node_state::NetworkPrefix;
@@ -65,6 +67,7 @@ pub async fn register(
     let id = UserId::from_uuid(uuid_v7(accounts.clock.now(), &mut accounts.entropy.rng()));
     let mut transaction = accounts.db.begin().await?;
     if !tables::users::insert(&mut transaction, id, email, &hash).await? {
+        accounts.security.refused(EventKind::Registered, None);
         return Err(AuthError::AddressTaken);
     }
     ledger::open_accounts(&mut transaction, id.as_uuid(), &chart::OF_USERS).await?;
@@ -79,6 +82,8 @@ pub async fn register(
             tables::users::deny_trial(&mut transaction, id).await?;
         }
     }
+    let event = Event::done(EventKind::Registered, id);
+    security::count(&mut transaction, event, accounts.clock.now()).await?;
     transaction.commit().await?;
     Ok(id)
 }
@@ -101,16 +106,21 @@ pub async fn login(
     let hash = known.as_ref().map(|(_, _, hash)| hash.clone());
     let passwords = &accounts.passwords;
     let matches = passwords.verify(password, hash, device.address).await?;
+    let about = known.as_ref().map(|(user, ..)| *user);
     let Some((user_id, role, _)) = known.filter(|_| matches) else {
+        accounts.security.refused(EventKind::Login, about);
         return Err(AuthError::WrongCredentials);
     };
     let mut transaction = accounts.db.begin().await?;
     // Told to nobody who has not shown the password.
     if let Some(reason) = tables::users::suspended(&mut transaction, user_id).await? {
+        accounts.security.refused(EventKind::Login, about);
         return Err(AuthError::Suspended(reason));
     }
     let others = accounts.config.logins_per_account.saturating_sub(1);
     let login = begin_login(accounts, &mut transaction, user_id, others, device).await?;
+    let event = Event::done(EventKind::Login, user_id);
+    security::count(&mut transaction, event, accounts.clock.now()).await?;
     transaction.commit().await?;
     accounts.known.changed(user_id);
     pair(accounts, role, login)
@@ -134,6 +144,9 @@ pub async fn change_password(
         .verify(current, Some(old_hash.clone()), device.address)
         .await?
     {
+        accounts
+            .security
+            .refused(EventKind::PasswordChanged, Some(user_id));
         return Err(AuthError::WrongCredentials);
     }
     let hash = passwords.hash(new, device.address).await?;
@@ -143,6 +156,11 @@ pub async fn change_password(
     if !tables::users::set_password(&mut transaction, user_id, &old_hash, &hash).await? {
         return Err(AuthError::WrongCredentials);
     }
+    security::record(
+        &mut transaction,
+        Event::done(EventKind::PasswordChanged, user_id),
+    )
+    .await?;
     transaction.commit().await?;
     accounts.known.changed(user_id);
     tracing::info!(%user_id, "a password was changed, and all logins of its account have ended");
@@ -221,6 +239,7 @@ pub async fn refresh(
                 tracing::warn!(
                     "a refresh token came back long after it was used: its login is ended"
                 );
+                accounts.security.refused(EventKind::TokenReused, None);
             }
             transaction.commit().await?;
         }
@@ -235,6 +254,9 @@ pub async fn refresh(
             Some(next) => next,
             None => {
                 tracing::warn!(user_id = %stored.user_id, "a refresh token came back: its login is ended");
+                accounts
+                    .security
+                    .refused(EventKind::TokenReused, Some(stored.user_id));
                 tables::refresh_tokens::revoke_family(&mut transaction, stored.family).await?;
                 transaction.commit().await?;
                 return Err(AuthError::BadRefreshToken);
@@ -279,6 +301,10 @@ async fn answered_before(
 pub async fn logout(accounts: &Accounts, token: &str) -> Result<(), AuthError> {
     let mut transaction = accounts.db.begin().await?;
     let stored = tables::refresh_tokens::lock(&mut transaction, &secrets::hash(token)).await?;
+    if let Some(stored) = &stored {
+        let event = Event::done(EventKind::SessionEnded, stored.user_id);
+        security::count(&mut transaction, event, accounts.clock.now()).await?;
+    }
     let login = stored.map(|stored| stored.family);
     if let Some(login) = login.or_else(|| secrets::login_of(token)) {
         tables::refresh_tokens::lock_family(&mut transaction, login).await?;

@@ -9,6 +9,7 @@ use self::known::KnownCredentials;
 use self::passwords::Passwords;
 use crate::config::AuthConfig;
 use crate::keys::KeyRing;
+use crate::security::SecurityLog;
 
 pub mod access_keys;
 pub mod access_tokens;
@@ -32,6 +33,7 @@ pub struct Accounts {
     pub keys: Arc<KeyRing>,
     pub passwords: Passwords,
     pub known: KnownCredentials,
+    pub security: Arc<SecurityLog>,
     pub config: AuthConfig,
     /// Accounts from one network and day that get the trial allowance.
     pub trial_accounts_per_network: u32,

@@ -14,6 +14,8 @@ use crate::accounts::access_tokens::Claimed;
 use crate::accounts::principal::Principal;
 use crate::accounts::session::{Device, Session, SessionState};
 use crate::accounts::{Accounts, tables};
+use crate::security;
+use crate::security::{Event, EventKind};
 use model::ids::{SessionId, UserId};
 
 /// When a session was seen last is written this often at most.
@@ -116,8 +118,13 @@ pub async fn list(accounts: &Accounts, user: UserId) -> sqlx::Result<Vec<Session
 pub async fn end(accounts: &Accounts, user: UserId, id: SessionId) -> sqlx::Result<()> {
     let mut transaction = accounts.db.begin().await?;
     let family = tables::sessions::family_of(&mut transaction, user, id).await?;
-    let families: Vec<Uuid> = family.into_iter().collect();
-    end_families(&mut transaction, &families).await?;
+    let Some(family) = family else {
+        return Ok(());
+    };
+    end_families(&mut transaction, &[family]).await?;
+    let ended = id.to_string();
+    let event = Event::done(EventKind::SessionEnded, user).of(&ended);
+    security::record(&mut transaction, event).await?;
     transaction.commit().await?;
     accounts.known.changed(user);
     Ok(())
@@ -128,6 +135,8 @@ pub async fn end_others(accounts: &Accounts, user: UserId, but: SessionId) -> sq
     let mut transaction = accounts.db.begin().await?;
     let families = tables::sessions::families_but(&mut transaction, user, but).await?;
     end_families(&mut transaction, &families).await?;
+    let event = Event::done(EventKind::SessionEnded, user).of("all but the one that asked");
+    security::count(&mut transaction, event, accounts.clock.now()).await?;
     transaction.commit().await?;
     accounts.known.changed(user);
     tracing::info!(user_id = %user, "all sessions of an account but one have ended");

@@ -25,10 +25,11 @@ use super::extract::ClientAddr;
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::accounts::key_login::{self, ChargeRefused, KeyRefused};
-use crate::accounts::principal::{NotAllowed, Principal};
+use crate::accounts::principal::{NotAllowed, Principal, Rights};
 use crate::accounts::{Accounts, access_tokens, secrets, sessions};
 use crate::config::HttpConfig;
 use crate::fleet::{Nodes, lookup};
+use crate::security::{self, EventKind};
 use model::node::Node;
 use model::user::Role;
 
@@ -86,6 +87,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let principal = principal(parts, state).await?;
         Span::current().record("account", tracing::field::display(principal.user_id));
+        security::note_actor(|| match principal.rights {
+            Rights::Login(session) => format!("session {session}"),
+            Rights::Key(key) => format!("access key {}", key.id),
+        });
         N::check(&principal)?;
         Ok(Self(principal, PhantomData))
     }
@@ -199,6 +204,7 @@ where
                 "The node API key is not valid: `storage-node init` gets a new one.",
             )
         })?;
+        security::note_actor(|| format!("node {}", node.id));
         Ok(Self(Caller::Node(Box::new(node)), PhantomData))
     }
 }
@@ -233,6 +239,7 @@ where
     let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
     match key_login::sign_in(&accounts, &key, address).await {
         Err(KeyRefused::Unknown) => {
+            accounts.security.refused(EventKind::AccessKeyUsed, None);
             let limits = parts.extensions.get::<Arc<AuthLimits>>();
             limits.map_or(Ok(()), |limits| limits.check_wrong_key(address))?;
             Err(KeyRefused::Unknown.into())

@@ -13,6 +13,7 @@ mod drain;
 mod durability;
 mod early_answer;
 mod earnings;
+mod events;
 mod evidence;
 mod extract;
 mod files;
@@ -139,6 +140,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::password))
         .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
+        .routes(routes!(events::list))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
         .routes(routes!(access_keys::create, access_keys::list))

@@ -17,8 +17,10 @@ use super::extract::{ClientAddr, Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
+use crate::accounts::Accounts;
 use crate::fleet::lookup::{self, Listed};
 use crate::fleet::{Nodes, node_tokens, registration};
+use crate::security::EventKind;
 use rules::reputation::hold;
 
 use model::names::{NodeName, Region};
@@ -120,6 +122,7 @@ pub(super) async fn nonce(
     (status = 422, description = "The nonce or the signature is not good")))]
 pub(super) async fn register(
     State(nodes): State<Arc<Nodes>>,
+    State(accounts): State<Arc<Accounts>>,
     Json(body): Json<RegisterBody>,
 ) -> Result<(StatusCode, Json<RegisteredNode>), Problem> {
     let form = RegistrationForm::of_number(body.form.unwrap_or(1));
@@ -139,7 +142,10 @@ pub(super) async fn register(
         signature: Signature::from_bytes(fixed_hex("signature", &body.signature)?),
         token: body.token.map(Zeroizing::new),
     };
-    let registered = registration::register(&nodes, &request).await?;
+    let registered = registration::register(&nodes, &request).await;
+    let registered = registered.inspect_err(|_| {
+        accounts.security.refused(EventKind::NodeAdmitted, None);
+    })?;
     let registered = RegisteredNode {
         node_id: registered.node_id,
         api_key: registered.api_key.to_string(),

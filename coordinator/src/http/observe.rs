@@ -21,6 +21,7 @@ use super::client_address;
 use super::problem::Problem;
 use crate::config::HttpConfig;
 use crate::metrics::{HttpMetrics, RequestLabels};
+use crate::security::Asked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
@@ -50,7 +51,9 @@ pub(super) async fn observe(
     if let Some(address) = address {
         span.record("address", display(address));
     }
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let asked = Asked::of_request(&id, address);
+    let answer = asked.scope(next.run(request));
+    let mut response = answer.instrument(span.clone()).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = write(&problem, response, &path, &id);
     } else if is_bare_error(&response) {

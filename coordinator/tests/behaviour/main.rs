@@ -56,6 +56,7 @@ mod restore_cheats;
 mod restore_course;
 mod restore_mode;
 mod schema;
+mod security_log;
 mod sessions;
 mod settlement;
 mod settlement_history;
