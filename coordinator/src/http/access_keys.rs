@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
 use api::paths;
+use axum::Extension;
 use axum::extract::State;
 use credentials::access_key::AllowedAddresses;
 use credentials::scope::Scopes;
@@ -13,6 +14,7 @@ use http::{HeaderName, StatusCode, header};
 use super::authorization::{Login, User};
 use super::extract::{Id, IdempotencyKey, Json};
 use super::problem::Problem;
+use super::rate_limit::AccountLimits;
 use crate::accounts::stored_key::StoredKey;
 use crate::accounts::{Accounts, access_keys};
 
@@ -25,11 +27,13 @@ use crate::accounts::{Accounts, access_keys};
     (status = 422, description = "The Idempotency-Key was used for another key, or longer than an hour ago")))]
 pub(super) async fn create(
     State(accounts): State<Arc<Accounts>>,
+    Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller, ..): User<Login>,
     IdempotencyKey(idempotency): IdempotencyKey,
     Json(body): Json<NewAccessKey>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<AccessKey>), Problem> {
     let wanted = wanted(body)?.check(accounts.clock.now())?;
+    limits.check_access_key(caller.user_id)?;
     let made = access_keys::create(&accounts, caller.user_id, &wanted, idempotency.as_deref());
     let (key, secret) = made.await?;
     let location = [(header::LOCATION, paths::access_key(key.id))];

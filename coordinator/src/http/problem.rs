@@ -8,7 +8,7 @@ use api::problem::{Members, ProblemKind};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::rate_limit::TooManyRequests;
+use super::rate_limit::{self, TooManyRequests};
 use crate::accounts::access_tokens::TokenError;
 use crate::accounts::auth::AuthError;
 use crate::accounts::passwords::PasswordError;
@@ -181,7 +181,7 @@ impl From<TooManyRequests> for Problem {
             format!("Too many attempts. Try again in {seconds} s."),
         )
         .retry_after(seconds);
-        problem.headers.extend(error.headers(seconds));
+        problem.headers.extend(rate_limit::headers(&error, seconds));
         problem
     }
 }
