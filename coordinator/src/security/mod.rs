@@ -17,6 +17,7 @@ use kit::Clock;
 use limits::tally::{Counted, Tally};
 use model::ids::UserId;
 pub use model::security::{EventKind, Outcome, SecurityEvent};
+use proto::RequestId;
 use rules::client_address::network_of;
 use sqlx::{PgConnection, PgPool};
 
@@ -67,6 +68,17 @@ pub fn note_actor(actor: impl FnOnce() -> String) {
     let _ = ASKED.try_with(|asked| {
         asked.actor.get_or_init(actor);
     });
+}
+
+/// Which client's request this is part of, for the logs of nodes.
+pub fn request_id() -> RequestId {
+    let id = ASKED.try_with(|asked| asked.request_id.as_deref().map(RequestId::new));
+    id.ok().flatten().unwrap_or_default()
+}
+
+/// For a task that goes on with what this one does.
+pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    ASKED.scope(asked(), work)
 }
 
 fn asked() -> Asked {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{Answer, Client, Coordinator, count};
+use crate::support::{Answer, CHUNK, Client, Coordinator, content, count};
 
 const EVENTS: &str = "/api/v1/auth/events";
 
@@ -163,4 +163,27 @@ async fn what_is_rolled_back_was_not_done(pool: PgPool) {
     again.problem(429, "too-many-requests");
     let purchases = "SELECT count(*) FROM security_events WHERE kind = 'purchase'";
     assert_eq!(count(&pool, purchases).await, 1);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn the_id_of_a_request_reaches_the_nodes_that_work_for_it(pool: PgPool) {
+    let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let bytes = content(3 * CHUNK);
+    let uploaded = client
+        .upload_call("a", &bytes)
+        .header("x-request-id", "up-1");
+    let file = uploaded.send().await.expect(StatusCode::CREATED);
+    for node in &nodes {
+        assert_eq!(node.asked_for(), ["up-1"; 3]);
+    }
+    let path = format!(
+        "/api/v1/files/{}/download",
+        file["file_id"].as_str().unwrap()
+    );
+    let downloaded = client.call(http::Method::GET, &path);
+    let downloaded = downloaded.header("x-request-id", "down-1").send().await;
+    assert_eq!(*downloaded.bytes(), bytes);
+    let asked = nodes.iter().flat_map(|node| node.asked_for());
+    assert!(asked.filter(|id| id == "down-1").count() >= 3);
 }
