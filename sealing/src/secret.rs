@@ -25,7 +25,12 @@ pub struct SecretPlace<'a> {
 impl SecretPlace<'_> {
     /// `fsn v1 ` ‖ purpose ‖ subject.
     fn info(self) -> Vec<u8> {
-        [b"fsn v1 ", self.purpose.as_bytes(), self.subject.as_bytes()].concat()
+        [
+            &b"fsn v1 "[..],
+            self.purpose.as_bytes(),
+            self.subject.as_bytes(),
+        ]
+        .concat()
     }
 }
 

@@ -143,10 +143,8 @@ pub(super) async fn chunk(
             "A form is not taken here: a chunk is sent as its bytes alone (`curl -T CHUNK`).",
         ));
     }
-    charge_body(&accounts, &caller, request.headers(), |_| {
-        Ok(MicroCredits::ZERO)
-    })
-    .await?;
+    let bytes = length(request.headers());
+    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let index = params.index;
     let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
@@ -296,7 +294,7 @@ pub(super) async fn upload(
                 declared,
             };
             let cost = |bytes| price(&files, &request.filename, bytes);
-            charge_body(&accounts, &caller, &headers, cost).await?;
+            charge_body(&accounts, &caller, length(&headers), cost).await?;
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }
     };
@@ -314,10 +312,10 @@ fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Pro
 async fn charge_body(
     accounts: &Accounts,
     caller: &Principal,
-    headers: &HeaderMap,
+    length: Option<u64>,
     cost: impl FnOnce(u64) -> Result<MicroCredits, Problem>,
 ) -> Result<(), Problem> {
-    match length(headers) {
+    match length {
         Some(bytes) if caller.is_capped() => charge(accounts, caller, bytes, cost(bytes)?).await,
         Some(_) => Ok(()),
         None => check_no_cap(caller),

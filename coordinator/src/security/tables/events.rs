@@ -19,7 +19,7 @@ pub async fn insert(connection: &mut PgConnection, row: &Row<'_>) -> sqlx::Resul
          ON CONFLICT (counted_as) DO UPDATE SET count = e.count + EXCLUDED.count",
         row.event.kind.name(),
         row.event.outcome.name(),
-        row.event.user.map(UserId::as_uuid),
+        row.event.user.map(|user| user.as_uuid()),
         row.actor(),
         row.asked.address.map(|address| address.to_string()),
         row.subject(),
@@ -57,7 +57,7 @@ pub async fn list(
            AND ($3::text IS NULL OR outcome = $3) AND ($4::text IS NULL OR address = $4)
            AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::bigint IS NULL OR event_id < $6)
          ORDER BY event_id DESC LIMIT $7",
-        wanted.user.map(UserId::as_uuid),
+        wanted.user.map(|user| user.as_uuid()),
         wanted.kind,
         wanted.outcome,
         wanted.address.map(|address| address.to_string()),
