@@ -245,7 +245,7 @@ async fn a_suspended_account_is_told_why_and_does_nothing(pool: PgPool) {
     let stranger = send(&visitor, "login", &wrong).await;
     stranger.problem(401, "wrong-credentials");
 
-    sqlx::query("UPDATE users SET suspended_at = NULL")
+    sqlx::query("UPDATE users SET suspended_at = NULL, suspended_reason = NULL")
         .execute(&pool)
         .await
         .unwrap();
