@@ -1,6 +1,7 @@
 //! What strangers share, bounded in all and for each account and address, so that nobody gets all of it: memory for what
 //! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), attempts
-//! ([`attempts::Limit`]), and room for what is noted of them ([`tally::Tally`]).
+//! ([`attempts::Limit`]), room for what is noted of them ([`tally::Tally`]), and turns at what takes a processor
+//! ([`turns::Turns`]).
 //!
 //! ```
 //! use std::net::Ipv4Addr;
@@ -25,3 +26,4 @@ pub mod connections;
 pub mod memory;
 pub mod metered;
 pub mod tally;
+pub mod turns;

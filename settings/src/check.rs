@@ -29,6 +29,11 @@ impl Config {
         self.p2p.check()?;
         self.ping.check()?;
         self.auth.check()?;
+        self.mail.check(self.http.public_url.as_deref())?;
+        ensure!(
+            !self.auth.require_verified_address || self.mail.server.is_some(),
+            "auth.require_verified_address is set and mail.server is not: nobody could show that his address is his"
+        );
         self.nodes.check()?;
         self.placement.check()?;
         self.uploads.check(self.placement.replicas)?;
@@ -72,8 +77,30 @@ fn number<T: PartialOrd + Display>(
     Ok(())
 }
 
+/// Scheme, name and port: what browsers call an origin.
+fn origin(url: &str) -> anyhow::Result<()> {
+    let parsed = url.parse::<http::Uri>().ok();
+    let host = parsed
+        .as_ref()
+        .and_then(http::Uri::host)
+        .unwrap_or_default();
+    let is_name = host.parse::<std::net::IpAddr>().is_err() && !host.starts_with('[');
+    let is_origin = parsed.as_ref().is_some_and(|uri| {
+        let is_web = matches!(uri.scheme_str(), Some("https" | "http"));
+        is_web && uri.path() == "/" && uri.query().is_none() && !url.contains('@')
+    });
+    ensure!(
+        is_origin && is_name && !host.is_empty(),
+        "http.public_url is `{url}`, it must be like \"https://storage.example.com\": a name and no address, without a path"
+    );
+    Ok(())
+}
+
 impl HttpConfig {
     fn check(&self) -> anyhow::Result<()> {
+        if let Some(url) = &self.public_url {
+            origin(url)?;
+        }
         for (name, limit) in [
             ("http.max_connections", self.max_connections),
             (
@@ -199,6 +226,7 @@ impl AuthConfig {
                 && self.accounts_per_network > 0,
             "auth.requests_per_address, auth.requests_per_account and auth.accounts_per_network must be at least 1"
         );
+        number("auth.password_min_length", self.password_min_length, 7..=64)?;
         number(
             "auth.logins_per_account",
             self.logins_per_account,

@@ -30,6 +30,16 @@ pub struct HttpConfig {
     #[config(default = "127.0.0.1:8080", env = "FSN_HTTP_LISTEN")]
     pub listen: SocketAddr,
 
+    /// A proxy that speaks TLS stands before this coordinator. Says only that: without it, and with no trusted_proxies, a start
+    /// that listens beyond this machine warns that passwords travel in the clear.
+    #[config(default = false, env = "FSN_HTTP_BEHIND_PROXY")]
+    pub behind_proxy: bool,
+
+    /// Where people reach this network's site, like "https://storage.example.com": what links in letters begin with, the origin of
+    /// its pages, and, by its name, what passkeys are bound to. Without a path; a name, not an address.
+    #[config(env = "FSN_HTTP_PUBLIC_URL")]
+    pub public_url: Option<String>,
+
     /// Web pages that may call the API from a browser; "*" allows all. Tokens travel in headers,
     /// never in cookies, so a foreign page can do nothing in a visitor's name.
     #[config(default = ["*"], env = "FSN_HTTP_CORS_ORIGINS", parse_env = list)]
@@ -235,6 +245,22 @@ pub struct AuthConfig {
     /// counted.
     #[config(default = 1000, env = "FSN_AUTH_ACCOUNTS_PER_NETWORK")]
     pub accounts_per_network: u32,
+
+    /// Characters that a new password has at least, 7 to 64. Passwords that are there stay.
+    #[config(default = 8, env = "FSN_AUTH_PASSWORD_MIN_LENGTH")]
+    pub password_min_length: usize,
+
+    /// Refuse new passwords that somebody who guesses would find among the first million.
+    #[config(default = true, env = "FSN_AUTH_REFUSE_COMMON_PASSWORDS")]
+    pub refuse_common_passwords: bool,
+
+    /// Take files only from accounts that have shown that their address is theirs. Needs mail.server.
+    #[config(default = false, env = "FSN_AUTH_REQUIRE_VERIFIED_ADDRESS")]
+    pub require_verified_address: bool,
+
+    /// Give administrators their rights only when they have a second factor.
+    #[config(default = false, env = "FSN_AUTH_ADMIN_SECOND_FACTOR")]
+    pub admin_second_factor: bool,
 
     /// Logins that one account may have at one time, 1 to 10000; another one ends the one that was used least
     /// lately.

@@ -1,10 +1,21 @@
-//! Settings: flag > environment > file > default, checked once, at the start.
+//! The settings of a coordinator: flag > environment > file > default, checked once, at the start. A table for each of its
+//! concerns; the template that it prints follows from them.
+//!
+//! ```
+//! let set = ["placement.replicas=2".to_owned()];
+//! let config = settings::Config::load(None, &set)?;
+//! assert_eq!(config.placement.replicas, 2);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+#![warn(unreachable_pub)]
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kit::config::{Reloader, Sources};
 use kit::logging::LogConfig;
+use mail::MailConfig;
 
 mod check;
 mod proxies;
@@ -38,6 +49,8 @@ pub struct Config {
     pub keys: KeysConfig,
     #[config(nested)]
     pub auth: AuthConfig,
+    #[config(nested)]
+    pub mail: MailConfig,
     #[config(nested)]
     pub nodes: NodesConfig,
     #[config(nested)]
@@ -98,6 +111,22 @@ impl Config {
         kit::config::unknown_variables::<Self>(&SHARED_TABLES)
     }
 
+    /// What somebody should hear who starts with these settings.
+    pub fn warnings(&self) -> Vec<String> {
+        let http = &self.http;
+        let has_proxy =
+            http.behind_proxy || http.trust_forwarded_for || !http.trusted_proxies.is_empty();
+        let mut warnings = Vec::new();
+        if !http.listen.ip().is_loopback() && !has_proxy {
+            warnings.push(format!(
+                "http.listen is {}, beyond this machine, and without TLS: passwords and tokens travel in the clear. Put a proxy that \
+                 speaks TLS before it and set http.behind_proxy, or listen on 127.0.0.1",
+                http.listen
+            ));
+        }
+        warnings
+    }
+
     pub fn database_url(&self) -> anyhow::Result<&str> {
         self.database.url.as_deref().context(
             "no database is configured: set database.url (FSN_DATABASE_URL) to \
@@ -149,6 +178,20 @@ mod tests {
             config.money.price_per_gb_month,
             PricePerGbMonth::from_microcredits(1_250_000)
         );
+    }
+
+    #[test]
+    fn listening_beyond_this_machine_without_tls_is_warned_of() {
+        let warned = |file: &str| !load(file, &[]).unwrap().warnings().is_empty();
+        assert!(!warned(""));
+        assert!(warned("[http]\nlisten = \"0.0.0.0:8080\""));
+        assert!(warned("[http]\nlisten = \"192.0.2.7:8080\""));
+        assert!(!warned(
+            "[http]\nlisten = \"0.0.0.0:8080\"\nbehind_proxy = true"
+        ));
+        assert!(!warned(
+            "[http]\nlisten = \"0.0.0.0:8080\"\ntrusted_proxies = [\"10.0.0.1\"]"
+        ));
     }
 
     #[test]
@@ -204,6 +247,32 @@ mod tests {
                 "nodes.bootstrap_token_file",
             ),
             ("[log]\nfilter = \"a=b=c\"", "log.filter"),
+            (
+                "[auth]\npassword_min_length = 3",
+                "auth.password_min_length",
+            ),
+            (
+                "[http]\npublic_url = \"storage.example\"",
+                "http.public_url",
+            ),
+            (
+                "[http]\npublic_url = \"https://203.0.113.7\"",
+                "http.public_url",
+            ),
+            (
+                "[http]\npublic_url = \"https://storage.example/a\"",
+                "http.public_url",
+            ),
+            ("[mail]\nserver = \"smtp.example.com\"", "mail.server"),
+            (
+                "[mail]\nserver = \"smtp.example.com:25\"\nsecurity = \"none\"",
+                "mail.security",
+            ),
+            ("[mail]\nserver = \"localhost:25\"", "mail.from"),
+            (
+                "[mail]\nserver = \"localhost:25\"\nfrom = \"a@example.com\"",
+                "http.public_url",
+            ),
             ("not toml", "coordinator.toml"),
         ];
         for (file, named) in wrong {

@@ -20,6 +20,10 @@ const DESCRIPTION: &str = "/api/v1/openapi.json";
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
+/// The viewer sets styles of its own, and has images in its style sheet; scripts are files of this program.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// In place of the release's own, which shows somebody else's shop for pets.
 const INITIALIZER: &str = r##"window.onload = function() {
   window.ui = SwaggerUIBundle({
@@ -59,7 +63,7 @@ static PAGES: [Page; 6] = [
 ];
 
 /// The description itself, and the viewer that shows it.
-pub(super) fn router<S: Clone + Send + Sync + 'static>(description: OpenApi) -> Router<S> {
+pub fn router<S: Clone + Send + Sync + 'static>(description: OpenApi) -> Router<S> {
     let description = Arc::new(description);
     let describe = move || {
         let description = Arc::clone(&description);
@@ -81,7 +85,11 @@ impl Page {
     fn serve(&self) -> Response {
         match self.body.as_ref() {
             Some(body) => {
-                ([(header::CONTENT_TYPE, self.content_type)], body.clone()).into_response()
+                let headers = [
+                    (header::CONTENT_TYPE, self.content_type),
+                    (header::CONTENT_SECURITY_POLICY, POLICY),
+                ];
+                (headers, body.clone()).into_response()
             }
             None => StatusCode::NOT_FOUND.into_response(),
         }
