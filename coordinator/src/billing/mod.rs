@@ -18,6 +18,8 @@ use crate::keys::KeyRing;
 pub mod charges;
 pub mod credits;
 pub mod earnings;
+pub mod grants;
+pub mod history;
 pub mod jobs;
 pub mod ledger_verify;
 pub mod metrics;

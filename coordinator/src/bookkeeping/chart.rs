@@ -85,6 +85,10 @@ pub mod transfer_kind {
     pub const EARN: TransferKind = TransferKind::new("earn");
     /// A node's available → outside
     pub const PAYOUT: TransferKind = TransferKind::new("payout");
+    /// income → available, by an administrator, with a reason
+    pub const GRANT: TransferKind = TransferKind::new("grant");
+    /// available → income: what an account still had when it was closed
+    pub const FORFEIT: TransferKind = TransferKind::new("forfeit");
     /// outside → a node's available, when the provider would not pay out
     pub const PAYOUT_REFUSED: TransferKind = TransferKind::new("payout_refused");
 }

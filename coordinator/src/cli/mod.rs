@@ -1,6 +1,7 @@
 //! The command line: what can be said, and what each command does.
 
 mod admin_events;
+mod admin_file;
 mod admin_jobs;
 mod admin_node;
 mod admin_purges;
@@ -26,7 +27,7 @@ use crate::fleet::node_tokens;
 use crate::keys::network_document;
 use crate::security::{self, Asked, Event, EventKind, Outcome};
 use crate::{accounts, database};
-use kit::config::Reloader;
+use kit::config::{Reloader, refuse_secrets};
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
@@ -54,6 +55,7 @@ struct Settings {
 
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
+        refuse_secrets(&self.overrides)?;
         Config::load(self.config.as_deref(), &self.overrides)
     }
 
@@ -191,7 +193,12 @@ enum AdminCommand {
         #[command(subcommand)]
         command: CoordinatorsCommand,
     },
-    /// Accounts: look, let them add nodes.
+    /// Files, whoever owns them: look, take down.
+    File {
+        #[command(subcommand)]
+        command: admin_file::FileCommand,
+    },
+    /// Accounts: list, look, suspend, credit, close, let them add nodes.
     User {
         #[command(subcommand)]
         command: admin_user::UserCommand,
@@ -218,6 +225,13 @@ enum CoordinatorsCommand {
     Remove { peer_id: String },
 }
 
+/// How a command shows what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum RoleArgument {
     User,
@@ -238,6 +252,9 @@ impl Cli {
                     tracing::warn!(
                         "the environment variable {name} is no setting and has no effect"
                     );
+                }
+                for warning in config.warnings() {
+                    tracing::warn!("{warning}");
                 }
                 let reloader = settings.reloader()?;
                 Box::pin(serve::run(config, reloader, !no_migrate, ready_file)).await
@@ -304,6 +321,9 @@ impl Cli {
                 let config = Config::load(Some(&file), &[])?;
                 // What has no default, and `serve` needs.
                 config.database_url()?;
+                for warning in config.warnings() {
+                    eprintln!("{warning}");
+                }
                 println!("{} is good.", file.display());
                 Ok(())
             }
@@ -370,6 +390,7 @@ impl AdminCommand {
             Self::Purges { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
+            Self::File { command } => command.run(pool).await,
             Self::User { command } => command.run(config, pool).await,
             Self::NodeToken {
                 command: NodeTokenCommand::Create { operator },

@@ -35,17 +35,17 @@ async fn output(mut command: Command) -> Output {
         .unwrap()
 }
 
-async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
+pub(crate) async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
     output(command(pool, arguments)).await
 }
 
-async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
+pub(crate) async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
     let output = coordinator(pool, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", told(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn fails(pool: &PgPool, arguments: &[&str]) -> String {
+pub(crate) async fn fails(pool: &PgPool, arguments: &[&str]) -> String {
     let output = coordinator(pool, arguments).await;
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     told(&output)
@@ -98,8 +98,11 @@ fn a_postgres_that_does_not_answer_is_told_as_such() {
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
     let nowhere = (*pool.connect_options()).clone().database("nowhere");
-    let url = format!("database.url={}", nowhere.to_url_lossy());
-    let missing = fails(&pool, &["migrate", "--set", &url]).await;
+    let mut migrate = command(&pool, &["migrate"]);
+    migrate.env("FSN_DATABASE_URL", nowhere.to_url_lossy().to_string());
+    let missing = output(migrate).await;
+    assert_eq!(missing.status.code(), Some(1));
+    let missing = told(&missing);
     for part in ["createdb", "\"nowhere\" does not exist"] {
         assert!(missing.contains(part), "{part}: {missing}");
     }
@@ -357,6 +360,17 @@ async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word(pool: PgPoo
         assert_eq!(code, Some(141), "{arguments:?}: {}", told(&output));
         assert_eq!(told(&output), "");
     }
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_secret_among_the_arguments_is_refused_and_not_repeated(pool: PgPool) {
+    let secret = "database.url=postgres://me:hunter2@127.0.0.1/storage";
+    let refused = fails(&pool, &["admin", "user", "list", "--set", secret]).await;
+    assert!(
+        refused.contains("to everybody on this machine"),
+        "{refused}"
+    );
+    assert!(!refused.contains("hunter2"), "{refused}");
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
