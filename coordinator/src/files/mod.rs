@@ -18,11 +18,13 @@ use model::scheme::Scheme;
 
 pub mod delete;
 pub mod download;
+pub mod ending;
 pub mod jobs;
 pub mod listing;
 pub mod metrics;
 pub mod renewal;
 pub mod tables;
+pub mod take_down;
 pub mod upload;
 
 /// Memory for the chunks of all uploads. What has arrived and its sealed copies are two budgets: a chunk that is whole

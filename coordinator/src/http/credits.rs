@@ -3,7 +3,7 @@
 use crate::bookkeeping::{balances, chart};
 use std::sync::Arc;
 
-use api::credits::{Balance, Transaction, TransactionEntry};
+use api::credits::{Balance, Transaction};
 use api::page::{Page, PageParams};
 use api::paths;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use super::authorization::{Account, Caller, NodeOr};
 use super::extract::{Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::billing::Billing;
+use crate::billing::{Billing, history};
 
 use ledger::TransferId;
 
@@ -70,25 +70,10 @@ pub(super) async fn transactions(
     };
     let mut connection = billing.db.acquire().await?;
     let rows = ledger::transfers_of(&mut connection, account, before, limit as i64 + 1).await?;
-    let transaction = |row: ledger::OwnTransfer| Transaction {
-        transfer_id: row.id.as_uuid(),
-        kind: row.kind,
-        amount_microcredits: row.amount,
-        at: row.at,
-        cause: row.cause,
-        hash: hex::encode(row.hash),
-        block: row.block,
-        idempotency_key: row.idempotency_key,
-        cause_text: row.cause_text,
-        entries: (row.entries.into_iter())
-            .map(
-                |(owner_id, account, amount_microcredits)| TransactionEntry {
-                    owner_id,
-                    account,
-                    amount_microcredits,
-                },
-            )
-            .collect(),
-    };
-    Ok(Json(page::of(rows, limit, |row| row.id, transaction)))
+    Ok(Json(page::of(
+        rows,
+        limit,
+        |row| row.id,
+        history::described,
+    )))
 }

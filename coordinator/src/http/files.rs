@@ -15,27 +15,8 @@ use super::conditions::{self, Validators, Verdict};
 use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::files::listing::{self, Order};
+use crate::files::listing::{self, Order, described};
 use crate::files::{Files, delete};
-use model::file::File;
-
-/// A file as the API shows it.
-pub(super) fn view(file: File) -> api::files::File {
-    api::files::File {
-        file_id: file.id,
-        filename: file.filename,
-        size_bytes: file.layout.size_bytes,
-        sha256: file.sha256.map(hex::encode),
-        content_type: file.content_type,
-        chunk_size_bytes: file.layout.chunk_size,
-        chunk_count: file.layout.chunk_count(),
-        state: "ready".to_owned(),
-        created_at: file.created_at,
-        completed_at: Some(file.completed_at),
-        paid_until: file.paid_until,
-        grace_since: file.grace_since,
-    }
-}
 
 /// The caller's files.
 #[utoipa::path(get, path = paths::FILES, tag = "files", security(("bearer" = []), ("access_key" = [])), params(ListParams),
@@ -63,7 +44,7 @@ pub(super) async fn list(
                 return Err(page::foreign_cursor()); // and no time that Postgres knows
             }
             let files = listing::list(&files, user, &prefix, Order::ByTime(after), rows).await?;
-            page::of(files, limit, |file| (file.completed_at, file.id), view)
+            page::of(files, limit, |file| (file.completed_at, file.id), described)
         }
         Some("name") => {
             let after = page::position::<(String, FileId)>(&position)?;
@@ -71,7 +52,12 @@ pub(super) async fn list(
                 return Err(page::foreign_cursor());
             }
             let files = listing::list(&files, user, &prefix, Order::ByName(after), rows).await?;
-            page::of(files, limit, |file| (file.filename.clone(), file.id), view)
+            page::of(
+                files,
+                limit,
+                |file| (file.filename.clone(), file.id),
+                described,
+            )
         }
         Some(_) => return Err(Problem::invalid("`sort` is `-completed_at` or `name`.")),
     };
@@ -96,7 +82,7 @@ pub(super) async fn one(
     if Validators::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
         return Err(conditions::failed());
     }
-    Ok(Json(view(file)))
+    Ok(Json(described(file)))
 }
 
 /// Delete a file. Its key is gone at once, and what was not used of its price comes back.

@@ -14,7 +14,6 @@ use super::DownloadError;
 use crate::blobs;
 use crate::blobs::get::{Unreadable, read_chunk};
 use crate::files::Files;
-use crate::security;
 use limits::memory::Holder;
 
 use model::chunk::ChunkLocations;

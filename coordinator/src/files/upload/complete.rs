@@ -3,6 +3,7 @@
 use crate::bookkeeping::chart::transfer_kind;
 use crate::bookkeeping::tables::days;
 use crate::bookkeeping::{chart, posting};
+use kit::Entropy;
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -162,7 +163,7 @@ pub async fn abort(files: &Files, user: UserId, id: UploadId) -> Result<(), Uplo
     if upload.state != UploadState::Open {
         return Err(UploadError::Closed);
     }
-    discard(files, &mut transaction, &upload, "aborted").await?;
+    discard(&files.entropy, &mut transaction, &upload, "aborted").await?;
     transaction.commit().await?;
     files.forget_wake.wake();
     Ok(())
@@ -174,15 +175,16 @@ pub async fn expire_one(files: &Files) -> Result<bool, UploadError> {
     let Some(upload) = tables::uploads::lock_one_expired(&mut transaction).await? else {
         return Ok(false);
     };
-    discard(files, &mut transaction, &upload, "expired").await?;
+    discard(&files.entropy, &mut transaction, &upload, "expired").await?;
     transaction.commit().await?;
     files.forget_wake.wake();
     tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
     Ok(true)
 }
 
-async fn discard(
-    files: &Files,
+/// Gives up a session whose row is locked: credits come back, what was stored is forgotten.
+pub(in crate::files) async fn discard(
+    entropy: &Entropy,
     connection: &mut PgConnection,
     upload: &Upload,
     reason: &str,
@@ -202,7 +204,7 @@ async fn discard(
             (chart::INCOME, returned.trial),
         ],
     };
-    posting::post(connection, &files.entropy, release).await?;
+    posting::post(connection, entropy, release).await?;
     tables::files::mark_deleted(connection, upload.file_id).await?;
     Ok(())
 }

@@ -93,3 +93,29 @@ pub async fn delete_old(connection: &mut PgConnection, limit: i64) -> sqlx::Resu
     .await?;
     Ok(result.rows_affected())
 }
+
+/// Takes from what is told of an account that was closed, and of commands that named its address, whose it was and from
+/// where: that something happened, and when, stays.
+pub async fn forget_person(
+    connection: &mut PgConnection,
+    user: UserId,
+    address: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE security_events SET address = NULL, actor = NULL, request_id = NULL,
+                subject = CASE WHEN kind = 'account-decision' THEN subject END
+         WHERE user_id = $1",
+        user.as_uuid(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE security_events SET subject = replace(subject, $1, $2)
+         WHERE kind = 'admin-command' AND strpos(subject, $1) > 0",
+        address,
+        user.to_string(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
