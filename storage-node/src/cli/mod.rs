@@ -114,6 +114,7 @@ impl SettingsArgs {
     }
 
     fn overrides(&self) -> Result<Table> {
+        kit::config::refuse_secrets(&self.set)?;
         kit::config::overrides(&self.set)
     }
 
