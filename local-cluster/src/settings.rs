@@ -27,6 +27,9 @@ pub(crate) fn coordinator(
         distinct_domains = false
         // Everybody here comes from one address, and scripts are quick.
         [auth]
+        // What is tried out here is no secret.
+        password_min_length = 7
+        refuse_common_passwords = false
         requests_per_address = 100000
         requests_per_account = 100000
         [uploads]

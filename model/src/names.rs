@@ -161,15 +161,6 @@ impl TryFrom<String> for Region {
     }
 }
 
-/// Passwords have 7 to 1024 characters; nothing else is asked of them.
-pub fn check_password(password: &str) -> Result<(), InvalidText> {
-    match password.chars().count() {
-        0..7 => Err(InvalidText("a password has at least 7 characters")),
-        7..=1024 => Ok(()),
-        _ => Err(InvalidText("a password has at most 1024 characters")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,14 +227,6 @@ mod tests {
     }
 
     #[test]
-    fn passwords_have_7_to_1024_characters() {
-        assert!(check_password("test12").is_err());
-        assert!(check_password("test123").is_ok());
-        assert!(check_password(&"ü".repeat(1024)).is_ok());
-        assert!(check_password(&"ü".repeat(1025)).is_err());
-    }
-
-    #[test]
     fn names_of_strangers_are_taken_as_they_are_or_refused() {
         let sound = [
             "holiday/\u{65e5}\u{672c} \"1\".jpg",
@@ -265,7 +248,6 @@ mod tests {
             }
             let _ = NodeName::try_from(text.clone());
             let _ = Region::try_from(text.clone());
-            let _ = check_password(&text);
         });
     }
 }

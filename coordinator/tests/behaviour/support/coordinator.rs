@@ -80,6 +80,8 @@ impl Coordinator {
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
             "nodes.vetting_time=0s".to_owned(),
+            "auth.password_min_length=7".to_owned(),
+            "auth.refuse_common_passwords=false".to_owned(),
             r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
         let settings = settings.iter().map(ToString::to_string);

@@ -7,6 +7,7 @@ mod conduct;
 mod coordinator;
 mod database;
 pub(crate) mod economy;
+mod mail_server;
 mod node;
 mod shelf;
 
@@ -19,6 +20,7 @@ pub(crate) use database::{
     balance, begin_session, count, post, purges_of, seal, total, user, wait_for_locks,
     waits_for_lock,
 };
+pub(crate) use mail_server::MailServer;
 pub(crate) use node::{Node, registration, registration_with};
 pub(crate) use shelf::node_config;
 
