@@ -69,6 +69,7 @@ pub mod page;
 pub mod paths;
 pub mod peers;
 pub mod problem;
+pub mod second_factor;
 pub mod security_events;
 pub mod sessions;
 pub mod uploads;

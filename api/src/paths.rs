@@ -14,10 +14,20 @@ pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
 pub const PASSWORD: &str = "/api/v1/auth/password";
+pub const PASSWORD_RESET: &str = "/api/v1/auth/password/reset";
+pub const PASSWORD_RESET_REQUEST: &str = "/api/v1/auth/password/reset/request";
+pub const VERIFY: &str = "/api/v1/auth/verify";
+pub const VERIFY_REQUEST: &str = "/api/v1/auth/verify/request";
+pub const LOGIN_SECOND_FACTOR: &str = "/api/v1/auth/login/second-factor";
+pub const SECOND_FACTOR: &str = "/api/v1/auth/second-factor";
+pub const TOTP: &str = "/api/v1/auth/second-factor/totp";
+pub const TOTP_CONFIRM: &str = "/api/v1/auth/second-factor/totp/confirm";
+pub const RECOVERY_CODES: &str = "/api/v1/auth/second-factor/recovery-codes";
 pub const SESSIONS: &str = "/api/v1/auth/sessions";
 pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
 pub const EVENTS: &str = "/api/v1/auth/events";
 pub const ME: &str = "/api/v1/auth/me";
+pub const EXPORT: &str = "/api/v1/auth/me/export";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
 pub const ACCESS_KEYS: &str = "/api/v1/access-keys";
@@ -67,17 +77,31 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 /// The same to read and try.
 pub const DOCS: &str = "/docs";
 
+/// Where links in letters lead: pages of the coordinator's site.
+pub const RESET_PAGE: &str = "/reset-password";
+pub const VERIFY_PAGE: &str = "/verify-address";
+
 /// Every route that the description has in it.
-pub const ALL: [&str; 42] = [
+pub const ALL: [&str; 52] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
     PASSWORD,
+    PASSWORD_RESET,
+    PASSWORD_RESET_REQUEST,
+    VERIFY,
+    VERIFY_REQUEST,
+    LOGIN_SECOND_FACTOR,
+    SECOND_FACTOR,
+    TOTP,
+    TOTP_CONFIRM,
+    RECOVERY_CODES,
     SESSIONS,
     SESSION,
     EVENTS,
     ME,
+    EXPORT,
     PURCHASE,
     ACCESS_KEYS,
     ACCESS_KEY,

@@ -49,15 +49,26 @@ problem_kinds! {
     InvalidRequest = "invalid-request", 400, "mend what `detail` names";
     DigestMismatch = "digest-mismatch", 400,
         "the bytes are not those that the digest was taken of: send them again";
+    WeakPassword = "weak-password", 400,
+        "take a password that is longer, or less usual";
     Unauthorized = "unauthorized", 401, "`auth/refresh`, or log in again";
     WrongCredentials = "wrong-credentials", 401,
         "check address and password; it says the same for both";
     BadRefreshToken = "bad-refresh-token", 401, "log in again";
+    SecondFactorRequired = "second-factor-required", 401,
+        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code";
+    WrongCode = "wrong-code", 401, "send the code that the app shows now, or a recovery code";
+    BadChallenge = "bad-challenge", 401, "log in again";
+    BadToken = "bad-token", 401, "ask for another one: it is unknown, used or expired";
     InsufficientCredits = "insufficient-credits", 402,
         "buy `missing_microcredits`; also there: `needed_…`, `available_…`";
     PaymentRefused = "payment-refused", 402, "the payment provider's reason is in `detail`";
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
+    AddressNotVerified = "address-not-verified", 403,
+        "open the link in the letter; `auth/verify/request` sends another one";
+    SecondFactorDemanded = "second-factor-demanded", 403,
+        "administrators need a second factor here: `auth/second-factor/totp` begins one";
     AdminsOnly = "admins-only", 403,
         "`coordinator admin set-role ADDRESS admin`";
     NotForThisKey = "not-for-this-key", 403,
@@ -81,6 +92,10 @@ problem_kinds! {
     NoSuchRoute = "no-such-route", 404, "look at `/docs`";
     MethodNotAllowed = "method-not-allowed", 405, "the header `Allow` tells which are";
     Timeout = "timeout", 408, "try again";
+    HasSecondFactor = "has-second-factor", 409, "remove the one that there is first";
+    NoSecondFactor = "no-second-factor", 409, "`auth/second-factor/totp` begins one";
+    HasNodes = "has-nodes", 409,
+        "drain the account's `nodes` nodes, or have them removed, then delete the account again";
     AddressTaken = "address-taken", 409, "log in, or use another address";
     ChunksMissing = "chunks-missing", 409,
         "send those in `missing` (the first 1000 of `missing_count`), then complete again; a chunk that has lost a copy since it was sent is among them";
@@ -126,6 +141,7 @@ problem_kinds! {
     TooFewNodes = "too-few-nodes", 503,
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
+    NoMail = "no-mail", 503, "ask the network's operator, or later";
     CreditsSoldOut = "credits-sold-out", 503, "nothing was charged; tell the operator";
     DatabaseUnavailable = "database-unavailable", 503, "try again in a few seconds";
     Stopping = "stopping", 503, "try again in a few seconds";
@@ -206,6 +222,14 @@ pub struct Members {
     pub missing: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_count: Option<u64>,
+    /// `second-factor-required`: the login that waits for a code, and for how many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// `has-nodes`: how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
     /// `not-draining`: what the node is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
-use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
+use api::auth::{
+    AddressToken, Credentials, DeleteAccount, Me, NewPassword, PasswordReset, RefreshToken,
+    Registered, ResetRequest, Tokens,
+};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
@@ -21,6 +24,9 @@ use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNod
 use api::page::Page;
 use api::peers::Peers;
 use api::problem::Problem;
+use api::second_factor::{
+    Confirm, Enrol, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor,
+};
 use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
@@ -67,6 +73,9 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
+    ("second_factor.Enrolment", rewrite::<Enrolment>),
+    ("second_factor.RecoveryCodes", rewrite::<RecoveryCodes>),
+    ("second_factor.SecondFactor", rewrite::<SecondFactor>),
     ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
     ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
@@ -77,13 +86,21 @@ const ANSWERS: &[(&str, Rewrite)] = &[
 const REQUESTS: &[(&str, Rewrite)] = &[
     ("access_keys.NewAccessKey", rewrite::<NewAccessKey>),
     ("auth.Credentials", rewrite::<Credentials>),
+    ("auth.DeleteAccount", rewrite::<DeleteAccount>),
+    ("auth.AddressToken", rewrite::<AddressToken>),
     ("auth.NewPassword", rewrite::<NewPassword>),
+    ("auth.PasswordReset", rewrite::<PasswordReset>),
+    ("auth.ResetRequest", rewrite::<ResetRequest>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
     ("evidence.ProofRequest", rewrite::<ProofRequest>),
     ("evidence.SealedParams", rewrite::<SealedParams>),
     ("nodes.RegisterBody", rewrite::<RegisterBody>),
+    ("second_factor.Confirm", rewrite::<Confirm>),
+    ("second_factor.Enrol", rewrite::<Enrol>),
+    ("second_factor.LoginCode", rewrite::<LoginCode>),
+    ("second_factor.Proven", rewrite::<Proven>),
     ("uploads.CompleteBody", rewrite::<CompleteBody>),
     ("uploads.InitiateBody", rewrite::<InitiateBody>),
 ];

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::accounts::known::KnownCredentials;
+use crate::accounts::letters::{self, Desk};
 use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
@@ -32,6 +33,7 @@ use crate::blobs::read_failures::ReadFailures;
 use crate::blobs::receipts::Receipts;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
+use crate::closing::Closing;
 use crate::config::{Config, NodesConfig};
 use crate::database::clocks::Clocks;
 use crate::durability::metrics::DurabilityMetrics;
@@ -54,7 +56,7 @@ use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
 use crate::security::SecurityLog;
-use crate::{accounts, billing, durability, files, fleet, keys, proofs, security};
+use crate::{accounts, billing, closing, durability, files, fleet, keys, proofs, security};
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
@@ -74,6 +76,7 @@ pub struct Coordinator {
     pub blobs: Arc<Blobs>,
     pub billing: Arc<Billing>,
     pub files: Arc<Files>,
+    pub closing: Arc<Closing>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
@@ -127,7 +130,11 @@ impl Coordinator {
             replaced: CancellationToken::new(),
         });
         let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));
+        let mailer = config.mail.mailer()?;
+        let (desk, orders) = Desk::open();
         let accounts = Arc::new(Accounts {
+            public_url: config.http.public_url.clone().unwrap_or_default(),
+            desk: mailer.is_some().then_some(desk),
             security: Arc::clone(&security),
             db: db.clone(),
             keys: Arc::clone(&ring),
@@ -138,6 +145,10 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        if let Some(mailer) = mailer {
+            let accounts = Arc::downgrade(&accounts);
+            tokio::spawn(letters::write(accounts, orders, mailer));
+        }
         let fleet = Arc::new(Fleet::new(peers.handle.clone(), ring.network_id));
         let nodes = Arc::new(Nodes {
             db: db.clone(),
@@ -209,6 +220,15 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let closing = Arc::new(Closing {
+            db: db.clone(),
+            accounts: Arc::clone(&accounts),
+            files: Arc::clone(&files),
+            tokens_live: config.auth.access_token_ttl,
+            idle_timeout: config.http.idle_timeout,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let proofs = Arc::new(Proofs {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
@@ -257,6 +277,7 @@ impl Coordinator {
             blobs,
             billing,
             files,
+            closing,
             proofs,
             durability,
             metrics: Arc::new(metrics),
@@ -358,6 +379,10 @@ impl Coordinator {
         );
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
         runner.spawn(files::jobs::CleanUp(files()), timed(minute));
+        runner.spawn(
+            closing::jobs::EmptyClosed(Arc::clone(&self.closing)),
+            gated(minute),
+        );
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
         runner.spawn(

@@ -3,6 +3,7 @@
 //! - [`access_key`]: ids and secrets of access keys, how they are shown in a request, and where they may be used from.
 //! - [`scope`]: what a key may do.
 //! - [`wanted`]: what somebody wants a new key to be, checked.
+//! - [`password`]: which passwords are taken; [`totp`] and [`recovery`]: second factors; [`secrets`]: tokens that are kept hashed.
 //! - [`known`]: what a coordinator may go by for a moment without asking its database again.
 //!
 //! ```
@@ -28,5 +29,9 @@
 
 pub mod access_key;
 pub mod known;
+pub mod password;
+pub mod recovery;
 pub mod scope;
+pub mod secrets;
+pub mod totp;
 pub mod wanted;

@@ -32,6 +32,12 @@ kinds! {
     /// A refresh token came back: it was stolen, or its answer was lost for too long.
     TokenReused = "refresh-token-reused",
     PasswordChanged = "password-changed",
+    /// By the token of a letter or of an administrator's link.
+    PasswordReset = "password-reset",
+    AddressVerified = "address-verified",
+    SecondFactorChanged = "second-factor-changed",
+    /// What an administrator decided about an account, or its owner who closed it.
+    AccountDecision = "account-decision",
     AccessKeyMade = "access-key-made",
     AccessKeyRevoked = "access-key-revoked",
     /// Only where it was refused: each use is a line of the request log.

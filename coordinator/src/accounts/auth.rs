@@ -9,10 +9,15 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::accounts::access_tokens::{Claimed, SigningError};
+use crate::accounts::letters::{NoLetter, Order};
+use crate::accounts::login_challenge::Challenge;
 use crate::accounts::passwords::PasswordError;
-use crate::accounts::session::Device;
+use crate::accounts::session::{Device, OwnSession};
+use crate::accounts::suspension::Verdict;
 use crate::accounts::tables::refresh_tokens::StoredToken;
-use crate::accounts::{Accounts, access_tokens, secrets, sessions, tables};
+use crate::accounts::{
+    Accounts, access_tokens, login_challenge, secrets, sessions, suspension, tables,
+};
 
 use crate::bookkeeping::chart;
 use crate::security;
@@ -36,6 +41,29 @@ pub enum AuthError {
     WrongCredentials,
     #[error("the refresh token is not valid")]
     BadRefreshToken,
+    #[error("the token is unknown, used or expired")]
+    BadToken,
+    #[error("the address has not been shown to be the owner's")]
+    AddressNotVerified,
+    #[error("the password was right, and a second factor is asked for")]
+    SecondFactorRequired(Challenge),
+    #[error("this login waits for no code")]
+    BadChallenge,
+    #[error("the code is wrong, or was used before")]
+    WrongCode,
+    #[error("too many wrong codes for this account")]
+    TooManyCodes,
+    #[error("the account has a second factor already")]
+    HasSecondFactor,
+    #[error("the account has no second factor")]
+    NoSecondFactor,
+    #[error("administrators need a second factor here")]
+    SecondFactorDemanded,
+    #[error("a secret cannot be kept or read")]
+    Secret(#[source] anyhow::Error),
+    #[error(transparent)]
+    NoLetter(#[from] NoLetter),
+    /// Told only to who has shown that the account is his.
     #[error("the account is suspended: {0}")]
     Suspended(String),
     #[error(transparent)]
@@ -63,7 +91,12 @@ pub async fn register(
     password: Zeroizing<String>,
     address: IpAddr,
 ) -> Result<UserId, AuthError> {
-    let hash = accounts.passwords.hash(password, address).await?;
+    let known = email.as_str().to_owned();
+    let policy = accounts.password_policy();
+    let hash = accounts
+        .passwords
+        .hash_new(password, policy, known, address)
+        .await?;
     let id = UserId::from_uuid(uuid_v7(accounts.clock.now(), &mut accounts.entropy.rng()));
     let mut transaction = accounts.db.begin().await?;
     if !tables::users::insert(&mut transaction, id, email, &hash).await? {
@@ -85,6 +118,7 @@ pub async fn register(
     let event = Event::done(EventKind::Registered, id);
     security::count(&mut transaction, event, accounts.clock.now()).await?;
     transaction.commit().await?;
+    let _ = accounts.order_letter(Order::Verify(id)); // can be asked for again
     Ok(id)
 }
 
@@ -107,51 +141,125 @@ pub async fn login(
     let passwords = &accounts.passwords;
     let matches = passwords.verify(password, hash, device.address).await?;
     let about = known.as_ref().map(|(user, ..)| *user);
-    let Some((user_id, role, _)) = known.filter(|_| matches) else {
+    let Some((user_id, _, hash)) = known.filter(|_| matches) else {
         accounts.security.refused(EventKind::Login, about);
         return Err(AuthError::WrongCredentials);
     };
     let mut transaction = accounts.db.begin().await?;
-    // Told to nobody who has not shown the password.
-    if let Some(reason) = tables::users::suspended(&mut transaction, user_id).await? {
-        accounts.security.refused(EventKind::Login, about);
-        return Err(AuthError::Suspended(reason));
+    let_in(accounts, &mut transaction, user_id).await?;
+    if login_challenge::is_asked_for(&mut transaction, user_id).await? {
+        let challenge = login_challenge::begin(accounts, &mut transaction, user_id).await?;
+        transaction.commit().await?;
+        return Err(AuthError::SecondFactorRequired(challenge));
     }
-    let others = accounts.config.logins_per_account.saturating_sub(1);
-    let login = begin_login(accounts, &mut transaction, user_id, others, device).await?;
-    let event = Event::done(EventKind::Login, user_id);
-    security::count(&mut transaction, event, accounts.clock.now()).await?;
+    let pair = begin(accounts, &mut transaction, user_id, device).await?;
+    // Since it was checked it may have been changed, which has ended all that came before it.
+    let now = tables::users::password_of(&mut transaction, user_id).await?;
+    if now.is_none_or(|(_, now)| now != hash) {
+        return Err(AuthError::WrongCredentials);
+    }
     transaction.commit().await?;
     accounts.known.changed(user_id);
+    Ok(pair)
+}
+
+/// Refuses suspended and closed accounts, after the password was right: nobody else is to learn of it.
+pub(super) async fn let_in(
+    accounts: &Accounts,
+    connection: &mut PgConnection,
+    user: UserId,
+) -> Result<(), AuthError> {
+    let refused = match suspension::look(connection, user).await? {
+        Verdict::Open => return Ok(()),
+        Verdict::Gone => AuthError::WrongCredentials,
+        Verdict::Suspended { reason } => AuthError::Suspended(reason),
+    };
+    accounts.security.refused(EventKind::Login, Some(user));
+    Err(refused)
+}
+
+/// A login of somebody who has shown all that he is asked for.
+pub(super) async fn begin(
+    accounts: &Accounts,
+    connection: &mut PgConnection,
+    user_id: UserId,
+    device: &Device,
+) -> Result<TokenPair, AuthError> {
+    let user = tables::users::by_id(connection, user_id).await?;
+    let role = user.ok_or(AuthError::WrongCredentials)?.role;
+    let others = accounts.config.logins_per_account.saturating_sub(1);
+    let login = begin_login(accounts, connection, user_id, others, device).await?;
+    let event = Event::done(EventKind::Login, user_id);
+    security::count(connection, event, accounts.clock.now()).await?;
     pair(accounts, role, login)
 }
 
-/// Sets another password and ends every login but the one that is answered: whoever knew the old one is out.
-pub async fn change_password(
+/// Whether the account is closed, or was never there.
+pub async fn is_closed(accounts: &Accounts, user: UserId) -> sqlx::Result<bool> {
+    let mut connection = accounts.db.acquire().await?;
+    let standing = tables::standing::of(&mut connection, user).await?;
+    Ok(standing.is_none_or(|standing| standing.is_closed))
+}
+
+/// Whether it is really the account's owner who asks. Returns what he may do, and the hash that the password had.
+pub async fn check_password(
     accounts: &Accounts,
-    user_id: UserId,
-    current: Zeroizing<String>,
-    new: Zeroizing<String>,
-    device: &Device,
-) -> Result<TokenPair, AuthError> {
+    user: UserId,
+    password: Zeroizing<String>,
+    address: IpAddr,
+) -> Result<(Role, String), AuthError> {
     let known = {
         let mut connection = accounts.db.acquire().await?;
-        tables::users::password_of(&mut connection, user_id).await?
+        tables::users::password_of(&mut connection, user).await?
     };
-    let (role, old_hash) = known.ok_or(AuthError::WrongCredentials)?;
+    let (role, hash) = known.ok_or(AuthError::WrongCredentials)?;
     let passwords = &accounts.passwords;
-    if !passwords
-        .verify(current, Some(old_hash.clone()), device.address)
+    match passwords
+        .verify(password, Some(hash.clone()), address)
         .await?
     {
-        accounts
-            .security
-            .refused(EventKind::PasswordChanged, Some(user_id));
-        return Err(AuthError::WrongCredentials);
+        true => Ok((role, hash)),
+        false => Err(AuthError::WrongCredentials),
     }
-    let hash = passwords.hash(new, device.address).await?;
+}
+
+/// Sets another password and ends every login but the one it is done from: whoever knew the old one is out. Repeated, because
+/// the answer was lost, it does nothing more.
+pub async fn change_password(
+    accounts: &Accounts,
+    of: OwnSession,
+    current: Zeroizing<String>,
+    new: Zeroizing<String>,
+    address: IpAddr,
+) -> Result<(), AuthError> {
+    let user_id = of.user;
+    let checked = check_password(accounts, user_id, current, address).await;
+    let old_hash = match checked {
+        Ok((_, hash)) => hash,
+        Err(AuthError::WrongCredentials) => {
+            let repeated = check_password(accounts, user_id, new, address).await;
+            if let Err(AuthError::WrongCredentials) = repeated {
+                let security = &accounts.security;
+                security.refused(EventKind::PasswordChanged, Some(user_id));
+            }
+            return repeated.map(|_| ()); // it is the password already
+        }
+        Err(error) => return Err(error),
+    };
+    let known = {
+        let mut connection = accounts.db.acquire().await?;
+        tables::users::by_id(&mut connection, user_id).await?
+    };
+    let known = known.ok_or(AuthError::WrongCredentials)?.email;
+    let policy = accounts.password_policy();
+    let hash = accounts
+        .passwords
+        .hash_new(new, policy, known, address)
+        .await?;
     let mut transaction = accounts.db.begin().await?;
-    let login = begin_login(accounts, &mut transaction, user_id, 0, device).await?;
+    sessions::end_all_but(&mut transaction, user_id, of.session).await?;
+    tables::tokens::forget_of(&mut transaction, user_id).await?;
+    tables::second_factors::end_challenges_of(&mut transaction, user_id).await?;
     // Of two who change it at once, one has checked a password that is no longer it.
     if !tables::users::set_password(&mut transaction, user_id, &old_hash, &hash).await? {
         return Err(AuthError::WrongCredentials);
@@ -163,8 +271,9 @@ pub async fn change_password(
     .await?;
     transaction.commit().await?;
     accounts.known.changed(user_id);
-    tracing::info!(%user_id, "a password was changed, and all logins of its account have ended");
-    pair(accounts, role, login)
+    tracing::info!(%user_id, "a password was changed, and all other logins of its account have ended");
+    let _ = accounts.order_letter(Order::Changed(user_id, "The password")); // as good as it goes
+    Ok(())
 }
 
 /// A session, and what it is renewed with next.

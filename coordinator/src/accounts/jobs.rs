@@ -20,7 +20,13 @@ impl Job for CleanUp {
         let tokens = tables::refresh_tokens::delete_expired(&mut connection, BATCH).await?;
         let old = tables::users::delete_old_registrations(&mut connection, BATCH).await?;
         let keys = access_keys::sweep(&mut connection, BATCH).await?;
-        Ok(Step::more_if(tokens.max(old).max(keys) as i64 == BATCH))
+        let decisions = tables::decisions::delete_old(&mut connection, BATCH).await?;
+        let letters = tables::tokens::delete_expired(&mut connection, BATCH).await?;
+        let waiting = tables::second_factors::delete_expired(&mut connection, BATCH).await?;
+        let most = [tokens, old, keys, decisions, letters, waiting]
+            .into_iter()
+            .max();
+        Ok(Step::more_if(most == Some(BATCH.unsigned_abs())))
     }
 }
 

@@ -8,6 +8,8 @@ use credentials::scope::{Scope, Scopes};
 use model::ids::{SessionId, UserId};
 use model::user::Role;
 
+use super::session::OwnSession;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Principal {
     pub user_id: UserId,
@@ -82,6 +84,15 @@ impl Principal {
     /// Whether there is an end to what may be used in a day.
     pub const fn is_capped(&self) -> bool {
         matches!(self.rights, Rights::Key(KeyRights { capped: true, .. }))
+    }
+
+    /// The session that this is asked from, which a key has none of.
+    pub fn own_session(&self) -> Result<OwnSession, NotAllowed> {
+        let session = self.session().ok_or(NotAllowed::NeedsLogin)?;
+        Ok(OwnSession {
+            user: self.user_id,
+            session,
+        })
     }
 
     pub fn check_login(&self) -> Result<(), NotAllowed> {

@@ -33,6 +33,13 @@ impl Device {
     }
 }
 
+/// The session that somebody asks from, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnSession {
+    pub user: UserId,
+    pub session: SessionId,
+}
+
 /// A session as it is checked.
 #[derive(Debug)]
 pub struct SessionState {

@@ -143,6 +143,23 @@ pub async fn end_others(accounts: &Accounts, user: UserId, but: SessionId) -> sq
     Ok(())
 }
 
+/// Ends all logins of an account, or all but this one. None begins until the transaction ends.
+pub(super) async fn end_all_but(
+    connection: &mut PgConnection,
+    user: UserId,
+    but: SessionId,
+) -> sqlx::Result<()> {
+    tables::refresh_tokens::lock_family(connection, user.as_uuid()).await?;
+    let families = tables::sessions::families_but(connection, user, but).await?;
+    end_families(connection, &families).await
+}
+
+/// Ends all logins of an account.
+pub async fn end_all(connection: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+    let families = tables::refresh_tokens::beyond_latest(connection, user, 0).await?;
+    end_families(connection, &families).await
+}
+
 /// Twice: the first time waits for whoever renews one at this moment, the second takes what came of that.
 pub(super) async fn end_families(
     connection: &mut PgConnection,

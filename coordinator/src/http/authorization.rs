@@ -26,7 +26,7 @@ use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::accounts::key_login::{self, ChargeRefused, KeyRefused};
 use crate::accounts::principal::{NotAllowed, Principal, Rights};
-use crate::accounts::{Accounts, access_tokens, secrets, sessions};
+use crate::accounts::{Accounts, access_tokens, second_factor, secrets, sessions};
 use crate::config::HttpConfig;
 use crate::fleet::{Nodes, lookup};
 use crate::security::{self, EventKind};
@@ -141,6 +141,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let User(caller, ..) = User::<Account>::from_request_parts(parts, state).await?;
         if caller.role == Role::Admin {
+            let accounts = Arc::<Accounts>::from_ref(state);
+            second_factor::demand_of_admin(&accounts, caller.user_id).await?;
             return Ok(Self);
         }
         Err(Problem::new(

@@ -1,6 +1,7 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
 mod access_keys;
+mod account_problems;
 mod auth;
 mod authorization;
 mod client_address;
@@ -18,6 +19,7 @@ mod evidence;
 mod extract;
 mod files;
 mod form;
+mod guards;
 mod health;
 mod jobs;
 mod key_problems;
@@ -26,17 +28,18 @@ mod nodes;
 mod observe;
 mod paced_body;
 mod page;
+mod passwords;
 mod peers;
 mod problem;
 mod ranges;
 mod rate_limit;
 mod requests_per_address;
+mod second_factor;
 pub mod server;
 mod sessions;
 mod state;
 mod unserved;
 mod uploads;
-mod viewer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +115,8 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
     routes
-        .merge(viewer::router(description))
+        .merge(site::viewer::router(description))
+        .merge(site::account::router())
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(account_limits)))
         .layer(middleware::from_fn(unserved::refuse))
@@ -122,6 +126,7 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         ))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn(guards::add_headers))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             observe::observe,
@@ -135,13 +140,22 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     let plain = OpenApiRouter::new()
         .routes(routes!(auth::register))
         .routes(routes!(auth::login))
+        .routes(routes!(second_factor::log_in))
+        .routes(routes!(second_factor::status))
+        .routes(routes!(second_factor::enrol, second_factor::remove))
+        .routes(routes!(second_factor::confirm))
+        .routes(routes!(second_factor::renew_codes))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
-        .routes(routes!(auth::password))
+        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::request_reset))
+        .routes(routes!(passwords::reset))
+        .routes(routes!(passwords::verify))
+        .routes(routes!(passwords::request_verification))
         .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
         .routes(routes!(events::list))
-        .routes(routes!(auth::me))
+        .routes(routes!(auth::me, auth::delete))
         .routes(routes!(auth::purchase))
         .routes(routes!(access_keys::create, access_keys::list))
         .routes(routes!(access_keys::revoke))
@@ -181,6 +195,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::chunk))
         .routes(routes!(download::download))
+        .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());
     OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(plain.merge(bodies))
@@ -271,6 +286,10 @@ pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     Router::new()
         .route("/metrics", routing::get(metrics))
         .route(paths::LOCAL_JOBS, routing::get(jobs::local))
+        .layer(middleware::from_fn_with_state(
+            coordinator.config.metrics.listen,
+            guards::check_host,
+        ))
         .with_state(ApiState::of(coordinator, jobs))
 }
 

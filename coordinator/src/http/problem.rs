@@ -10,8 +10,6 @@ use http::StatusCode;
 
 use super::rate_limit::{self, TooManyRequests};
 use crate::accounts::access_tokens::TokenError;
-use crate::accounts::auth::AuthError;
-use crate::accounts::passwords::PasswordError;
 use crate::billing::charges::ChargeError;
 use crate::billing::credits::PurchaseError;
 use crate::billing::payouts::PayoutError;
@@ -183,45 +181,6 @@ impl From<TooManyRequests> for Problem {
         .retry_after(seconds);
         problem.headers.extend(rate_limit::headers(&error, seconds));
         problem
-    }
-}
-
-impl From<AuthError> for Problem {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::AddressTaken => Self::new(
-                ProblemKind::AddressTaken,
-                "An account with this e-mail address exists. Log in, or use another address.",
-            ),
-            AuthError::WrongCredentials => Self::new(
-                ProblemKind::WrongCredentials,
-                "The e-mail address or the password is wrong.",
-            ),
-            AuthError::BadRefreshToken => Self::new(
-                ProblemKind::BadRefreshToken,
-                "The refresh token is unknown, used or expired. Log in again.",
-            ),
-            AuthError::TooManyAccounts { limit } => Self::new(
-                ProblemKind::TooManyRequests,
-                format!(
-                    "From this network {limit} accounts have been opened today. Try again tomorrow, or from elsewhere."
-                ),
-            )
-            .retry_after(3600),
-            AuthError::Suspended(reason) => Self::new(
-                ProblemKind::AccountSuspended,
-                format!("The account is suspended: {reason}."),
-            ),
-            AuthError::Password(PasswordError::Busy) => Self::new(
-                ProblemKind::TooManyRequests,
-                "Too many passwords wait to be checked. Try again in a few seconds.",
-            )
-            .retry_after(5),
-            AuthError::Database(error) => error.into(),
-            error @ (AuthError::Password(PasswordError::Failed(_)) | AuthError::Signing(_)) => {
-                Self::internal(error)
-            }
-        }
     }
 }
 

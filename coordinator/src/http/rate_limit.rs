@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use api::headers;
 use http::HeaderName;
 use kit::Entropy;
 pub(super) use limits::attempts::TooManyRequests;
@@ -20,9 +19,9 @@ use crate::config::{AuthConfig, UploadsConfig};
 use model::ids::UserId;
 use rules::client_address::network_of;
 
-pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static(api::headers::RATE_LIMIT);
 pub(super) const RATE_LIMIT_POLICY: HeaderName =
-    HeaderName::from_static(headers::RATE_LIMIT_POLICY);
+    HeaderName::from_static(api::headers::RATE_LIMIT_POLICY);
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,6 +69,9 @@ const WRONG_KEYS: u32 = 120;
 /// What an attempt beyond `auth.requests_per_account` counts for its address.
 const COST_BEYOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
+/// Letters that one address has sent in an hour.
+const LETTERS: u32 = 20;
+
 /// For one hash of a password there may be so many exchanges of a refresh token, which costs less.
 const REFRESHES: u32 = 5;
 
@@ -78,6 +80,7 @@ pub(super) struct AuthLimits {
     refreshes: Limit,
     nonces: Limit,
     accounts: Limit,
+    letters: Limit,
     wrong_keys: Limit,
 }
 
@@ -105,6 +108,7 @@ impl AuthLimits {
             refreshes: per_minute("refreshes", refreshes),
             nonces: per_minute("nonces", NONCES),
             accounts: per_minute("per-account", config.requests_per_account),
+            letters: limit("letters", LETTERS, HOUR, entropy),
             wrong_keys: per_minute("wrong-keys", WRONG_KEYS),
         }
     }
@@ -119,6 +123,10 @@ impl AuthLimits {
 
     pub(super) fn check_nonce(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.nonces.check(&[&network_key(address)])
+    }
+
+    pub(super) fn check_letter(&self, address: IpAddr) -> Result<(), TooManyRequests> {
+        self.letters.check(&[&network_key(address)])
     }
 
     /// Only for those that were wrong: whoever has the right key is let in.
@@ -163,6 +171,9 @@ const PURCHASES: u32 = 60;
 const PAYOUTS: u32 = 60;
 const DRAINS: u32 = 12;
 
+/// Archives of one account in an hour.
+const EXPORTS: u32 = 6;
+
 /// How quickly one account, or one node, makes what stays.
 pub(super) struct AccountLimits {
     proofs: Limit,
@@ -172,6 +183,7 @@ pub(super) struct AccountLimits {
     sessions: Limit,
     payouts: Limit,
     drains: Limit,
+    exports: Limit,
 }
 
 impl AccountLimits {
@@ -187,6 +199,7 @@ impl AccountLimits {
             sessions: limit("uploads", uploads.sessions_per_minute, MINUTE),
             payouts: limit("payouts", PAYOUTS, HOUR),
             drains: limit("drains", DRAINS, HOUR),
+            exports: limit("exports", EXPORTS, HOUR),
         }
     }
 
@@ -208,6 +221,10 @@ impl AccountLimits {
 
     pub(super) fn check_session(&self, user: UserId) -> Result<(), TooManyRequests> {
         self.sessions.check(&[user.as_uuid().as_bytes()])
+    }
+
+    pub(super) fn check_export(&self, user: UserId) -> Result<(), TooManyRequests> {
+        self.exports.check(&[user.as_uuid().as_bytes()])
     }
 
     pub(super) fn check_payout(&self, node: NodeId) -> Result<(), TooManyRequests> {
@@ -234,6 +251,10 @@ mod tests {
             session_ttl: HOUR,
             requests_per_address: per_address,
             requests_per_account: per_account,
+            password_min_length: 8,
+            refuse_common_passwords: true,
+            require_verified_address: false,
+            admin_second_factor: false,
             accounts_per_network: 1,
             logins_per_account: 1,
             access_keys_per_account: 1,

@@ -22,8 +22,8 @@ use super::form;
 use super::paced_body::PacedBody;
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
-use crate::accounts::Accounts;
 use crate::accounts::principal::Principal;
+use crate::accounts::{Accounts, recovery};
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, session, stream};
 use crate::files::{Files, listing};
@@ -59,6 +59,7 @@ pub(super) async fn initiate(
         declared: DeclaredDigests::default(),
     };
     limits.check_session(caller.user_id)?;
+    recovery::demand_verified(&accounts, caller.user_id).await?;
     let cost = price(&files, &request.filename, body.size_bytes)?;
     charge(&accounts, &caller, 0, cost).await?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
@@ -105,7 +106,7 @@ fn created<T>(location: String, body: T) -> Created<T> {
 }
 
 fn created_file(file: model::file::File) -> Created<File> {
-    created(paths::file(file.id), super::files::view(file))
+    created(paths::file(file.id), listing::described(file))
 }
 
 fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
@@ -252,6 +253,7 @@ pub(super) async fn upload(
     if matches!(sent, Sent::Raw(_)) {
         expect_body(&headers, request.body())?;
     }
+    recovery::demand_verified(&accounts, holder.account).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let file = match sent {
         Sent::Form(boundary) => {

@@ -394,18 +394,20 @@ async fn whoever_knew_the_old_password_is_out_when_it_is_changed(pool: PgPool) {
         send(&user, "password", &body).await
     };
     change("guess12").await.problem(401, "wrong-credentials");
-    let changed = change("test123").await.expect(StatusCode::OK);
-    for ended in [&owner, &thief] {
-        let refused = refresh(&client, ended).await;
-        refused.problem(401, "bad-refresh-token");
-        let user = client.with_token(ended["access_token"].as_str().unwrap());
-        user.get("/api/v1/auth/me")
-            .await
-            .problem(401, "unauthorized");
+    // The answer was lost, and the same is sent again.
+    for _ in 0..2 {
+        let changed = change("test123").await;
+        assert_eq!(changed.status, StatusCode::NO_CONTENT);
     }
+    let refused = refresh(&client, &thief).await;
+    refused.problem(401, "bad-refresh-token");
+    let user = client.with_token(thief["access_token"].as_str().unwrap());
+    user.get("/api/v1/auth/me")
+        .await
+        .problem(401, "unauthorized");
+    refresh(&client, &owner).await.expect(StatusCode::OK);
     let refused = send(&client, "login", &credentials).await;
     refused.problem(401, "wrong-credentials");
-    refresh(&client, &changed).await.expect(StatusCode::OK);
     let credentials = json!({"email": "test@example.com", "password": "another1"});
     let entered = send(&client, "login", &credentials).await;
     entered.expect(StatusCode::OK);

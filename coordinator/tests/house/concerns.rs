@@ -4,7 +4,7 @@
 use crate::source::{modules, root};
 
 /// From the ground up. A name that is not here is a concern that nobody has put in its place yet.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     "config",
     "database",
     "facts",
@@ -18,6 +18,7 @@ const FLOORS: [&str; 20] = [
     "blobs",
     "billing",
     "files",
+    "closing",
     "proofs",
     "durability",
     "compose",

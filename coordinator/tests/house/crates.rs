@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
@@ -19,6 +19,9 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("model", &["proto"]),
     ("rules", &["proto", "sealing", "model"]),
     ("limits", &["model", "rules"]),
+    ("mail", &["kit"]),
+    ("site", &["api"]),
+    ("settings", &["proto", "kit", "model", "network", "mail"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (
@@ -34,6 +37,9 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "model",
             "rules",
             "limits",
+            "mail",
+            "settings",
+            "site",
             "network",
         ],
     ),

@@ -32,7 +32,7 @@ pub async fn insert(
 
 pub async fn by_id(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<User>> {
     let row = sqlx::query!(
-        "SELECT user_id, email, role, created_at FROM users WHERE user_id = $1",
+        "SELECT user_id, email, role, created_at FROM users WHERE user_id = $1 AND closed_at IS NULL",
         id.as_uuid()
     )
     .fetch_optional(connection)

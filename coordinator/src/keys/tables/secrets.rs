@@ -34,6 +34,20 @@ pub async fn insert(
     Ok(())
 }
 
+pub async fn find(
+    connection: &mut PgConnection,
+    place: SecretPlace<'_>,
+) -> sqlx::Result<Option<WrappedSecret>> {
+    sqlx::query_as!(
+        WrappedSecret,
+        "SELECT master_key_id, wrapped AS bytes FROM wrapped_secrets WHERE purpose = $1 AND subject = $2",
+        place.purpose,
+        place.subject,
+    )
+    .fetch_optional(connection)
+    .await
+}
+
 pub async fn delete(connection: &mut PgConnection, place: SecretPlace<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "DELETE FROM wrapped_secrets WHERE purpose = $1 AND subject = $2",
