@@ -82,12 +82,27 @@ impl Carry {
 }
 
 /// Dollars with at most two decimals, read exactly: `10`, `9.99`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UsdCents(u64);
 
 impl UsdCents {
     /// Nobody buys for more at once; a typing error should not.
     pub const MAX: Self = Self(100_000_000);
+
+    pub const fn new(cents: u64) -> Self {
+        Self(cents)
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// What so many credits are worth, in whole cents: a fraction is left out.
+    pub fn of_credits(amount: MicroCredits, credits_per_usd: u32) -> Self {
+        let amount = u128::from(amount.get().max(0).unsigned_abs());
+        let per_usd = u128::from(credits_per_usd.max(1)) * MicroCredits::PER_CREDIT as u128;
+        Self(u64::try_from(amount * 100 / per_usd).unwrap_or(u64::MAX))
+    }
 
     /// The credits that this buys.
     pub fn to_credits(self, credits_per_usd: u32) -> Result<MicroCredits, AmountTooLarge> {
@@ -253,6 +268,17 @@ mod tests {
         ] {
             assert!(bad.parse::<UsdCents>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn credits_are_worth_whole_cents_and_never_more_than_they_cost() {
+        let worth = |microcredits| UsdCents::of_credits(MicroCredits::new(microcredits), 100);
+        assert_eq!(worth(1_000_000_000), UsdCents::new(1000));
+        assert_eq!(worth(1_999_999), UsdCents::new(1));
+        assert_eq!(worth(999_999), UsdCents::new(0));
+        assert_eq!(worth(-5), UsdCents::new(0));
+        let dear = UsdCents::of_credits(MicroCredits::new(i64::MAX), 1);
+        assert!(dear.to_credits(1).unwrap() <= MicroCredits::new(i64::MAX));
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "proto",
     "sealing",
     "api",
@@ -14,6 +14,7 @@ const CRATES: [&str; 14] = [
     "ledger",
     "model",
     "rules",
+    "payments",
     "coordinator",
     "storage-node",
     "local-cluster",
