@@ -18,6 +18,9 @@ pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
 pub const BALANCE: &str = "/api/v1/balance";
 pub const TRANSACTIONS: &str = "/api/v1/credits/transactions";
+pub const PURCHASE_STATUS: &str = "/api/v1/credits/purchases/{id}";
+pub const PAYMENT_WEBHOOK: &str = "/api/v1/payments/webhook";
+pub const PAYOUT_DESTINATION: &str = "/api/v1/payout-destination";
 
 pub const FILES: &str = "/api/v1/files";
 pub const FILE: &str = "/api/v1/files/{id}";
@@ -61,7 +64,7 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 40] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -71,6 +74,9 @@ pub const ALL: [&str; 37] = [
     PURCHASE,
     BALANCE,
     TRANSACTIONS,
+    PURCHASE_STATUS,
+    PAYMENT_WEBHOOK,
+    PAYOUT_DESTINATION,
     FILES,
     FILE,
     FILE_DOWNLOAD,
@@ -103,6 +109,10 @@ pub const ALL: [&str; 37] = [
 
 fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
+}
+
+pub fn purchase(id: impl Display) -> String {
+    of(PURCHASE_STATUS, id)
 }
 
 pub fn file(id: FileId) -> String {

@@ -49,6 +49,8 @@ problem_kinds! {
     InvalidRequest = "invalid-request", 400, "mend what `detail` names";
     DigestMismatch = "digest-mismatch", 400,
         "the bytes are not those that the digest was taken of: send them again";
+    WebhookNotVerified = "webhook-not-verified", 400,
+        "for the payment provider alone: it is to be signed with the secret of the webhook endpoint";
     Unauthorized = "unauthorized", 401, "`auth/refresh`, or log in again";
     WrongCredentials = "wrong-credentials", 401,
         "check address and password; it says the same for both";
@@ -58,6 +60,10 @@ problem_kinds! {
     PaymentRefused = "payment-refused", 402, "the payment provider's reason is in `detail`";
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
+    AccountSuspended = "account-suspended", 403,
+        "files are kept; ask the network's operator";
+    TooManyPurchases = "too-many-purchases", 403,
+        "pay those that are open, or wait until they are called off; `limit`";
     AdminsOnly = "admins-only", 403,
         "`coordinator admin set-role ADDRESS admin`, then log in again";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
@@ -75,6 +81,8 @@ problem_kinds! {
     NoSuchRoute = "no-such-route", 404, "look at `/docs`";
     MethodNotAllowed = "method-not-allowed", 405, "the header `Allow` tells which are";
     Timeout = "timeout", 408, "try again";
+    NoPayoutDestination = "no-payout-destination", 409,
+        "`PUT payout-destination` as the node's operator, and do what the page says to which it leads";
     AddressTaken = "address-taken", 409, "log in, or use another address";
     ChunksMissing = "chunks-missing", 409,
         "send those in `missing` (the first 1000 of `missing_count`), then complete again; a chunk that has lost a copy since it was sent is among them";
@@ -118,6 +126,10 @@ problem_kinds! {
     TooFewNodes = "too-few-nodes", 503,
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
+    PaymentsNotConfigured = "payments-not-configured", 503,
+        "the network's operator has to set `money.provider`";
+    PaymentProviderAway = "payment-provider-away", 503,
+        "what was asked for is kept, and nothing is done twice: ask again";
     CreditsSoldOut = "credits-sold-out", 503, "nothing was charged; tell the operator";
     DatabaseUnavailable = "database-unavailable", 503, "try again in a few seconds";
     Stopping = "stopping", 503, "try again in a few seconds";
@@ -180,7 +192,7 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have. `too-many-requests`, of an upload:
+    /// `too-many-files`, `too-many-nodes`, `too-many-purchases`: what an account may have. `too-many-requests`, of an upload:
     /// those that it may have under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,

@@ -9,7 +9,7 @@ use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
-use api::earnings::{Earnings, PayoutBody, PayoutView};
+use api::earnings::{Earnings, PayoutBody, PayoutDestination, PayoutDestinationBody, PayoutView};
 use api::evidence::{ProofRequest, Proofs, Receipts, Sealed, SealedParams};
 use api::files::File;
 use api::health::Health;
@@ -45,6 +45,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("drain.DrainView", rewrite::<DrainView>),
     ("durability.Durability", rewrite::<Durability>),
     ("earnings.Earnings", rewrite::<Earnings>),
+    ("earnings.PayoutDestination", rewrite::<PayoutDestination>),
     ("earnings.PayoutView", rewrite::<PayoutView>),
     ("evidence.Proofs", rewrite::<Proofs>),
     ("evidence.Receipts", rewrite::<Receipts>),
@@ -73,6 +74,10 @@ const REQUESTS: &[(&str, Rewrite)] = &[
     ("auth.RefreshToken", rewrite::<RefreshToken>),
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
+    (
+        "earnings.PayoutDestinationBody",
+        rewrite::<PayoutDestinationBody>,
+    ),
     ("evidence.ProofRequest", rewrite::<ProofRequest>),
     ("evidence.SealedParams", rewrite::<SealedParams>),
     ("nodes.RegisterBody", rewrite::<RegisterBody>),

@@ -33,6 +33,10 @@ pub(crate) fn coordinator(
         max_open_per_user = 100000
         sessions_per_minute = 1000000
         [money]
+        // Nobody pays to try something out.
+        provider = "mock"
+        purchase_max_usd = 1000000
+        open_purchases = 10000
         purchases_per_day = 100000
         [nodes]
         // Nobody who tries something out waits for three days.

@@ -79,7 +79,7 @@ pub use inventory::{
 pub use ledger_day::LedgerDay;
 pub use locator::Locator;
 pub use loss::{LossNoted, LossReport, MAX_LOSSES_PER_MESSAGE, ReportLoss};
-pub use money::MicroCredits;
+pub use money::{MicroCredits, NotCredits};
 pub use network_document::{CoordinatorEntry, NetworkDocument, NetworkDocumentError};
 pub use proof::{
     AnswerStatement, BlobSource, Challenge, ChallengeItem, ChallengeRequest, Difficulty,
