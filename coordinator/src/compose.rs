@@ -20,7 +20,6 @@ use zeroize::Zeroizing;
 use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
-use crate::billing::credits::MockPaymentProvider;
 use crate::billing::metrics::BillingMetrics;
 use crate::blobs::Blobs;
 use crate::blobs::brakes::WatchBrakes;
@@ -179,7 +178,7 @@ impl Coordinator {
             db: db.clone(),
             keys: ring,
             money: config.money.clone(),
-            payments: Box::new(MockPaymentProvider),
+            payments: billing::provider::open(&config.money, &config.stripe)?,
             metrics: BillingMetrics::new(&mut metrics),
             terms_since: terms_since(&db).await?,
             clock: clock.clone(),
@@ -330,6 +329,12 @@ impl Coordinator {
         runner.spawn(billing::jobs::SealLedger(billing()), every(second));
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
+        runner.spawn(billing::jobs::SettlePurchases(billing()), timed(5 * second));
+        runner.spawn(billing::jobs::SettleDisputes(billing()), timed(5 * second));
+        runner.spawn(
+            billing::jobs::LookForDisputes(billing()),
+            every(60 * minute),
+        );
         runner.spawn(head, every(5 * second));
         runner.spawn(billing::jobs::CleanUp(billing()), timed(minute));
 

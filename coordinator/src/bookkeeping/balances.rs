@@ -25,6 +25,17 @@ pub async fn of_user(connection: &mut PgConnection, user: UserId) -> sqlx::Resul
     })
 }
 
+/// What a user has, locked until the transaction ends.
+pub async fn lock_user(connection: &mut PgConnection, user: UserId) -> sqlx::Result<UserBalance> {
+    let balances = ledger::lock_balances(connection, user.as_uuid()).await?;
+    let of = |account: Account| balances.of(account).unwrap_or_default();
+    Ok(UserBalance {
+        available: of(chart::available(user)),
+        upload_hold: of(chart::upload_hold(user)),
+        escrow: of(chart::escrow(user)),
+    })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeBalance {
     pub node_id: NodeId,

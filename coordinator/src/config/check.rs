@@ -13,9 +13,10 @@ use sqlx::postgres::PgConnectOptions;
 use super::{
     Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
     MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
-    ReconcileConfig, RepairConfig, UploadsConfig,
+    ReconcileConfig, RepairConfig, StripeConfig, UploadsConfig,
 };
 use model::day::DAY;
+use payments::ProviderName;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ impl Config {
         self.repair.check()?;
         self.reconcile.check()?;
         self.money.check()?;
+        self.stripe.check(self.money.provider)?;
         self.log.check()?;
         Ok(())
     }
@@ -362,6 +364,32 @@ impl MoneyConfig {
             self.purchases_per_day >= 1,
             "money.purchases_per_day must be at least 1: nobody could buy"
         );
+        let most = 1..=1_000_000;
+        number("money.purchase_max_usd", self.purchase_max_usd, most)?;
+        number("money.open_purchases", self.open_purchases, 1..=10_000)?;
+        let range = MINUTE * 10..=DAY * 30;
+        time("money.purchase_ttl", self.purchase_ttl, range, "10m to 30d")?;
         number("money.credits_per_usd", self.credits_per_usd, 1..=1_000_000)
+    }
+}
+
+impl StripeConfig {
+    /// Whether the files hold what they should is found out at the start.
+    fn check(&self, provider: Option<ProviderName>) -> anyhow::Result<()> {
+        if provider != Some(ProviderName::Stripe) {
+            return Ok(());
+        }
+        ensure!(
+            self.secret_key_file.is_some() && self.webhook_secret_file.is_some(),
+            "money.provider is \"stripe\", and needs stripe.secret_key_file and stripe.webhook_secret_file: the API's \
+             secret key, and the signing secret of the webhook endpoint"
+        );
+        if let Some(url) = &self.return_url {
+            ensure!(
+                url.starts_with("https://") || url.starts_with("http://localhost"),
+                "stripe.return_url is {url}, it must begin with https://"
+            );
+        }
+        Ok(())
     }
 }

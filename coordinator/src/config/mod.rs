@@ -14,7 +14,7 @@ pub use proxies::{NotANetwork, ProxyNetwork};
 pub use tables::{
     Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
     KeysConfig, MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig,
-    ProofsConfig, ReconcileConfig, RepairConfig, UploadsConfig,
+    ProofsConfig, ReconcileConfig, RepairConfig, StripeConfig, UploadsConfig,
 };
 
 /// Settings of a coordinator of a federated storage network.
@@ -56,6 +56,8 @@ pub struct Config {
     pub reconcile: ReconcileConfig,
     #[config(nested)]
     pub money: MoneyConfig,
+    #[config(nested)]
+    pub stripe: StripeConfig,
     #[config(nested)]
     pub log: LogConfig,
 }
@@ -232,5 +234,25 @@ mod tests {
         let template = Config::template();
         assert!(template.contains("#price_per_gb_month = 1.25"));
         load(&template, &[]).unwrap();
+    }
+
+    #[test]
+    fn who_moves_money_is_chosen_and_nobody_is_by_default() {
+        assert_eq!(load("", &[]).unwrap().money.provider, None);
+        let mock = load("[money]\nprovider = \"mock\"", &[]).unwrap();
+        assert_eq!(mock.money.provider, Some(payments::ProviderName::Mock));
+        load("[money]\nprovider = \"paypal\"", &[]).unwrap_err();
+        let without = load("[money]\nprovider = \"stripe\"", &[]).unwrap_err();
+        assert!(
+            format!("{without:#}").contains("stripe.secret_key_file"),
+            "{without:#}"
+        );
+        let secrets = [
+            "stripe.secret_key_file=/run/key",
+            "stripe.webhook_secret_file=/run/webhooks",
+        ];
+        load("[money]\nprovider = \"stripe\"", &secrets).unwrap();
+        let insecure = [&secrets[..], &["stripe.return_url=http://a.example"]].concat();
+        load("[money]\nprovider = \"stripe\"", &insecure).unwrap_err();
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proxies::{ProxyNetwork, networks};
 use model::money::PricePerGbMonth;
+use payments::ProviderName;
 
 /// A variable that is empty counts as one that is not set, as it does for all other settings.
 #[derive(Debug, thiserror::Error)]
@@ -443,6 +444,23 @@ pub struct MoneyConfig {
     #[config(default = 100, env = "FSN_MONEY_CREDITS_PER_USD")]
     pub credits_per_usd: u32,
 
+    /// Who moves the money: "stripe" (table `stripe`), or "mock", with which every purchase counts as paid, every payout
+    /// as made, and no money moves: for trying things out. Unset: nothing can be bought or paid out.
+    #[config(env = "FSN_MONEY_PROVIDER")]
+    pub provider: Option<ProviderName>,
+
+    /// US dollars that one purchase may be of at most, 1 to 1000000.
+    #[config(default = 10000, env = "FSN_MONEY_PURCHASE_MAX_USD")]
+    pub purchase_max_usd: u32,
+
+    /// Purchases that one account may have begun and not paid, 1 to 10000.
+    #[config(default = 10, env = "FSN_MONEY_OPEN_PURCHASES")]
+    pub open_purchases: u32,
+
+    /// After what time a purchase that was not paid is called off, "10m" to "30d".
+    #[config(default = "24h", deserialize_with = humantime_serde::deserialize, env = "FSN_MONEY_PURCHASE_TTL")]
+    pub purchase_ttl: Duration,
+
     /// Purchases that one account may make on one day (UTC).
     #[config(default = 100, env = "FSN_MONEY_PURCHASES_PER_DAY")]
     pub purchases_per_day: u32,
@@ -465,4 +483,25 @@ pub struct MoneyConfig {
     /// Uploads that such an account may have open at one time.
     #[config(default = 8, env = "FSN_MONEY_TRIAL_UPLOADS")]
     pub trial_uploads: u64,
+}
+
+/// Stripe, where money.provider is "stripe".
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct StripeConfig {
+    /// A file with the secret key in its first line: `sk_…`, or a restricted one, `rk_…`.
+    #[config(env = "FSN_STRIPE_SECRET_KEY_FILE")]
+    pub secret_key_file: Option<PathBuf>,
+
+    /// A file with the signing secret of the webhook endpoint in its first line: `whsec_…`.
+    #[config(env = "FSN_STRIPE_WEBHOOK_SECRET_FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+
+    /// A page of yours, https://…, to which Stripe sends people back who have told it whom to pay.
+    #[config(env = "FSN_STRIPE_RETURN_URL")]
+    pub return_url: Option<String>,
+
+    /// Where the API is.
+    #[config(default = "https://api.stripe.com", env = "FSN_STRIPE_API_URL")]
+    pub api_url: String,
 }

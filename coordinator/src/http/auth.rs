@@ -1,23 +1,20 @@
-//! `/auth`: accounts, tokens, credits.
+//! `/auth`: accounts, tokens.
 
 use std::sync::Arc;
 
 use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
-use api::credits::{PurchaseBody, Purchased, UsdAmount};
 use api::paths;
 use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, IdempotencyKey, Json, User};
+use super::extract::{ClientAddr, Json, User};
 use super::problem::Problem;
-use super::rate_limit::{AccountLimits, AuthLimits};
+use super::rate_limit::AuthLimits;
 use crate::accounts::auth::AuthError;
 use crate::accounts::profile::profile;
 use crate::accounts::{Accounts, auth};
-use crate::billing::{Billing, credits};
-use model::money::UsdCents;
 use model::names;
 use model::names::Email;
 
@@ -151,33 +148,4 @@ pub(super) async fn me(
         held_microcredits: balance.upload_hold,
         escrow_microcredits: balance.escrow,
     }))
-}
-
-fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
-    let cents = amount.as_str().parse();
-    cents.map_err(|error| Problem::invalid(format!("`amount_usd`: {error}.")))
-}
-
-/// Buy credits. With an `Idempotency-Key` a repeated request charges nothing more.
-#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = [])),
-    request_body = PurchaseBody, responses(
-    (status = 201, body = Purchased),
-    (status = 422, description = "The Idempotency-Key was used for another amount"),
-    (status = 429, description = "Too many purchases of this account")))]
-pub(super) async fn purchase(
-    State(billing): State<Arc<Billing>>,
-    Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
-    IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json<PurchaseBody>,
-) -> Result<(StatusCode, Json<Purchased>), Problem> {
-    let amount = cents(&body.amount_usd)?;
-    limits.check_purchase(caller.user_id)?;
-    let purchase = credits::purchase(&billing, caller.user_id, amount, key.as_deref()).await?;
-    let purchased = Purchased {
-        transfer_id: purchase.transfer_id.as_uuid(),
-        credited_microcredits: purchase.credited,
-        available_microcredits: purchase.available,
-    };
-    Ok((StatusCode::CREATED, Json(purchased)))
 }

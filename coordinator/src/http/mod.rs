@@ -22,6 +22,8 @@ mod nodes;
 mod observe;
 mod paced_body;
 mod page;
+mod payment_problems;
+mod payments;
 mod peers;
 mod problem;
 mod ranges;
@@ -131,7 +133,14 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::logout))
         .routes(routes!(auth::password))
         .routes(routes!(auth::me))
-        .routes(routes!(auth::purchase))
+        .routes(routes!(payments::purchase))
+        .routes(routes!(payments::purchase_status))
+        .routes(routes!(payments::payment_webhook))
+        .routes(routes!(
+            payments::put_destination,
+            payments::get_destination,
+            payments::delete_destination
+        ))
         .routes(routes!(uploads::initiate))
         .routes(routes!(uploads::status, uploads::abort))
         .routes(routes!(uploads::complete))
@@ -144,7 +153,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
-        .routes(routes!(earnings::pay_out))
+        .routes(routes!(earnings::pay_out, earnings::payouts))
         .routes(routes!(nodes::network))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))

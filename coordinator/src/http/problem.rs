@@ -13,8 +13,6 @@ use crate::accounts::access_tokens::TokenError;
 use crate::accounts::auth::AuthError;
 use crate::accounts::passwords::PasswordError;
 use crate::billing::charges::ChargeError;
-use crate::billing::credits::PurchaseError;
-use crate::billing::payouts::PayoutError;
 use crate::database::commit_retry::{is_passing, is_refused};
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
@@ -152,14 +150,14 @@ impl From<InvalidText> for Problem {
     }
 }
 
-fn limited(limit: u64) -> Members {
+pub(super) fn limited(limit: u64) -> Members {
     Members {
         limit: Some(limit),
         ..Members::default()
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
@@ -221,52 +219,7 @@ impl From<AuthError> for Problem {
     }
 }
 
-impl From<PurchaseError> for Problem {
-    fn from(error: PurchaseError) -> Self {
-        match error {
-            PurchaseError::KeyReused => key_reused(),
-            PurchaseError::Refused(refused) => {
-                Self::new(ProblemKind::PaymentRefused, refused.to_string())
-            }
-            error @ PurchaseError::TooOften { .. } => Self::new(
-                ProblemKind::TooManyRequests,
-                capitalised(&format!(
-                    "{error}. Nothing was charged; buy more at a time, or again tomorrow."
-                )),
-            )
-            .retry_after(3600),
-            error @ PurchaseError::SoldOut => Self::new(
-                ProblemKind::CreditsSoldOut,
-                capitalised(&format!("{error}. Nothing was charged.")),
-            ),
-            PurchaseError::TooLarge(error) => Self::invalid(capitalised(&format!("{error}."))),
-            PurchaseError::Ledger(PostError::Database(error)) | PurchaseError::Database(error) => {
-                error.into()
-            }
-            error @ PurchaseError::Ledger(_) => Self::internal(error),
-        }
-    }
-}
-
-impl From<PayoutError> for Problem {
-    fn from(error: PayoutError) -> Self {
-        match error {
-            PayoutError::KeyReused => key_reused(),
-            PayoutError::Nothing | PayoutError::TooMuch { .. } => Self::new(
-                ProblemKind::NothingToPayOut,
-                capitalised(&format!(
-                    "{error}. GET /api/v1/balance tells what is available; what is held comes later."
-                )),
-            ),
-            PayoutError::Ledger(PostError::Database(error)) | PayoutError::Database(error) => {
-                error.into()
-            }
-            error @ PayoutError::Ledger(_) => Self::internal(error),
-        }
-    }
-}
-
-fn key_reused() -> Problem {
+pub(super) fn key_reused() -> Problem {
     Problem::new(
         ProblemKind::IdempotencyKeyReused,
         "This Idempotency-Key was used for a different request. Use a fresh one for each request.",

@@ -157,6 +157,9 @@ const PURCHASES: u32 = 60;
 const PAYOUTS: u32 = 60;
 const DRAINS: u32 = 12;
 
+/// Questions of one user about whom he is paid to in an hour: the provider is asked each time.
+const DESTINATIONS: u32 = 60;
+
 /// How quickly one account, or one node, makes what stays.
 pub(super) struct AccountLimits {
     proofs: Limit,
@@ -165,6 +168,7 @@ pub(super) struct AccountLimits {
     sessions: Limit,
     payouts: Limit,
     drains: Limit,
+    destinations: Limit,
 }
 
 impl AccountLimits {
@@ -179,6 +183,7 @@ impl AccountLimits {
             sessions: limit("uploads", uploads.sessions_per_minute, MINUTE),
             payouts: limit("payouts", PAYOUTS, HOUR),
             drains: limit("drains", DRAINS, HOUR),
+            destinations: limit("payout-destination", DESTINATIONS, HOUR),
         }
     }
 
@@ -200,6 +205,10 @@ impl AccountLimits {
 
     pub(super) fn check_payout(&self, node: NodeId) -> Result<(), TooManyRequests> {
         self.payouts.check(&[node.as_uuid().as_bytes()])
+    }
+
+    pub(super) fn check_destination(&self, user: UserId) -> Result<(), TooManyRequests> {
+        self.destinations.check(&[user.as_uuid().as_bytes()])
     }
 
     pub(super) fn check_drain(&self, node: NodeId) -> Result<(), TooManyRequests> {

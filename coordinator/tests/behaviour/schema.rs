@@ -15,7 +15,7 @@ async fn an_empty_database_is_migrated_and_migrating_again_changes_nothing(pool:
     database::check_schema(&pool).await.unwrap();
     database::migrate(&pool).await.unwrap();
     let platform = "SELECT count(*) FROM accounts WHERE owner_kind = 'platform'";
-    assert_eq!(count(&pool, platform).await, 4);
+    assert_eq!(count(&pool, platform).await, 5);
 }
 
 #[sqlx::test(migrations = false)]

@@ -39,6 +39,9 @@ pub(crate) struct Coordinator {
 
 const NEWS: usize = 256;
 
+/// A setting that leaves out the mock of all tests.
+pub(crate) const NO_PROVIDER: &str = "no money.provider";
+
 async fn forward(mut from: mpsc::Receiver<NetworkEvent>, to: mpsc::Sender<NetworkEvent>) {
     while let Some(event) = from.recv().await {
         if to.send(event).await.is_err() {
@@ -59,16 +62,37 @@ impl Coordinator {
 
     /// By this clock.
     pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
+        Self::of(pool, settings, clock, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another one of the same network, as its operator sets it up: with all keys but the identity.
+    pub(crate) async fn beside(&self, settings: &[&str]) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
+        for key in std::fs::read_dir(self.keys_dir.path()).unwrap() {
+            let key = key.unwrap();
+            if key.file_name() != "coordinator.key" {
+                std::fs::copy(key.path(), keys_dir.path().join(key.file_name())).unwrap();
+            }
+        }
+        let pool = self.app.db.clone();
+        Self::of(pool, settings, Clock::system(), keys_dir).await
+    }
+
+    async fn of(pool: PgPool, settings: &[&str], clock: Clock, keys_dir: TempDir) -> Self {
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
             "nodes.vetting_time=0s".to_owned(),
+            "money.provider=mock".to_owned(),
+            "money.purchase_max_usd=1000000".to_owned(),
             r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
-        let settings = settings.iter().map(ToString::to_string);
-        let settings: Vec<String> = shared.into_iter().chain(settings).collect();
+        let has_provider = !settings.contains(&NO_PROVIDER);
+        let shared = shared.into_iter();
+        let shared = shared.filter(|shared| has_provider || !shared.starts_with("money.provider"));
+        let settings = settings.iter().filter(|setting| **setting != NO_PROVIDER);
+        let settings: Vec<String> = shared.chain(settings.map(ToString::to_string)).collect();
         let config = Config::load(None, &settings).unwrap();
         let keys = keys::open(keys_dir.path(), &pool, &mut Entropy::system().rng()).await;
         let keys = keys.unwrap();

@@ -9,12 +9,13 @@ mod database;
 pub(crate) mod economy;
 mod node;
 mod shelf;
+pub(crate) mod shop;
 
 use std::time::Duration;
 
 pub(crate) use client::{Answer, Client};
 pub(crate) use conduct::{OnInventory, OnProve, OnRead, OnStore};
-pub(crate) use coordinator::Coordinator;
+pub(crate) use coordinator::{Coordinator, NO_PROVIDER};
 pub(crate) use database::{
     balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
 };
