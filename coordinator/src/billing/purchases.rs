@@ -1,6 +1,6 @@
 //! Buying credits. A purchase is written down before the provider is asked, and its credits are posted when the provider
 //! says that it is paid: to the client's own request, to a webhook that told us to look, or to the job that looks by
-//! itself. All three go through [`look`] and [`settle`], so that it does not matter which comes when and how often.
+//! itself. All three go through `look` and `settle`, so that it does not matter which comes when and how often.
 //!
 //! Locks, in this order: the purchase's row, the user's, the accounts. None is held while the provider is asked.
 
