@@ -60,8 +60,7 @@ problem_kinds! {
     PaymentRefused = "payment-refused", 402, "the payment provider's reason is in `detail`";
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
-    AccountSuspended = "account-suspended", 403,
-        "files are kept; ask the network's operator";
+    AccountSuspended = "account-suspended", 403, "ask the network's operator; `detail` has his reason";
     TooManyPurchases = "too-many-purchases", 403,
         "pay those that are open, or wait until they are called off; `limit`";
     AdminsOnly = "admins-only", 403,

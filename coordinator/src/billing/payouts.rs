@@ -42,8 +42,8 @@ pub enum PayoutError {
     NotWholeCents { cent: MicroCredits },
     #[error("there is nobody to pay: {0}")]
     NoDestination(&'static str),
-    #[error("the account of the node's operator is suspended")]
-    Suspended,
+    #[error("the account of the node's operator is suspended: {0}")]
+    Suspended(String),
     #[error("the Idempotency-Key was used for another amount")]
     KeyReused,
     #[error(transparent)]
@@ -104,8 +104,8 @@ async fn destination(
 ) -> Result<Option<String>, PayoutError> {
     if let Some(operator) = operator {
         let mut connection = billing.db.acquire().await?;
-        if users::is_suspended(&mut connection, operator).await? {
-            return Err(PayoutError::Suspended);
+        if let Some(reason) = users::suspended(&mut connection, operator).await? {
+            return Err(PayoutError::Suspended(reason));
         }
     }
     if !provider.moves_money() {

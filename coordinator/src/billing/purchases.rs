@@ -48,8 +48,8 @@ pub enum PurchaseError {
     TooManyOpen { limit: u32 },
     #[error("a purchase may be of at most {limit} USD")]
     TooMuch { limit: u32 },
-    #[error("the account is suspended")]
-    Suspended,
+    #[error("the account is suspended: {0}")]
+    Suspended(String),
     #[error("the network has sold all the credits that it can account for")]
     SoldOut,
     #[error("the payment was refused: {0}")]
@@ -204,8 +204,8 @@ async fn note(
     if amount.get() > u64::from(limit) * 100 {
         return Err(PurchaseError::TooMuch { limit });
     }
-    if users::is_suspended(&mut transaction, user).await? {
-        return Err(PurchaseError::Suspended);
+    if let Some(reason) = users::suspended(&mut transaction, user).await? {
+        return Err(PurchaseError::Suspended(reason));
     }
     let limit = billing.money.purchases_per_day;
     if today > limit {

@@ -34,11 +34,11 @@ impl From<ProviderError> for Problem {
     }
 }
 
-fn suspended() -> Problem {
-    Problem::new(
-        ProblemKind::AccountSuspended,
-        "The account is suspended: it can buy nothing, and is paid nothing. Its files are kept; ask the network's operator.",
-    )
+fn suspended(error: &impl std::fmt::Display) -> Problem {
+    let detail = format!(
+        "{error}. It can buy nothing, and is paid nothing; its files are kept. Ask the network's operator."
+    );
+    Problem::new(ProblemKind::AccountSuspended, capitalised(&detail))
 }
 
 impl From<PurchaseError> for Problem {
@@ -47,7 +47,7 @@ impl From<PurchaseError> for Problem {
             PurchaseError::NoProvider(error) => error.into(),
             PurchaseError::Provider(error) => error.into(),
             PurchaseError::KeyReused => key_reused(),
-            PurchaseError::Suspended => suspended(),
+            error @ PurchaseError::Suspended(_) => suspended(&error),
             error @ PurchaseError::Refused(_) => Self::new(
                 ProblemKind::PaymentRefused,
                 capitalised(&format!("{error}. Nothing was credited; buy again under a fresh Idempotency-Key.")),
@@ -101,7 +101,7 @@ impl From<PayoutError> for Problem {
             PayoutError::Destination(error) => error.into(),
             PayoutError::Provider(error) => error.into(),
             PayoutError::KeyReused => key_reused(),
-            PayoutError::Suspended => suspended(),
+            error @ PayoutError::Suspended(_) => suspended(&error),
             error @ PayoutError::NoDestination(_) => Self::new(
                 ProblemKind::NoPayoutDestination,
                 capitalised(&format!("{error}. Nothing was paid out.")),

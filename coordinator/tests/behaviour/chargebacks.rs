@@ -60,9 +60,9 @@ async fn a_chargeback_takes_what_is_there_and_the_rest_is_the_platforms_loss(poo
         .await
         .expect(StatusCode::CREATED);
     assert_eq!(again["state"], "reversed");
-    shop.buy(&client, "10", "b")
-        .await
-        .problem(403, "account-suspended");
+    let refused = shop.buy(&client, "10", "b").await;
+    let problem = refused.problem(403, "account-suspended");
+    assert!(problem["detail"].as_str().unwrap().contains(&dispute));
     shop.stripe.change(&dispute, &json!({"status": "lost"}));
     shop.told("charge.dispute.closed", &dispute).await;
     assert_eq!(of(&shop, user).await, (0, -TEN * 6 / 10));

@@ -238,15 +238,16 @@ pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     Ok(())
 }
 
-/// Whether the account was suspended; nobody is not.
-pub async fn is_suspended(connection: &mut PgConnection, id: UserId) -> sqlx::Result<bool> {
-    let suspended = sqlx::query_scalar!(
-        r#"SELECT suspended_at IS NOT NULL AS "suspended!" FROM users WHERE user_id = $1"#,
+/// Why this account may do nothing, if that is so.
+pub async fn suspended(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<String>> {
+    let reason = sqlx::query_scalar!(
+        r#"SELECT CASE WHEN suspended_at IS NOT NULL THEN coalesce(suspended_reason, '') END AS reason
+           FROM users WHERE user_id = $1"#,
         id.as_uuid()
     )
     .fetch_optional(connection)
     .await?;
-    Ok(suspended.unwrap_or(false))
+    Ok(reason.flatten())
 }
 
 /// Suspends the account, unless it is. Locks the user's row.
