@@ -49,10 +49,12 @@ use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
 use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::objects::Objects;
+use crate::objects::pointing::KeyPointing;
 use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
-use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use crate::{accounts, billing, durability, files, fleet, keys, objects, proofs};
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
@@ -72,6 +74,7 @@ pub struct Coordinator {
     pub blobs: Arc<Blobs>,
     pub billing: Arc<Billing>,
     pub files: Arc<Files>,
+    pub objects: Arc<Objects>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
@@ -186,6 +189,9 @@ impl Coordinator {
             entropy: entropy.clone(),
         });
         let rules = single_chunk_commit::Rules::new(&config.money, &config.uploads);
+        let pointing = Arc::new(KeyPointing {
+            entropy: entropy.clone(),
+        });
         let files = Arc::new(Files {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
@@ -194,13 +200,26 @@ impl Coordinator {
             upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
-            file_commits: single_chunk_commit::spawn(db.clone(), rules, entropy.clone()),
+            file_commits: single_chunk_commit::spawn(
+                db.clone(),
+                rules,
+                Arc::clone(&pointing) as _,
+                entropy.clone(),
+            ),
             rules,
+            pointing,
             uploads: config.uploads.clone(),
             downloads: config.downloads.clone(),
             turns: Turns::default(),
             forget_wake: Wake::new(),
             metrics: FileMetrics::new(&mut metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let objects = Arc::new(Objects {
+            db: db.clone(),
+            files: Arc::clone(&files),
+            config: config.objects.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -252,6 +271,7 @@ impl Coordinator {
             blobs,
             billing,
             files,
+            objects,
             proofs,
             durability,
             metrics: Arc::new(metrics),
@@ -343,6 +363,17 @@ impl Coordinator {
         );
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
         runner.spawn(files::jobs::CleanUp(files()), timed(minute));
+
+        let objects = || Arc::clone(&self.objects);
+        runner.spawn(
+            objects::jobs::ChargeObjects(objects()),
+            gated(5 * second),
+        );
+        runner.spawn(
+            objects::jobs::EndLeftOvers(objects()),
+            timed(15 * second),
+        );
+        runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
         runner.spawn(

@@ -17,6 +17,7 @@ pub mod money;
 pub mod names;
 pub mod node;
 pub mod node_state;
+pub mod objects;
 pub mod scheme;
 pub mod terms;
 pub mod upload;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kit::{Clock, Entropy};
-use model::names::Filename;
 use model::scheme::Scheme;
 use model::terms::Terms;
 use rules::file_meter::Priced;
@@ -40,9 +39,9 @@ pub struct Billing {
 }
 
 impl Billing {
-    /// What a new file of this name and size is sold for, and under which terms.
-    pub fn priced(&self, name: &Filename, size_bytes: u64, scheme: Scheme) -> Priced {
-        self.offered(Terms::of_new(name), size_bytes, scheme)
+    /// What a new file of this size is sold for, and under which terms.
+    pub fn priced(&self, terms: Terms, size_bytes: u64, scheme: Scheme) -> Priced {
+        self.offered(terms, size_bytes, scheme)
     }
 
     /// The least that a new file is sold for, whatever it is.

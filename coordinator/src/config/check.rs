@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::{
     Admission, AuthConfig, Config, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
     MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig, ProofsConfig,
-    ReconcileConfig, RepairConfig, UploadsConfig,
+    ReconcileConfig, RepairConfig, S3Config, UploadsConfig,
 };
 use model::day::DAY;
 
@@ -25,6 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Config {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         self.http.check()?;
+        self.s3.check()?;
         self.database.check()?;
         self.p2p.check()?;
         self.ping.check()?;
@@ -34,6 +35,8 @@ impl Config {
         self.uploads.check(self.placement.replicas)?;
         self.downloads
             .check(self.uploads.chunk_size, self.placement.replicas)?;
+        let most = self.objects.max_buckets_per_user;
+        number("objects.max_buckets_per_user", most, 1..=100_000)?;
         self.proofs.check()?;
         self.evidence.check()?;
         self.repair.check()?;
@@ -95,6 +98,28 @@ impl HttpConfig {
             Duration::ZERO..=DAY,
             "0s to 1d",
         )
+    }
+}
+
+impl S3Config {
+    fn check(&self) -> anyhow::Result<()> {
+        let is_region = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        ensure!(
+            (1..=32).contains(&self.region.len()) && self.region.bytes().all(is_region),
+            "s3.region is `{}`, it must be 1 to 32 lower-case letters, digits and `-`, like eu-home-1",
+            self.region
+        );
+        if let Some(domain) = &self.domain {
+            let is_label = |label: &str| {
+                !label.is_empty() && label.bytes().all(|c| is_region(c)) && !label.starts_with('-')
+            };
+            let is_address = domain.parse::<std::net::IpAddr>().is_ok();
+            ensure!(
+                !is_address && domain.len() <= 180 && domain.split('.').all(is_label),
+                "s3.domain is `{domain}`, it must be a domain like s3.example.com, without a port"
+            );
+        }
+        Ok(())
     }
 }
 

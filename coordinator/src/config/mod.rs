@@ -13,8 +13,8 @@ mod tables;
 pub use proxies::{NotANetwork, ProxyNetwork};
 pub use tables::{
     Admission, AuthConfig, AuthMode, DatabaseConfig, DownloadsConfig, EvidenceConfig, HttpConfig,
-    KeysConfig, MetricsConfig, MoneyConfig, NodesConfig, P2pConfig, PingConfig, PlacementConfig,
-    ProofsConfig, ReconcileConfig, RepairConfig, UploadsConfig,
+    KeysConfig, MetricsConfig, MoneyConfig, NodesConfig, ObjectsConfig, P2pConfig, PingConfig,
+    PlacementConfig, ProofsConfig, ReconcileConfig, RepairConfig, S3Config, UploadsConfig,
 };
 
 /// Settings of a coordinator of a federated storage network.
@@ -26,6 +26,8 @@ pub use tables::{
 pub struct Config {
     #[config(nested)]
     pub http: HttpConfig,
+    #[config(nested)]
+    pub s3: S3Config,
     #[config(nested)]
     pub metrics: MetricsConfig,
     #[config(nested)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub uploads: UploadsConfig,
     #[config(nested)]
     pub downloads: DownloadsConfig,
+    #[config(nested)]
+    pub objects: ObjectsConfig,
     #[config(nested)]
     pub proofs: ProofsConfig,
     #[config(nested)]
@@ -203,6 +207,9 @@ mod tests {
                 "[nodes]\nbootstrap_token = \"t\"\nbootstrap_token_file = \"f\"",
                 "nodes.bootstrap_token_file",
             ),
+            ("[s3]\nregion = \"US East\"", "s3.region"),
+            ("[s3]\ndomain = \"10.0.0.1\"", "s3.domain"),
+            ("[objects]\nmax_buckets_per_user = 0", "max_buckets_per_user"),
             ("[log]\nfilter = \"a=b=c\"", "log.filter"),
             ("not toml", "coordinator.toml"),
         ];

@@ -70,6 +70,36 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<ProxyNetwork>,
 }
 
+/// S3, on a listener of its own: aws-cli, rclone, restic and whatever else speaks it.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct S3Config {
+    /// Address and port to serve S3 on; when it is unset, it is not served. Limits of connections, timeouts and trusted
+    /// proxies are those of [http]. Put a proxy that speaks TLS before it when it leaves the machine; clients sign the
+    /// host that they ask for, so it has to pass `Host` on.
+    #[config(env = "FSN_S3_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// The region that clients sign for. Not one of Amazon's: for us-east-1, aws-cli signs links in an old way that is
+    /// not served.
+    #[config(default = "fsn", env = "FSN_S3_REGION")]
+    pub region: String,
+
+    /// A domain like "s3.example.com", so that buckets can be asked for as hosts, too: my-bucket.s3.example.com. By
+    /// path, s3.example.com/my-bucket, they always can.
+    #[config(env = "FSN_S3_DOMAIN")]
+    pub domain: Option<String>,
+}
+
+/// Buckets and what is in them.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct ObjectsConfig {
+    /// Buckets that one user may have, 1 to 100000.
+    #[config(default = 100, env = "FSN_OBJECTS_MAX_BUCKETS_PER_USER")]
+    pub max_buckets_per_user: u32,
+}
+
 /// Prometheus metrics, on a listener of their own.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use self::metrics::FileMetrics;
 use self::upload::chunk_commit::ChunkCommits;
+use self::upload::pointing::Pointing;
 use self::upload::single_chunk_commit::{FileCommits, Rules};
 use self::upload::turns::Turns;
 use crate::billing::Billing;
@@ -65,6 +66,8 @@ pub struct Files {
     pub file_commits: FileCommits,
     /// What files of a single chunk go by.
     pub rules: Rules,
+    /// Has names point to files.
+    pub pointing: Arc<dyn Pointing>,
     /// Sendings of one chunk take turns.
     pub turns: Turns,
     /// A file was deleted or an upload given up: its chunks can be taken away.

@@ -53,6 +53,7 @@ pub(super) async fn initiate(
         size_bytes: Some(body.size_bytes),
         idempotency_key,
         declared: DeclaredDigests::default(),
+        target: None,
     };
     limits.check_session(caller.user_id)?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
@@ -197,7 +198,7 @@ pub(super) async fn complete(
             Some(sha256)
         }
     };
-    let file = complete::complete(&files, caller.user_id, id, declared).await?;
+    let file = complete::complete(&files, caller.user_id, id, declared, None).await?;
     Ok(created_file(file))
 }
 
@@ -264,6 +265,7 @@ pub(super) async fn upload(
                 size_bytes: None,
                 idempotency_key,
                 declared: form.declared,
+                target: None,
             };
             let refusal = form.refusal();
             let uploaded =
@@ -281,6 +283,7 @@ pub(super) async fn upload(
                 size_bytes: length(&headers),
                 idempotency_key,
                 declared,
+                target: None,
             };
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }

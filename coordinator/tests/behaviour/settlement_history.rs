@@ -146,7 +146,7 @@ impl History {
                 if self.can_pay(user, offer.size).await && self.are_in(&nodes).await {
                     let user = self.users[user];
                     let upload = begin_offered(&app, user, &nodes, offer).await;
-                    let file = complete::complete(&app.files, user, upload, None)
+                    let file = complete::complete(&app.files, user, upload, None, None)
                         .await
                         .unwrap();
                     self.stored.push((user, file.id));

@@ -4,7 +4,7 @@
 use crate::source::{modules, root};
 
 /// From the ground up. A name that is not here is a concern that nobody has put in its place yet.
-const FLOORS: [&str; 19] = [
+const FLOORS: [&str; 20] = [
     "config",
     "database",
     "facts",
@@ -17,6 +17,7 @@ const FLOORS: [&str; 19] = [
     "blobs",
     "billing",
     "files",
+    "objects",
     "proofs",
     "durability",
     "compose",

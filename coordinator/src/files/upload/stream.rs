@@ -82,7 +82,7 @@ where
         if !session::is_repeated(&files, &request).await? {
             let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
             let scheme = files.blobs.scheme();
-            let priced = files.billing.priced(&request.filename, least_bytes, scheme);
+            let priced = files.billing.priced(request.terms(), least_bytes, scheme);
             allowance::check(&files, user, priced.month()?).await?;
         }
         first = source.next().await?;
@@ -118,7 +118,7 @@ where
         hash: RunningHash::new(&files, request.declared),
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => match complete::complete(&files, user, id, None).await {
+        Ok(()) => match complete::complete(&files, user, id, None, request.target.as_deref()).await {
             // All were sent: a node has lost its copy since.
             Err(UploadError::ChunksMissing { count: chunks, .. }) => {
                 Err(UploadError::CopiesLost { chunks })
