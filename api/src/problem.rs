@@ -63,6 +63,7 @@ problem_kinds! {
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
     TooManyUploads = "too-many-uploads", 403,
         "complete some, give some up, or buy credits; `limit`";
+    TooManyBuckets = "too-many-buckets", 403, "delete one, or use prefixes; `limit`";
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
     NodeNotAllowed = "node-not-allowed", 403, "what the network's operator asks of a node";
@@ -88,7 +89,13 @@ problem_kinds! {
         "chunks were sent again with other content `limit` times: complete, or begin anew";
     DigestPending = "digest-pending", 409,
         "the file is still being read back for its digest: wait `Retry-After`, then complete again";
+    BucketNameTaken = "bucket-name-taken", 409, "choose another name: they are unique in the network";
+    BucketNotEmpty = "bucket-not-empty", 409,
+        "delete its objects, their versions and delete markers, and give up its multipart uploads";
+    WriteConflict = "write-conflict", 409,
+        "somebody else wrote the key at the same moment: look at it, and try again";
     UploadExpired = "upload-expired", 410, "begin anew";
+    ChangesGone = "changes-gone", 410, "list the bucket anew, and go on from its last change";
     LengthRequired = "length-required", 411,
         "send the file's bytes, or `Content-Length: 0` for an empty one";
     PreconditionFailed = "precondition-failed", 412,

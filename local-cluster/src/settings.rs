@@ -52,11 +52,20 @@ pub(crate) fn coordinator(
     if let Some(metrics) = record.metrics {
         set(&mut table, "metrics.listen", metrics.to_string());
     }
+    if let Some(s3) = record.s3 {
+        set(&mut table, "s3.listen", s3.to_string());
+    }
     set(&mut table, "database.url", database_url);
     set(&mut table, "p2p.listen", record.p2p.clone());
     set(&mut table, "keys.dir", utf8(&dir.join("keys"))?);
     merge(&mut table, &overrides.coordinator);
     Ok(table)
+}
+
+/// What clients of S3 sign for, by default or by the user's settings.
+pub(crate) fn region(overrides: &Overrides) -> String {
+    let set = overrides.coordinator.get("s3").and_then(|s3| s3.get("region"));
+    set.and_then(Value::as_str).unwrap_or("fsn").to_owned()
 }
 
 pub(crate) fn node(

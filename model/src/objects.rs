@@ -144,6 +144,68 @@ pub struct ObjectVersion {
     pub created_at: Timestamp,
 }
 
+/// What is said of an object besides its bytes, by whoever writes it.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub key: ObjectKey,
+    pub content_type: ContentType,
+    pub metadata: ObjectMetadata,
+    pub condition: WriteCondition,
+}
+
+/// What has become of a key, or a version, that was to be deleted.
+#[derive(Debug, Clone)]
+pub enum Deleted {
+    /// There was none, which is as good.
+    Nothing,
+    /// A version is gone for good.
+    Version(Box<ObjectVersion>),
+    /// A marker stands before the versions, which stay.
+    Marked(VersionId),
+}
+
+/// One line of a list.
+#[derive(Debug, Clone)]
+pub enum ListEntry {
+    Object(ObjectVersion),
+    /// What many keys begin with, up to a delimiter.
+    Prefix(String),
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct ListPage<N> {
+    pub entries: Vec<ListEntry>,
+    /// Where the next one begins; `None` when there is nothing more.
+    pub next: Option<N>,
+}
+
+/// An object that comes in parts, until it is complete.
+#[derive(Debug, Clone)]
+pub struct Multipart {
+    pub id: MultipartId,
+    pub bucket: BucketId,
+    pub key: String,
+    pub content_type: String,
+    pub metadata: ObjectMetadata,
+    /// What the client means to send with each part, like `CRC64NVME`.
+    pub checksum_algorithm: Option<String>,
+    pub created_at: Timestamp,
+    pub completed_as: Option<VersionId>,
+}
+
+/// A part of it that is stored.
+#[derive(Debug, Clone)]
+pub struct MultipartPart {
+    pub number: u32,
+    pub file_id: FileId,
+    pub size_bytes: u64,
+    /// MD5 in hex.
+    pub etag: String,
+    pub checksum: Option<StoredChecksum>,
+    pub stored_at: Timestamp,
+}
+
 /// Some bytes of an object: a stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectPart {

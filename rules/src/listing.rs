@@ -4,6 +4,8 @@
 //! A page ends behind its last entry, and behind a folded one that is behind all that was folded. So a page's end is a
 //! [`Start`] and not a key: `dir/` as a plain key to go on from would bring the folder again.
 
+use model::ids::VersionId;
+
 /// Where a page begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Start {
@@ -43,6 +45,14 @@ impl Start {
             _ => Some(Self::after_key(marker)),
         }
     }
+}
+
+/// Where a page of all versions begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionsStart {
+    pub start: Start,
+    /// Behind this version of the key that `start` names.
+    pub behind: Option<VersionId>,
 }
 
 /// What is asked for. An empty text stands for none.

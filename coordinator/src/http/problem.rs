@@ -84,6 +84,16 @@ impl Problem {
         )
     }
 
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(name, _)| name == http::header::RETRY_AFTER)?;
+        value.parse().ok()
+    }
+
     pub(super) fn document(&self, instance: &str, request_id: &str) -> api::problem::Problem {
         api::problem::Problem {
             status: self.status.as_u16(),
@@ -413,6 +423,7 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
+            UploadError::Refused(refusal) => refusal.into(),
             UploadError::BrokeOff(_) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(
                 ProblemKind::Timeout,

@@ -2,9 +2,12 @@
 //! as both are in one account.
 
 use limits::memory::Holder;
-use model::objects::{Bucket, ContentSum, ObjectContent, ObjectVersion, TargetRefusal};
+use model::ids::VersionId;
+use model::objects::{
+    Bucket, ContentSum, Described, ObjectContent, ObjectVersion, TargetRefusal,
+};
 
-use super::put::{Described, Written, put_without_bytes};
+use super::put::put_without_bytes;
 use super::{ObjectError, Objects, get};
 use crate::files::upload::UploadError;
 
@@ -15,7 +18,7 @@ pub async fn copy(
     source: &ObjectVersion,
     bucket: &Bucket,
     described: Described,
-) -> Result<Written, ObjectError> {
+) -> Result<VersionId, ObjectError> {
     let content = ObjectContent::Parts {
         parts: get::parts(objects, source).await?,
         sum: ContentSum {

@@ -3,25 +3,14 @@
 use limits::memory::Holder;
 use model::names::{ContentType, ObjectKey};
 use model::objects::{
-    Bucket, ObjectContent, ObjectMetadata, ObjectVersion, TargetRefusal, VersionRef, Versioning,
-    WriteCondition, key_lock,
+    Bucket, Deleted, Described, ObjectContent, ObjectMetadata, TargetRefusal, VersionRef,
+    Versioning, WriteCondition, key_lock,
 };
 
-use super::put::{Described, Written, put_without_bytes};
+use super::put::put_without_bytes;
 use super::{ObjectError, Objects, release, tables};
 use crate::files::tables::files;
 use crate::files::upload::UploadError;
-
-/// What has become of it.
-#[derive(Debug, Clone)]
-pub enum Deleted {
-    /// There was none, which is as good.
-    Nothing,
-    /// A version is gone for good.
-    Version(Box<ObjectVersion>),
-    /// A marker stands before the versions, which stay.
-    Marked(Written),
-}
 
 /// Deletes a key: where versions are kept they stay behind a marker, which is billed as a small object is.
 pub async fn key(
@@ -41,8 +30,8 @@ pub async fn key(
         condition,
     };
     let marker = ObjectContent::Marker;
-    let written = put_without_bytes(objects, holder, bucket, described, marker).await?;
-    Ok(Deleted::Marked(written))
+    let version = put_without_bytes(objects, holder, bucket, described, marker).await?;
+    Ok(Deleted::Marked(version))
 }
 
 /// Deletes a version for good. If it was the latest, the one before it is.

@@ -1,28 +1,19 @@
 //! Lists of keys and of versions, a page at a time.
 
 use model::ids::VersionId;
-use model::objects::{Bucket, ObjectVersion};
-use rules::listing::{Listing, Start};
+use model::objects::{Bucket, ListEntry, ListPage, ObjectVersion};
+use rules::listing::{Listing, Start, VersionsStart};
 
-use super::tables::lists::{self, Entry};
+use super::tables::lists;
 use super::{ObjectError, Objects};
 
 /// The most that one page has.
 pub const LONGEST_PAGE: u32 = 1000;
 
-#[derive(Debug, Clone)]
-pub struct Page<T, N> {
-    pub entries: Vec<T>,
-    /// Where the next one begins; `None` when there is nothing more.
-    pub next: Option<N>,
-}
-
-impl<T, N> Page<T, N> {
-    const fn empty() -> Self {
-        Self {
-            entries: Vec::new(),
-            next: None,
-        }
+const fn nothing<N>() -> ListPage<N> {
+    ListPage {
+        entries: Vec::new(),
+        next: None,
     }
 }
 
@@ -36,10 +27,10 @@ pub async fn keys(
     objects: &Objects,
     bucket: &Bucket,
     asked: &Listing,
-) -> Result<Page<Entry, Start>, ObjectError> {
+) -> Result<ListPage<Start>, ObjectError> {
     let limit = asked.limit.min(LONGEST_PAGE);
     if limit == 0 || is_in_no_key(asked) {
-        return Ok(Page::empty());
+        return Ok(nothing());
     }
     let bounds = asked.bounds();
     let within = |key: &str| bounds.before.as_deref().is_none_or(|before| key < before);
@@ -47,7 +38,7 @@ pub async fn keys(
     let mut entries = if asked.delimiter.is_empty() || asked.delimiter.contains('\0') {
         let found = lists::keys(&mut connection, bucket.id, &bounds, i64::from(limit) + 1).await?;
         let found = found.into_iter().take_while(|version| within(&version.key));
-        found.map(Entry::Object).collect()
+        found.map(ListEntry::Object).collect()
     } else {
         let folding = (asked.prefix.as_str(), asked.delimiter.as_str());
         let most = limit as i32 + 1;
@@ -60,22 +51,14 @@ pub async fn keys(
         }
         false => None,
     };
-    Ok(Page { entries, next })
+    Ok(ListPage { entries, next })
 }
 
-fn behind(entry: &Entry) -> Option<Start> {
+fn behind(entry: &ListEntry) -> Option<Start> {
     match entry {
-        Entry::Object(version) => Some(Start::after_key(&version.key)),
-        Entry::Prefix(prefix) => Start::after_prefix(prefix),
+        ListEntry::Object(version) => Some(Start::after_key(&version.key)),
+        ListEntry::Prefix(prefix) => Start::after_prefix(prefix),
     }
-}
-
-/// Where a list of versions goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionsStart {
-    pub start: Start,
-    /// Behind this version of the key that `start` names.
-    pub behind: Option<VersionId>,
 }
 
 /// All versions, those of a key together, the newest first.
@@ -84,17 +67,17 @@ pub async fn versions(
     bucket: &Bucket,
     asked: &Listing,
     behind: Option<VersionId>,
-) -> Result<Page<Entry, VersionsStart>, ObjectError> {
+) -> Result<ListPage<VersionsStart>, ObjectError> {
     let limit = asked.limit.min(LONGEST_PAGE) as usize;
     if limit == 0 || is_in_no_key(asked) {
-        return Ok(Page::empty());
+        return Ok(nothing());
     }
     let mut connection = objects.db.acquire().await?;
     let mut place = VersionsStart {
         start: asked.start.clone(),
         behind,
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<ListEntry> = Vec::new();
     // Each turn ends with a folder, behind all of which the next one begins, or with the page.
     // Few rows at a time where most are passed over.
     let most = match asked.delimiter.is_empty() {
@@ -118,25 +101,25 @@ pub async fn versions(
                 break;
             }
             if entries.len() == limit {
-                return Ok(Page { entries, next: Some(place) });
+                return Ok(ListPage { entries, next: Some(place) });
             }
             if let Some(folder) = asked.folder(&version.key) {
                 folded = Some(folder.to_owned());
                 break;
             }
             place = after(&version);
-            entries.push(Entry::Object(version));
+            entries.push(ListEntry::Object(version));
         }
         match folded {
             Some(folder) => {
                 let next = Start::after_prefix(&folder);
-                entries.push(Entry::Prefix(folder));
+                entries.push(ListEntry::Prefix(folder));
                 match next {
                     Some(start) => place = VersionsStart { start, behind: None },
-                    None => return Ok(Page { entries, next: None }),
+                    None => return Ok(ListPage { entries, next: None }),
                 }
             }
-            None if is_last => return Ok(Page { entries, next: None }),
+            None if is_last => return Ok(ListPage { entries, next: None }),
             None => {}
         }
     }

@@ -9,13 +9,13 @@ use limits::memory::Holder;
 use model::ids::{MultipartId, VersionId};
 use model::names::{ContentType, Filename, ObjectKey};
 use model::objects::{
-    Bucket, ContentSum, NewPart, ObjectContent, ObjectMetadata, ObjectPart, ObjectVersion, SumSlot,
-    Target, VersionRef, WriteCondition,
+    Bucket, ContentSum, Described, Multipart, MultipartPart, NewPart, ObjectContent,
+    ObjectMetadata, ObjectPart, ObjectVersion, SumSlot, Target, VersionRef, WriteCondition,
 };
 use model::upload::{DeclaredDigests, UploadRequest};
 
-use super::put::{Described, put_without_bytes};
-use super::tables::multiparts::{Multipart, NewMultipart, Part};
+use super::put::put_without_bytes;
+use super::tables::multiparts::NewMultipart;
 use super::{ObjectError, Objects, get, release, tables};
 use crate::files::tables::files;
 use crate::files::upload::stream;
@@ -132,9 +132,9 @@ pub async fn copy_part(
     sum: ContentSum,
 ) -> Result<(), ObjectError> {
     find_open(objects, place.bucket, place.key.as_str(), place.id).await?;
-    let part = Part {
+    let part = MultipartPart {
         number: place.number,
-        file: source.file_id,
+        file_id: source.file_id,
         size_bytes: source.size_bytes,
         etag: sum.etag,
         checksum: None,
@@ -171,7 +171,7 @@ pub async fn parts(
     id: MultipartId,
     after: u32,
     limit: i64,
-) -> Result<(Multipart, Vec<Part>), ObjectError> {
+) -> Result<(Multipart, Vec<MultipartPart>), ObjectError> {
     let multipart = find_open(objects, bucket, key, id).await?;
     let mut connection = objects.db.acquire().await?;
     let parts = tables::multiparts::parts(&mut connection, id, after, limit).await?;
@@ -204,8 +204,7 @@ pub async fn complete(
         sum,
         multipart: Some(multipart.id),
     };
-    let written = put_without_bytes(objects, holder, bucket, described, content).await?;
-    Ok(written.version)
+    put_without_bytes(objects, holder, bucket, described, content).await
 }
 
 /// What a completed upload has become, if that is still there.

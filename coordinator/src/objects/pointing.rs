@@ -14,7 +14,6 @@ use proto::FileId;
 use sqlx::PgConnection;
 
 use super::release;
-use super::tables::multiparts::Part;
 use super::tables::versions::{NewVersion, Standing};
 use super::tables::{buckets, locks, multiparts, parts, versions};
 use crate::billing::charges::ChargeError;
@@ -22,12 +21,11 @@ use crate::files::tables::files;
 use crate::files::upload::pointing::{Pointed, Pointing};
 use model::ids::{BucketId, MultipartId, VersionId};
 use model::objects::{
-    ContentSum, NewObject, NewPart, ObjectContent, ObjectPart, Target, TargetRefusal, Versioning,
+    ContentSum, MultipartPart, NewObject, NewPart, ObjectContent, ObjectPart, Target, TargetRefusal, Versioning,
     WriteCondition,
 };
 
 /// Has keys, and parts of objects, point to files.
-#[derive(Debug)]
 pub struct KeyPointing {
     pub entropy: Entropy,
 }
@@ -178,14 +176,14 @@ fn summed(sum: Option<&ContentSum>) -> Verdict {
 }
 
 fn objects<'a>(targets: &[&'a Target]) -> impl Iterator<Item = &'a NewObject> {
-    targets.iter().filter_map(|target| match target {
+    targets.iter().copied().filter_map(|target| match target {
         Target::Object(object) => Some(object),
         Target::Part(_) => None,
     })
 }
 
 fn entered<'a>(targets: &[&'a Target]) -> impl Iterator<Item = &'a NewPart> {
-    targets.iter().filter_map(|target| match target {
+    targets.iter().copied().filter_map(|target| match target {
         Target::Object(_) => None,
         Target::Part(part) => Some(part),
     })
@@ -296,9 +294,9 @@ async fn enter(
     let Some(sum) = part.sum.get() else {
         return Ok(()); // was looked at before
     };
-    let entered = Part {
+    let entered = MultipartPart {
         number: part.number,
-        file: pointed.file,
+        file_id: pointed.file,
         size_bytes: pointed.size_bytes,
         etag: sum.etag.clone(),
         checksum: sum.checksum.clone(),

@@ -7,32 +7,15 @@ use bytes::Bytes;
 use futures::Stream;
 use limits::memory::Holder;
 use model::ids::VersionId;
-use model::names::{ContentType, Filename, ObjectKey};
-use model::objects::{
-    Bucket, NewObject, ObjectContent, ObjectMetadata, SumSlot, Target, WriteCondition,
-};
+use model::names::Filename;
+use model::objects::{Bucket, Described, NewObject, ObjectContent, SumSlot, Target};
 use model::upload::{DeclaredDigests, UploadRequest};
 
 use super::{ObjectError, Objects};
 use crate::blobs::body::ChunkBody;
 use crate::files::upload::{single_chunk, stream};
 
-/// What is said of an object besides its bytes.
-#[derive(Debug, Clone)]
-pub struct Described {
-    pub key: ObjectKey,
-    pub content_type: ContentType,
-    pub metadata: ObjectMetadata,
-    pub condition: WriteCondition,
-}
-
-/// A version that a write has made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    pub version: VersionId,
-}
-
-/// Stores what `body` brings. Whoever hands it over fills `sum` when its last byte has come.
+/// Stores what `body` brings, as a version. Whoever hands it over fills `sum` when its last byte has come.
 pub async fn put<S, E>(
     objects: &Objects,
     holder: Holder,
@@ -41,18 +24,18 @@ pub async fn put<S, E>(
     size_bytes: Option<u64>,
     sum: SumSlot,
     body: S,
-) -> Result<Written, ObjectError>
+) -> Result<VersionId, ObjectError>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     E: std::error::Error + Send + 'static,
 {
-    let (request, written) =
+    let (request, version) =
         request(objects, bucket, described, ObjectContent::File(sum), size_bytes);
     let files = Arc::clone(&objects.files);
     let file = stream::upload(files, request, holder, body).await?;
     let uploaded = &objects.files.metrics.uploaded_bytes;
     uploaded.inc_by(file.layout.size_bytes);
-    Ok(written)
+    Ok(version)
 }
 
 /// Has a key point to what is there already, or to nothing. An empty file comes in for it, which is what it is billed by.
@@ -62,12 +45,12 @@ pub(super) async fn put_without_bytes(
     bucket: &Bucket,
     described: Described,
     content: ObjectContent,
-) -> Result<Written, ObjectError> {
-    let (request, written) = request(objects, bucket, described, content, Some(0));
+) -> Result<VersionId, ObjectError> {
+    let (request, version) = request(objects, bucket, described, content, Some(0));
     let nothing = ChunkBody::default();
     single_chunk::upload(&objects.files, &request, holder, nothing).await?;
     objects.files.forget_wake.wake();
-    Ok(written)
+    Ok(version)
 }
 
 fn request(
@@ -76,7 +59,7 @@ fn request(
     described: Described,
     content: ObjectContent,
     size_bytes: Option<u64>,
-) -> (UploadRequest, Written) {
+) -> (UploadRequest, VersionId) {
     let version = VersionId::from_uuid(objects.new_id());
     let request = UploadRequest {
         user_id: bucket.owner,
@@ -95,5 +78,5 @@ fn request(
             content,
         }))),
     };
-    (request, Written { version })
+    (request, version)
 }

@@ -5,16 +5,8 @@ use sqlx::types::Json;
 
 use super::versions::Row;
 use model::ids::{BucketId, VersionId};
-use model::objects::{ObjectMetadata, ObjectVersion, StoredChecksum};
+use model::objects::{ListEntry, ObjectMetadata, ObjectVersion, StoredChecksum};
 use rules::listing::Bounds;
-
-/// One line of a list.
-#[derive(Debug, Clone)]
-pub enum Entry {
-    Object(ObjectVersion),
-    /// What many keys begin with, up to a delimiter.
-    Prefix(String),
-}
 
 /// Latest versions from the lower bound on, without a look at the upper one: a bound that may be null would have the
 /// index walked to its end.
@@ -49,7 +41,7 @@ pub async fn folded(
     (prefix, delimiter): (&str, &str),
     bounds: &Bounds,
     limit: i32,
-) -> sqlx::Result<Vec<Entry>> {
+) -> sqlx::Result<Vec<ListEntry>> {
     let rows = sqlx::query!(
         r#"SELECT l.entry AS "entry!", l.is_prefix AS "is_prefix!", o.version_id AS "version_id?",
                   o.is_null AS "is_null?", o.size_bytes AS "size_bytes?", o.etag AS "etag?",
@@ -71,7 +63,7 @@ pub async fn folded(
     let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
         if row.is_prefix {
-            entries.push(Entry::Prefix(row.entry));
+            entries.push(ListEntry::Prefix(row.entry));
             continue;
         }
         let (Some(id), Some(is_null), Some(size_bytes)) = (row.version_id, row.is_null, row.size_bytes) else {
@@ -82,7 +74,7 @@ pub async fn folded(
         else {
             continue;
         };
-        entries.push(Entry::Object(ObjectVersion {
+        entries.push(ListEntry::Object(ObjectVersion {
             bucket,
             key: row.entry,
             id: VersionId::from_uuid(id),

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use proto::FileId;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -11,19 +10,7 @@ use uuid::Uuid;
 
 use model::ids::{BucketId, MultipartId, VersionId};
 use model::names::ObjectKey;
-use model::objects::{ObjectMetadata, StoredChecksum};
-
-#[derive(Debug, Clone)]
-pub struct Multipart {
-    pub id: MultipartId,
-    pub bucket: BucketId,
-    pub key: String,
-    pub content_type: String,
-    pub metadata: ObjectMetadata,
-    pub checksum_algorithm: Option<String>,
-    pub created_at: Timestamp,
-    pub completed_as: Option<VersionId>,
-}
+use model::objects::{Multipart, MultipartPart, ObjectMetadata, StoredChecksum};
 
 struct Row {
     upload_id: Uuid,
@@ -214,25 +201,13 @@ pub async fn delete(connection: &mut PgConnection, id: MultipartId) -> sqlx::Res
     Ok(())
 }
 
-/// A part of an upload.
-#[derive(Debug, Clone)]
-pub struct Part {
-    pub number: u32,
-    pub file: FileId,
-    pub size_bytes: u64,
-    /// MD5 in hex.
-    pub etag: String,
-    pub checksum: Option<StoredChecksum>,
-    pub stored_at: Timestamp,
-}
-
 /// Those behind the named one, in order.
 pub async fn parts(
     connection: &mut PgConnection,
     id: MultipartId,
     after: u32,
     limit: i64,
-) -> sqlx::Result<Vec<Part>> {
+) -> sqlx::Result<Vec<MultipartPart>> {
     let rows = sqlx::query!(
         r#"SELECT part, file_id, size_bytes, etag, checksum AS "checksum: Json<StoredChecksum>", stored_at
            FROM multipart_parts WHERE upload_id = $1 AND part > $2 ORDER BY part LIMIT $3"#,
@@ -242,9 +217,9 @@ pub async fn parts(
     )
     .fetch_all(connection)
     .await?;
-    let parts = rows.into_iter().map(|row| Part {
+    let parts = rows.into_iter().map(|row| MultipartPart {
         number: row.part.unsigned_abs(),
-        file: FileId::from_uuid(row.file_id),
+        file_id: FileId::from_uuid(row.file_id),
         size_bytes: row.size_bytes.unsigned_abs(),
         etag: row.etag,
         checksum: row.checksum.map(|Json(checksum)| checksum),
@@ -292,7 +267,7 @@ pub async fn files_at(
 pub async fn put_part(
     connection: &mut PgConnection,
     id: MultipartId,
-    part: &Part,
+    part: &MultipartPart,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO multipart_parts (upload_id, part, file_id, size_bytes, etag, checksum, stored_at)
@@ -302,7 +277,7 @@ pub async fn put_part(
              checksum = excluded.checksum, stored_at = excluded.stored_at",
         id.as_uuid(),
         part.number as i32,
-        part.file.as_uuid(),
+        part.file_id.as_uuid(),
         part.size_bytes as i64,
         part.etag,
         part.checksum.as_ref().map(Json) as _,

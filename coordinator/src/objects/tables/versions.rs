@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
+use serde::Serialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -136,19 +137,19 @@ pub struct NewVersion<'a> {
     pub at: Timestamp,
 }
 
+fn json<T: Serialize>(value: &T) -> sqlx::Result<String> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
 /// Together with what the feed of changes says of them.
 pub async fn insert(connection: &mut PgConnection, rows: &[NewVersion<'_>]) -> sqlx::Result<()> {
     fn column<'r, T>(rows: &'r [NewVersion<'r>], value: impl Fn(&NewVersion<'r>) -> T) -> Vec<T> {
         rows.iter().map(value).collect()
     }
-    let json = |value: &dyn Fn() -> serde_json::Result<String>| value().map_err(|e| sqlx::Error::Encode(Box::new(e)));
-    let mut checksums = Vec::with_capacity(rows.len());
-    let mut metadata = Vec::with_capacity(rows.len());
-    for row in rows {
-        let checksum = row.checksum.map(|sum| json(&|| serde_json::to_string(sum)));
-        checksums.push(checksum.transpose()?);
-        metadata.push(json(&|| serde_json::to_string(row.metadata))?);
-    }
+    let checksums = rows.iter().map(|row| row.checksum.map(json).transpose());
+    let checksums = checksums.collect::<sqlx::Result<Vec<Option<String>>>>()?;
+    let metadata = rows.iter().map(|row| json(row.metadata));
+    let metadata = metadata.collect::<sqlx::Result<Vec<String>>>()?;
     sqlx::query!(
         "WITH new AS (
              SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::boolean[], $5::text[], $6::bigint[],

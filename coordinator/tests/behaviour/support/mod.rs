@@ -8,6 +8,7 @@ mod coordinator;
 mod database;
 pub(crate) mod economy;
 mod node;
+mod s3;
 mod shelf;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) use database::{
     balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
 };
 pub(crate) use node::{Node, registration, registration_with};
+pub(crate) use s3::{S3Client, bare};
 pub(crate) use shelf::node_config;
 
 /// One chunk, as the tests configure it.
