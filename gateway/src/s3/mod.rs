@@ -24,7 +24,7 @@ use http::{Request, Response};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::host::{DomainError, SingleDomain};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, S3Error, S3ErrorCode, StdError};
+use s3s::{Body, HttpError, S3Error, S3ErrorCode, StdError};
 
 use self::access::{Access, Auth};
 use self::face::Face;
@@ -102,7 +102,7 @@ impl S3Gateway {
         match ASKING.scope(asking, self.service.call(request)).await {
             Ok(response) => response,
             Err(error) => {
-                let source = StdError::from(error);
+                let source: StdError = HttpError::into(error);
                 tracing::error!(error = %source, "an answer could not be written");
                 answer(S3Error::new(S3ErrorCode::InternalError))
             }

@@ -17,7 +17,7 @@ use super::errors::{invalid, no_such_part, not_served, of_body, of_store};
 use super::face::{CallerOf, Face, On};
 use super::metadata::{self, heads};
 use super::texts::{
-    etag, key, seconds, some, time, told_version, version_ref, version_text, written_text,
+    etag, key, seconds, some, time, told_version, version_ref, written_text,
 };
 use crate::checked_body::{CheckedBody, Declared};
 use crate::checksum::Algorithm;
