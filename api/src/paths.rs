@@ -7,14 +7,21 @@
 use std::fmt::Display;
 
 use proto::{ChallengeId, FileId, NodeId, UploadId};
+use uuid::Uuid;
 
 pub const REGISTER: &str = "/api/v1/auth/register";
 pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
 pub const PASSWORD: &str = "/api/v1/auth/password";
+pub const SESSIONS: &str = "/api/v1/auth/sessions";
+pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
+pub const EVENTS: &str = "/api/v1/auth/events";
 pub const ME: &str = "/api/v1/auth/me";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
+
+pub const ACCESS_KEYS: &str = "/api/v1/access-keys";
+pub const ACCESS_KEY: &str = "/api/v1/access-keys/{access_key_id}";
 
 pub const BALANCE: &str = "/api/v1/balance";
 pub const TRANSACTIONS: &str = "/api/v1/credits/transactions";
@@ -61,14 +68,19 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 pub const DOCS: &str = "/docs";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 42] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
     PASSWORD,
+    SESSIONS,
+    SESSION,
+    EVENTS,
     ME,
     PURCHASE,
+    ACCESS_KEYS,
+    ACCESS_KEY,
     BALANCE,
     TRANSACTIONS,
     FILES,
@@ -103,6 +115,14 @@ pub const ALL: [&str; 37] = [
 
 fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
+}
+
+pub fn session(id: Uuid) -> String {
+    of(SESSION, id)
+}
+
+pub fn access_key(id: impl Display) -> String {
+    ACCESS_KEY.replace("{access_key_id}", &id.to_string())
 }
 
 pub fn file(id: FileId) -> String {

@@ -59,7 +59,13 @@ problem_kinds! {
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
     AdminsOnly = "admins-only", 403,
-        "`coordinator admin set-role ADDRESS admin`, then log in again";
+        "`coordinator admin set-role ADDRESS admin`";
+    NotForThisKey = "not-for-this-key", 403,
+        "use a key that has the scope, or log in; `detail` says what this one may not";
+    BasicRefused = "basic-refused", 403,
+        "send keys over TLS, and not from web pages; `detail` says which it was";
+    AccountSuspended = "account-suspended", 403, "ask the network's operator; `detail` has his reason";
+    TooManyAccessKeys = "too-many-access-keys", 403, "revoke some; `limit`";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
     TooManyUploads = "too-many-uploads", 403,
         "complete some, give some up, or buy credits; `limit`";
@@ -118,6 +124,8 @@ problem_kinds! {
     BadSignature = "bad-signature", 422, "register again from a fresh nonce";
     TooManyRequests = "too-many-requests", 429,
         "wait `Retry-After`; `RateLimit` and `RateLimit-Policy` tell the quota";
+    KeyUsedUp = "key-used-up", 429,
+        "the key has used what it may on one day (UTC): wait `Retry-After`, or use another";
     OpenedEnough = "opened-enough", 429,
         "no more chunks of this file are opened now: ask for one that is open already, or wait `Retry-After`";
     Internal = "internal", 500, "try again; if it goes on, give the operator the `request_id`";
@@ -187,7 +195,7 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have. `too-many-requests`, of an upload:
+    /// `too-many-access-keys`: keys that an account may have. `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have. `too-many-requests`, of an upload:
     /// those that it may have under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,

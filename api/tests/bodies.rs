@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
 use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
@@ -20,6 +21,8 @@ use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNod
 use api::page::Page;
 use api::peers::Peers;
 use api::problem::Problem;
+use api::security_events::SecurityEvent;
+use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +38,8 @@ fn rewrite<T: Serialize + DeserializeOwned>(json: &str) -> serde_json::Result<St
 }
 
 const ANSWERS: &[(&str, Rewrite)] = &[
+    ("access_keys.AccessKey", rewrite::<AccessKey>),
+    ("access_keys.AccessKeys", rewrite::<AccessKeys>),
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
@@ -62,12 +67,15 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
+    ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
+    ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),
 ];
 
 const REQUESTS: &[(&str, Rewrite)] = &[
+    ("access_keys.NewAccessKey", rewrite::<NewAccessKey>),
     ("auth.Credentials", rewrite::<Credentials>),
     ("auth.NewPassword", rewrite::<NewPassword>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::accounts::known::KnownCredentials;
 use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
@@ -54,7 +55,8 @@ use crate::objects::pointing::KeyPointing;
 use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
-use crate::{accounts, billing, durability, files, fleet, keys, objects, proofs};
+use crate::security::SecurityLog;
+use crate::{accounts, billing, durability, files, fleet, keys, objects, proofs, security};
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
@@ -127,10 +129,13 @@ impl Coordinator {
             entropy: entropy.clone(),
             replaced: CancellationToken::new(),
         });
+        let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));
         let accounts = Arc::new(Accounts {
+            security: Arc::clone(&security),
             db: db.clone(),
             keys: Arc::clone(&ring),
             passwords: Passwords::new(&entropy).await?,
+            known: KnownCredentials::default(),
             config: config.auth.clone(),
             trial_accounts_per_network: config.money.trial_accounts_per_network,
             clock: clock.clone(),
@@ -321,6 +326,16 @@ impl Coordinator {
             timed(minute),
         );
 
+        let log = &self.accounts.security;
+        runner.spawn(
+            security::jobs::WriteRefused(Arc::clone(log)),
+            every(5 * second),
+        );
+        runner.spawn(security::jobs::Forget(Arc::clone(log)), timed(minute));
+        runner.spawn(
+            accounts::jobs::HearChanges(Arc::clone(&self.accounts)),
+            every(second).cut_at_stop(),
+        );
         runner.spawn(
             accounts::jobs::FormAddresses(Arc::clone(&self.accounts)),
             every(minute),

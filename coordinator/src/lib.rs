@@ -2,7 +2,7 @@
 //! fleet of storage nodes, has them prove what they hold, pays for what is proven and repairs what is lost.
 //!
 //! It is sorted by concern, and each concern stands on a floor: it may use those below it and none above.
-//! [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`] < [`objects`]
+//! [`security`] < [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`] < [`objects`]
 //! < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
 //! of just what it works with, `tables` the only SQL on its tables, `jobs` its background work. What happens below is
 //! told upwards as [`facts`]. [`compose`] puts it all together. The nouns are in the crate [`model`], what is decided
@@ -36,4 +36,5 @@ pub mod metrics;
 pub mod objects;
 pub mod p2p;
 pub mod proofs;
+pub mod security;
 pub mod serve;

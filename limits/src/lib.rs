@@ -1,5 +1,6 @@
 //! What strangers share, bounded in all and for each account and address, so that nobody gets all of it: memory for what
-//! has arrived and waits ([`memory::MemoryBudget`]), and connections ([`connections::Connections`]).
+//! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), attempts
+//! ([`attempts::Limit`]), and room for what is noted of them ([`tally::Tally`]).
 //!
 //! ```
 //! use std::net::Ipv4Addr;
@@ -19,6 +20,8 @@
 //! # }
 //! ```
 
+pub mod attempts;
 pub mod connections;
 pub mod memory;
 pub mod metered;
+pub mod tally;

@@ -26,6 +26,11 @@ proto::uuid_id! {
     MultipartId, "multipart upload id"
 }
 
+proto::uuid_id! {
+    /// A login of a person, from its password to its end.
+    SessionId, "session id"
+}
+
 /// A version 7 UUID: sorts by `now`, unique by `rng`.
 pub fn uuid_v7(now: Timestamp, rng: &mut impl Rng) -> Uuid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);

@@ -19,6 +19,7 @@ pub mod node;
 pub mod node_state;
 pub mod objects;
 pub mod scheme;
+pub mod security;
 pub mod terms;
 pub mod upload;
 pub mod user;

@@ -49,6 +49,7 @@ mod money;
 mod network_document;
 mod proof;
 pub mod protocols;
+mod request_id;
 mod signing;
 mod spec;
 mod statement;
@@ -88,6 +89,7 @@ pub use proof::{
     ProofAnswer, ProofError, ProofStatement, Prove, ProveError, Question, UnusableAnswer, Verdict,
     prove, verify,
 };
+pub use request_id::RequestId;
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
 pub use spec::{Lane, ProtocolSpec, Roles};
 pub use statement::{

@@ -12,6 +12,8 @@ use crate::billing::{Billing, tables};
 
 use crate::bookkeeping::chart;
 use crate::bookkeeping::chart::transfer_kind;
+use crate::security;
+use crate::security::{Event, EventKind};
 use ledger::TransferId;
 use model::ids::{UserId, uuid_v7};
 use model::money::{AmountTooLarge, UsdCents};
@@ -138,6 +140,9 @@ pub async fn purchase(
             if tables::purchases::count(&mut transaction, user).await? > limit {
                 return Err(PurchaseError::TooOften { limit });
             }
+            let bought = id.as_uuid().to_string();
+            let event = Event::done(EventKind::Purchase, user).of(&bought);
+            security::record(&mut transaction, event).await?;
             id
         }
         Some(Posted::Before(id)) => {

@@ -3,6 +3,8 @@
 //! it refuses comes back.
 
 use crate::bookkeeping::{balances, posting};
+use crate::security;
+use crate::security::{Event, EventKind, Outcome};
 use std::time::Duration;
 
 use ledger::{Movement, PostError, Posted};
@@ -86,6 +88,14 @@ pub async fn request(
         payment: None,
     };
     tables::payouts::insert(&mut transaction, &payout, &key).await?;
+    let subject = format!("payout {id} of node {node}");
+    let event = Event {
+        kind: EventKind::Payout,
+        outcome: Outcome::Done,
+        user: None,
+        subject: Some(&subject),
+    };
+    security::record(&mut transaction, event).await?;
     transaction.commit().await?;
     if let Err(error) = tell(billing, &payout).await {
         tracing::warn!(payout_id = %id, %error, "a payout is not made yet; it is tried again");

@@ -1,5 +1,6 @@
 //! The command line: what can be said, and what each command does.
 
+mod admin_events;
 mod admin_jobs;
 mod admin_node;
 mod admin_purges;
@@ -9,21 +10,21 @@ mod admin_user;
 mod keys;
 mod ledger;
 mod restore;
-mod verify_evidence;
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use evidence_check::VerifyEvidence;
 use sqlx::PgPool;
 
 use self::keys::KeysCommand;
 use self::ledger::{LedgerCommand, VerifyLedger};
 use self::restore::RestoreCommand;
-use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
 use crate::fleet::node_tokens;
 use crate::keys::network_document;
+use crate::security::{self, Asked, Event, EventKind, Outcome};
 use crate::{accounts, database};
 use kit::config::Reloader;
 use kit::{Clock, Entropy};
@@ -154,6 +155,11 @@ enum AdminCommand {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
     },
+    /// The security log: who did, or tried, what, from where.
+    Events {
+        #[command(subcommand)]
+        command: admin_events::EventsCommand,
+    },
     /// Background jobs of the coordinator on this machine: last run, last error, backlog.
     Jobs {
         /// For programs: one JSON document.
@@ -247,7 +253,11 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&config, &pool).await
+                if command.only_looks_here() {
+                    return command.run(&config, &pool).await;
+                }
+                let said = format!("admin {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&config, &pool))).await
             }
             Command::Health { settings } => {
                 let config = settings.load()?;
@@ -265,7 +275,8 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&pool).await
+                let said = format!("restore {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&pool))).await
             }
             Command::Ledger { settings, command } => {
                 let config = settings.load()?;
@@ -277,7 +288,8 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&config, &pool).await
+                let said = format!("keys {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&config, &pool))).await
             }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());
@@ -312,10 +324,48 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
     database::connect(config.database_url()?, &config.database).await
 }
 
+/// Runs a command and records it in the security log, with how it ended.
+async fn logged(
+    pool: &PgPool,
+    command: &str,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let operator = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let asked = Asked::of_command(operator.as_deref().unwrap_or("somebody"));
+    let done = async {
+        let ended = work.await;
+        let event = Event {
+            kind: EventKind::AdminCommand,
+            outcome: match ended {
+                Ok(()) => Outcome::Done,
+                Err(_) => Outcome::Refused,
+            },
+            user: None,
+            subject: Some(command),
+        };
+        let recorded = async {
+            let mut connection = pool.acquire().await?;
+            security::record(&mut connection, event).await
+        };
+        let recorded = recorded.await;
+        ended?; // what went wrong first is what is told
+        recorded.context("the command did its work, and could not be written to the security log")
+    };
+    asked.scope(done).await
+}
+
 impl AdminCommand {
+    /// Programs ask this all the time, and it changes nothing.
+    const fn only_looks_here(&self) -> bool {
+        matches!(self, Self::Jobs { .. } | Self::Events { .. })
+    }
+
     async fn run(self, config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         match self {
             Self::Node { command } => command.run(pool).await,
+            Self::Events { command } => command.run(pool).await,
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
             Self::Purges { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
@@ -370,13 +420,17 @@ impl AdminCommand {
                     RoleArgument::User => Role::User,
                     RoleArgument::Admin => Role::Admin,
                 };
-                let mut connection = pool.acquire().await?;
+                let mut transaction = pool.begin().await?;
                 let address = Email::try_from(email.clone())?;
-                let found = accounts::tables::users::credentials(&mut connection, &address).await?;
+                let users = accounts::tables::users::credentials(&mut transaction, &address);
+                let found = users.await?;
                 let Some((user, ..)) = found else {
                     bail!("nobody is registered as {email}");
                 };
-                accounts::tables::users::set_role(&mut connection, user, role).await?;
+                accounts::tables::users::set_role(&mut transaction, user, role).await?;
+                let event = Event::done(EventKind::RoleChanged, user).of(role.name());
+                security::record(&mut transaction, event).await?;
+                transaction.commit().await?;
                 println!("{email} is now {}.", role.name());
                 Ok(())
             }

@@ -212,6 +212,12 @@ impl AuthConfig {
             SECOND..=DAY * 3650,
             "1s to 3650d",
         )?;
+        time(
+            "auth.session_ttl",
+            self.session_ttl,
+            MINUTE..=DAY * 3650,
+            "1m to 3650d",
+        )?;
         ensure!(
             self.requests_per_address > 0
                 && self.requests_per_account > 0
@@ -221,6 +227,11 @@ impl AuthConfig {
         number(
             "auth.logins_per_account",
             self.logins_per_account,
+            1..=10_000,
+        )?;
+        number(
+            "auth.access_keys_per_account",
+            self.access_keys_per_account,
             1..=10_000,
         )
     }

@@ -121,7 +121,7 @@ pub struct DatabaseConfig {
     #[config(env = "FSN_DATABASE_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Connections held open at most, 1 to 10000.
+    /// Connections held open at most, 1 to 10000, and one more that hears of changes to credentials.
     #[config(default = 16, env = "FSN_DATABASE_MAX_CONNECTIONS")]
     pub max_connections: u32,
 
@@ -247,6 +247,10 @@ pub struct AuthConfig {
     #[config(default = "30d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_REFRESH_TOKEN_TTL")]
     pub refresh_token_ttl: Duration,
 
+    /// Life of a login, however often its tokens are renewed: "1m" to "3650d". After it the password is asked for again.
+    #[config(default = "90d", deserialize_with = humantime_serde::deserialize, env = "FSN_AUTH_SESSION_TTL")]
+    pub session_ttl: Duration,
+
     /// Registrations and logins per minute from one address (IPv4 address or IPv6 /64): each has a password
     /// hashed. Five times as many refresh tokens may be exchanged.
     #[config(default = 120, env = "FSN_AUTH_REQUESTS_PER_ADDRESS")]
@@ -266,6 +270,10 @@ pub struct AuthConfig {
     /// lately.
     #[config(default = 100, env = "FSN_AUTH_LOGINS_PER_ACCOUNT")]
     pub logins_per_account: u32,
+
+    /// Access keys that one account may have, 1 to 10000.
+    #[config(default = 100, env = "FSN_AUTH_ACCESS_KEYS_PER_ACCOUNT")]
+    pub access_keys_per_account: u32,
 }
 
 /// Who may join the fleet.

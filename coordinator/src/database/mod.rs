@@ -85,7 +85,8 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<PgPoo
             anyhow!("Postgres at {place} cannot be used ({advice}): {error}")
         })?;
     let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        // One listens, as long as the coordinator runs.
+        .max_connections(config.max_connections.saturating_add(1))
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
         .test_before_acquire(false)

@@ -10,7 +10,8 @@ use axum::extract::State;
 use http::StatusCode;
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, IdempotencyKey, Json, User};
+use super::authorization::{Account, Login, User};
+use super::extract::{ClientAddr, FromDevice, IdempotencyKey, Json};
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::accounts::auth::AuthError;
@@ -63,13 +64,13 @@ impl From<auth::TokenPair> for Tokens {
 pub(super) async fn login(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
+    FromDevice(device): FromDevice,
     Json(body): Json<Credentials>,
 ) -> Result<Json<Tokens>, Problem> {
-    let attempt = limits.check_login(address, &body.email)?;
+    let attempt = limits.check_login(device.address, &body.email)?;
     let password = Zeroizing::new(body.password);
     match (
-        auth::login(&accounts, &body.email, password, address).await,
+        auth::login(&accounts, &body.email, password, &device).await,
         attempt.beyond,
     ) {
         (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
@@ -86,12 +87,14 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
+    FromDevice(device): FromDevice,
     Json(body): Json<RefreshToken>,
 ) -> Result<Json<Tokens>, Problem> {
-    limits.check_refresh(address)?;
+    limits.check_refresh(device.address)?;
     let token = Zeroizing::new(body.refresh_token);
-    Ok(Json(auth::refresh(&accounts, &token).await?.into()))
+    Ok(Json(
+        auth::refresh(&accounts, &token, &device).await?.into(),
+    ))
 }
 
 /// End the login that a refresh token belongs to.
@@ -106,8 +109,8 @@ pub(super) async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Change the password. Every login of the account ends with that, and the answer is a new one: whoever knew the old password is out,
-/// his access token within 15 minutes.
+/// Change the password. Every login of the account ends with that, and the answer is a new one: whoever knew the old password is out
+/// at once.
 #[utoipa::path(post, path = paths::PASSWORD, tag = "auth", security(("bearer" = [])), request_body = NewPassword,
     responses(
     (status = 200, body = Tokens),
@@ -116,8 +119,8 @@ pub(super) async fn logout(
 pub(super) async fn password(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
-    User(caller): User,
+    FromDevice(device): FromDevice,
+    User(caller, ..): User<Login>,
     Json(body): Json<NewPassword>,
 ) -> Result<Json<Tokens>, Problem> {
     let (current, new) = (
@@ -125,8 +128,8 @@ pub(super) async fn password(
         Zeroizing::new(body.new_password),
     );
     names::check_password(&new)?;
-    let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let changed = auth::change_password(&accounts, caller.user_id, current, new, address).await;
+    let attempt = limits.check_login(device.address, &caller.user_id.to_string())?;
+    let changed = auth::change_password(&accounts, caller.user_id, current, new, &device).await;
     match (changed, attempt.beyond) {
         (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
         (pair, _) => Ok(Json(pair?.into())),
@@ -134,11 +137,11 @@ pub(super) async fn password(
 }
 
 /// The caller's account.
-#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 200, body = Me), (status = 401, description = "No valid access token")))]
 pub(super) async fn me(
     State(accounts): State<Arc<Accounts>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
 ) -> Result<Json<Me>, Problem> {
     let (user, balance) = profile(&accounts, caller.user_id).await?.ok_or_else(|| {
         Problem::unauthorized("The account of this token does not exist any more.")
@@ -159,7 +162,7 @@ fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
 }
 
 /// Buy credits. With an `Idempotency-Key` a repeated request charges nothing more.
-#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = []), ("access_key" = [])),
     request_body = PurchaseBody, responses(
     (status = 201, body = Purchased),
     (status = 422, description = "The Idempotency-Key was used for another amount"),
@@ -167,7 +170,7 @@ fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
 pub(super) async fn purchase(
     State(billing): State<Arc<Billing>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PurchaseBody>,
 ) -> Result<(StatusCode, Json<Purchased>), Problem> {

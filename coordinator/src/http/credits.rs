@@ -9,7 +9,8 @@ use api::paths;
 use axum::extract::State;
 use proto::MicroCredits;
 
-use super::extract::{Caller, Json, Params};
+use super::authorization::{Account, Caller, NodeOr};
+use super::extract::{Json, Params};
 use super::page;
 use super::problem::Problem;
 use crate::billing::Billing;
@@ -18,11 +19,11 @@ use ledger::TransferId;
 
 /// The user's balance (bearer token) or the node's (`X-API-Key`).
 #[utoipa::path(get, path = paths::BALANCE, tag = "credits",
-    security(("bearer" = []), ("node_api_key" = [])), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), responses(
     (status = 200, body = Balance), (status = 401, description = "Neither token nor key is valid")))]
 pub(super) async fn balance(
     State(billing): State<Arc<Billing>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
 ) -> Result<Json<Balance>, Problem> {
     let mut connection = billing.db.acquire().await?;
     let balance = match caller {
@@ -52,11 +53,11 @@ pub(super) async fn balance(
 
 /// The caller's transfers, newest first.
 #[utoipa::path(get, path = paths::TRANSACTIONS, tag = "credits",
-    security(("bearer" = []), ("node_api_key" = [])), params(PageParams), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(PageParams), responses(
     (status = 200, body = Page<Transaction>)))]
 pub(super) async fn transactions(
     State(billing): State<Arc<Billing>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Page<Transaction>>, Problem> {
     let (limit, before) = (

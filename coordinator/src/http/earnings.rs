@@ -11,7 +11,8 @@ use http::StatusCode;
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
 
-use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
+use super::authorization::{Account, NodeOr};
+use super::extract::{Id, IdempotencyKey, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
@@ -68,7 +69,7 @@ fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
 
 /// What a node has earned, day by day, the newest first, and of what.
 #[utoipa::path(get, path = paths::NODE_EARNINGS, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Earnings),
     (status = 403, description = "The node is somebody else's"),
@@ -76,7 +77,7 @@ fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
 pub(super) async fn earnings(
     State(billing): State<Arc<Billing>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Earnings>, Problem> {
@@ -113,7 +114,7 @@ fn pending_view(pending: &Pending) -> PendingEarnings {
 
 /// Pay a node out. With an `Idempotency-Key` a repeated request pays nothing more.
 #[utoipa::path(post, path = paths::NODE_PAYOUTS, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)),
     request_body = PayoutBody, responses(
     (status = 201, body = PayoutView),
     (status = 402, description = "That much is not available"),
@@ -125,7 +126,7 @@ pub(super) async fn pay_out(
     State(billing): State<Arc<Billing>>,
     State(nodes): State<Arc<Nodes>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PayoutBody>,

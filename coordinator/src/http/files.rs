@@ -10,8 +10,9 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use proto::FileId;
 
+use super::authorization::{Delete, List, Read, User};
 use super::conditions::{self, Validators, Verdict};
-use super::extract::{Id, Json, Params, User};
+use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use crate::files::listing::{self, Order};
@@ -37,11 +38,11 @@ pub(super) fn view(file: File) -> api::files::File {
 }
 
 /// The caller's files.
-#[utoipa::path(get, path = paths::FILES, tag = "files", security(("bearer" = [])), params(ListParams),
+#[utoipa::path(get, path = paths::FILES, tag = "files", security(("bearer" = []), ("access_key" = [])), params(ListParams),
     responses((status = 200, body = Page<api::files::File>)))]
 pub(super) async fn list(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<List>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<api::files::File>>, Problem> {
     let position = PageParams {
@@ -78,13 +79,13 @@ pub(super) async fn list(
 }
 
 /// One file's metadata.
-#[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 200, body = api::files::File), (status = 404, description = "No such file of the caller's"),
     (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn one(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Id(id): Id<FileId>,
     headers: HeaderMap,
 ) -> Result<Json<api::files::File>, Problem> {
@@ -99,14 +100,14 @@ pub(super) async fn one(
 }
 
 /// Delete a file. Its key is gone at once, and what was not used of its price comes back.
-#[utoipa::path(delete, path = paths::FILE, tag = "files", security(("bearer" = [])),
+#[utoipa::path(delete, path = paths::FILE, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Deleted"),
     (status = 404, description = "No such file of the caller's"),
     (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn delete(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Delete>,
     Id(id): Id<FileId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {

@@ -1,6 +1,8 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
+mod access_keys;
 mod auth;
+mod authorization;
 mod client_address;
 mod conditions;
 mod credits;
@@ -11,12 +13,14 @@ mod drain;
 mod durability;
 mod early_answer;
 mod earnings;
+mod events;
 mod evidence;
 mod extract;
 mod files;
 mod form;
 mod health;
 mod jobs;
+mod key_problems;
 mod node_proofs;
 mod nodes;
 mod object_problems;
@@ -30,6 +34,7 @@ mod rate_limit;
 mod requests_per_address;
 pub mod s3;
 pub mod server;
+mod sessions;
 mod state;
 mod unserved;
 mod uploads;
@@ -72,6 +77,7 @@ use crate::metrics::{JobMetrics, Metrics};
     modifiers(&SecuritySchemes),
     tags(
         (name = "auth", description = "Accounts and tokens"),
+        (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
         (name = "credits", description = "What it costs and earns"),
@@ -90,6 +96,8 @@ impl Modify for SecuritySchemes {
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT");
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Basic);
+        components.add_security_scheme("access_key", SecurityScheme::Http(key.build()));
         let node = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("node_api_key", SecurityScheme::ApiKey(node));
     }
@@ -132,8 +140,13 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::password))
+        .routes(routes!(sessions::list, sessions::end_others))
+        .routes(routes!(sessions::end))
+        .routes(routes!(events::list))
         .routes(routes!(auth::me))
         .routes(routes!(auth::purchase))
+        .routes(routes!(access_keys::create, access_keys::list))
+        .routes(routes!(access_keys::revoke))
         .routes(routes!(uploads::initiate))
         .routes(routes!(uploads::status, uploads::abort))
         .routes(routes!(uploads::complete))

@@ -8,7 +8,7 @@ use api::problem::{Members, ProblemKind};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::rate_limit::TooManyRequests;
+use super::rate_limit::{self, TooManyRequests};
 use crate::accounts::access_tokens::TokenError;
 use crate::accounts::auth::AuthError;
 use crate::accounts::passwords::PasswordError;
@@ -162,14 +162,14 @@ impl From<InvalidText> for Problem {
     }
 }
 
-fn limited(limit: u64) -> Members {
+pub(super) fn limited(limit: u64) -> Members {
     Members {
         limit: Some(limit),
         ..Members::default()
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
@@ -191,7 +191,7 @@ impl From<TooManyRequests> for Problem {
             format!("Too many attempts. Try again in {seconds} s."),
         )
         .retry_after(seconds);
-        problem.headers.extend(error.headers(seconds));
+        problem.headers.extend(rate_limit::headers(&error, seconds));
         problem
     }
 }
@@ -218,6 +218,10 @@ impl From<AuthError> for Problem {
                 ),
             )
             .retry_after(3600),
+            AuthError::Suspended(reason) => Self::new(
+                ProblemKind::AccountSuspended,
+                format!("The account is suspended: {reason}."),
+            ),
             AuthError::Password(PasswordError::Busy) => Self::new(
                 ProblemKind::TooManyRequests,
                 "Too many passwords wait to be checked. Try again in a few seconds.",

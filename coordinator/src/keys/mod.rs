@@ -17,6 +17,7 @@ pub mod instance;
 pub mod jobs;
 pub mod network_document;
 pub mod rotation;
+pub mod secrets;
 pub mod tables;
 
 use std::collections::HashMap;

@@ -358,3 +358,37 @@ async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word(pool: PgPoo
         assert_eq!(told(&output), "");
     }
 }
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_administrators_do_stands_in_the_security_log_and_is_read_there(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (user, _) = coordinator.user().await;
+    let email = format!("{user}@example.com");
+    succeeds(&pool, &["admin", "set-role", &email, "admin"]).await;
+    fails(&pool, &["admin", "set-role", "nobody@example.com", "admin"]).await;
+    let read = async |filters: &[&str]| {
+        let arguments = ["admin", "events", "list", "--output", "json"];
+        let told = succeeds(&pool, &[&arguments[..], filters].concat()).await;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        told["items"].as_array().unwrap().clone()
+    };
+    let roles = read(&["--user", &email, "--since", "1h"]).await;
+    assert_eq!(roles.len(), 1);
+    assert_eq!(roles[0]["kind"], "role-changed");
+    assert_eq!(roles[0]["subject"], "admin");
+    let actor = roles[0]["actor"].as_str().unwrap();
+    assert!(actor.starts_with("command line: "), "{actor}");
+    let commands = read(&["--kind", "admin-command"]).await;
+    assert_eq!(commands.len(), 2, "reading the log is not in it");
+    assert_eq!(commands[0]["outcome"], "refused");
+    assert_eq!(commands[1]["outcome"], "done");
+    let said = commands[1]["subject"].as_str().unwrap();
+    assert!(said.contains("SetRole") && said.contains(&email), "{said}");
+    assert!(
+        read(&["--outcome", "refused", "--address", "192.0.2.1"])
+            .await
+            .is_empty()
+    );
+    let table = succeeds(&pool, &["admin", "events", "list", "--limit", "1"]).await;
+    assert!(table.contains("admin-command"), "{table}");
+}

@@ -9,6 +9,7 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod access_keys;
 mod accounts;
 mod api_description;
 mod api_errors;
@@ -58,6 +59,8 @@ mod restore_course;
 mod restore_mode;
 mod s3;
 mod schema;
+mod security_log;
+mod sessions;
 mod settlement;
 mod settlement_history;
 mod small_files;

@@ -201,7 +201,7 @@ async fn where_a_token_is_asked_for_a_fresh_account_makes_none(pool: PgPool) {
     ask(&entitled).await.expect(StatusCode::CREATED);
     ask(&entitled).await.problem(403, "too-many-nodes");
 
-    let admin = coordinator.admin(fresh);
+    let admin = coordinator.admin(fresh).await;
     for _ in 0..5 {
         ask(&admin).await.expect(StatusCode::CREATED);
     }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 16] = [
     "proto",
     "sealing",
+    "credentials",
+    "evidence-check",
     "api",
     "kit",
     "network",

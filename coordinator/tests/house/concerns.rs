@@ -10,6 +10,7 @@ const FLOORS: [&str; 20] = [
     "facts",
     "metrics",
     "local_request",
+    "security",
     "keys",
     "bookkeeping",
     "accounts",

@@ -6,12 +6,14 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
+    ("credentials", &["proto"]),
+    ("evidence-check", &["proto", "kit", "sealing", "api"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
@@ -23,7 +25,17 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "coordinator",
         &[
-            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "limits", "gateway",
+            "proto",
+            "kit",
+            "sealing",
+            "credentials",
+            "evidence-check",
+            "api",
+            "ledger",
+            "model",
+            "rules",
+            "limits",
+            "gateway",
             "network",
         ],
     ),

@@ -1,4 +1,6 @@
-//! The only SQL on users and refresh tokens.
+//! The only SQL on users, sessions, refresh tokens and access keys.
 
+pub mod access_keys;
 pub mod refresh_tokens;
+pub mod sessions;
 pub mod users;

@@ -72,6 +72,18 @@ pub async fn credentials(
     .transpose()
 }
 
+/// Why this account may do nothing, if that is so.
+pub async fn suspended(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<String>> {
+    let reason = sqlx::query_scalar!(
+        r#"SELECT CASE WHEN suspended_at IS NOT NULL THEN coalesce(suspended_reason, '') END AS reason
+           FROM users WHERE user_id = $1"#,
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(reason.flatten())
+}
+
 /// What a user may do, and the hash of his password.
 pub async fn password_of(
     connection: &mut PgConnection,

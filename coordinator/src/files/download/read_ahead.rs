@@ -14,6 +14,7 @@ use super::DownloadError;
 use crate::blobs;
 use crate::blobs::get::{Unreadable, read_chunk};
 use crate::files::Files;
+use crate::security;
 use limits::memory::Holder;
 
 use model::chunk::ChunkLocations;

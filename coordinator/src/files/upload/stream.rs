@@ -19,6 +19,7 @@ use crate::files::upload::{
     Session, UploadError, allowance, complete, send, session, single_chunk,
 };
 use crate::files::{Files, tables};
+use crate::security;
 use anyhow::anyhow;
 use limits::memory::{Holder, MemoryShare};
 use model::upload::UploadRequest;
@@ -50,7 +51,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     E: std::error::Error + Send + 'static,
 {
-    let task = tokio::spawn(run(files, request, holder, body));
+    let task = tokio::spawn(security::carried(run(files, request, holder, body)));
     task.await
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 use axum::Router;
+use coordinator::accounts;
 use coordinator::accounts::access_tokens;
-use coordinator::accounts::access_tokens::Identity;
+use coordinator::accounts::access_tokens::Claimed;
 use coordinator::compose::{Coordinator as App, Parts};
 use coordinator::config::Config;
 use coordinator::files::delete;
@@ -13,8 +14,9 @@ use coordinator::fleet::admission::RegisteredPeers;
 use coordinator::fleet::peers::PeerNetwork;
 use coordinator::keys::network_document;
 use coordinator::{fleet, http, keys, p2p};
+use jiff::SignedDuration;
 use kit::{Clock, Entropy, Statuses};
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use model::user::Role;
 use network::{Multiaddr, NetworkEvent, PeerManager};
 use sqlx::PgPool;
@@ -59,7 +61,20 @@ impl Coordinator {
 
     /// By this clock.
     pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
+        Self::of(pool, settings, clock, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another one of the same network, with the same database.
+    pub(crate) async fn another(&self, settings: &[&str], clock: Clock) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
+        for name in ["network.key", "master-1.key", "token-1.key"] {
+            let from = self.keys_dir.path().join(name);
+            std::fs::copy(from, keys_dir.path().join(name)).unwrap();
+        }
+        Self::of(self.app.db.clone(), settings, clock, keys_dir).await
+    }
+
+    async fn of(pool: PgPool, settings: &[&str], clock: Clock, keys_dir: TempDir) -> Self {
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
@@ -158,22 +173,23 @@ impl Coordinator {
         Client::new(self.router.clone(), Some(self.token_of(user_id)))
     }
 
-    /// The account's client with the rights of an admin.
-    pub(crate) fn admin(&self, user_id: UserId) -> Client {
-        Client::new(
-            self.router.clone(),
-            Some(self.token_for(user_id, Role::Admin)),
-        )
+    /// The account's client, when an admin was made of it.
+    pub(crate) async fn admin(&self, user_id: UserId) -> Client {
+        let mut connection = self.app.db.acquire().await.unwrap();
+        let made = accounts::tables::users::set_role(&mut connection, user_id, Role::Admin).await;
+        assert!(made.unwrap());
+        self.client_of(user_id)
     }
 
+    /// Of the session that `support::user` has begun.
     pub(crate) fn token_of(&self, user_id: UserId) -> String {
-        self.token_for(user_id, Role::User)
-    }
-
-    fn token_for(&self, user_id: UserId, role: Role) -> String {
-        let identity = Identity { user_id, role };
-        let ttl = self.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.app.keys.ring, identity, Clock::system().now(), ttl).unwrap()
+        let (now, ring) = (self.app.clock.now(), &self.app.keys.ring);
+        let expires_at = now + SignedDuration::from_mins(15);
+        let claimed = Claimed {
+            user_id,
+            session_id: SessionId::from_uuid(user_id.as_uuid()),
+        };
+        access_tokens::issue(ring, claimed, Role::User, now, expires_at).unwrap()
     }
 }
 

@@ -13,11 +13,12 @@ mod shelf;
 
 use std::time::Duration;
 
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Answer, Call, Client};
 pub(crate) use conduct::{OnInventory, OnProve, OnRead, OnStore};
 pub(crate) use coordinator::Coordinator;
 pub(crate) use database::{
-    balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
+    balance, begin_session, count, post, purges_of, seal, total, user, wait_for_locks,
+    waits_for_lock,
 };
 pub(crate) use node::{Node, registration, registration_with};
 pub(crate) use s3::{S3Client, bare};

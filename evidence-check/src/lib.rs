@@ -1,7 +1,18 @@
 //! `coordinator verify-evidence`: receipts, proofs, opened blobs and verdicts, checked offline; with `--sample` it has
-//! blobs opened first.
+//! blobs opened first. A crate of its own, for who checks needs no coordinator.
 //!
 //! The files are read twice, first for what was promised, then for what is shown of it, one answer in memory at a time.
+//!
+//! ```
+//! use clap::{Args, Command};
+//! use evidence_check::VerifyEvidence;
+//!
+//! let command = VerifyEvidence::augment_args(Command::new("verify-evidence"));
+//! let nothing_to_check = command.try_get_matches_from(["verify-evidence"]);
+//! assert!(nothing_to_check.is_err());
+//! ```
+
+#![warn(unreachable_pub)]
 
 mod content;
 mod documents;
@@ -25,7 +36,7 @@ use self::sample::Sample;
 const MAX_LINES: usize = 100;
 
 #[derive(Debug, Args)]
-pub(super) struct VerifyEvidence {
+pub struct VerifyEvidence {
     /// Answers of `GET files/{id}/receipts`, `POST files/{id}/proof`, `GET files/{id}/sealed`,
     /// `GET files/{id}/durability`, `GET nodes/{id}/proofs` and `GET nodes/{id}/proofs/{challenge}`, in any order, also
     /// several in one file.
@@ -70,7 +81,7 @@ struct Seen {
 impl VerifyEvidence {
     /// Succeeds only if everything that was handed in is sound, and every copy that the receipts promise is proven, or
     /// those that were drawn are opened.
-    pub(super) async fn run(&self) -> anyhow::Result<()> {
+    pub async fn run(&self) -> anyhow::Result<()> {
         let mut checker = Checker::new(self.seed, self.network_id, self.file_id);
         let mut seen = Seen::default();
         let mut bad = Lines::default();
