@@ -35,7 +35,7 @@ async fn set(pool: &PgPool, bucket: &Bucket, keys: &BTreeSet<String>, deleted: &
         .await
         .unwrap();
     for (keys, is_marker) in [(keys, false), (deleted, true)] {
-        let keys: Vec<&String> = keys.iter().collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         sqlx::query(
             "INSERT INTO objects (bucket_id, key, version_id, is_latest, is_marker, is_null, etag, content_type,
                                   change_seq, created_at)

@@ -69,7 +69,8 @@ fn sum(content: &[u8]) -> ContentSum {
 
 impl Shop {
     async fn open(pool: PgPool) -> Self {
-        let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
+        let settings = ["money.trial_microcredits=0"];
+        let (coordinator, nodes) = Coordinator::with_fleet(pool, &settings).await;
         let (user, client) = coordinator.customer().await;
         let bucket = buckets::create(&coordinator.app.objects, user, &name("a-bucket")).await;
         Self {

@@ -212,13 +212,13 @@ impl S3Call<'_> {
         let (client, date) = (self.client, at[..8].to_owned());
         let scope = format!("{date}/{}/s3/aws4_request", client.region);
         for (name, value) in [
-            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
-            ("X-Amz-Credential", &format!("{}/{scope}", client.access_key)),
-            ("X-Amz-Date", &at),
-            ("X-Amz-Expires", &seconds.to_string()),
-            ("X-Amz-SignedHeaders", "host"),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256".to_owned()),
+            ("X-Amz-Credential", format!("{}/{scope}", client.access_key)),
+            ("X-Amz-Date", at.clone()),
+            ("X-Amz-Expires", seconds.to_string()),
+            ("X-Amz-SignedHeaders", "host".to_owned()),
         ] {
-            self = self.query(name, value);
+            self = self.query(name, &value);
         }
         let query = self.encoded_query();
         let path = utf8_percent_encode(&self.path, PATH).to_string();
