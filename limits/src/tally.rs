@@ -44,10 +44,13 @@ impl<K: Eq + Hash + Clone> Tally<K> {
         if minute != self.minute {
             self.begin(minute);
         }
-        match self.counts.get_mut(&who) {
-            Some(count) => *count += 1,
-            None if self.counts.len() < self.most => drop(self.counts.insert(who, 1)),
-            None => self.others += 1,
+        let room = self.counts.len() < self.most;
+        if let Some(count) = self.counts.get_mut(&who) {
+            *count += 1;
+        } else if room {
+            self.counts.insert(who, 1);
+        } else {
+            self.others += 1;
         }
     }
 

@@ -56,7 +56,8 @@ pub async fn sign_in(
 ) -> Result<Principal, KeyRefused> {
     let key = find(accounts, shown.id).await?;
     let key = key.filter(|key| key.secret_hash.matches(&shown.secret));
-    admit(accounts, &key.ok_or(KeyRefused::Unknown)?, from).await
+    let key = key.ok_or(KeyRefused::Unknown)?;
+    admit(accounts, &key, from).await
 }
 
 /// What a signature with a key is checked with, and what it stands for where it is good.

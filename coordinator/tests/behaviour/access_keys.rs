@@ -130,7 +130,7 @@ async fn no_key_makes_or_ends_keys_or_changes_a_password(pool: PgPool) {
     let routes = [
         (Method::POST, KEYS),
         (Method::GET, KEYS),
-        (Method::DELETE, &own),
+        (Method::DELETE, own.as_str()),
         (Method::POST, "/api/v1/auth/password"),
     ];
     for (method, path) in routes {

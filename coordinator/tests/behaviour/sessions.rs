@@ -21,7 +21,7 @@ fn credentials() -> Value {
 
 async fn send(client: &Client, call: &str, body: &Value) -> Answer {
     let call = client.post(&format!("/api/v1/auth/{call}"));
-    call.header("user-agent", "test/1\u{7f}")
+    call.header("user-agent", "test/1")
         .body(body.to_string())
         .send()
         .await

@@ -154,6 +154,7 @@ pub async fn count(connection: &mut PgConnection, user: UserId) -> sqlx::Result<
 
 pub async fn insert(connection: &mut PgConnection, row: &Row<'_>) -> sqlx::Result<()> {
     let Row { key, wanted, .. } = row;
+    let secret_hash = key.secret.hash();
     sqlx::query!(
         "INSERT INTO access_keys (access_key_id, user_id, name, secret_hash, scopes, bucket, prefix, expires_at,
                                   allowed_addresses, bytes_per_day, microcredits_per_day, salt, idempotency,
@@ -162,7 +163,7 @@ pub async fn insert(connection: &mut PgConnection, row: &Row<'_>) -> sqlx::Resul
         key.id.as_str(),
         row.user.as_uuid(),
         wanted.name,
-        &key.secret.hash().as_bytes()[..],
+        &secret_hash.as_bytes()[..],
         &wanted.scopes.names(),
         wanted.bucket,
         wanted.prefix,

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::DownloadError;
 use super::read_ahead::{Chunks, ReadAhead};
+use crate::security;
 
 /// A client that has not taken a chunk for so long is slow, or stalled.
 const MOMENT: Duration = Duration::from_millis(200);

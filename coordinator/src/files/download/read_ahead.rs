@@ -59,7 +59,8 @@ impl ReadAhead {
             .map_ok(move |(locations, share)| {
                 let (files, key) = (Arc::clone(&files), Arc::clone(&key));
                 async move {
-                    let task = AbortOnDrop(tokio::spawn(fetch(files, key, file_id, locations)));
+                    let fetched = security::carried(fetch(files, key, file_id, locations));
+                    let task = AbortOnDrop(tokio::spawn(fetched));
                     match task.await {
                         Ok(chunk) => Ok((chunk?, share)),
                         Err(error) => Err(DownloadError::Internal(error.to_string())),
