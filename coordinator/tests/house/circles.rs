@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 17] = [
     "proto",
     "sealing",
     "credentials",
@@ -16,6 +16,7 @@ const CRATES: [&str; 16] = [
     "ledger",
     "model",
     "rules",
+    "gateway",
     "coordinator",
     "storage-node",
     "local-cluster",

@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
 
-use super::texts::version_text;
+use super::versions::version_text;
 use crate::checked_body::{BodyFault, FaultSlot, Senseless};
 use crate::etag::AssembleError;
 use crate::store::StoreError;

@@ -9,7 +9,8 @@ use s3s::{S3Request, S3Response, S3Result};
 use super::encoding::{self, Encoding};
 use super::errors::{invalid, of_store};
 use super::face::{CallerOf, Face, On};
-use super::texts::{etag, some, time, version_ref, version_text};
+use super::texts::{etag, some, time, version_ref};
+use super::versions::version_text;
 use crate::store::{Action, ObjectStore};
 
 /// The most that a page has.

@@ -14,6 +14,7 @@ mod multipart;
 mod objects;
 mod stubs;
 mod texts;
+mod versions;
 
 use std::any::Any;
 use std::net::IpAddr;

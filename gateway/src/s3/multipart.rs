@@ -14,7 +14,8 @@ use super::metadata::{self, heads};
 use super::objects::{
     algorithm, blob, checked, declared, refuse_unserved, set_checksum, source_conditions, write_condition,
 };
-use super::texts::{key, some, time, told_version, upload_id, upload_text, written_text};
+use super::texts::{key, some, time, upload_id, upload_text};
+use super::versions::{told_version, written_text};
 use crate::checked_body::Declared;
 use crate::checksum::{self, Algorithm};
 use crate::etag::{self, MOST_PARTS, Named};

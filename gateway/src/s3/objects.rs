@@ -16,9 +16,8 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingH
 use super::errors::{invalid, no_such_part, not_served, of_body, of_store};
 use super::face::{CallerOf, Face, On};
 use super::metadata::{self, heads};
-use super::texts::{
-    etag, key, seconds, some, time, told_version, version_ref, written_text,
-};
+use super::texts::{etag, key, seconds, some, time, version_ref};
+use super::versions::{told_version, written_text};
 use crate::checked_body::{CheckedBody, Declared};
 use crate::checksum::Algorithm;
 use crate::conditions::{Conditions, Tag as MatchTag, Verdict};

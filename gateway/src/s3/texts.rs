@@ -4,14 +4,13 @@ use std::time::SystemTime;
 
 use model::ids::{MultipartId, VersionId};
 use model::names::ObjectKey;
-use model::objects::{Bucket, ObjectVersion, VersionRef, Versioning};
+use model::objects::{ObjectVersion, VersionRef};
 use s3s::S3Error;
 use s3s::dto::{ETag, Timestamp, TimestampFormat};
 use uuid::Uuid;
 
 use super::errors::invalid;
-
-const NULL: &str = "null";
+use super::versions::NULL;
 
 pub(super) fn time(at: jiff::Timestamp) -> Timestamp {
     Timestamp::from(SystemTime::from(at))
@@ -27,27 +26,6 @@ pub(super) fn seconds(at: &Timestamp) -> Option<i64> {
 
 pub(super) fn etag(version: &ObjectVersion) -> ETag {
     ETag::Strong(version.etag.clone())
-}
-
-pub(super) fn version_text(version: &ObjectVersion) -> String {
-    match version.is_null {
-        true => NULL.to_owned(),
-        false => version.id.as_uuid().simple().to_string(),
-    }
-}
-
-/// As a write is told, where its bucket has ever kept versions.
-pub(super) fn written_text(bucket: &Bucket, version: VersionId) -> Option<String> {
-    match bucket.versioning {
-        Versioning::Off => None,
-        Versioning::Suspended => Some(NULL.to_owned()),
-        Versioning::Enabled => Some(version.as_uuid().simple().to_string()),
-    }
-}
-
-/// As a read is told.
-pub(super) fn told_version(bucket: &Bucket, version: &ObjectVersion) -> Option<String> {
-    (bucket.versioning != Versioning::Off).then(|| version_text(version))
 }
 
 pub(super) fn version_ref(text: Option<&str>) -> Result<VersionRef, S3Error> {
