@@ -380,14 +380,8 @@ impl Coordinator {
         runner.spawn(files::jobs::CleanUp(files()), timed(minute));
 
         let objects = || Arc::clone(&self.objects);
-        runner.spawn(
-            objects::jobs::ChargeObjects(objects()),
-            gated(5 * second),
-        );
-        runner.spawn(
-            objects::jobs::EndLeftOvers(objects()),
-            timed(15 * second),
-        );
+        runner.spawn(objects::jobs::ChargeObjects(objects()), gated(5 * second));
+        runner.spawn(objects::jobs::EndLeftOvers(objects()), timed(15 * second));
         runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));

@@ -78,7 +78,10 @@ pub async fn run(
 
     let http_address = http_listener.local_addr()?;
     let metrics_address = metrics_listener.local_addr()?;
-    let s3_address = s3_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let s3_address = s3_listener
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
     let (peer_id, network_id) = (network.handle.local_peer_id(), keys.network_id);
     let (http_config, handle) = (config.http.clone(), network.handle.clone());
     let peer_network = PeerNetwork {

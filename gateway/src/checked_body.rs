@@ -52,7 +52,9 @@ impl Declared {
             let decoded = STANDARD.decode(text).map_err(|_| Senseless::Md5)?;
             <[u8; 16]>::try_from(decoded).map_err(|_| Senseless::Md5)
         });
-        let mut sent = values.iter().filter_map(|(algorithm, value)| Some((*algorithm, (*value)?)));
+        let mut sent = values
+            .iter()
+            .filter_map(|(algorithm, value)| Some((*algorithm, (*value)?)));
         let checksum = match (sent.next(), sent.next()) {
             (Some(_), Some(_)) => return Err(Senseless::Several),
             (Some((algorithm, value)), None) if !algorithm.is_value(value) => {
@@ -143,7 +145,10 @@ impl CheckedBody {
     fn finish(&mut self, hashers: Hashers) -> Result<(), BodyFault> {
         let (received, announced) = (self.received, self.declared.length);
         if let Some(announced) = announced.filter(|announced| *announced != received) {
-            return Err(BodyFault::Length { announced, received });
+            return Err(BodyFault::Length {
+                announced,
+                received,
+            });
         }
         let md5: [u8; 16] = hashers.md5.finalize().into();
         if self.declared.md5.is_some_and(|declared| declared != md5) {
@@ -240,7 +245,8 @@ mod tests {
     use super::*;
 
     fn body(declared: Declared) -> CheckedBody {
-        let frames = ["hello ", "world"].map(|text| Ok::<_, io::Error>(Bytes::from_static(text.as_bytes())));
+        let frames =
+            ["hello ", "world"].map(|text| Ok::<_, io::Error>(Bytes::from_static(text.as_bytes())));
         CheckedBody::new(StreamingBlob::wrap(stream::iter(frames)), declared, None)
     }
 
@@ -268,13 +274,28 @@ mod tests {
         let sum = outcome(Declared::default()).unwrap();
         assert_eq!(sum.checksum.unwrap().algorithm, "CRC64NVME");
         for (wrong, fault) in [
-            (Declared { md5: Some([0; 16]), ..declared.clone() }, BodyFault::Md5),
             (
-                Declared { length: Some(10), ..declared.clone() },
-                BodyFault::Length { announced: 10, received: 11 },
+                Declared {
+                    md5: Some([0; 16]),
+                    ..declared.clone()
+                },
+                BodyFault::Md5,
             ),
             (
-                Declared { checksum: Some((Algorithm::Crc32, Some("AAAAAA==".to_owned()))), ..declared },
+                Declared {
+                    length: Some(10),
+                    ..declared.clone()
+                },
+                BodyFault::Length {
+                    announced: 10,
+                    received: 11,
+                },
+            ),
+            (
+                Declared {
+                    checksum: Some((Algorithm::Crc32, Some("AAAAAA==".to_owned()))),
+                    ..declared
+                },
                 BodyFault::Checksum(Algorithm::Crc32),
             ),
         ] {
@@ -290,6 +311,9 @@ mod tests {
         let value = Some("AAAAAA==");
         let both = [(Algorithm::Crc32, value), (Algorithm::Crc32c, value)];
         assert_eq!(read(None, &both), Senseless::Several);
-        assert_eq!(read(None, &[(Algorithm::Sha1, value)]), Senseless::Value(Algorithm::Sha1));
+        assert_eq!(
+            read(None, &[(Algorithm::Sha1, value)]),
+            Senseless::Value(Algorithm::Sha1)
+        );
     }
 }

@@ -62,7 +62,9 @@ impl Algorithm {
 
     /// Whether this is a value of it, in Base64.
     pub fn is_value(self, text: &str) -> bool {
-        STANDARD.decode(text).is_ok_and(|value| value.len() == self.bytes())
+        STANDARD
+            .decode(text)
+            .is_ok_and(|value| value.len() == self.bytes())
     }
 }
 
@@ -148,7 +150,10 @@ mod tests {
             (Algorithm::Crc32c, "4waSgw=="),
             (Algorithm::Crc64Nvme, "rosUhgp5mIg="),
             (Algorithm::Sha1, "98O8HYCOBHMq32eZZczDTKeuNEE="),
-            (Algorithm::Sha256, "FeKw08M4keuwhEtHiaXIrlzpMaXxCbd0Oj4nM1y6gRk="),
+            (
+                Algorithm::Sha256,
+                "FeKw08M4keuwhEtHiaXIrlzpMaXxCbd0Oj4nM1y6gRk=",
+            ),
         ] {
             assert_eq!(sum(algorithm, b"123456789"), value, "{algorithm}");
             assert!(algorithm.is_value(value));
@@ -164,12 +169,24 @@ mod tests {
             value: sum(algorithm, bytes),
             of_parts: false,
         };
-        let (one, other) = (stored(Algorithm::Crc32, b"a"), stored(Algorithm::Crc32, b"b"));
+        let (one, other) = (
+            stored(Algorithm::Crc32, b"a"),
+            stored(Algorithm::Crc32, b"b"),
+        );
         let together = of_parts(&[Some(&one), Some(&other)]).unwrap();
-        let raw = [STANDARD.decode(&one.value).unwrap(), STANDARD.decode(&other.value).unwrap()];
-        assert_eq!(together.value, format!("{}-2", sum(Algorithm::Crc32, &raw.concat())));
+        let raw = [
+            STANDARD.decode(&one.value).unwrap(),
+            STANDARD.decode(&other.value).unwrap(),
+        ];
+        assert_eq!(
+            together.value,
+            format!("{}-2", sum(Algorithm::Crc32, &raw.concat()))
+        );
         assert_eq!(of_parts(&[Some(&one), None]), None);
-        assert_eq!(of_parts(&[Some(&one), Some(&stored(Algorithm::Sha1, b"b"))]), None);
+        assert_eq!(
+            of_parts(&[Some(&one), Some(&stored(Algorithm::Sha1, b"b"))]),
+            None
+        );
         assert_eq!(of_parts(&[]), None);
     }
 }

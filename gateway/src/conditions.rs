@@ -73,18 +73,86 @@ mod tests {
         let none = Conditions::default;
         for (conditions, verdict) in [
             (none(), Proceed),
-            (Conditions { if_match: tag("x"), ..none() }, Proceed),
-            (Conditions { if_match: tag("y"), ..none() }, Failed),
-            (Conditions { if_match: Some(Tag::Any), ..none() }, Proceed),
-            (Conditions { if_none_match: tag("x"), ..none() }, NotModified),
-            (Conditions { if_none_match: tag("y"), ..none() }, Proceed),
-            (Conditions { if_modified_since: Some(100), ..none() }, NotModified),
-            (Conditions { if_modified_since: Some(99), ..none() }, Proceed),
-            (Conditions { if_unmodified_since: Some(100), ..none() }, Proceed),
-            (Conditions { if_unmodified_since: Some(99), ..none() }, Failed),
+            (
+                Conditions {
+                    if_match: tag("x"),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_match: tag("y"),
+                    ..none()
+                },
+                Failed,
+            ),
+            (
+                Conditions {
+                    if_match: Some(Tag::Any),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_none_match: tag("x"),
+                    ..none()
+                },
+                NotModified,
+            ),
+            (
+                Conditions {
+                    if_none_match: tag("y"),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_modified_since: Some(100),
+                    ..none()
+                },
+                NotModified,
+            ),
+            (
+                Conditions {
+                    if_modified_since: Some(99),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_unmodified_since: Some(100),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_unmodified_since: Some(99),
+                    ..none()
+                },
+                Failed,
+            ),
             // A tag goes before a time, both ways.
-            (Conditions { if_match: tag("x"), if_unmodified_since: Some(99), ..none() }, Proceed),
-            (Conditions { if_none_match: tag("y"), if_modified_since: Some(100), ..none() }, Proceed),
+            (
+                Conditions {
+                    if_match: tag("x"),
+                    if_unmodified_since: Some(99),
+                    ..none()
+                },
+                Proceed,
+            ),
+            (
+                Conditions {
+                    if_none_match: tag("y"),
+                    if_modified_since: Some(100),
+                    ..none()
+                },
+                Proceed,
+            ),
         ] {
             let at = Timestamp::from_millisecond(100_500).unwrap();
             assert_eq!(conditions.evaluate("x", at), verdict, "{conditions:?}");

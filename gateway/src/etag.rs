@@ -116,7 +116,11 @@ mod tests {
 
     #[test]
     fn an_object_is_made_of_the_parts_that_are_named() {
-        let parts = [stored(1, LEAST_PART_BYTES), stored(2, LEAST_PART_BYTES), stored(9, 1)];
+        let parts = [
+            stored(1, LEAST_PART_BYTES),
+            stored(2, LEAST_PART_BYTES),
+            stored(9, 1),
+        ];
         let (made, chosen, etag) = assemble(&[named(1), named(9)], &parts).unwrap();
         let numbers: Vec<_> = made.iter().map(|part| part.number).collect();
         assert_eq!(numbers, [1, 9]);
@@ -128,7 +132,10 @@ mod tests {
     #[test]
     fn what_is_not_there_or_out_of_order_makes_no_object() {
         let parts = [stored(1, 1), stored(2, 1)];
-        let other = Named { etag: "x".to_owned(), ..named(1) };
+        let other = Named {
+            etag: "x".to_owned(),
+            ..named(1)
+        };
         for (names, why) in [
             (vec![], AssembleError::Nothing),
             (vec![named(2), named(1)], AssembleError::Order),

@@ -41,7 +41,9 @@ pub enum StoreError {
     BucketYours,
     #[error("{0}")]
     TooManyBuckets(String),
-    #[error("The bucket is not empty: delete its objects, their versions, and give up its multipart uploads first.")]
+    #[error(
+        "The bucket is not empty: delete its objects, their versions, and give up its multipart uploads first."
+    )]
     BucketNotEmpty,
     #[error("The object is not what the condition says. Nothing was done.")]
     ConditionFailed,
@@ -205,11 +207,8 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     fn delete_bucket(&self, bucket: &Bucket) -> impl Future<Output = Answer<()>> + Send;
 
-    fn keep_versions(
-        &self,
-        bucket: &Bucket,
-        keep: bool,
-    ) -> impl Future<Output = Answer<()>> + Send;
+    fn keep_versions(&self, bucket: &Bucket, keep: bool)
+    -> impl Future<Output = Answer<()>> + Send;
 
     fn find(
         &self,
@@ -376,7 +375,10 @@ mod tests {
         let caller = caller(Some("own"), Some("in/"));
         assert!(caller.may_at(Action::Read, "own", "in/a").is_ok());
         for (bucket, key) in [("own", "out"), ("own", "in"), ("other", "in/a")] {
-            assert!(caller.may_at(Action::Read, bucket, key).is_err(), "{bucket}/{key}");
+            assert!(
+                caller.may_at(Action::Read, bucket, key).is_err(),
+                "{bucket}/{key}"
+            );
         }
         assert!(caller.may_at(Action::List, "own", "").is_err());
         assert!(caller.may_everywhere().is_err());

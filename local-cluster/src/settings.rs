@@ -64,7 +64,10 @@ pub(crate) fn coordinator(
 
 /// What clients of S3 sign for, by default or by the user's settings.
 pub(crate) fn region(overrides: &Overrides) -> String {
-    let set = overrides.coordinator.get("s3").and_then(|s3| s3.get("region"));
+    let set = overrides
+        .coordinator
+        .get("s3")
+        .and_then(|s3| s3.get("region"));
     set.and_then(Value::as_str).unwrap_or("fsn").to_owned()
 }
 

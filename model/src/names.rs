@@ -253,10 +253,25 @@ mod tests {
     #[test]
     fn a_bucket_is_named_as_a_host_may_be() {
         for name in ["abc", "my-bucket", "a.b.c", "0-9", &"x".repeat(63)] {
-            assert_eq!(BucketName::try_from(name.to_owned()).unwrap().as_str(), name);
+            assert_eq!(
+                BucketName::try_from(name.to_owned()).unwrap().as_str(),
+                name
+            );
         }
         for name in [
-            "", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b", "10.0.0.1", "xn--abc", "äbc", "a b",
+            "",
+            "ab",
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            ".ab",
+            "ab.",
+            "a..b",
+            "10.0.0.1",
+            "xn--abc",
+            "äbc",
+            "a b",
             &"x".repeat(64),
         ] {
             assert!(BucketName::try_from(name.to_owned()).is_err(), "{name:?}");
@@ -265,7 +280,17 @@ mod tests {
 
     #[test]
     fn a_key_is_taken_as_it_is() {
-        for key in ["a", "/", "a//b", "a/", "a+b %41", "..", "é", "e\u{301}", "\u{10ffff}"] {
+        for key in [
+            "a",
+            "/",
+            "a//b",
+            "a/",
+            "a+b %41",
+            "..",
+            "é",
+            "e\u{301}",
+            "\u{10ffff}",
+        ] {
             assert_eq!(ObjectKey::try_from(key.to_owned()).unwrap().as_str(), key);
         }
         for key in ["", "a\0b", &"x".repeat(1025)] {

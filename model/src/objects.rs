@@ -66,7 +66,10 @@ pub struct ObjectMetadata(BTreeMap<String, String>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMetadata {
-    #[error("metadata has at most {} bytes, names and values together", ObjectMetadata::MAX_BYTES)]
+    #[error(
+        "metadata has at most {} bytes, names and values together",
+        ObjectMetadata::MAX_BYTES
+    )]
     TooLong,
     #[error("metadata cannot contain the NUL character")]
     Nul,
@@ -81,7 +84,11 @@ impl ObjectMetadata {
             return Err(InvalidMetadata::TooLong);
         }
         let has_nul = |text: &String| text.contains('\0');
-        if metadata.0.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
+        if metadata
+            .0
+            .iter()
+            .any(|(name, value)| has_nul(name) || has_nul(value))
+        {
             return Err(InvalidMetadata::Nul);
         }
         Ok(metadata)
@@ -92,12 +99,17 @@ impl ObjectMetadata {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Names and values together, as they are billed.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.0
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
     }
 }
 
@@ -279,7 +291,29 @@ impl WriteCondition {
     }
 }
 
+impl NewObject {
+    /// The upload in parts that ends with it.
+    pub fn completes(&self) -> Option<MultipartId> {
+        match &self.content {
+            ObjectContent::Parts { multipart, .. } => *multipart,
+            ObjectContent::File(_) | ObjectContent::Marker => None,
+        }
+    }
+}
+
 impl Target {
+    /// Files that are there already and that it is to point to.
+    pub fn sources(&self) -> impl Iterator<Item = FileId> {
+        let parts: &[ObjectPart] = match self {
+            Self::Object(NewObject {
+                content: ObjectContent::Parts { parts, .. },
+                ..
+            }) => parts,
+            _ => &[],
+        };
+        parts.iter().map(|part| part.file_id)
+    }
+
     /// Bytes that are billed besides the name's.
     pub fn metadata_bytes(&self) -> usize {
         match self {
@@ -355,13 +389,20 @@ mod tests {
 
     fn metadata(entries: &[(&str, &str)]) -> Result<ObjectMetadata, InvalidMetadata> {
         let entries = entries.iter();
-        ObjectMetadata::new(entries.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        ObjectMetadata::new(
+            entries
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
     fn metadata_is_bounded_and_can_be_written_down() {
         assert_eq!(metadata(&[("x-amz-meta-a", "bc")]).unwrap().bytes(), 14);
-        assert_eq!(metadata(&[("a", &"x".repeat(8192))]), Err(InvalidMetadata::TooLong));
+        assert_eq!(
+            metadata(&[("a", &"x".repeat(8192))]),
+            Err(InvalidMetadata::TooLong)
+        );
         assert_eq!(metadata(&[("a", "b\0c")]), Err(InvalidMetadata::Nul));
     }
 

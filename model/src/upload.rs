@@ -72,7 +72,10 @@ impl DeclaredDigests {
 impl UploadRequest {
     /// What it is sold under: billed are its name, and what is kept of it besides.
     pub fn terms(&self) -> Terms {
-        let metadata = self.target.as_ref().map_or(0, |target| target.metadata_bytes());
+        let metadata = self
+            .target
+            .as_ref()
+            .map_or(0, |target| target.metadata_bytes());
         Terms::named(self.filename.as_str().len() + metadata)
     }
 

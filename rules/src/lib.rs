@@ -24,6 +24,7 @@ pub mod least_rate;
 pub mod listing;
 pub mod node_pay;
 pub mod placement;
+pub mod pointing;
 pub mod repair;
 pub mod reputation;
 pub mod resend;

@@ -133,7 +133,16 @@ mod tests {
 
     /// Few letters, so that prefixes and delimiters meet; and those at whose ends raising is not adding one.
     fn text(most: usize) -> impl Strategy<Value = String> {
-        let letters = prop::sample::select(vec!['a', 'b', '/', '\u{7f}', '\u{d7ff}', '\u{e000}', '\u{ffff}', '\u{10ffff}']);
+        let letters = prop::sample::select(vec![
+            'a',
+            'b',
+            '/',
+            '\u{7f}',
+            '\u{d7ff}',
+            '\u{e000}',
+            '\u{ffff}',
+            '\u{10ffff}',
+        ]);
         prop::collection::vec(letters, 0..=most).prop_map(String::from_iter)
     }
 
@@ -193,7 +202,10 @@ mod tests {
         assert_eq!(start("p/a/"), Start::after_prefix("p/a/").unwrap());
         assert_eq!(start("p/a/b"), Start::after_key("p/a/b"));
         assert_eq!(start("p/"), Start::after_key("p/"));
-        assert_eq!(Start::after_marker("a/", "", ""), Some(Start::after_key("a/")));
+        assert_eq!(
+            Start::after_marker("a/", "", ""),
+            Some(Start::after_key("a/"))
+        );
     }
 
     proptest! {

@@ -209,7 +209,10 @@ mod tests {
             ),
             ("[s3]\nregion = \"US East\"", "s3.region"),
             ("[s3]\ndomain = \"10.0.0.1\"", "s3.domain"),
-            ("[objects]\nmax_buckets_per_user = 0", "max_buckets_per_user"),
+            (
+                "[objects]\nmax_buckets_per_user = 0",
+                "max_buckets_per_user",
+            ),
             ("[log]\nfilter = \"a=b=c\"", "log.filter"),
             ("not toml", "coordinator.toml"),
         ];

@@ -3,9 +3,7 @@
 
 use limits::memory::Holder;
 use model::ids::VersionId;
-use model::objects::{
-    Bucket, ContentSum, Described, ObjectContent, ObjectVersion, TargetRefusal,
-};
+use model::objects::{Bucket, ContentSum, Described, ObjectContent, ObjectVersion, TargetRefusal};
 
 use super::put::put_without_bytes;
 use super::{ObjectError, Objects, get};

@@ -46,7 +46,10 @@ pub async fn version(
     let mut transaction = objects.db.begin().await?;
     let lock = key_lock(bucket.id, key);
     tables::locks::lock_keys(&mut transaction, vec![lock]).await?;
-    if tables::buckets::share(&mut transaction, &[bucket.id]).await?.is_empty() {
+    if tables::buckets::share(&mut transaction, &[bucket.id])
+        .await?
+        .is_empty()
+    {
         return Err(ObjectError::NoSuchBucket);
     }
     let found = tables::versions::find(&mut transaction, bucket.id, key, which).await?;

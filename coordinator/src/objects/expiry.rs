@@ -56,8 +56,7 @@ pub async fn expire_one(objects: &Objects) -> Result<bool, ObjectError> {
 /// Gives up one upload in parts whose time is up; `false` when there is none.
 pub async fn expire_one_multipart(objects: &Objects) -> Result<bool, ObjectError> {
     let mut transaction = objects.db.begin().await?;
-    let Some((id, is_completed)) =
-        tables::multiparts::lock_one_expired(&mut transaction).await?
+    let Some((id, is_completed)) = tables::multiparts::lock_one_expired(&mut transaction).await?
     else {
         return Ok(false);
     };

@@ -82,8 +82,10 @@ async fn open(
     holder: Holder,
 ) -> Result<Bytestream, DownloadError> {
     let readable = download::open(&files, owner, file).await?;
-    Ok(match download::read(files, readable, range, holder).await? {
-        Content::Piece(piece) => stream::once(async { Ok(piece) }).boxed(),
-        Content::Pieces(pieces) => pieces.boxed(),
-    })
+    Ok(
+        match download::read(files, readable, range, holder).await? {
+            Content::Piece(piece) => stream::once(async { Ok(piece) }).boxed(),
+            Content::Pieces(pieces) => pieces.boxed(),
+        },
+    )
 }

@@ -96,12 +96,19 @@ pub async fn versions(
         let mut is_last = (found.len() as i64) < wanted;
         let mut folded = None;
         for version in found {
-            if bounds.before.as_deref().is_some_and(|before| version.key.as_str() >= before) {
+            if bounds
+                .before
+                .as_deref()
+                .is_some_and(|before| version.key.as_str() >= before)
+            {
                 is_last = true;
                 break;
             }
             if entries.len() == limit {
-                return Ok(ListPage { entries, next: Some(place) });
+                return Ok(ListPage {
+                    entries,
+                    next: Some(place),
+                });
             }
             if let Some(folder) = asked.folder(&version.key) {
                 folded = Some(folder.to_owned());
@@ -115,11 +122,26 @@ pub async fn versions(
                 let next = Start::after_prefix(&folder);
                 entries.push(ListEntry::Prefix(folder));
                 match next {
-                    Some(start) => place = VersionsStart { start, behind: None },
-                    None => return Ok(ListPage { entries, next: None }),
+                    Some(start) => {
+                        place = VersionsStart {
+                            start,
+                            behind: None,
+                        }
+                    }
+                    None => {
+                        return Ok(ListPage {
+                            entries,
+                            next: None,
+                        });
+                    }
                 }
             }
-            None if is_last => return Ok(ListPage { entries, next: None }),
+            None if is_last => {
+                return Ok(ListPage {
+                    entries,
+                    next: None,
+                });
+            }
             None => {}
         }
     }

@@ -70,7 +70,9 @@ pub enum ObjectError {
     NameRests,
     #[error("an account may have at most {limit} buckets")]
     TooManyBuckets { limit: u32 },
-    #[error("the bucket is not empty: versions, delete markers or unfinished uploads in parts are in it")]
+    #[error(
+        "the bucket is not empty: versions, delete markers or unfinished uploads in parts are in it"
+    )]
     NotEmpty,
     #[error("there is no such key")]
     NoSuchKey,

@@ -44,7 +44,10 @@ pub async fn begin(
         ttl: TTL,
     };
     let mut transaction = objects.db.begin().await?;
-    if tables::buckets::share(&mut transaction, &[bucket.id]).await?.is_empty() {
+    if tables::buckets::share(&mut transaction, &[bucket.id])
+        .await?
+        .is_empty()
+    {
         return Err(ObjectError::NoSuchBucket);
     }
     if tables::multiparts::count_open(&mut transaction, bucket.id, MOST_OPEN).await? >= MOST_OPEN {
@@ -147,7 +150,10 @@ pub async fn copy_part(
     });
     let mut transaction = objects.db.begin().await?;
     tables::locks::lock_keys(&mut transaction, vec![target.lock()]).await?;
-    if tables::multiparts::share(&mut transaction, &[place.id]).await?.is_empty() {
+    if tables::multiparts::share(&mut transaction, &[place.id])
+        .await?
+        .is_empty()
+    {
         return Err(ObjectError::NoSuchMultipart);
     }
     let at = [(place.id, place.number)];
@@ -233,7 +239,10 @@ pub async fn abort(
 ) -> Result<(), ObjectError> {
     find_open(objects, bucket, key, id).await?;
     let mut transaction = objects.db.begin().await?;
-    if tables::multiparts::lock(&mut transaction, &[id]).await?.is_empty() {
+    if tables::multiparts::lock(&mut transaction, &[id])
+        .await?
+        .is_empty()
+    {
         return Err(ObjectError::NoSuchMultipart);
     }
     let parts = tables::multiparts::files_of(&mut transaction, &[id]).await?;

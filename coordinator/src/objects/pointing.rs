@@ -5,7 +5,7 @@
 //! changes still have no gap: whoever has a number commits next. Rejected: the bucket's row first, behind which all
 //! writers of a bucket would wait while accounts are locked and nodes' earnings written.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,23 +14,21 @@ use proto::FileId;
 use sqlx::PgConnection;
 
 use super::release;
-use super::tables::versions::{NewVersion, Standing};
+use super::tables::versions::NewVersion;
 use super::tables::{buckets, locks, multiparts, parts, versions};
 use crate::billing::charges::ChargeError;
 use crate::files::tables::files;
 use crate::files::upload::pointing::{Pointed, Pointing};
-use model::ids::{BucketId, MultipartId, VersionId};
+use model::ids::{BucketId, VersionId};
 use model::objects::{
-    ContentSum, MultipartPart, NewObject, NewPart, ObjectContent, ObjectPart, Target, TargetRefusal, Versioning,
-    WriteCondition,
+    MultipartPart, NewObject, NewPart, ObjectContent, ObjectPart, Target, TargetRefusal,
 };
+use rules::pointing::{Places, Standing, Verdict};
 
 /// Has keys, and parts of objects, point to files.
 pub struct KeyPointing {
     pub entropy: Entropy,
 }
-
-type Verdict = Result<(), TargetRefusal>;
 
 impl Pointing for KeyPointing {
     fn lock<'a>(
@@ -51,7 +49,9 @@ impl Pointing for KeyPointing {
             let mut rest = &pointed[..];
             while !rest.is_empty() {
                 let mut seen = HashSet::new();
-                let distinct = rest.iter().take_while(|next| seen.insert(next.target.lock()));
+                let distinct = rest
+                    .iter()
+                    .take_while(|next| seen.insert(next.target.lock()));
                 let (round, later) = rest.split_at(distinct.count());
                 point(connection, &self.entropy, round).await?;
                 rest = later;
@@ -62,21 +62,22 @@ impl Pointing for KeyPointing {
     }
 }
 
-async fn lock(
-    connection: &mut PgConnection,
-    targets: &[&Target],
-) -> sqlx::Result<Vec<Verdict>> {
-    locks::lock_keys(connection, targets.iter().map(|target| target.lock()).collect()).await?;
+async fn lock(connection: &mut PgConnection, targets: &[&Target]) -> sqlx::Result<Vec<Verdict>> {
+    locks::lock_keys(
+        connection,
+        targets.iter().map(|target| target.lock()).collect(),
+    )
+    .await?;
     let known = Known::read(connection, targets).await?;
     let mut seen = HashSet::new();
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(targets.len());
     for (target, standing) in targets.iter().zip(&known.standing) {
         let first = seen.insert(target.lock());
-        verdicts.push(known.verdict(target, standing, first));
+        verdicts.push(known.places.verdict(target, standing, first));
     }
     let alive = lock_files(connection, targets, &known).await?;
     for (target, verdict) in targets.iter().zip(&mut verdicts) {
-        if verdict.is_ok() && !sources(target).all(|file| alive.contains(&file)) {
+        if verdict.is_ok() && !target.sources().all(|file| alive.contains(&file)) {
             *verdict = Err(TargetRefusal::SourceGone);
         }
     }
@@ -85,9 +86,7 @@ async fn lock(
 
 /// What is locked, and stays as it is.
 struct Known {
-    buckets: HashMap<BucketId, Versioning>,
-    /// Under way.
-    multiparts: HashSet<MultipartId>,
+    places: Places,
     /// Of each target's key; nothing of parts.
     standing: Vec<Vec<Standing>>,
 }
@@ -99,7 +98,7 @@ impl Known {
         ids.dedup();
         let buckets = buckets::share(connection, &ids).await?;
         let mut multiparts = HashSet::new();
-        let completed: Vec<_> = objects(targets).filter_map(completes).collect();
+        let completed: Vec<_> = objects(targets).filter_map(NewObject::completes).collect();
         if !completed.is_empty() {
             multiparts.extend(multiparts::lock(connection, &completed).await?);
         }
@@ -117,62 +116,21 @@ impl Known {
         });
         Ok(Self {
             standing: standing.collect(),
-            buckets,
-            multiparts,
+            places: Places {
+                buckets,
+                multiparts,
+            },
         })
-    }
-
-    fn verdict(&self, target: &Target, standing: &[Standing], is_first: bool) -> Verdict {
-        let object = match target {
-            Target::Part(part) => {
-                return match self.multiparts.contains(&part.multipart) {
-                    true => summed(part.sum.get()),
-                    false => Err(TargetRefusal::NoSuchMultipart),
-                };
-            }
-            Target::Object(object) => object,
-        };
-        if !self.buckets.contains_key(&object.bucket) {
-            return Err(TargetRefusal::NoSuchBucket);
-        }
-        if completes(object).is_some_and(|id| !self.multiparts.contains(&id)) {
-            return Err(TargetRefusal::NoSuchMultipart);
-        }
-        if object.condition != WriteCondition::None {
-            // Whether the one before it will be written is not known yet.
-            if !is_first {
-                return Err(TargetRefusal::Conflict);
-            }
-            let latest = standing.iter().find(|version| version.is_latest);
-            let etag = latest.and_then(|version| version.etag.as_deref());
-            if !object.condition.holds(etag) {
-                return Err(TargetRefusal::ConditionFailed);
-            }
-        }
-        match &object.content {
-            ObjectContent::File(slot) => summed(slot.get()),
-            ObjectContent::Parts { .. } | ObjectContent::Marker => Ok(()),
-        }
-    }
-
-    fn replaced(&self, object: &NewObject, standing: &[Standing]) -> Option<VersionId> {
-        let keeps = self.buckets.get(&object.bucket).is_none_or(|bucket| bucket.keeps());
-        let null = standing.iter().find(|version| version.is_null);
-        null.filter(|_| !keeps).map(|version| version.id)
     }
 
     fn all_replaced(&self, targets: &[&Target]) -> Vec<VersionId> {
         let with_standing = targets.iter().zip(&self.standing);
         let replaced = with_standing.filter_map(|(target, standing)| match target {
-            Target::Object(object) => self.replaced(object, standing),
+            Target::Object(object) => self.places.replaced(object, standing),
             Target::Part(_) => None,
         });
         replaced.collect()
     }
-}
-
-fn summed(sum: Option<&ContentSum>) -> Verdict {
-    sum.map(|_| ()).ok_or(TargetRefusal::Unsummed)
 }
 
 fn objects<'a>(targets: &[&'a Target]) -> impl Iterator<Item = &'a NewObject> {
@@ -189,33 +147,13 @@ fn entered<'a>(targets: &[&'a Target]) -> impl Iterator<Item = &'a NewPart> {
     })
 }
 
-/// The upload in parts that ends with it.
-fn completes(object: &NewObject) -> Option<MultipartId> {
-    match &object.content {
-        ObjectContent::Parts { multipart, .. } => *multipart,
-        ObjectContent::File(_) | ObjectContent::Marker => None,
-    }
-}
-
-/// Files that are there already and that it is to point to.
-fn sources(target: &Target) -> impl Iterator<Item = FileId> {
-    let parts: &[ObjectPart] = match target {
-        Target::Object(NewObject {
-            content: ObjectContent::Parts { parts, .. },
-            ..
-        }) => &parts[..],
-        _ => &[],
-    };
-    parts.iter().map(|part| part.file_id)
-}
-
 /// Locks what is pointed at, and what was until now; those that are there.
 async fn lock_files(
     connection: &mut PgConnection,
     targets: &[&Target],
     known: &Known,
 ) -> sqlx::Result<HashSet<FileId>> {
-    let mut wanted: BTreeSet<FileId> = targets.iter().flat_map(|target| sources(target)).collect();
+    let mut wanted: BTreeSet<FileId> = targets.iter().flat_map(|target| target.sources()).collect();
     wanted.extend(let_go(connection, targets, known).await?);
     if wanted.is_empty() {
         return Ok(HashSet::new());
@@ -236,11 +174,13 @@ async fn let_go(
     if !replaced.is_empty() {
         gone.extend(parts::files_of(connection, &replaced).await?);
     }
-    let completed: Vec<_> = objects(targets).filter_map(completes).collect();
+    let completed: Vec<_> = objects(targets).filter_map(NewObject::completes).collect();
     if !completed.is_empty() {
         gone.extend(multiparts::files_of(connection, &completed).await?);
     }
-    let entered: Vec<_> = entered(targets).map(|part| (part.multipart, part.number)).collect();
+    let entered: Vec<_> = entered(targets)
+        .map(|part| (part.multipart, part.number))
+        .collect();
     if !entered.is_empty() {
         gone.extend(multiparts::files_at(connection, &entered).await?);
     }
@@ -272,15 +212,18 @@ async fn point(
         match pointed.target {
             Target::Part(part) => enter(connection, part, pointed).await?,
             Target::Object(object) => {
-                if let Some(multipart) = completes(object) {
+                if let Some(multipart) = object.completes() {
                     multiparts::mark_completed(connection, multipart, object.version).await?;
                 }
             }
         }
     }
     // What is pointed at anew stays, though nothing says so yet.
-    let kept: HashSet<FileId> = targets.iter().flat_map(|target| sources(target)).collect();
-    let gone: Vec<_> = gone.into_iter().filter(|file| !kept.contains(file)).collect();
+    let kept: HashSet<FileId> = targets.iter().flat_map(|target| target.sources()).collect();
+    let gone: Vec<_> = gone
+        .into_iter()
+        .filter(|file| !kept.contains(file))
+        .collect();
     release::end_unnamed(connection, entropy, &gone).await?;
     write_versions(connection, &known, pointed).await?;
     Ok(())
@@ -325,7 +268,7 @@ async fn write_versions(
         };
         let last = buckets::advance(connection, first.bucket, of_bucket.len()).await?;
         let numbers = last - of_bucket.len() as i64 + 1..;
-        let keeps = known.buckets.get(&first.bucket).is_some_and(|state| state.keeps());
+        let keeps = known.places.keeps(first.bucket);
         for ((object, pointed), change_seq) in of_bucket.iter().zip(numbers) {
             rows.push(row(object, pointed, !keeps, change_seq));
             named.extend(parts_of(object, pointed));
@@ -381,5 +324,8 @@ fn parts_of(object: &NewObject, pointed: &Pointed<'_>) -> Vec<(VersionId, Object
             own.chain(parts.iter().cloned()).collect()
         }
     };
-    parts.into_iter().map(|part| (object.version, part)).collect()
+    parts
+        .into_iter()
+        .map(|part| (object.version, part))
+        .collect()
 }

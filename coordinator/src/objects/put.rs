@@ -29,8 +29,13 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     E: std::error::Error + Send + 'static,
 {
-    let (request, version) =
-        request(objects, bucket, described, ObjectContent::File(sum), size_bytes);
+    let (request, version) = request(
+        objects,
+        bucket,
+        described,
+        ObjectContent::File(sum),
+        size_bytes,
+    );
     let files = Arc::clone(&objects.files);
     let file = stream::upload(files, request, holder, body).await?;
     let uploaded = &objects.files.metrics.uploaded_bytes;

@@ -102,11 +102,22 @@ impl Shop {
         let size = Some(content.len() as u64);
         let body = stream::iter(frames);
         let holder = holder(self.user);
-        soon(put::put(self.objects(), holder, &self.bucket, described, size, slot, body)).await
+        soon(put::put(
+            self.objects(),
+            holder,
+            &self.bucket,
+            described,
+            size,
+            slot,
+            body,
+        ))
+        .await
     }
 
     async fn put(&self, key: &str, content: &[u8]) -> VersionId {
-        self.put_if(key, content, WriteCondition::None).await.unwrap()
+        self.put_if(key, content, WriteCondition::None)
+            .await
+            .unwrap()
     }
 
     async fn find(&self, key: &str, version: VersionRef) -> Result<ObjectVersion, ObjectError> {
@@ -116,7 +127,9 @@ impl Shop {
     async fn read(&self, version: &ObjectVersion, range: std::ops::Range<u64>) -> Vec<u8> {
         let parts = get::parts(self.objects(), version).await.unwrap();
         let holder = holder(self.user);
-        let bytes = get::read(self.objects(), self.user, &parts, &range, holder).await.unwrap();
+        let bytes = get::read(self.objects(), self.user, &parts, &range, holder)
+            .await
+            .unwrap();
         let bytes: Vec<Bytes> = soon(bytes.try_collect()).await.unwrap();
         bytes.concat()
     }
@@ -128,7 +141,13 @@ impl Shop {
 
     async fn delete(&self, text: &str) -> Deleted {
         let (holder, key) = (holder(self.user), key(text));
-        let deleted = delete::key(self.objects(), holder, &self.bucket, &key, WriteCondition::None);
+        let deleted = delete::key(
+            self.objects(),
+            holder,
+            &self.bucket,
+            &key,
+            WriteCondition::None,
+        );
         deleted.await.unwrap()
     }
 
@@ -141,7 +160,9 @@ impl Shop {
 
     /// The bucket as it is now.
     async fn keep_versions(&mut self, keep: bool) {
-        buckets::keep_versions(self.objects(), &self.bucket, keep).await.unwrap();
+        buckets::keep_versions(self.objects(), &self.bucket, keep)
+            .await
+            .unwrap();
         self.bucket = self.objects().bucket(self.user, "a-bucket").await.unwrap();
     }
 
@@ -181,8 +202,12 @@ async fn an_overwritten_key_has_the_new_bytes_and_the_old_ones_are_paid_back(poo
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn of_many_writes_at_once_one_is_the_latest_and_no_charge_is_lost(pool: PgPool) {
     let shop = Shop::open(pool.clone()).await;
-    let contents: Vec<Vec<u8>> = (0..24u8).map(|n| vec![n; 100 + usize::from(n) * 400]).collect();
-    let puts = contents.iter().map(|content| shop.put_if("k", content, WriteCondition::None));
+    let contents: Vec<Vec<u8>> = (0..24u8)
+        .map(|n| vec![n; 100 + usize::from(n) * 400])
+        .collect();
+    let puts = contents
+        .iter()
+        .map(|content| shop.put_if("k", content, WriteCondition::None));
     for put in join_all(puts).await {
         put.unwrap();
     }
@@ -192,7 +217,9 @@ async fn of_many_writes_at_once_one_is_the_latest_and_no_charge_is_lost(pool: Pg
     assert_eq!(count(&pool, FILES).await, 1);
     assert_eq!(shop.escrow().await, SMALL);
     assert_eq!(total(&pool, chart::escrow(shop.user)).await, SMALL);
-    let (found, last) = changes::since(shop.objects(), &shop.bucket, 0, 1000).await.unwrap();
+    let (found, last) = changes::since(shop.objects(), &shop.bucket, 0, 1000)
+        .await
+        .unwrap();
     let numbers: Vec<i64> = found.iter().map(|change| change.seq).collect();
     assert_eq!(numbers, (1..=24).collect::<Vec<_>>());
     assert_eq!(last, 24);
@@ -201,15 +228,20 @@ async fn of_many_writes_at_once_one_is_the_latest_and_no_charge_is_lost(pool: Pg
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn of_many_who_write_a_key_only_if_it_is_not_there_one_does(pool: PgPool) {
     let shop = Shop::open(pool.clone()).await;
-    let contents: Vec<Vec<u8>> = (0..12u8).map(|n| vec![n; 100 + usize::from(n) * 800]).collect();
-    let puts = contents.iter().map(|content| shop.put_if("k", content, WriteCondition::Absent));
+    let contents: Vec<Vec<u8>> = (0..12u8)
+        .map(|n| vec![n; 100 + usize::from(n) * 800])
+        .collect();
+    let puts = contents
+        .iter()
+        .map(|content| shop.put_if("k", content, WriteCondition::Absent));
     let mut written = 0;
     for put in join_all(puts).await {
         match put {
             Ok(_) => written += 1,
-            Err(ObjectError::Upload(UploadError::Refused(refusal))) => assert!(
-                matches!(refusal, TargetRefusal::ConditionFailed | TargetRefusal::Conflict)
-            ),
+            Err(ObjectError::Upload(UploadError::Refused(refusal))) => assert!(matches!(
+                refusal,
+                TargetRefusal::ConditionFailed | TargetRefusal::Conflict
+            )),
             Err(error) => panic!("{error}"),
         }
     }
@@ -220,7 +252,9 @@ async fn of_many_who_write_a_key_only_if_it_is_not_there_one_does(pool: PgPool) 
     let etag = shop.find("k", VersionRef::Latest).await.unwrap().etag;
     let other = WriteCondition::Etag("0".repeat(32));
     shop.put_if("k", b"x", other).await.unwrap_err();
-    shop.put_if("k", b"x", WriteCondition::Etag(etag)).await.unwrap();
+    shop.put_if("k", b"x", WriteCondition::Etag(etag))
+        .await
+        .unwrap();
     assert_eq!(shop.content("k").await, b"x");
 }
 
@@ -237,7 +271,10 @@ async fn versions_stay_behind_a_marker_and_come_back_with_its_deletion(pool: PgP
     let Deleted::Marked(marker) = shop.delete("k").await else {
         panic!("no marker");
     };
-    assert!(matches!(shop.find("k", VersionRef::Latest).await, Err(ObjectError::Deleted(_))));
+    assert!(matches!(
+        shop.find("k", VersionRef::Latest).await,
+        Err(ObjectError::Deleted(_))
+    ));
     assert_eq!(shop.escrow().await, 4 * SMALL); // a marker is billed, too
     let old = shop.find("k", VersionRef::Id(first)).await.unwrap();
     assert_eq!(shop.read(&old, 0..5).await, b"first");
@@ -249,7 +286,10 @@ async fn versions_stay_behind_a_marker_and_come_back_with_its_deletion(pool: PgP
     assert_eq!(shop.content("k").await, b"first");
     shop.delete_version("k", VersionRef::Null).await;
     shop.delete_version("k", VersionRef::Id(first)).await;
-    assert!(matches!(shop.find("k", VersionRef::Latest).await, Err(ObjectError::NoSuchKey)));
+    assert!(matches!(
+        shop.find("k", VersionRef::Latest).await,
+        Err(ObjectError::NoSuchKey)
+    ));
     assert_eq!(shop.escrow().await, 0);
     assert_eq!(count(&pool, FILES).await, 0);
     buckets::delete(shop.objects(), &shop.bucket).await.unwrap();
@@ -263,8 +303,14 @@ async fn where_versions_are_not_kept_any_more_the_null_version_alone_is_replaced
     shop.keep_versions(false).await;
     shop.put("k", b"null 1").await;
     shop.put("k", b"null 2").await;
-    let listing = Listing { start: Start::beginning(), limit: 10, ..Listing::default() };
-    let page = listing::versions(shop.objects(), &shop.bucket, &listing, None).await.unwrap();
+    let listing = Listing {
+        start: Start::beginning(),
+        limit: 10,
+        ..Listing::default()
+    };
+    let page = listing::versions(shop.objects(), &shop.bucket, &listing, None)
+        .await
+        .unwrap();
     let versions: Vec<_> = page
         .entries
         .iter()
@@ -286,14 +332,27 @@ async fn a_copy_moves_no_bytes_and_outlives_what_it_was_made_of(pool: PgPool) {
     shop.put("from", &bytes).await;
     let source = shop.find("from", VersionRef::Latest).await.unwrap();
     let to = described("to", WriteCondition::None);
-    copy::copy(shop.objects(), holder(shop.user), &source, &shop.bucket, to).await.unwrap();
+    copy::copy(shop.objects(), holder(shop.user), &source, &shop.bucket, to)
+        .await
+        .unwrap();
     assert_eq!(count(&pool, CHUNKS).await, 3);
     assert_eq!(shop.escrow().await, 2 * SMALL);
-    assert_eq!(shop.find("to", VersionRef::Latest).await.unwrap().etag, source.etag);
+    assert_eq!(
+        shop.find("to", VersionRef::Latest).await.unwrap().etag,
+        source.etag
+    );
 
     // Onto itself, too, with other metadata.
     let again = described("from", WriteCondition::None);
-    copy::copy(shop.objects(), holder(shop.user), &source, &shop.bucket, again).await.unwrap();
+    copy::copy(
+        shop.objects(),
+        holder(shop.user),
+        &source,
+        &shop.bucket,
+        again,
+    )
+    .await
+    .unwrap();
     assert_eq!(shop.content("from").await, bytes);
     shop.delete("from").await;
     assert_eq!(shop.content("to").await, bytes);
@@ -310,11 +369,17 @@ async fn what_belongs_to_an_object_is_no_file_that_can_be_listed_or_deleted(pool
     shop.put("k", b"content").await;
     shop.client.upload("a file", b"x").await;
     for sort in ["", "&sort=name"] {
-        let list = shop.client.get(&format!("/api/v1/files?limit=10{sort}")).await;
+        let list = shop
+            .client
+            .get(&format!("/api/v1/files?limit=10{sort}"))
+            .await;
         let list = list.expect(StatusCode::OK);
         assert_eq!(list["items"].as_array().unwrap().len(), 1);
     }
-    let id: uuid::Uuid = sqlx::query_scalar("SELECT file_id FROM object_parts").fetch_one(&pool).await.unwrap();
+    let id: uuid::Uuid = sqlx::query_scalar("SELECT file_id FROM object_parts")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     let deleted = shop.client.delete(&format!("/api/v1/files/{id}")).await;
     deleted.problem(404, "not-found");
     assert_eq!(shop.content("k").await, b"content");
@@ -324,7 +389,12 @@ async fn put_part(shop: &Shop, id: model::ids::MultipartId, number: u32, content
     let slot = SumSlot::default();
     slot.set(sum(content)).unwrap();
     let key = key("k");
-    let place = PartPlace { bucket: &shop.bucket, key: &key, id, number };
+    let place = PartPlace {
+        bucket: &shop.bucket,
+        key: &key,
+        id,
+        number,
+    };
     let body = stream::iter([Ok::<_, io::Error>(Bytes::copy_from_slice(content))]);
     let size = Some(content.len() as u64);
     let stored = multipart::put_part(shop.objects(), holder(shop.user), &place, size, slot, body);
@@ -334,7 +404,14 @@ async fn put_part(shop: &Shop, id: model::ids::MultipartId, number: u32, content
 async fn begin(shop: &Shop) -> model::ids::MultipartId {
     let (content_type, metadata) = (ContentType::octet_stream(), ObjectMetadata::default());
     let key = key("k");
-    let begun = multipart::begin(shop.objects(), &shop.bucket, &key, &content_type, &metadata, None);
+    let begun = multipart::begin(
+        shop.objects(),
+        &shop.bucket,
+        &key,
+        &content_type,
+        &metadata,
+        None,
+    );
     begun.await.unwrap()
 }
 
@@ -352,7 +429,9 @@ async fn an_object_in_parts_is_those_that_were_named_and_the_others_are_paid_bac
     assert_eq!(shop.escrow().await, 5 * SMALL);
     assert_eq!(shop.content("k").await, b"before");
 
-    let (upload, stored) = multipart::parts(shop.objects(), &shop.bucket, "k", id, 0, 100).await.unwrap();
+    let (upload, stored) = multipart::parts(shop.objects(), &shop.bucket, "k", id, 0, 100)
+        .await
+        .unwrap();
     let parts: Vec<ObjectPart> = stored
         .iter()
         .filter(|part| part.number != 9)
@@ -363,10 +442,20 @@ async fn an_object_in_parts_is_those_that_were_named_and_the_others_are_paid_bac
             md5: None,
         })
         .collect();
-    let sum = ContentSum { etag: "x-3".to_owned(), checksum: None };
+    let sum = ContentSum {
+        etag: "x-3".to_owned(),
+        checksum: None,
+    };
     let (holder, none) = (holder(shop.user), WriteCondition::None);
-    let completed =
-        multipart::complete(shop.objects(), holder, &shop.bucket, &upload, parts, sum, none);
+    let completed = multipart::complete(
+        shop.objects(),
+        holder,
+        &shop.bucket,
+        &upload,
+        parts,
+        sum,
+        none,
+    );
     let version = completed.await.unwrap();
     let whole = pieces.concat();
     assert_eq!(shop.content("k").await, whole);
@@ -377,7 +466,9 @@ async fn an_object_in_parts_is_those_that_were_named_and_the_others_are_paid_bac
     assert_eq!(shop.read(&found, range).await, &whole[across]);
     // Three parts, and what the version itself is billed by.
     assert_eq!(shop.escrow().await, 4 * SMALL);
-    let upload = multipart::find(shop.objects(), &shop.bucket, "k", id).await.unwrap();
+    let upload = multipart::find(shop.objects(), &shop.bucket, "k", id)
+        .await
+        .unwrap();
     assert_eq!(upload.completed_as, Some(version));
 
     shop.delete("k").await;
@@ -398,7 +489,9 @@ async fn an_upload_in_parts_that_is_given_up_or_left_is_paid_back(pool: PgPool) 
         buckets::delete(shop.objects(), &shop.bucket).await,
         Err(ObjectError::NotEmpty)
     ));
-    multipart::abort(shop.objects(), &shop.bucket, "k", given_up).await.unwrap();
+    multipart::abort(shop.objects(), &shop.bucket, "k", given_up)
+        .await
+        .unwrap();
     assert_eq!(shop.escrow().await, 2 * SMALL);
     let over = "UPDATE multipart_uploads SET expires_at = now() - interval '1 second'";
     sqlx::query(over).execute(&pool).await.unwrap();
@@ -415,7 +508,9 @@ async fn an_object_that_nobody_pays_for_ends_with_all_that_shares_its_bytes(pool
     shop.put("other", b"others").await;
     let source = shop.find("a", VersionRef::Latest).await.unwrap();
     let to = described("b", WriteCondition::None);
-    copy::copy(shop.objects(), holder(shop.user), &source, &shop.bucket, to).await.unwrap();
+    copy::copy(shop.objects(), holder(shop.user), &source, &shop.bucket, to)
+        .await
+        .unwrap();
     let empty = "UPDATE accounts SET balance_microcredits = 0 WHERE account = 'available'";
     sqlx::query(empty).execute(&pool).await.unwrap();
     let unpaid = "UPDATE files SET paid_until = now() - interval '1 day', completed_at = now() - interval '40 days'
@@ -423,7 +518,10 @@ async fn an_object_that_nobody_pays_for_ends_with_all_that_shares_its_bytes(pool
     sqlx::query(unpaid).execute(&pool).await.unwrap();
     while expiry::expire_one(shop.objects()).await.unwrap() {}
     for gone in ["a", "b"] {
-        assert!(matches!(shop.find(gone, VersionRef::Latest).await, Err(ObjectError::NoSuchKey)));
+        assert!(matches!(
+            shop.find(gone, VersionRef::Latest).await,
+            Err(ObjectError::NoSuchKey)
+        ));
     }
     assert_eq!(shop.content("other").await, b"others");
     assert_eq!(shop.escrow().await, SMALL);
@@ -441,10 +539,18 @@ async fn names_of_buckets_are_unique_bounded_in_number_and_rest_when_they_are_fr
     assert!(matches!(again, Err(ObjectError::NameYours)));
     let theirs = buckets::create(objects, other, &name("mine")).await;
     assert!(matches!(theirs, Err(ObjectError::NameTaken)));
-    assert!(matches!(objects.bucket(other, "mine").await, Err(ObjectError::NotYours)));
-    buckets::create(objects, one, &name("second")).await.unwrap();
+    assert!(matches!(
+        objects.bucket(other, "mine").await,
+        Err(ObjectError::NotYours)
+    ));
+    buckets::create(objects, one, &name("second"))
+        .await
+        .unwrap();
     let third = buckets::create(objects, one, &name("third")).await;
-    assert!(matches!(third, Err(ObjectError::TooManyBuckets { limit: 2 })));
+    assert!(matches!(
+        third,
+        Err(ObjectError::TooManyBuckets { limit: 2 })
+    ));
 
     buckets::delete(objects, &bucket).await.unwrap();
     let early = buckets::create(objects, other, &name("mine")).await;
@@ -453,9 +559,15 @@ async fn names_of_buckets_are_unique_bounded_in_number_and_rest_when_they_are_fr
     let back = buckets::create(objects, one, &name("mine")).await.unwrap();
     buckets::delete(objects, &back).await.unwrap();
     sqlx::query(rested).execute(&pool).await.unwrap();
-    buckets::create(objects, other, &name("mine")).await.unwrap();
+    buckets::create(objects, other, &name("mine"))
+        .await
+        .unwrap();
     let at_once = (0..6).map(|_| buckets::create(objects, other, &name("one-of-many")));
-    let made = join_all(at_once).await.into_iter().filter(Result::is_ok).count();
+    let made = join_all(at_once)
+        .await
+        .into_iter()
+        .filter(Result::is_ok)
+        .count();
     assert_eq!(made, 1);
 }
 
@@ -465,17 +577,28 @@ async fn the_feed_of_changes_tells_deletions_and_when_it_is_too_late(pool: PgPoo
     shop.put("a", b"1").await;
     shop.put("b", b"1").await;
     shop.delete("a").await;
-    let (found, last) = changes::since(shop.objects(), &shop.bucket, 1, 10).await.unwrap();
-    let told: Vec<_> = found.iter().map(|c| (c.seq, c.key.as_str(), c.what.as_str())).collect();
+    let (found, last) = changes::since(shop.objects(), &shop.bucket, 1, 10)
+        .await
+        .unwrap();
+    let told: Vec<_> = found
+        .iter()
+        .map(|c| (c.seq, c.key.as_str(), c.what.as_str()))
+        .collect();
     assert_eq!(told, [(2, "b", "put"), (3, "a", "removed")]);
     assert_eq!(last, 3);
-    let (nothing, _) = changes::since(shop.objects(), &shop.bucket, 3, 10).await.unwrap();
+    let (nothing, _) = changes::since(shop.objects(), &shop.bucket, 3, 10)
+        .await
+        .unwrap();
     assert!(nothing.is_empty());
     let old = "DELETE FROM object_changes WHERE change_seq < 3";
     sqlx::query(old).execute(&pool).await.unwrap();
     let late = changes::since(shop.objects(), &shop.bucket, 1, 10).await;
     assert!(matches!(late, Err(ObjectError::ChangesGone)));
-    assert!(changes::since(shop.objects(), &shop.bucket, 2, 10).await.is_ok());
+    assert!(
+        changes::since(shop.objects(), &shop.bucket, 2, 10)
+            .await
+            .is_ok()
+    );
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -98,7 +98,9 @@ impl<S> Access<S> {
                 message,
             ));
         }
-        let too_long = scope.lasts_seconds.is_some_and(|lasts| lasts > LONGEST_LINK_SECONDS);
+        let too_long = scope
+            .lasts_seconds
+            .is_some_and(|lasts| lasts > LONGEST_LINK_SECONDS);
         if too_long {
             return Err(S3Error::with_message(
                 S3ErrorCode::AuthorizationQueryParametersError,
@@ -210,7 +212,12 @@ mod tests {
     #[test]
     fn a_signature_tells_its_region_and_how_long_a_link_lasts() {
         let header = "AWS4-HMAC-SHA256 Credential=K/20261130/fsn/s3/aws4_request,SignedHeaders=host,Signature=ab";
-        let expected = |region: &str, lasts_seconds| Some(Scope { region: region.to_owned(), lasts_seconds });
+        let expected = |region: &str, lasts_seconds| {
+            Some(Scope {
+                region: region.to_owned(),
+                lasts_seconds,
+            })
+        };
         assert_eq!(scope("/", Some(header)), expected("fsn", None));
         let link = "/?X-Amz-Credential=K%2F20261130%2Feu-1%2Fs3%2Faws4_request&X-Amz-Expires=600";
         assert_eq!(scope(link, None), expected("eu-1", Some(600)));

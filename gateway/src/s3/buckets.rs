@@ -48,7 +48,9 @@ impl<S: ObjectStore> On<CreateBucketInput, CreateBucketOutput> for Face<S> {
         if input.object_lock_enabled_for_bucket == Some(true) {
             return Err(not_served("Object lock is not served."));
         }
-        let asked = input.create_bucket_configuration.and_then(|asked| asked.location_constraint);
+        let asked = input
+            .create_bucket_configuration
+            .and_then(|asked| asked.location_constraint);
         let asked = asked.as_ref().map_or("", BucketLocationConstraint::as_str);
         if !asked.is_empty() && *asked != *self.region {
             let expected = &self.region;
@@ -62,7 +64,11 @@ impl<S: ObjectStore> On<CreateBucketInput, CreateBucketOutput> for Face<S> {
         let name = BucketName::try_from(input.bucket).map_err(|error| {
             S3Error::with_message(S3ErrorCode::InvalidBucketName, error.to_string())
         })?;
-        let bucket = self.store.create_bucket(&caller, &name).await.map_err(of_store)?;
+        let bucket = self
+            .store
+            .create_bucket(&caller, &name)
+            .await
+            .map_err(of_store)?;
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{}", bucket.name)),
             ..Default::default()
@@ -76,7 +82,8 @@ impl<S: ObjectStore> On<HeadBucketInput, HeadBucketOutput> for Face<S> {
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         let caller = self.caller(&request)?;
-        self.bucket(&caller, Action::List, &request.input.bucket).await?;
+        self.bucket(&caller, Action::List, &request.input.bucket)
+            .await?;
         Ok(S3Response::new(HeadBucketOutput {
             bucket_region: Some(self.region.to_string()),
             ..Default::default()
@@ -103,7 +110,8 @@ impl<S: ObjectStore> On<GetBucketLocationInput, GetBucketLocationOutput> for Fac
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         let caller = self.caller(&request)?;
-        self.bucket(&caller, Action::List, &request.input.bucket).await?;
+        self.bucket(&caller, Action::List, &request.input.bucket)
+            .await?;
         let region = self.region.to_string();
         Ok(S3Response::new(GetBucketLocationOutput {
             location_constraint: Some(BucketLocationConstraint::from(region)),
@@ -117,7 +125,9 @@ impl<S: ObjectStore> On<GetBucketVersioningInput, GetBucketVersioningOutput> for
         request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         let caller = self.caller(&request)?;
-        let bucket = self.bucket(&caller, Action::List, &request.input.bucket).await?;
+        let bucket = self
+            .bucket(&caller, Action::List, &request.input.bucket)
+            .await?;
         let status = match bucket.versioning {
             Versioning::Off => None,
             Versioning::Enabled => Some(BucketVersioningStatus::ENABLED),
@@ -144,7 +154,10 @@ impl<S: ObjectStore> On<PutBucketVersioningInput, PutBucketVersioningOutput> for
             Some(BucketVersioningStatus::SUSPENDED) => false,
             _ => return Err(invalid("the status of versioning is Enabled or Suspended")),
         };
-        self.store.keep_versions(&bucket, keep).await.map_err(of_store)?;
+        self.store
+            .keep_versions(&bucket, keep)
+            .await
+            .map_err(of_store)?;
         Ok(S3Response::new(PutBucketVersioningOutput::default()))
     }
 }

@@ -20,7 +20,9 @@ pub(super) fn limit(asked: Option<i32>) -> S3Result<u32> {
     let limit = asked.unwrap_or(LONGEST_PAGE);
     match u32::try_from(limit.min(LONGEST_PAGE)) {
         Ok(limit) => Ok(limit),
-        Err(_) => Err(invalid("the number of entries that are asked for is not negative")),
+        Err(_) => Err(invalid(
+            "the number of entries that are asked for is not negative",
+        )),
     }
 }
 
@@ -34,9 +36,10 @@ impl<S: ObjectStore> Face<S> {
 }
 
 fn object(version: &Version, encoding: Encoding, owner: Option<Owner>) -> Object {
-    let algorithm = version.checksum.as_ref().map(|checksum| {
-        vec![ChecksumAlgorithm::from(checksum.algorithm.clone())]
-    });
+    let algorithm = version
+        .checksum
+        .as_ref()
+        .map(|checksum| vec![ChecksumAlgorithm::from(checksum.algorithm.clone())]);
     Object {
         checksum_algorithm: algorithm,
         e_tag: Some(etag(version)),
@@ -44,7 +47,9 @@ fn object(version: &Version, encoding: Encoding, owner: Option<Owner>) -> Object
         last_modified: Some(time(version.created_at)),
         owner,
         size: Some(version.size_bytes as i64),
-        storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+        storage_class: Some(ObjectStorageClass::from_static(
+            ObjectStorageClass::STANDARD,
+        )),
         ..Default::default()
     }
 }
@@ -88,7 +93,9 @@ impl<S: ObjectStore> On<ListObjectsInput, ListObjectsOutput> for Face<S> {
         let delimiter = input.delimiter.unwrap_or_default();
         let marker = input.marker.unwrap_or_default();
         let limit = limit(input.max_keys)?;
-        let bucket = self.bucket_at(&caller, Action::List, &input.bucket, &prefix).await?;
+        let bucket = self
+            .bucket_at(&caller, Action::List, &input.bucket, &prefix)
+            .await?;
         let start = match marker.as_str() {
             "" => Some(Start::beginning()),
             marker => Start::after_marker(marker, &prefix, &delimiter),
@@ -108,7 +115,8 @@ impl<S: ObjectStore> On<ListObjectsInput, ListObjectsOutput> for Face<S> {
         };
         let owner = self.owner(&caller);
         let (contents, common_prefixes) = divided(&entries, encoding, Some(&owner));
-        let next_marker = (is_truncated && !delimiter.is_empty()).then(|| encoding.text(last(&entries)));
+        let next_marker =
+            (is_truncated && !delimiter.is_empty()).then(|| encoding.text(last(&entries)));
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(bucket.name),
             prefix: Some(encoding.text(&prefix)),
@@ -136,7 +144,9 @@ impl<S: ObjectStore> On<ListObjectsV2Input, ListObjectsV2Output> for Face<S> {
         let prefix = input.prefix.unwrap_or_default();
         let delimiter = input.delimiter.unwrap_or_default();
         let limit = limit(input.max_keys)?;
-        let bucket = self.bucket_at(&caller, Action::List, &input.bucket, &prefix).await?;
+        let bucket = self
+            .bucket_at(&caller, Action::List, &input.bucket, &prefix)
+            .await?;
         let token = some(input.continuation_token.as_deref());
         let after = some(input.start_after.as_deref());
         let start = match (token, after) {
@@ -223,14 +233,20 @@ impl<S: ObjectStore> On<ListObjectVersionsInput, ListObjectVersionsOutput> for F
         let prefix = input.prefix.unwrap_or_default();
         let delimiter = input.delimiter.unwrap_or_default();
         let limit = limit(input.max_keys)?;
-        let bucket = self.bucket_at(&caller, Action::List, &input.bucket, &prefix).await?;
+        let bucket = self
+            .bucket_at(&caller, Action::List, &input.bucket, &prefix)
+            .await?;
         let key_marker = some(input.key_marker.as_deref());
         let version_marker = some(input.version_id_marker.as_deref());
         if version_marker.is_some() && key_marker.is_none() {
-            return Err(invalid("a version-id marker cannot be specified without a key marker"));
+            return Err(invalid(
+                "a version-id marker cannot be specified without a key marker",
+            ));
         }
         let folding = (prefix.as_str(), delimiter.as_str());
-        let place = self.place(&bucket, folding, key_marker, version_marker).await?;
+        let place = self
+            .place(&bucket, folding, key_marker, version_marker)
+            .await?;
         let (entries, is_truncated) = match place.start {
             Some(start) => {
                 let listing = Listing {

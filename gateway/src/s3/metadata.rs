@@ -48,7 +48,10 @@ impl Heads {
         for (name, value) in [
             ("cache-control", self.cache_control),
             ("content-disposition", self.content_disposition),
-            ("content-encoding", self.content_encoding.and_then(stored_coding)),
+            (
+                "content-encoding",
+                self.content_encoding.and_then(stored_coding),
+            ),
             ("content-language", self.content_language),
             ("expires", expires),
         ] {
@@ -74,9 +77,9 @@ fn stored_coding(coding: String) -> Option<String> {
 
 /// Those that a client calls its own, without their beginning.
 pub(super) fn user(metadata: &ObjectMetadata) -> Option<HashMap<String, String>> {
-    let own = metadata.iter().filter_map(|(name, value)| {
-        Some((name.strip_prefix(USER)?.to_owned(), value.to_owned()))
-    });
+    let own = metadata
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(USER)?.to_owned(), value.to_owned())));
     let own: HashMap<_, _> = own.collect();
     (!own.is_empty()).then_some(own)
 }
@@ -106,7 +109,8 @@ mod tests {
         let heads = Heads {
             cache_control: Some("no-cache".to_owned()),
             content_encoding: Some("gzip,aws-chunked".to_owned()),
-            expires: Timestamp::parse(TimestampFormat::HttpDate, "Mon, 30 Nov 2026 22:00:00 GMT").ok(),
+            expires: Timestamp::parse(TimestampFormat::HttpDate, "Mon, 30 Nov 2026 22:00:00 GMT")
+                .ok(),
             user: Some(HashMap::from([("Mtime".to_owned(), "1".to_owned())])),
             ..Heads::default()
         };

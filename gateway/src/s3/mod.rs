@@ -5,6 +5,8 @@
 
 mod access;
 mod buckets;
+mod copies;
+mod deletions;
 mod encoding;
 mod errors;
 mod face;

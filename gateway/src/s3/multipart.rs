@@ -6,13 +6,14 @@ use rules::listing::{Listing, Start};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
+use super::copies::source_conditions;
 use super::encoding::Encoding;
 use super::errors::{invalid, not_served, of_assembly, of_body, of_store};
 use super::face::{CallerOf, Face, On};
 use super::lists::limit;
 use super::metadata::{self, heads};
 use super::objects::{
-    algorithm, blob, checked, declared, refuse_unserved, set_checksum, source_conditions, write_condition,
+    algorithm, blob, checked, declared, refuse_unserved, set_checksum, write_condition,
 };
 use super::texts::{key, some, time, upload_id, upload_text};
 use super::versions::{told_version, written_text};
@@ -29,7 +30,9 @@ fn upload(text: &str) -> S3Result<MultipartId> {
 fn part_number(number: i32) -> S3Result<u32> {
     match u32::try_from(number) {
         Ok(number) if (1..=MOST_PARTS).contains(&number) => Ok(number),
-        _ => Err(invalid("part number must be an integer between 1 and 10000, inclusive")),
+        _ => Err(invalid(
+            "part number must be an integer between 1 and 10000, inclusive",
+        )),
     }
 }
 
@@ -48,7 +51,10 @@ impl<S: ObjectStore> On<CreateMultipartUploadInput, CreateMultipartUploadOutput>
         let content_type = metadata::content_type(input.content_type.take())?;
         let metadata = heads!(input).metadata()?;
         let checksum = algorithm(input.checksum_algorithm.as_ref())?.map(Algorithm::name);
-        let begun = self.store.begin(&bucket, &key, &content_type, &metadata, checksum).await;
+        let begun = self
+            .store
+            .begin(&bucket, &key, &content_type, &metadata, checksum)
+            .await;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             upload_id: Some(upload_text(begun.map_err(of_store)?)),
             bucket: Some(bucket.name),
@@ -69,7 +75,9 @@ impl<S: ObjectStore> On<UploadPartInput, UploadPartOutput> for Face<S> {
         let trailers = request.trailing_headers.take();
         let input = request.input;
         if input.sse_customer_key.is_some() {
-            return Err(not_served("Keys of the client's own (SSE-C) are not taken: everything is sealed here."));
+            return Err(not_served(
+                "Keys of the client's own (SSE-C) are not taken: everything is sealed here.",
+            ));
         }
         let key = key(&input.key)?;
         let bucket = self
@@ -86,7 +94,10 @@ impl<S: ObjectStore> On<UploadPartInput, UploadPartOutput> for Face<S> {
         let body = checked(input.body, declared, trailers);
         let (sum, fault) = (body.sum(), body.fault());
         let told = sum.clone();
-        let stored = self.store.put_part(&caller, place, length, sum, body.boxed()).await;
+        let stored = self
+            .store
+            .put_part(&caller, place, length, sum, body.boxed())
+            .await;
         stored.map_err(|error| of_body(error, &fault))?;
         let mut output = UploadPartOutput::default();
         if let Some(sum) = told.get() {
@@ -101,7 +112,10 @@ impl<S: ObjectStore> On<UploadPartInput, UploadPartOutput> for Face<S> {
 fn copied_range(text: &str, size: u64) -> S3Result<std::ops::Range<u64>> {
     let range = Range::parse(text).ok();
     let within = range.and_then(|range| match range {
-        Range::Int { first, last: Some(last) } if last < size => Some(first..last + 1),
+        Range::Int {
+            first,
+            last: Some(last),
+        } if last < size => Some(first..last + 1),
         _ => None,
     });
     within.ok_or_else(|| {
@@ -123,7 +137,9 @@ impl<S: ObjectStore> On<UploadPartCopyInput, UploadPartCopyOutput> for Face<S> {
             .bucket_at(&caller, Action::Write, &input.bucket, key.as_str())
             .await?;
         let conditions = source_conditions!(input);
-        let source = self.source(&caller, &input.copy_source, &conditions).await?;
+        let source = self
+            .source(&caller, &input.copy_source, &conditions)
+            .await?;
         let size = source.version.size_bytes;
         let range = match some(input.copy_source_range.as_deref()) {
             Some(text) => copied_range(text, size)?,
@@ -176,7 +192,11 @@ impl<S: ObjectStore> Face<S> {
         range: std::ops::Range<u64>,
     ) -> S3Result<String> {
         let length = range.end - range.start;
-        let bytes = self.store.read(caller, parts, &range).await.map_err(of_store)?;
+        let bytes = self
+            .store
+            .read(caller, parts, &range)
+            .await
+            .map_err(of_store)?;
         let declared = Declared {
             length: Some(length),
             ..Declared::default()
@@ -184,7 +204,10 @@ impl<S: ObjectStore> Face<S> {
         let body = checked(Some(blob(bytes)), declared, None);
         let (sum, fault) = (body.sum(), body.fault());
         let told = sum.clone();
-        let stored = self.store.put_part(caller, place, Some(length), sum, body.boxed()).await;
+        let stored = self
+            .store
+            .put_part(caller, place, Some(length), sum, body.boxed())
+            .await;
         stored.map_err(|error| of_body(error, &fault))?;
         Ok(told.get().map(|sum| sum.etag.clone()).unwrap_or_default())
     }
@@ -196,7 +219,10 @@ impl<S: ObjectStore> Face<S> {
         multipart: &Multipart,
         version: model::ids::VersionId,
     ) -> S3Result<CompleteMultipartUploadOutput> {
-        let found = self.store.find(bucket, &multipart.key, VersionRef::Id(version)).await;
+        let found = self
+            .store
+            .find(bucket, &multipart.key, VersionRef::Id(version))
+            .await;
         let found = found.map_err(|_| of_store(StoreError::NoSuchUpload))?;
         let mut output = CompleteMultipartUploadOutput {
             bucket: Some(bucket.name.clone()),
@@ -237,13 +263,23 @@ impl<S: ObjectStore> On<CompleteMultipartUploadInput, CompleteMultipartUploadOut
             .bucket_at(&caller, Action::Write, &input.bucket, &input.key)
             .await?;
         let id = upload(&input.upload_id)?;
-        let multipart = self.store.multipart(&bucket, &input.key, id).await.map_err(of_store)?;
+        let multipart = self
+            .store
+            .multipart(&bucket, &input.key, id)
+            .await
+            .map_err(of_store)?;
         if let Some(version) = multipart.completed_as {
             let output = self.completed(&bucket, &multipart, version).await?;
             return Ok(S3Response::new(output));
         }
-        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
-        let names = parts.into_iter().map(named).collect::<S3Result<Vec<Named>>>()?;
+        let parts = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
+        let names = parts
+            .into_iter()
+            .map(named)
+            .collect::<S3Result<Vec<Named>>>()?;
         let stored = self
             .store
             .multipart_parts(&bucket, &input.key, id, 0, MOST_PARTS)
@@ -251,8 +287,13 @@ impl<S: ObjectStore> On<CompleteMultipartUploadInput, CompleteMultipartUploadOut
             .map_err(of_store)?;
         let (parts, chosen, etag) = etag::assemble(&names, &stored).map_err(of_assembly)?;
         let size: u64 = parts.iter().map(|part| part.size_bytes).sum();
-        if input.mpu_object_size.is_some_and(|announced| announced as u64 != size) {
-            return Err(invalid(format_args!("the parts have {size} bytes together")));
+        if input
+            .mpu_object_size
+            .is_some_and(|announced| announced as u64 != size)
+        {
+            return Err(invalid(format_args!(
+                "the parts have {size} bytes together"
+            )));
         }
         let sums: Vec<_> = chosen.iter().map(|part| part.checksum.as_ref()).collect();
         // Where the client meant to send checksums, theirs together are the object's.
@@ -283,7 +324,10 @@ impl<S: ObjectStore> On<AbortMultipartUploadInput, AbortMultipartUploadOutput> f
             .bucket_at(&caller, Action::Write, &input.bucket, &input.key)
             .await?;
         let id = upload(&input.upload_id)?;
-        self.store.abort(&bucket, &input.key, id).await.map_err(of_store)?;
+        self.store
+            .abort(&bucket, &input.key, id)
+            .await
+            .map_err(of_store)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 }
@@ -353,7 +397,9 @@ impl<S: ObjectStore> On<ListMultipartUploadsInput, ListMultipartUploadsOutput> f
         let prefix = input.prefix.unwrap_or_default();
         let delimiter = input.delimiter.unwrap_or_default();
         let limit = limit(input.max_uploads)?;
-        let bucket = self.bucket_at(&caller, Action::List, &input.bucket, &prefix).await?;
+        let bucket = self
+            .bucket_at(&caller, Action::List, &input.bucket, &prefix)
+            .await?;
         let key_marker = input.key_marker.unwrap_or_default();
         let id_marker = some(input.upload_id_marker.as_deref()).and_then(upload_id);
         let behind = Behind {

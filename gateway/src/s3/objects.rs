@@ -1,13 +1,11 @@
-//! Objects: stored, read, looked at, deleted, copied.
+//! Objects: stored, read, looked at.
 
-use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use http::header::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use model::names::ContentType as StoredType;
 use model::objects::{
-    Bucket as StoredBucket, Deleted, Described, ObjectPart as StoredPart, ObjectVersion as Version,
+    Bucket as StoredBucket, Described, ObjectPart as StoredPart, ObjectVersion as Version,
     VersionRef, WriteCondition,
 };
 use s3s::dto::*;
@@ -16,16 +14,12 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingH
 use super::errors::{invalid, no_such_part, not_served, of_body, of_store};
 use super::face::{CallerOf, Face, On};
 use super::metadata::{self, heads};
-use super::texts::{etag, key, seconds, some, time, version_ref};
+use super::texts::{etag, key, seconds, time, version_ref};
 use super::versions::{told_version, written_text};
 use crate::checked_body::{CheckedBody, Declared};
 use crate::checksum::Algorithm;
 use crate::conditions::{Conditions, Tag as MatchTag, Verdict};
 use crate::store::{Action, ByteStream, ObjectStore};
-
-/// Keys that one request deletes at most, and how many at a time.
-const MOST_DELETED: usize = 1000;
-const DELETED_AT_ONCE: usize = 8;
 
 /// What is declared of a body, from the fields that inputs with a body have.
 macro_rules! declared {
@@ -52,7 +46,9 @@ pub(super) fn algorithm(asked: Option<&ChecksumAlgorithm>) -> S3Result<Option<Al
         None | Some("") => Ok(None),
         Some(name) => match Algorithm::of_name(name) {
             Some(algorithm) => Ok(Some(algorithm)),
-            None => Err(invalid("the checksum algorithm is CRC32, CRC32C, CRC64NVME, SHA1 or SHA256")),
+            None => Err(invalid(
+                "the checksum algorithm is CRC32, CRC32C, CRC64NVME, SHA1 or SHA256",
+            )),
         },
     }
 }
@@ -89,10 +85,14 @@ pub(super) use set_checksum;
 macro_rules! refuse_unserved {
     ($input:expr) => {
         if $input.sse_customer_key.is_some() || $input.sse_customer_algorithm.is_some() {
-            return Err(not_served("Keys of the client's own (SSE-C) are not taken: everything is sealed here."));
+            return Err(not_served(
+                "Keys of the client's own (SSE-C) are not taken: everything is sealed here.",
+            ));
         }
         if $input.ssekms_key_id.is_some() {
-            return Err(not_served("There is no key service: everything is sealed here."));
+            return Err(not_served(
+                "There is no key service: everything is sealed here.",
+            ));
         }
         if $input.tagging.is_some() {
             return Err(not_served("Tags are not served."));
@@ -161,7 +161,7 @@ impl<S: ObjectStore> On<PutObjectInput, PutObjectOutput> for Face<S> {
     }
 }
 
-fn tag(condition: ETagCondition) -> MatchTag {
+pub(super) fn tag(condition: ETagCondition) -> MatchTag {
     match condition {
         ETagCondition::Any => MatchTag::Any,
         ETagCondition::ETag(tag) => MatchTag::This(tag.into_value()),
@@ -211,7 +211,9 @@ impl<S: ObjectStore> Face<S> {
         let size = version.size_bytes;
         let (range, is_part, parts_count) = match (range, part_number) {
             (Some(_), Some(_)) => {
-                return Err(invalid("cannot specify both Range header and partNumber query parameter"));
+                return Err(invalid(
+                    "cannot specify both Range header and partNumber query parameter",
+                ));
             }
             (Some(range), None) => (range.check(size)?, true, None),
             (None, Some(number)) => {
@@ -222,14 +224,22 @@ impl<S: ObjectStore> Face<S> {
                     (None, 0, true) => 0, // an empty object is one part
                     _ => return Err(no_such_part()),
                 };
-                let start: u64 = parts[..before.min(parts.len())].iter().map(|part| part.size_bytes).sum();
+                let start: u64 = parts[..before.min(parts.len())]
+                    .iter()
+                    .map(|part| part.size_bytes)
+                    .sum();
                 let count = version.etag.contains('-').then_some(parts.len() as i32);
                 (start..start + part, part > 0, count)
             }
             (None, None) => (0..size, false, None),
         };
-        let content_range =
-            is_part.then(|| format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1)));
+        let content_range = is_part.then(|| {
+            format!(
+                "bytes {}-{}/{size}",
+                range.start,
+                range.end.saturating_sub(1)
+            )
+        });
         Ok(Asked {
             range,
             content_range,
@@ -238,7 +248,7 @@ impl<S: ObjectStore> Face<S> {
         })
     }
 
-    async fn readable(
+    pub(super) async fn readable(
         &self,
         caller: &CallerOf<S>,
         bucket: &str,
@@ -246,7 +256,11 @@ impl<S: ObjectStore> Face<S> {
         version: VersionRef,
     ) -> S3Result<(StoredBucket, Version)> {
         let bucket = self.bucket_at(caller, Action::Read, bucket, key).await?;
-        let version = self.store.find(&bucket, key, version).await.map_err(of_store)?;
+        let version = self
+            .store
+            .find(&bucket, key, version)
+            .await
+            .map_err(of_store)?;
         Ok((bucket, version))
     }
 }
@@ -288,8 +302,9 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) =
-            self.readable(&caller, &input.bucket, &input.key, version).await?;
+        let (bucket, version) = self
+            .readable(&caller, &input.bucket, &input.key, version)
+            .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),
             if_none_match: input.if_none_match.map(tag),
@@ -336,8 +351,9 @@ impl<S: ObjectStore> On<HeadObjectInput, HeadObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) =
-            self.readable(&caller, &input.bucket, &input.key, version).await?;
+        let (bucket, version) = self
+            .readable(&caller, &input.bucket, &input.key, version)
+            .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),
             if_none_match: input.if_none_match.map(tag),
@@ -361,8 +377,9 @@ impl<S: ObjectStore> On<GetObjectAttributesInput, GetObjectAttributesOutput> for
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) =
-            self.readable(&caller, &input.bucket, &input.key, version).await?;
+        let (bucket, version) = self
+            .readable(&caller, &input.bucket, &input.key, version)
+            .await?;
         let mut checksum = Checksum::default();
         set_checksum!(checksum, &version.checksum);
         Ok(S3Response::new(GetObjectAttributesOutput {
@@ -371,238 +388,6 @@ impl<S: ObjectStore> On<GetObjectAttributesInput, GetObjectAttributesOutput> for
             last_modified: Some(time(version.created_at)),
             object_size: Some(version.size_bytes as i64),
             version_id: told_version(&bucket, &version),
-            ..Default::default()
-        }))
-    }
-}
-
-/// What has become of it: whether a marker stands before it, and which version went or came.
-fn outcome(bucket: &StoredBucket, deleted: &Deleted) -> (Option<bool>, Option<String>) {
-    match deleted {
-        Deleted::Nothing => (None, None),
-        Deleted::Marked(version) => (Some(true), written_text(bucket, *version)),
-        Deleted::Version(version) => (
-            version.is_marker.then_some(true),
-            told_version(bucket, version),
-        ),
-    }
-}
-
-impl<S: ObjectStore> On<DeleteObjectInput, DeleteObjectOutput> for Face<S> {
-    async fn on_request(
-        &self,
-        request: S3Request<DeleteObjectInput>,
-    ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        let caller = self.caller(&request)?;
-        let input = request.input;
-        let key = key(&input.key)?;
-        let bucket = self
-            .bucket_at(&caller, Action::Delete, &input.bucket, key.as_str())
-            .await?;
-        let version = version_ref(input.version_id.as_deref())?;
-        let condition = write_condition(input.if_match, None)?;
-        let deleted = self.store.delete(&caller, &bucket, &key, version, condition).await;
-        let (delete_marker, version_id) = outcome(&bucket, &deleted.map_err(of_store)?);
-        Ok(S3Response::new(DeleteObjectOutput {
-            delete_marker,
-            version_id,
-            ..Default::default()
-        }))
-    }
-}
-
-impl<S: ObjectStore> Face<S> {
-    async fn delete_one(
-        &self,
-        caller: &CallerOf<S>,
-        bucket: &StoredBucket,
-        named: ObjectIdentifier,
-    ) -> Result<DeletedObject, Error> {
-        let (name, version_id) = (named.key.clone(), named.version_id.clone());
-        let deleting = async {
-            let key = key(&named.key)?;
-            let may = caller.may_at(Action::Delete, &bucket.name, key.as_str());
-            may.map_err(of_store)?;
-            let version = version_ref(named.version_id.as_deref())?;
-            let condition = match named.e_tag {
-                Some(tag) => WriteCondition::Etag(tag.into_value()),
-                None => WriteCondition::None,
-            };
-            let deleted = self.store.delete(caller, bucket, &key, version, condition).await;
-            deleted.map_err(of_store)
-        };
-        match deleting.await {
-            Ok(deleted) => {
-                let (delete_marker, told) = outcome(bucket, &deleted);
-                Ok(DeletedObject {
-                    delete_marker_version_id: told.filter(|_| delete_marker == Some(true)),
-                    delete_marker,
-                    key: Some(name),
-                    version_id,
-                })
-            }
-            Err(error) => Err(Error {
-                code: Some(error.code().as_str().to_owned()),
-                key: Some(name),
-                message: error.message().map(str::to_owned),
-                version_id,
-            }),
-        }
-    }
-}
-
-impl<S: ObjectStore> On<DeleteObjectsInput, DeleteObjectsOutput> for Face<S> {
-    async fn on_request(
-        &self,
-        request: S3Request<DeleteObjectsInput>,
-    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let caller = self.caller(&request)?;
-        let input = request.input;
-        if input.delete.objects.len() > MOST_DELETED {
-            return Err(S3Error::with_message(
-                S3ErrorCode::MalformedXML,
-                "One request deletes 1000 keys at most.",
-            ));
-        }
-        let bucket = self.bucket(&caller, Action::Delete, &input.bucket).await?;
-        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        let mut named = input.delete.objects.into_iter();
-        loop {
-            let some = named.by_ref().take(DELETED_AT_ONCE);
-            let some: Vec<_> = some.map(|named| self.delete_one(&caller, &bucket, named)).collect();
-            if some.is_empty() {
-                break;
-            }
-            for outcome in join_all(some).await {
-                match outcome {
-                    Ok(object) => deleted.push(object),
-                    Err(error) => errors.push(error),
-                }
-            }
-        }
-        if input.delete.quiet == Some(true) {
-            deleted.clear();
-        }
-        Ok(S3Response::new(DeleteObjectsOutput {
-            deleted: Some(deleted),
-            errors: Some(errors),
-            ..Default::default()
-        }))
-    }
-}
-
-/// Which version is copied from.
-pub(super) struct Source {
-    pub bucket: StoredBucket,
-    pub version: Version,
-}
-
-impl<S: ObjectStore> Face<S> {
-    pub(super) async fn source(
-        &self,
-        caller: &CallerOf<S>,
-        source: &CopySource,
-        conditions: &Conditions,
-    ) -> S3Result<Source> {
-        let CopySource::Bucket {
-            bucket,
-            key,
-            version_id,
-        } = source
-        else {
-            return Err(not_served("What is copied is named by bucket and key."));
-        };
-        let version = version_ref(some(version_id.as_deref()))?;
-        let (bucket, version) = self.readable(caller, bucket, key, version).await?;
-        match conditions.evaluate(&version.etag, version.created_at) {
-            Verdict::Proceed => Ok(Source { bucket, version }),
-            Verdict::NotModified | Verdict::Failed => Err(S3Error::with_message(
-                S3ErrorCode::PreconditionFailed,
-                "What is to be copied is not what the condition says.",
-            )),
-        }
-    }
-}
-
-/// The conditions on what is copied, of the inputs that have them.
-macro_rules! source_conditions {
-    ($input:expr) => {
-        $crate::conditions::Conditions {
-            if_match: $input.copy_source_if_match.take().map($crate::s3::objects::source_tag),
-            if_none_match: $input.copy_source_if_none_match.take().map($crate::s3::objects::source_tag),
-            if_modified_since: $input
-                .copy_source_if_modified_since
-                .as_ref()
-                .and_then($crate::s3::texts::seconds),
-            if_unmodified_since: $input
-                .copy_source_if_unmodified_since
-                .as_ref()
-                .and_then($crate::s3::texts::seconds),
-        }
-    };
-}
-pub(super) use source_conditions;
-
-pub(super) fn source_tag(condition: ETagCondition) -> MatchTag {
-    tag(condition)
-}
-
-impl<S: ObjectStore> On<CopyObjectInput, CopyObjectOutput> for Face<S> {
-    async fn on_request(
-        &self,
-        request: S3Request<CopyObjectInput>,
-    ) -> S3Result<S3Response<CopyObjectOutput>> {
-        let caller = self.caller(&request)?;
-        let mut input = request.input;
-        refuse_unserved!(input);
-        let key = key(&input.key)?;
-        let bucket = self
-            .bucket_at(&caller, Action::Write, &input.bucket, key.as_str())
-            .await?;
-        let conditions = source_conditions!(input);
-        let source = self.source(&caller, &input.copy_source, &conditions).await?;
-        let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
-        let replaces = directive == Some(MetadataDirective::REPLACE);
-        let onto_itself = source.bucket.id == bucket.id
-            && source.version.key == key.as_str()
-            && source.version.is_latest;
-        if onto_itself && !replaces {
-            return Err(S3Error::with_message(
-                S3ErrorCode::InvalidRequest,
-                "This copy request is illegal because it is trying to copy an object to itself without changing the \
-                 object's metadata, storage class, website redirect location or encryption attributes.",
-            ));
-        }
-        let (content_type, metadata) = match replaces {
-            true => (
-                metadata::content_type(input.content_type.take())?,
-                heads!(input).metadata()?,
-            ),
-            false => {
-                let content_type = StoredType::try_from(source.version.content_type.clone());
-                (content_type.map_err(invalid)?, source.version.metadata.clone())
-            }
-        };
-        let described = Described {
-            key,
-            content_type,
-            metadata,
-            condition: WriteCondition::None,
-        };
-        let copied = self.store.copy(&caller, &source.version, &bucket, described).await;
-        let version = copied.map_err(of_store)?;
-        let copied = self.store.find(&bucket, &input.key, VersionRef::Id(version)).await;
-        let at = copied.map_or(source.version.created_at, |copied| copied.created_at);
-        let mut result = CopyObjectResult {
-            e_tag: Some(etag(&source.version)),
-            last_modified: Some(time(at)),
-            ..Default::default()
-        };
-        set_checksum!(result, &source.version.checksum);
-        Ok(S3Response::new(CopyObjectOutput {
-            copy_object_result: Some(result),
-            copy_source_version_id: told_version(&source.bucket, &source.version),
-            version_id: written_text(&bucket, version),
             ..Default::default()
         }))
     }

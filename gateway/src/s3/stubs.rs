@@ -26,7 +26,8 @@ impl<S: ObjectStore> On<GetBucketAclInput, GetBucketAclOutput> for Face<S> {
         request: S3Request<GetBucketAclInput>,
     ) -> S3Result<S3Response<GetBucketAclOutput>> {
         let caller = self.caller(&request)?;
-        self.bucket(&caller, Action::List, &request.input.bucket).await?;
+        self.bucket(&caller, Action::List, &request.input.bucket)
+            .await?;
         let owner = self.owner(&caller);
         Ok(S3Response::new(GetBucketAclOutput {
             grants: Some(owner_alone(&owner)),
@@ -42,7 +43,8 @@ impl<S: ObjectStore> On<GetObjectAclInput, GetObjectAclOutput> for Face<S> {
     ) -> S3Result<S3Response<GetObjectAclOutput>> {
         let caller = self.caller(&request)?;
         let input = &request.input;
-        self.bucket_at(&caller, Action::Read, &input.bucket, &input.key).await?;
+        self.bucket_at(&caller, Action::Read, &input.bucket, &input.key)
+            .await?;
         let owner = self.owner(&caller);
         Ok(S3Response::new(GetObjectAclOutput {
             grants: Some(owner_alone(&owner)),
@@ -61,7 +63,8 @@ impl<S: ObjectStore> On<PutBucketAclInput, PutBucketAclOutput> for Face<S> {
     ) -> S3Result<S3Response<PutBucketAclOutput>> {
         let caller = self.caller(&request)?;
         let input = &request.input;
-        self.bucket_at(&caller, Action::Write, &input.bucket, "").await?;
+        self.bucket_at(&caller, Action::Write, &input.bucket, "")
+            .await?;
         match input.acl.as_ref().map(BucketCannedACL::as_str) {
             Some(BucketCannedACL::PRIVATE) => Ok(S3Response::new(PutBucketAclOutput::default())),
             _ => Err(not_served(OWNERS_ONLY)),
@@ -76,7 +79,8 @@ impl<S: ObjectStore> On<PutObjectAclInput, PutObjectAclOutput> for Face<S> {
     ) -> S3Result<S3Response<PutObjectAclOutput>> {
         let caller = self.caller(&request)?;
         let input = &request.input;
-        self.bucket_at(&caller, Action::Write, &input.bucket, &input.key).await?;
+        self.bucket_at(&caller, Action::Write, &input.bucket, &input.key)
+            .await?;
         match input.acl.as_ref().map(ObjectCannedACL::as_str) {
             Some(ObjectCannedACL::PRIVATE) => Ok(S3Response::new(PutObjectAclOutput::default())),
             _ => Err(not_served(OWNERS_ONLY)),
@@ -91,7 +95,8 @@ impl<S: ObjectStore> On<GetObjectTaggingInput, GetObjectTaggingOutput> for Face<
     ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
         let caller = self.caller(&request)?;
         let input = &request.input;
-        self.bucket_at(&caller, Action::Read, &input.bucket, &input.key).await?;
+        self.bucket_at(&caller, Action::Read, &input.bucket, &input.key)
+            .await?;
         Ok(S3Response::new(GetObjectTaggingOutput::default()))
     }
 }

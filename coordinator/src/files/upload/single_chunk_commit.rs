@@ -183,11 +183,7 @@ type Outcomes = Vec<Result<File, UploadError>>;
 
 /// Lock the names and the users, read what they have, decide in order of arrival, write all, have names point to it,
 /// commit.
-async fn write(
-    writer: &Writer,
-    files: &[SingleChunkFile],
-    again: bool,
-) -> sqlx::Result<Outcomes> {
+async fn write(writer: &Writer, files: &[SingleChunkFile], again: bool) -> sqlx::Result<Outcomes> {
     let (rules, entropy) = (&writer.rules, &writer.entropy);
     let mut transaction = writer.pool.begin().await?;
     let refusals = refusals(writer, &mut transaction, files).await?;

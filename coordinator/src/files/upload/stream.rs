@@ -119,7 +119,8 @@ where
         hash: RunningHash::new(&files, request.declared),
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => match complete::complete(&files, user, id, None, request.target.as_deref()).await {
+        Ok(()) => match complete::complete(&files, user, id, None, request.target.as_deref()).await
+        {
             // All were sent: a node has lost its copy since.
             Err(UploadError::ChunksMissing { count: chunks, .. }) => {
                 Err(UploadError::CopiesLost { chunks })

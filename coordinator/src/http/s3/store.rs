@@ -8,9 +8,7 @@ use std::sync::Arc;
 use credentials::scope::{Scope, Scopes};
 use futures::TryStreamExt;
 use gateway::ObjectStore;
-use gateway::store::{
-    Answer, Behind, ByteStream, Caller, Grant, PartPlace, Rights, StoreError,
-};
+use gateway::store::{Answer, Behind, ByteStream, Caller, Grant, PartPlace, Rights, StoreError};
 use limits::memory::Holder;
 use model::ids::{MultipartId, VersionId};
 use model::names::{BucketName, ContentType, ObjectKey};
@@ -82,7 +80,10 @@ impl CoordinatorStore {
         };
         let files = &self.objects.files;
         let terms = Terms::named(name_bytes);
-        let cost = files.billing.priced(terms, bytes, files.blobs.scheme()).month();
+        let cost = files
+            .billing
+            .priced(terms, bytes, files.blobs.scheme())
+            .month();
         let cost = cost.map_err(|error| of_problem(&Problem::from(UploadError::from(error))))?;
         self.charge(caller, bytes, cost).await
     }
@@ -122,11 +123,7 @@ impl ObjectStore for CoordinatorStore {
         self.objects.bucket(user, name).await.map_err(of)
     }
 
-    async fn create_bucket(
-        &self,
-        caller: &Caller<Principal>,
-        name: &BucketName,
-    ) -> Answer<Bucket> {
+    async fn create_bucket(&self, caller: &Caller<Principal>, name: &BucketName) -> Answer<Bucket> {
         let user = caller.account.user_id;
         buckets::create(&self.objects, user, name).await.map_err(of)
     }
@@ -140,13 +137,10 @@ impl ObjectStore for CoordinatorStore {
         kept.map_err(of)
     }
 
-    async fn find(
-        &self,
-        bucket: &Bucket,
-        key: &str,
-        version: VersionRef,
-    ) -> Answer<ObjectVersion> {
-        get::find(&self.objects, bucket, key, version).await.map_err(of)
+    async fn find(&self, bucket: &Bucket, key: &str, version: VersionRef) -> Answer<ObjectVersion> {
+        get::find(&self.objects, bucket, key, version)
+            .await
+            .map_err(of)
     }
 
     async fn parts(&self, version: &ObjectVersion) -> Answer<Vec<ObjectPart>> {
@@ -178,7 +172,15 @@ impl ObjectStore for CoordinatorStore {
         let name = described.key.as_str().len() + described.metadata.bytes();
         self.charge_body(caller, size_bytes, name).await?;
         let holder = holder(caller);
-        let stored = put::put(&self.objects, holder, bucket, described, size_bytes, sum, body);
+        let stored = put::put(
+            &self.objects,
+            holder,
+            bucket,
+            described,
+            size_bytes,
+            sum,
+            body,
+        );
         stored.await.map_err(of)
     }
 
@@ -214,7 +216,9 @@ impl ObjectStore for CoordinatorStore {
     }
 
     async fn list(&self, bucket: &Bucket, asked: &Listing) -> Answer<ListPage<Start>> {
-        listing::keys(&self.objects, bucket, asked).await.map_err(of)
+        listing::keys(&self.objects, bucket, asked)
+            .await
+            .map_err(of)
     }
 
     async fn versions(
@@ -236,13 +240,21 @@ impl ObjectStore for CoordinatorStore {
         checksum_algorithm: Option<&str>,
     ) -> Answer<MultipartId> {
         let objects = &self.objects;
-        let begun =
-            multipart::begin(objects, bucket, key, content_type, metadata, checksum_algorithm);
+        let begun = multipart::begin(
+            objects,
+            bucket,
+            key,
+            content_type,
+            metadata,
+            checksum_algorithm,
+        );
         begun.await.map_err(of)
     }
 
     async fn multipart(&self, bucket: &Bucket, key: &str, id: MultipartId) -> Answer<Multipart> {
-        multipart::find(&self.objects, bucket, key, id).await.map_err(of)
+        multipart::find(&self.objects, bucket, key, id)
+            .await
+            .map_err(of)
     }
 
     async fn put_part(
@@ -253,7 +265,8 @@ impl ObjectStore for CoordinatorStore {
         sum: SumSlot,
         body: ByteStream,
     ) -> Answer<()> {
-        self.charge_body(caller, size_bytes, place.key.as_str().len()).await?;
+        self.charge_body(caller, size_bytes, place.key.as_str().len())
+            .await?;
         let place = own(place);
         let holder = holder(caller);
         let stored = multipart::put_part(&self.objects, holder, &place, size_bytes, sum, body);
@@ -299,7 +312,9 @@ impl ObjectStore for CoordinatorStore {
     }
 
     async fn abort(&self, bucket: &Bucket, key: &str, id: MultipartId) -> Answer<()> {
-        multipart::abort(&self.objects, bucket, key, id).await.map_err(of)
+        multipart::abort(&self.objects, bucket, key, id)
+            .await
+            .map_err(of)
     }
 
     async fn multiparts(

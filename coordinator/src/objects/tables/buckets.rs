@@ -33,15 +33,20 @@ impl TryFrom<Row> for Bucket {
 }
 
 fn versioning(name: &str) -> sqlx::Result<Versioning> {
-    let found = Versioning::ALL.into_iter().find(|state| state.name() == name);
+    let found = Versioning::ALL
+        .into_iter()
+        .find(|state| state.name() == name);
     found.ok_or_else(|| corrupt("buckets.versioning", name))
 }
 
 /// Locks the user's row, so that nobody makes another bucket meanwhile, and counts the user's buckets.
 pub async fn lock_owner(connection: &mut PgConnection, user: UserId) -> sqlx::Result<i64> {
-    sqlx::query!("SELECT FROM users WHERE user_id = $1 FOR UPDATE", user.as_uuid())
-        .fetch_optional(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "SELECT FROM users WHERE user_id = $1 FOR UPDATE",
+        user.as_uuid()
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM buckets WHERE user_id = $1"#,
         user.as_uuid()
@@ -160,10 +165,7 @@ pub async fn set_versioning(
 }
 
 /// Waits for whoever writes to it, and keeps others from beginning to. `false` when it is gone.
-pub async fn lock_for_deletion(
-    connection: &mut PgConnection,
-    id: BucketId,
-) -> sqlx::Result<bool> {
+pub async fn lock_for_deletion(connection: &mut PgConnection, id: BucketId) -> sqlx::Result<bool> {
     let row = sqlx::query!(
         "SELECT FROM buckets WHERE bucket_id = $1 FOR UPDATE",
         id.as_uuid()

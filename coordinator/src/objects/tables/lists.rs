@@ -66,7 +66,9 @@ pub async fn folded(
             entries.push(ListEntry::Prefix(row.entry));
             continue;
         }
-        let (Some(id), Some(is_null), Some(size_bytes)) = (row.version_id, row.is_null, row.size_bytes) else {
+        let (Some(id), Some(is_null), Some(size_bytes)) =
+            (row.version_id, row.is_null, row.size_bytes)
+        else {
             continue; // the function has named a row
         };
         let (Some(content_type), Some(Json(metadata)), Some(created_at)) =

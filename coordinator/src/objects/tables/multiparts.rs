@@ -289,8 +289,11 @@ pub async fn put_part(
 
 /// The file ends: no upload has it as a part any more.
 pub async fn forget_file(connection: &mut PgConnection, file: FileId) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM multipart_parts WHERE file_id = $1", file.as_uuid())
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM multipart_parts WHERE file_id = $1",
+        file.as_uuid()
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

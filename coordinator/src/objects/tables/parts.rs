@@ -32,9 +32,17 @@ pub async fn insert(
 ) -> sqlx::Result<()> {
     let versions: Vec<Uuid> = parts.iter().map(|(id, _)| id.as_uuid()).collect();
     let numbers: Vec<i32> = parts.iter().map(|(_, part)| part.number as i32).collect();
-    let files: Vec<Uuid> = parts.iter().map(|(_, part)| part.file_id.as_uuid()).collect();
-    let sizes: Vec<i64> = parts.iter().map(|(_, part)| part.size_bytes as i64).collect();
-    let sums = parts.iter().map(|(_, part)| part.md5.map(|md5| md5.to_vec()));
+    let files: Vec<Uuid> = parts
+        .iter()
+        .map(|(_, part)| part.file_id.as_uuid())
+        .collect();
+    let sizes: Vec<i64> = parts
+        .iter()
+        .map(|(_, part)| part.size_bytes as i64)
+        .collect();
+    let sums = parts
+        .iter()
+        .map(|(_, part)| part.md5.map(|md5| md5.to_vec()));
     let sums: Vec<Option<Vec<u8>>> = sums.collect();
     sqlx::query!(
         "INSERT INTO object_parts (version_id, part, file_id, size_bytes, md5)
@@ -66,10 +74,7 @@ pub async fn files_of(
 }
 
 /// Those that neither a version nor an unfinished upload names.
-pub async fn unnamed(
-    connection: &mut PgConnection,
-    files: &[FileId],
-) -> sqlx::Result<Vec<FileId>> {
+pub async fn unnamed(connection: &mut PgConnection, files: &[FileId]) -> sqlx::Result<Vec<FileId>> {
     let files: Vec<Uuid> = files.iter().map(FileId::as_uuid).collect();
     let unnamed = sqlx::query_scalar!(
         r#"SELECT f.file_id AS "file_id!" FROM unnest($1::uuid[]) AS f (file_id)
@@ -95,10 +100,7 @@ pub async fn release(connection: &mut PgConnection, files: &[FileId]) -> sqlx::R
 }
 
 /// Some that were released; those that others work on are passed over.
-pub async fn take_released(
-    connection: &mut PgConnection,
-    limit: i64,
-) -> sqlx::Result<Vec<FileId>> {
+pub async fn take_released(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<FileId>> {
     let files = sqlx::query_scalar!(
         "DELETE FROM released_files WHERE file_id IN
              (SELECT file_id FROM released_files ORDER BY file_id LIMIT $1 FOR UPDATE SKIP LOCKED)

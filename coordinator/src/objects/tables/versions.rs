@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use model::ids::{BucketId, VersionId};
 use model::objects::{ObjectMetadata, ObjectVersion, StoredChecksum, VersionRef};
+use rules::pointing::Standing;
 
 pub(super) struct Row {
     pub bucket_id: Uuid,
@@ -74,16 +75,6 @@ pub async fn find(
     .fetch_optional(connection)
     .await?;
     Ok(row.map(ObjectVersion::from))
-}
-
-/// What stands of a key that is about to be written.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    pub id: VersionId,
-    pub is_latest: bool,
-    pub is_null: bool,
-    /// `None` of a marker.
-    pub etag: Option<String>,
 }
 
 /// Of each of these keys, in order, the latest version and the null version, which may be one.

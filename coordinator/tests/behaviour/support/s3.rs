@@ -19,7 +19,11 @@ use super::{Answer, Client, soon};
 const HOST: &str = "s3.test";
 
 /// What a signature leaves as it is.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 #[derive(Clone)]
@@ -48,8 +52,15 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
         false => block[..key.len()].copy_from_slice(key),
     }
     let pad = |byte: u8| block.map(|b| b ^ byte);
-    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(text).finalize();
-    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+    let inner = Sha256::new()
+        .chain_update(pad(0x36))
+        .chain_update(text)
+        .finalize();
+    Sha256::new()
+        .chain_update(pad(0x5c))
+        .chain_update(inner)
+        .finalize()
+        .into()
 }
 
 fn hex_sha256(bytes: &[u8]) -> String {
@@ -59,7 +70,11 @@ fn hex_sha256(bytes: &[u8]) -> String {
 impl S3Client {
     /// With a key that this account makes.
     pub(crate) async fn new(router: &Router, account: &Client, wanted: &str) -> Self {
-        let made = account.post("/api/v1/access-keys").body(wanted.to_owned()).send().await;
+        let made = account
+            .post("/api/v1/access-keys")
+            .body(wanted.to_owned())
+            .send()
+            .await;
         let made = made.expect(StatusCode::CREATED);
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         Self {
@@ -115,8 +130,14 @@ impl S3Client {
 /// Without a signature.
 pub(crate) fn bare(method: Method, uri: &str) -> Request<Body> {
     let address: SocketAddr = "192.0.2.1:1234".parse().unwrap();
-    let request = Request::builder().method(method).uri(uri).header("host", HOST);
-    request.extension(ConnectInfo(address)).body(Body::empty()).unwrap()
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", HOST);
+    request
+        .extension(ConnectInfo(address))
+        .body(Body::empty())
+        .unwrap()
 }
 
 fn stamp(at: Timestamp) -> String {
@@ -170,7 +191,9 @@ impl S3Call<'_> {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         let length = self.body.len().to_string();
-        request.headers_mut().insert("content-length", length.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("content-length", length.parse().unwrap());
         *request.body_mut() = Body::from(self.body);
         request
     }
@@ -178,7 +201,10 @@ impl S3Call<'_> {
     /// Signed in its head.
     pub(crate) async fn send(self) -> Answer {
         let at = stamp(Clock::system().now());
-        let payload = self.payload.clone().unwrap_or_else(|| hex_sha256(&self.body));
+        let payload = self
+            .payload
+            .clone()
+            .unwrap_or_else(|| hex_sha256(&self.body));
         let mut headers = self.headers.clone();
         headers.push(("host".to_owned(), HOST.to_owned()));
         headers.push(("x-amz-date".to_owned(), at.clone()));
@@ -222,8 +248,10 @@ impl S3Call<'_> {
         }
         let query = self.encoded_query();
         let path = utf8_percent_encode(&self.path, PATH).to_string();
-        let canonical =
-            format!("{}\n{path}\n{query}\nhost:{HOST}\n\nhost\nUNSIGNED-PAYLOAD", self.method);
+        let canonical = format!(
+            "{}\n{path}\n{query}\nhost:{HOST}\n\nhost\nUNSIGNED-PAYLOAD",
+            self.method
+        );
         let digest = hex_sha256(canonical.as_bytes());
         let to_sign = format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{digest}");
         let signature = client.signature(&date, &to_sign);
@@ -240,7 +268,9 @@ impl Answer {
     pub(crate) fn all(&self, element: &str) -> Vec<&str> {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));
         let pieces = self.text().split(open.as_str()).skip(1);
-        pieces.map(|piece| piece.split(close.as_str()).next().unwrap()).collect()
+        pieces
+            .map(|piece| piece.split(close.as_str()).next().unwrap())
+            .collect()
     }
 
     #[track_caller]
