@@ -1,6 +1,9 @@
 //! Objects: a key points to the old bytes or to the new ones, whole, and every version is paid for exactly as long as it is
 //! there.
 
+mod lists;
+mod s3;
+
 use std::collections::BTreeSet;
 use std::io;
 

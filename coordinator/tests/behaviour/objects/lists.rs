@@ -16,7 +16,18 @@ use crate::support::Coordinator;
 /// Few letters, so that prefixes and delimiters meet; and those at whose ends the next text is not the next letter.
 fn text(most: usize) -> impl Strategy<Value = String> {
     let letters = prop::sample::select(vec![
-        'a', 'b', '/', '+', '%', ' ', 'é', '\u{7f}', '\u{d7ff}', '\u{e000}', '\u{ffff}', '\u{10ffff}',
+        'a',
+        'b',
+        '/',
+        '+',
+        '%',
+        ' ',
+        'é',
+        '\u{7f}',
+        '\u{d7ff}',
+        '\u{e000}',
+        '\u{ffff}',
+        '\u{10ffff}',
     ]);
     prop::collection::vec(letters, 0..=most).prop_map(String::from_iter)
 }
@@ -24,7 +35,9 @@ fn text(most: usize) -> impl Strategy<Value = String> {
 async fn bucket_of(coordinator: &Coordinator, name: &str) -> Bucket {
     let (user, _) = coordinator.user().await;
     let name = BucketName::try_from(name.to_owned()).unwrap();
-    buckets::create(&coordinator.app.objects, user, &name).await.unwrap()
+    buckets::create(&coordinator.app.objects, user, &name)
+        .await
+        .unwrap()
 }
 
 /// Latest versions, and before some of them a marker.
@@ -126,12 +139,11 @@ async fn all_versions_are_listed_whatever_the_pages_are(pool: PgPool) {
     .execute(&pool)
     .await
     .unwrap();
-    let all: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT key, change_seq FROM objects ORDER BY key, change_seq DESC",
-    )
-    .fetch_all(&pool)
-    .await
-    .unwrap();
+    let all: Vec<(String, i64)> =
+        sqlx::query_as("SELECT key, change_seq FROM objects ORDER BY key, change_seq DESC")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     for limit in [1, 2, 7, 1000] {
         let (mut found, mut behind) = (Vec::new(), None);
         let mut asked = Listing {
@@ -141,7 +153,9 @@ async fn all_versions_are_listed_whatever_the_pages_are(pool: PgPool) {
         };
         loop {
             let objects = &coordinator.app.objects;
-            let page = listing::versions(objects, &bucket, &asked, behind).await.unwrap();
+            let page = listing::versions(objects, &bucket, &asked, behind)
+                .await
+                .unwrap();
             found.extend(page.entries.into_iter().map(|entry| match entry {
                 ListEntry::Object(version) => version.key,
                 ListEntry::Prefix(prefix) => panic!("{prefix}"),
@@ -160,7 +174,9 @@ async fn all_versions_are_listed_whatever_the_pages_are(pool: PgPool) {
         limit: 3,
         ..Listing::default()
     };
-    let page = listing::versions(&coordinator.app.objects, &bucket, &folded, None).await.unwrap();
+    let page = listing::versions(&coordinator.app.objects, &bucket, &folded, None)
+        .await
+        .unwrap();
     let folders: Vec<_> = page
         .entries
         .iter()
@@ -170,7 +186,12 @@ async fn all_versions_are_listed_whatever_the_pages_are(pool: PgPool) {
         })
         .collect();
     assert_eq!(folders, ["0/", "1/", "2/"]);
-    let next = Listing { start: page.next.unwrap().start, ..folded };
-    let page = listing::versions(&coordinator.app.objects, &bucket, &next, None).await.unwrap();
+    let next = Listing {
+        start: page.next.unwrap().start,
+        ..folded
+    };
+    let page = listing::versions(&coordinator.app.objects, &bucket, &next, None)
+        .await
+        .unwrap();
     assert_eq!((page.entries.len(), page.next.is_none()), (1, true));
 }
