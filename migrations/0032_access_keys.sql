@@ -23,7 +23,7 @@ CREATE TABLE access_keys (
     scopes        text[]      NOT NULL CHECK (scopes <@ '{read,write,list,delete,account}' AND cardinality(scopes) > 0),
     -- Only this bucket, and in it only what begins with this.
     bucket        text        CHECK (length(bucket) BETWEEN 3 AND 63),
-    prefix        text        CHECK (octet_length(prefix) <= 1024 AND bucket IS NOT NULL),
+    prefix        text        CHECK (prefix IS NULL OR (octet_length(prefix) <= 1024 AND bucket IS NOT NULL)),
     -- Addresses and networks that it may be used from; none: all.
     allowed_addresses text[]  NOT NULL DEFAULT '{}' CHECK (cardinality(allowed_addresses) <= 32),
     -- What is sent and fetched with it, and what it spends, on one day (UTC).

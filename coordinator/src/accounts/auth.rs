@@ -336,10 +336,12 @@ fn after(accounts: &Accounts, ttl: Duration) -> Timestamp {
 fn pair(accounts: &Accounts, role: Role, session: Renewable) -> Result<TokenPair, AuthError> {
     let now = accounts.clock.now();
     let expires_at = after(accounts, accounts.config.access_token_ttl).min(session.expires_at);
-    let seconds = expires_at.duration_since(now).as_secs();
+    // The database keeps microseconds: what is left of a second counts as one.
+    let milliseconds = expires_at.duration_since(now).as_millis();
+    let seconds = u64::try_from(milliseconds).unwrap_or(0).div_ceil(1000);
     Ok(TokenPair {
         access_token: access_tokens::issue(&accounts.keys, session.claimed, role, now, expires_at)?,
-        expires_in_seconds: u64::try_from(seconds).unwrap_or(0),
+        expires_in_seconds: seconds,
         refresh_token: session.refresh_token,
     })
 }

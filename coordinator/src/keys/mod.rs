@@ -19,6 +19,7 @@ pub mod network_document;
 pub mod rotation;
 pub mod secrets;
 pub mod tables;
+pub mod wrapped_secret;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -3,38 +3,16 @@
 //! A concern that keeps some has nothing to do for a rotation of the master key: what stands in `wrapped_secrets` is wrapped
 //! anew with the data keys, and a key that wraps any is not forgotten.
 
-use anyhow::Context;
 use rand::CryptoRng;
-use sealing::{MasterKey, SecretPlace};
+use sealing::SecretPlace;
 use sqlx::{PgConnection, PgPool};
 use zeroize::Zeroizing;
 
+pub use crate::keys::wrapped_secret::WrappedSecret;
 use crate::keys::{KeyRing, tables};
 
 /// Secrets of access keys that sign requests; the subject is the key's id.
 pub const ACCESS_KEY: &str = "access key";
-
-/// A secret under a master key.
-#[derive(Debug, Clone)]
-pub struct WrappedSecret {
-    pub master_key_id: String,
-    pub bytes: Vec<u8>,
-}
-
-impl WrappedSecret {
-    /// With the master key that it names.
-    pub fn open(
-        &self,
-        place: SecretPlace<'_>,
-        master: &MasterKey,
-    ) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-        let opened = master.unwrap_secret(place, &self.bytes);
-        opened.with_context(|| {
-            let SecretPlace { purpose, subject } = place;
-            format!("the secret of {purpose} {subject}, under {}", master.id())
-        })
-    }
-}
 
 impl KeyRing {
     /// Keeps a secret, in the transaction that makes what it belongs to.

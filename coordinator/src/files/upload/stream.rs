@@ -311,11 +311,11 @@ impl Transfer<'_> {
                 index,
                 chunk,
             );
-            self.chunks.spawn(async move {
+            self.chunks.spawn(security::carried(async move {
                 let outcome = work.await;
                 drop(share);
                 outcome
-            });
+            }));
         }
         while !self.chunks.is_empty() {
             self.join_one().await?;

@@ -3,7 +3,7 @@
 use sealing::SecretPlace;
 use sqlx::PgConnection;
 
-use crate::keys::secrets::WrappedSecret;
+use crate::keys::wrapped_secret::WrappedSecret;
 
 /// A secret that a retired master key wraps.
 #[derive(Debug)]
