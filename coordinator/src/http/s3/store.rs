@@ -293,7 +293,7 @@ impl ObjectStore for CoordinatorStore {
     ) -> Answer<Vec<MultipartPart>> {
         let limit = i64::from(limit);
         let parts = multipart::parts(&self.objects, bucket, key, id, after, limit).await;
-        parts.map_err(of)
+        parts.map(|(_, parts)| parts).map_err(of)
     }
 
     async fn complete(
