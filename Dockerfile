@@ -52,8 +52,8 @@ FROM runtime AS coordinator
 LABEL org.opencontainers.image.title="Federated storage coordinator" \
     org.opencontainers.image.description="HTTP API, placement, sealing and ledger of a federated storage network"
 COPY --from=build /programs/coordinator /usr/local/bin/
-ENV FSN_HTTP_LISTEN=0.0.0.0:8080 FSN_KEYS_DIR=/data/keys
-EXPOSE 8080 4001/tcp 4001/udp
+ENV FSN_HTTP_LISTEN=0.0.0.0:8080 FSN_S3_LISTEN=0.0.0.0:9000 FSN_KEYS_DIR=/data/keys
+EXPOSE 8080 9000 4001/tcp 4001/udp
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["coordinator", "health"]
 ENTRYPOINT ["coordinator"]
 CMD ["serve"]

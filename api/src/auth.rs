@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub struct Credentials {
     #[cfg_attr(feature = "openapi", schema(example = "test@example.com"))]
     pub email: String,
-    /// 7 to 1024 characters.
+    /// As many characters as the network asks for (`auth.password_min_length`), 1024 at most.
     #[cfg_attr(feature = "openapi", schema(example = "test123"))]
     pub password: String,
 }
@@ -50,8 +50,34 @@ pub struct RefreshToken {
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     pub current_password: String,
-    /// 7 to 1024 characters.
+    /// As many characters as the network asks for, 1024 at most.
     pub new_password: String,
+}
+
+/// Whoever has forgotten his password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    pub email: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PasswordReset {
+    /// From the letter, or from an administrator.
+    pub token: String,
+    /// As many characters as the network asks for, 1024 at most.
+    pub new_password: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AddressToken {
+    /// From the letter.
+    pub token: String,
 }
 
 /// An account and its credits. 1 credit = 1,000,000 micro-credits.
@@ -69,4 +95,18 @@ pub struct Me {
     /// Paid in advance for stored files.
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub escrow_microcredits: MicroCredits,
+    /// What `DELETE auth/me` would take for good: all of the above, less what files will have used by then. Coordinators of
+    /// the release before do not say it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub forfeited_by_deletion_microcredits: MicroCredits,
+}
+
+/// The account is deleted by this, for good.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteAccount {
+    /// Once more, so that nobody does it with a token that he has found.
+    pub password: String,
 }

@@ -56,14 +56,35 @@ impl<'de> Deserialize<'de> for UsdAmount {
     }
 }
 
+/// A purchase, and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Purchased {
-    pub transfer_id: Uuid,
+    /// The transfer that moved the credits; `null` as long as it is not paid.
+    pub transfer_id: Option<Uuid>,
+    /// What it buys.
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub credited_microcredits: MicroCredits,
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub available_microcredits: MicroCredits,
+    /// `null` of one of before purchases had ids.
+    #[serde(default)]
+    pub purchase_id: Option<Uuid>,
+    /// pending, paid, failed, or reversed when the payment was called back.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(example = "paid"))]
+    pub state: String,
+    /// Who moves the money: stripe, or mock, with which none does.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(example = "mock"))]
+    pub provider: String,
+    /// Of a pending one: with which the provider's own script takes the payment in the customer's browser. Keep it to
+    /// yourself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What an account has. 1 credit = 1,000,000 micro-credits.

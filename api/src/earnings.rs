@@ -108,7 +108,42 @@ pub struct PayoutView {
     pub transfer_id: Uuid,
     #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub amount_microcredits: MicroCredits,
-    /// pending, paid or refused; what was refused is available again.
+    /// pending, paid or refused; what was refused is available again. It is paid when the provider has confirmed it.
     #[cfg_attr(feature = "openapi", schema(example = "paid"))]
     pub state: String,
+    /// Who moves the money: stripe, or mock, with which none does.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(example = "mock"))]
+    pub provider: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub created_at: Option<Timestamp>,
+    /// Why it was refused, or what the provider said last of one that is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whom a user's nodes are paid to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PayoutDestinationBody {
+    /// Where whoever is paid lives, in two letters (ISO 3166); the provider's own country when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "DE", pattern = "^[A-Z]{2}$"))]
+    pub country: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PayoutDestination {
+    #[cfg_attr(feature = "openapi", schema(example = "stripe"))]
+    pub provider: String,
+    /// Whether payouts can be made: as long as not, the provider wants to know something.
+    pub ready: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// The provider's page on which the owner goes on; good once, and for minutes. Another `PUT` gives another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onboarding_url: Option<String>,
 }

@@ -14,4 +14,8 @@ pub struct Health {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clocks_apart_seconds: Option<i64>,
     pub nodes_online: usize,
+    /// Who moves the money: stripe, or mock, with which none does. Left out where nothing can be bought or paid out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "mock"))]
+    pub payments: Option<String>,
 }

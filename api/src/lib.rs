@@ -51,6 +51,7 @@
 
 #![warn(unreachable_pub)]
 
+pub mod access_keys;
 pub mod auth;
 pub mod credits;
 pub mod drain;
@@ -68,4 +69,7 @@ pub mod page;
 pub mod paths;
 pub mod peers;
 pub mod problem;
+pub mod second_factor;
+pub mod security_events;
+pub mod sessions;
 pub mod uploads;

@@ -7,17 +7,37 @@
 use std::fmt::Display;
 
 use proto::{ChallengeId, FileId, NodeId, UploadId};
+use uuid::Uuid;
 
 pub const REGISTER: &str = "/api/v1/auth/register";
 pub const LOGIN: &str = "/api/v1/auth/login";
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 pub const LOGOUT: &str = "/api/v1/auth/logout";
 pub const PASSWORD: &str = "/api/v1/auth/password";
+pub const PASSWORD_RESET: &str = "/api/v1/auth/password/reset";
+pub const PASSWORD_RESET_REQUEST: &str = "/api/v1/auth/password/reset/request";
+pub const VERIFY: &str = "/api/v1/auth/verify";
+pub const VERIFY_REQUEST: &str = "/api/v1/auth/verify/request";
+pub const LOGIN_SECOND_FACTOR: &str = "/api/v1/auth/login/second-factor";
+pub const SECOND_FACTOR: &str = "/api/v1/auth/second-factor";
+pub const TOTP: &str = "/api/v1/auth/second-factor/totp";
+pub const TOTP_CONFIRM: &str = "/api/v1/auth/second-factor/totp/confirm";
+pub const RECOVERY_CODES: &str = "/api/v1/auth/second-factor/recovery-codes";
+pub const SESSIONS: &str = "/api/v1/auth/sessions";
+pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
+pub const EVENTS: &str = "/api/v1/auth/events";
 pub const ME: &str = "/api/v1/auth/me";
+pub const EXPORT: &str = "/api/v1/auth/me/export";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
+
+pub const ACCESS_KEYS: &str = "/api/v1/access-keys";
+pub const ACCESS_KEY: &str = "/api/v1/access-keys/{access_key_id}";
 
 pub const BALANCE: &str = "/api/v1/balance";
 pub const TRANSACTIONS: &str = "/api/v1/credits/transactions";
+pub const PURCHASE_STATUS: &str = "/api/v1/credits/purchases/{id}";
+pub const PAYMENT_WEBHOOK: &str = "/api/v1/payments/webhook";
+pub const PAYOUT_DESTINATION: &str = "/api/v1/payout-destination";
 
 pub const FILES: &str = "/api/v1/files";
 pub const FILE: &str = "/api/v1/files/{id}";
@@ -60,17 +80,39 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 /// The same to read and try.
 pub const DOCS: &str = "/docs";
 
+/// Where links in letters lead: pages of the coordinator's site.
+pub const RESET_PAGE: &str = "/reset-password";
+pub const VERIFY_PAGE: &str = "/verify-address";
+
 /// Every route that the description has in it.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 55] = [
     REGISTER,
     LOGIN,
     REFRESH,
     LOGOUT,
     PASSWORD,
+    PASSWORD_RESET,
+    PASSWORD_RESET_REQUEST,
+    VERIFY,
+    VERIFY_REQUEST,
+    LOGIN_SECOND_FACTOR,
+    SECOND_FACTOR,
+    TOTP,
+    TOTP_CONFIRM,
+    RECOVERY_CODES,
+    SESSIONS,
+    SESSION,
+    EVENTS,
     ME,
+    EXPORT,
     PURCHASE,
+    ACCESS_KEYS,
+    ACCESS_KEY,
     BALANCE,
     TRANSACTIONS,
+    PURCHASE_STATUS,
+    PAYMENT_WEBHOOK,
+    PAYOUT_DESTINATION,
     FILES,
     FILE,
     FILE_DOWNLOAD,
@@ -103,6 +145,18 @@ pub const ALL: [&str; 37] = [
 
 fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
+}
+
+pub fn session(id: Uuid) -> String {
+    of(SESSION, id)
+}
+
+pub fn access_key(id: impl Display) -> String {
+    ACCESS_KEY.replace("{access_key_id}", &id.to_string())
+}
+
+pub fn purchase(id: impl Display) -> String {
+    of(PURCHASE_STATUS, id)
 }
 
 pub fn file(id: FileId) -> String {

@@ -49,20 +49,42 @@ problem_kinds! {
     InvalidRequest = "invalid-request", 400, "mend what `detail` names";
     DigestMismatch = "digest-mismatch", 400,
         "the bytes are not those that the digest was taken of: send them again";
+    WeakPassword = "weak-password", 400,
+        "take a password that is longer, or less usual";
+    WebhookNotVerified = "webhook-not-verified", 400,
+        "for the payment provider alone: it is to be signed with the secret of the webhook endpoint";
     Unauthorized = "unauthorized", 401, "`auth/refresh`, or log in again";
     WrongCredentials = "wrong-credentials", 401,
         "check address and password; it says the same for both";
     BadRefreshToken = "bad-refresh-token", 401, "log in again";
+    SecondFactorRequired = "second-factor-required", 401,
+        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code";
+    WrongCode = "wrong-code", 401, "send the code that the app shows now, or a recovery code";
+    BadChallenge = "bad-challenge", 401, "log in again";
+    BadToken = "bad-token", 401, "ask for another one: it is unknown, used or expired";
     InsufficientCredits = "insufficient-credits", 402,
         "buy `missing_microcredits`; also there: `needed_…`, `available_…`";
     PaymentRefused = "payment-refused", 402, "the payment provider's reason is in `detail`";
     NothingToPayOut = "nothing-to-pay-out", 402, "ask for no more than is available";
     Forbidden = "forbidden", 403, "ask as the node itself, or as its operator";
+    AddressNotVerified = "address-not-verified", 403,
+        "open the link in the letter; `auth/verify/request` sends another one";
+    SecondFactorDemanded = "second-factor-demanded", 403,
+        "administrators need a second factor here: `auth/second-factor/totp` begins one";
+    TooManyPurchases = "too-many-purchases", 403,
+        "pay those that are open, or wait until they are called off; `limit`";
     AdminsOnly = "admins-only", 403,
-        "`coordinator admin set-role ADDRESS admin`, then log in again";
+        "`coordinator admin set-role ADDRESS admin`";
+    NotForThisKey = "not-for-this-key", 403,
+        "use a key that has the scope, or log in; `detail` says what this one may not";
+    BasicRefused = "basic-refused", 403,
+        "send keys over TLS, and not from web pages; `detail` says which it was";
+    AccountSuspended = "account-suspended", 403, "ask the network's operator; `detail` has his reason";
+    TooManyAccessKeys = "too-many-access-keys", 403, "revoke some; `limit`";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
     TooManyUploads = "too-many-uploads", 403,
         "complete some, give some up, or buy credits; `limit`";
+    TooManyBuckets = "too-many-buckets", 403, "delete one, or use prefixes; `limit`";
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
     NodeNotAllowed = "node-not-allowed", 403, "what the network's operator asks of a node";
@@ -75,6 +97,14 @@ problem_kinds! {
     NoSuchRoute = "no-such-route", 404, "look at `/docs`";
     MethodNotAllowed = "method-not-allowed", 405, "the header `Allow` tells which are";
     Timeout = "timeout", 408, "try again";
+    HasSecondFactor = "has-second-factor", 409, "remove the one that there is first";
+    NoSecondFactor = "no-second-factor", 409, "`auth/second-factor/totp` begins one";
+    HasNodes = "has-nodes", 409,
+        "drain the account's `nodes` nodes, or have them removed, then delete the account again";
+    HasBuckets = "has-buckets", 409,
+        "empty and delete the account's buckets, then delete the account again";
+    NoPayoutDestination = "no-payout-destination", 409,
+        "`PUT payout-destination` as the node's operator, and do what the page says to which it leads";
     AddressTaken = "address-taken", 409, "log in, or use another address";
     ChunksMissing = "chunks-missing", 409,
         "send those in `missing` (the first 1000 of `missing_count`), then complete again; a chunk that has lost a copy since it was sent is among them";
@@ -88,7 +118,13 @@ problem_kinds! {
         "chunks were sent again with other content `limit` times: complete, or begin anew";
     DigestPending = "digest-pending", 409,
         "the file is still being read back for its digest: wait `Retry-After`, then complete again";
+    BucketNameTaken = "bucket-name-taken", 409, "choose another name: they are unique in the network";
+    BucketNotEmpty = "bucket-not-empty", 409,
+        "delete its objects, their versions and delete markers, and give up its multipart uploads";
+    WriteConflict = "write-conflict", 409,
+        "somebody else wrote the key at the same moment: look at it, and try again";
     UploadExpired = "upload-expired", 410, "begin anew";
+    ChangesGone = "changes-gone", 410, "list the bucket anew, and go on from its last change";
     LengthRequired = "length-required", 411,
         "send the file's bytes, or `Content-Length: 0` for an empty one";
     PreconditionFailed = "precondition-failed", 412,
@@ -111,6 +147,8 @@ problem_kinds! {
     BadSignature = "bad-signature", 422, "register again from a fresh nonce";
     TooManyRequests = "too-many-requests", 429,
         "wait `Retry-After`; `RateLimit` and `RateLimit-Policy` tell the quota";
+    KeyUsedUp = "key-used-up", 429,
+        "the key has used what it may on one day (UTC): wait `Retry-After`, or use another";
     OpenedEnough = "opened-enough", 429,
         "no more chunks of this file are opened now: ask for one that is open already, or wait `Retry-After`";
     Internal = "internal", 500, "try again; if it goes on, give the operator the `request_id`";
@@ -118,6 +156,11 @@ problem_kinds! {
     TooFewNodes = "too-few-nodes", 503,
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
+    NoMail = "no-mail", 503, "ask the network's operator, or later";
+    PaymentsNotConfigured = "payments-not-configured", 503,
+        "the network's operator has to set `money.provider`";
+    PaymentProviderAway = "payment-provider-away", 503,
+        "what was asked for is kept, and nothing is done twice: ask again";
     CreditsSoldOut = "credits-sold-out", 503, "nothing was charged; tell the operator";
     DatabaseUnavailable = "database-unavailable", 503, "try again in a few seconds";
     Stopping = "stopping", 503, "try again in a few seconds";
@@ -180,7 +223,7 @@ pub struct Members {
     pub available_microcredits: Option<MicroCredits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_microcredits: Option<MicroCredits>,
-    /// `too-many-files`, `too-many-nodes`: files, or nodes, that an account may have. `too-many-requests`, of an upload:
+    /// `too-many-access-keys`: keys that an account may have. `too-many-files`, `too-many-nodes`, `too-many-purchases`: files, nodes or open purchases that an account may have. `too-many-requests`, of an upload:
     /// those that it may have under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -198,6 +241,14 @@ pub struct Members {
     pub missing: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_count: Option<u64>,
+    /// `second-factor-required`: the login that waits for a code, and for how many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// `has-nodes`: how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
     /// `not-draining`: what the node is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

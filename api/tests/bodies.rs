@@ -5,11 +5,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
+use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
+use api::auth::{
+    AddressToken, Credentials, DeleteAccount, Me, NewPassword, PasswordReset, RefreshToken,
+    Registered, ResetRequest, Tokens,
+};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
-use api::earnings::{Earnings, PayoutBody, PayoutView};
+use api::earnings::{Earnings, PayoutBody, PayoutDestination, PayoutDestinationBody, PayoutView};
 use api::evidence::{ProofRequest, Proofs, Receipts, Sealed, SealedParams};
 use api::files::File;
 use api::health::Health;
@@ -20,6 +24,11 @@ use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNod
 use api::page::Page;
 use api::peers::Peers;
 use api::problem::Problem;
+use api::second_factor::{
+    Confirm, Enrol, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor,
+};
+use api::security_events::SecurityEvent;
+use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +44,8 @@ fn rewrite<T: Serialize + DeserializeOwned>(json: &str) -> serde_json::Result<St
 }
 
 const ANSWERS: &[(&str, Rewrite)] = &[
+    ("access_keys.AccessKey", rewrite::<AccessKey>),
+    ("access_keys.AccessKeys", rewrite::<AccessKeys>),
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
@@ -45,6 +56,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("drain.DrainView", rewrite::<DrainView>),
     ("durability.Durability", rewrite::<Durability>),
     ("earnings.Earnings", rewrite::<Earnings>),
+    ("earnings.PayoutDestination", rewrite::<PayoutDestination>),
     ("earnings.PayoutView", rewrite::<PayoutView>),
     ("evidence.Proofs", rewrite::<Proofs>),
     ("evidence.Receipts", rewrite::<Receipts>),
@@ -62,20 +74,38 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
+    ("second_factor.Enrolment", rewrite::<Enrolment>),
+    ("second_factor.RecoveryCodes", rewrite::<RecoveryCodes>),
+    ("second_factor.SecondFactor", rewrite::<SecondFactor>),
+    ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
+    ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),
 ];
 
 const REQUESTS: &[(&str, Rewrite)] = &[
+    ("access_keys.NewAccessKey", rewrite::<NewAccessKey>),
     ("auth.Credentials", rewrite::<Credentials>),
+    ("auth.DeleteAccount", rewrite::<DeleteAccount>),
+    ("auth.AddressToken", rewrite::<AddressToken>),
     ("auth.NewPassword", rewrite::<NewPassword>),
+    ("auth.PasswordReset", rewrite::<PasswordReset>),
+    ("auth.ResetRequest", rewrite::<ResetRequest>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
+    (
+        "earnings.PayoutDestinationBody",
+        rewrite::<PayoutDestinationBody>,
+    ),
     ("evidence.ProofRequest", rewrite::<ProofRequest>),
     ("evidence.SealedParams", rewrite::<SealedParams>),
     ("nodes.RegisterBody", rewrite::<RegisterBody>),
+    ("second_factor.Confirm", rewrite::<Confirm>),
+    ("second_factor.Enrol", rewrite::<Enrol>),
+    ("second_factor.LoginCode", rewrite::<LoginCode>),
+    ("second_factor.Proven", rewrite::<Proven>),
     ("uploads.CompleteBody", rewrite::<CompleteBody>),
     ("uploads.InitiateBody", rewrite::<InitiateBody>),
 ];
@@ -157,12 +187,21 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
     }
     for (name, rewrite) in REQUESTS {
         let needed: &[&str] = match *name {
+            "access_keys.NewAccessKey" => &["name", "scopes"],
+            "auth.AddressToken" => &["token"],
             "auth.Credentials" => &["email", "password"],
+            "auth.DeleteAccount" => &["password"],
             "auth.NewPassword" => &["current_password", "new_password"],
+            "auth.PasswordReset" => &["token", "new_password"],
             "auth.RefreshToken" => &["refresh_token"],
+            "auth.ResetRequest" => &["email"],
             "credits.PurchaseBody" => &["amount_usd"],
             "evidence.SealedParams" => &["index", "node"],
             "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],
+            "second_factor.Confirm" => &["code"],
+            "second_factor.Enrol" => &["password"],
+            "second_factor.LoginCode" => &["challenge", "code"],
+            "second_factor.Proven" => &["password", "code"],
             "uploads.InitiateBody" => &["filename", "size_bytes"],
             _ => &[],
         };

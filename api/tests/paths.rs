@@ -26,6 +26,8 @@ fn every_route_with_an_id_can_be_asked_for() {
     let challenge = ID.parse::<ChallengeId>().unwrap();
     let sealed = paths::file_sealed(file, 0, node);
     let asked = [
+        paths::session(ID.parse().unwrap()),
+        paths::purchase(ID),
         paths::file(file),
         paths::file_download(file),
         paths::file_durability(file),

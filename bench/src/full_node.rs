@@ -15,8 +15,8 @@ use local_cluster::wait::wait_for;
 use local_cluster::{Member, Overrides, TemporaryCluster, UpOptions};
 use network::{InboundRequest, NetworkHandle};
 use proto::{
-    Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, Locator, MicroCredits, PeerId, Retrieve,
-    RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest, protocols,
+    Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, Locator, MicroCredits, PeerId, RequestId,
+    Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest, protocols,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -144,7 +144,10 @@ impl NodeBench {
             network.handle.dial(peer, addrs).await;
             let connected = wait_for("a connection to a node", TIMEOUT, async || {
                 let (blob_id, _) = blob(NEW - 1, self.size);
-                let request = RetrieveRequest { blob_id };
+                let request = RetrieveRequest {
+                    blob_id,
+                    request_id: RequestId::NONE,
+                };
                 let answer = network.handle.call::<Retrieve>(peer, request).await;
                 answer.ok()
             });
@@ -244,6 +247,7 @@ impl Asked<'_> {
             let request = StoreRequest {
                 blob_id,
                 locator: Locator::from_bytes([0; Locator::LEN]),
+                request_id: RequestId::NONE,
                 data,
             };
             let began = Instant::now();
@@ -259,7 +263,10 @@ impl Asked<'_> {
     async fn read(&self, seeds: &[u64], at_once: usize) -> Result<Latency> {
         let read = |seed| async move {
             let (blob_id, data) = blob(seed, self.size);
-            let request = RetrieveRequest { blob_id };
+            let request = RetrieveRequest {
+                blob_id,
+                request_id: RequestId::NONE,
+            };
             let began = Instant::now();
             match self
                 .coordinator

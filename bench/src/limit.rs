@@ -18,7 +18,9 @@ use futures::future::try_join_all;
 use local_cluster::process::ProcessId;
 use local_cluster::{Programs, TemporaryDir};
 use network::{Keypair, NetworkEvent, NetworkHandle, PeerId};
-use proto::{FileId, Locator, NetworkContext, NetworkId, Store, StoreAnswer, StoreRequest};
+use proto::{
+    FileId, Locator, NetworkContext, NetworkId, RequestId, Store, StoreAnswer, StoreRequest,
+};
 use sealing::{ChunkRef, DataKey, Sealing};
 use tokio::time::timeout;
 
@@ -226,6 +228,7 @@ fn seal(key: &DataKey, chunk: Bytes) -> Result<Vec<StoreRequest>> {
         Ok(StoreRequest {
             blob_id: blob.blob_id,
             locator: Locator::from_bytes([0; Locator::LEN]),
+            request_id: RequestId::NONE,
             data: blob.data,
         })
     };

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::accounts::known::KnownCredentials;
+use crate::accounts::letters::{self, Desk};
 use crate::accounts::passwords::Passwords;
 use crate::accounts::{Accounts, secrets};
 use crate::billing::Billing;
-use crate::billing::credits::MockPaymentProvider;
 use crate::billing::metrics::BillingMetrics;
 use crate::blobs::Blobs;
 use crate::blobs::brakes::WatchBrakes;
@@ -31,6 +32,7 @@ use crate::blobs::read_failures::ReadFailures;
 use crate::blobs::receipts::Receipts;
 use crate::blobs::tentative::{Purger, purge_dropped};
 use crate::blobs::versions::Versions;
+use crate::closing::Closing;
 use crate::config::{Config, NodesConfig};
 use crate::database::clocks::Clocks;
 use crate::durability::metrics::DurabilityMetrics;
@@ -49,10 +51,15 @@ use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
 use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::objects::Objects;
+use crate::objects::pointing::KeyPointing;
 use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
-use crate::{accounts, billing, durability, files, fleet, keys, proofs};
+use crate::security::SecurityLog;
+use crate::{
+    accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security,
+};
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
@@ -72,6 +79,8 @@ pub struct Coordinator {
     pub blobs: Arc<Blobs>,
     pub billing: Arc<Billing>,
     pub files: Arc<Files>,
+    pub closing: Arc<Closing>,
+    pub objects: Arc<Objects>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
@@ -124,15 +133,26 @@ impl Coordinator {
             entropy: entropy.clone(),
             replaced: CancellationToken::new(),
         });
+        let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));
+        let mailer = config.mail.mailer()?;
+        let (desk, orders) = Desk::open();
         let accounts = Arc::new(Accounts {
+            public_url: config.http.public_url.clone().unwrap_or_default(),
+            desk: mailer.is_some().then_some(desk),
+            security: Arc::clone(&security),
             db: db.clone(),
             keys: Arc::clone(&ring),
             passwords: Passwords::new(&entropy).await?,
+            known: KnownCredentials::default(),
             config: config.auth.clone(),
             trial_accounts_per_network: config.money.trial_accounts_per_network,
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        if let Some(mailer) = mailer {
+            let accounts = Arc::downgrade(&accounts);
+            tokio::spawn(letters::write(accounts, orders, mailer));
+        }
         let fleet = Arc::new(Fleet::new(peers.handle.clone(), ring.network_id));
         let nodes = Arc::new(Nodes {
             db: db.clone(),
@@ -179,13 +199,16 @@ impl Coordinator {
             db: db.clone(),
             keys: ring,
             money: config.money.clone(),
-            payments: Box::new(MockPaymentProvider),
+            payments: billing::provider::open(&config.money, &config.stripe)?,
             metrics: BillingMetrics::new(&mut metrics),
             terms_since: terms_since(&db).await?,
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
         let rules = single_chunk_commit::Rules::new(&config.money, &config.uploads);
+        let pointing = Arc::new(KeyPointing {
+            entropy: entropy.clone(),
+        });
         let files = Arc::new(Files {
             db: db.clone(),
             blobs: Arc::clone(&blobs),
@@ -194,13 +217,35 @@ impl Coordinator {
             upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
-            file_commits: single_chunk_commit::spawn(db.clone(), rules, entropy.clone()),
+            file_commits: single_chunk_commit::spawn(
+                db.clone(),
+                rules,
+                Arc::clone(&pointing) as _,
+                entropy.clone(),
+            ),
             rules,
+            pointing,
             uploads: config.uploads.clone(),
             downloads: config.downloads.clone(),
             turns: Turns::default(),
             forget_wake: Wake::new(),
             metrics: FileMetrics::new(&mut metrics),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let objects = Arc::new(Objects {
+            db: db.clone(),
+            files: Arc::clone(&files),
+            config: config.objects.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let closing = Arc::new(Closing {
+            db: db.clone(),
+            accounts: Arc::clone(&accounts),
+            files: Arc::clone(&files),
+            tokens_live: config.auth.access_token_ttl,
+            idle_timeout: config.http.idle_timeout,
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -252,6 +297,8 @@ impl Coordinator {
             blobs,
             billing,
             files,
+            closing,
+            objects,
             proofs,
             durability,
             metrics: Arc::new(metrics),
@@ -301,6 +348,16 @@ impl Coordinator {
             timed(minute),
         );
 
+        let log = &self.accounts.security;
+        runner.spawn(
+            security::jobs::WriteRefused(Arc::clone(log)),
+            every(5 * second),
+        );
+        runner.spawn(security::jobs::Forget(Arc::clone(log)), timed(minute));
+        runner.spawn(
+            accounts::jobs::HearChanges(Arc::clone(&self.accounts)),
+            every(second).cut_at_stop(),
+        );
         runner.spawn(
             accounts::jobs::FormAddresses(Arc::clone(&self.accounts)),
             every(minute),
@@ -330,6 +387,12 @@ impl Coordinator {
         runner.spawn(billing::jobs::SealLedger(billing()), every(second));
         runner.spawn(billing::jobs::SettleDays(billing()), gated(settling));
         runner.spawn(billing::jobs::PayOut(billing()), gated(5 * second));
+        runner.spawn(billing::jobs::SettlePurchases(billing()), timed(5 * second));
+        runner.spawn(billing::jobs::SettleDisputes(billing()), timed(5 * second));
+        runner.spawn(
+            billing::jobs::LookForDisputes(billing()),
+            every(60 * minute),
+        );
         runner.spawn(head, every(5 * second));
         runner.spawn(billing::jobs::CleanUp(billing()), timed(minute));
 
@@ -343,6 +406,15 @@ impl Coordinator {
         );
         runner.spawn(files::jobs::ChargeFiles(files()), gated(5 * second));
         runner.spawn(files::jobs::CleanUp(files()), timed(minute));
+        runner.spawn(
+            closing::jobs::EmptyClosed(Arc::clone(&self.closing)),
+            gated(minute),
+        );
+
+        let objects = || Arc::clone(&self.objects);
+        runner.spawn(objects::jobs::ChargeObjects(objects()), gated(5 * second));
+        runner.spawn(objects::jobs::EndLeftOvers(objects()), timed(15 * second));
+        runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
         runner.spawn(

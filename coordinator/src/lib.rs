@@ -2,8 +2,8 @@
 //! fleet of storage nodes, has them prove what they hold, pays for what is proven and repairs what is lost.
 //!
 //! It is sorted by concern, and each concern stands on a floor: it may use those below it and none above.
-//! [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
-//! < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
+//! [`security`] < [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
+//! < [`objects`] < [`closing`] < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
 //! of just what it works with, `tables` the only SQL on its tables, `jobs` its background work. What happens below is
 //! told upwards as [`facts`]. [`compose`] puts it all together. The nouns are in the crate [`model`], what is decided
 //! without any I/O in [`rules`].
@@ -22,8 +22,8 @@ pub mod billing;
 pub mod blobs;
 pub mod bookkeeping;
 pub mod cli;
+pub mod closing;
 pub mod compose;
-pub mod config;
 pub mod database;
 pub mod durability;
 pub mod facts;
@@ -33,6 +33,10 @@ pub mod http;
 pub mod keys;
 pub mod local_request;
 pub mod metrics;
+pub mod objects;
 pub mod p2p;
 pub mod proofs;
+pub mod security;
 pub mod serve;
+
+pub use settings as config;

@@ -13,6 +13,6 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(told) => return printing::usage(PROGRAM, told.print(), told.exit_code()),
     };
-    let outcome = cli.run().await.map(|()| ExitCode::SUCCESS);
+    let outcome = Box::pin(cli.run()).await.map(|()| ExitCode::SUCCESS);
     printing::finish(PROGRAM, outcome)
 }

@@ -37,6 +37,10 @@ pub async fn run(
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let ready_file = ready_file.map(ReadyFile::new).transpose()?;
     let http_listener = bind("http.listen", config.http.listen).await?;
+    let s3_listener = match config.s3.listen {
+        Some(address) => Some(bind("s3.listen", address).await?),
+        None => None,
+    };
     let metrics_listener = bind("metrics.listen", config.metrics.listen).await?;
     let keys_lock = DirLock::take(&config.keys.dir)?;
     let pool = tokio::select! {
@@ -74,6 +78,10 @@ pub async fn run(
 
     let http_address = http_listener.local_addr()?;
     let metrics_address = metrics_listener.local_addr()?;
+    let s3_address = s3_listener
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
     let (peer_id, network_id) = (network.handle.local_peer_id(), keys.network_id);
     let (http_config, handle) = (config.http.clone(), network.handle.clone());
     let peer_network = PeerNetwork {
@@ -113,6 +121,9 @@ pub async fn run(
         tasks.spawn(server::serve(listener, router, http_config.clone(), stop));
     };
     serve(http_listener, http::router(&coordinator, statuses.clone()));
+    if let Some(listener) = s3_listener {
+        serve(listener, http::s3::router(&coordinator)?);
+    }
     serve(
         metrics_listener,
         http::metrics_router(&coordinator, statuses),
@@ -123,6 +134,7 @@ pub async fn run(
         let p2p: Vec<String> = listening.iter().map(ToString::to_string).collect();
         file.write(&json!({
             "http": http_address,
+            "s3": s3_address,
             "metrics": metrics_address,
             "p2p": p2p,
             "peer_id": peer_id.to_string(),

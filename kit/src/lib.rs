@@ -66,6 +66,7 @@ pub mod jobs;
 pub mod logging;
 #[cfg(feature = "output")]
 pub mod output;
+pub mod own_host;
 pub mod printing;
 pub mod private_file;
 pub mod ready_file;

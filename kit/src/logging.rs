@@ -29,6 +29,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// This crate logs whatever is refused to a client as an error of its own. Who answers logs what is one.
+const SILENT: &str = "s3s";
+
 impl LogConfig {
     /// For those who check all settings before anything starts.
     pub fn check(&self) -> Result<()> {
@@ -36,7 +39,11 @@ impl LogConfig {
     }
 
     fn env_filter(&self) -> Result<EnvFilter> {
-        EnvFilter::try_new(&self.filter).with_context(|| {
+        let filter = match self.filter.contains(SILENT) {
+            true => self.filter.clone(),
+            false => format!("{},{SILENT}=off", self.filter),
+        };
+        EnvFilter::try_new(filter).with_context(|| {
             format!(
                 "log.filter `{}` cannot be read: it is a level, or a filter like \"info,network=debug\"",
                 self.filter

@@ -5,10 +5,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +47,23 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     write(path, &text)
+}
+
+/// Reads a secret: refused where others than its owner have any right to it. `None` where there is no such file.
+pub fn read_own(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::metadata(path) {
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode() & 0o777;
+            ensure!(
+                mode & 0o077 == 0,
+                "{} can be read by others (mode {mode:o}): run `chmod 600` on it",
+                path.display()
+            );
+            read(path)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
 }
 
 /// `None` where there is no such file.
@@ -94,9 +111,21 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        assert_eq!(read_own(&path).unwrap(), None);
+        write(&path, b"secret").unwrap();
+        assert_eq!(read_own(&path).unwrap().unwrap(), b"secret");
+        for mode in [0o640, 0o604, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = read_own(&path).unwrap_err().to_string();
+            assert!(error.contains("run `chmod 600` on it"), "{error}");
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nobody_else_can_read_it() {

@@ -32,11 +32,6 @@ const STALLED_WINDOWS: u32 = 5;
 /// The least time for that.
 const STALLED: Duration = Duration::from_secs(300);
 
-/// An address that has more than so many has others give way for it at this pace at most, and is refused beyond it: to
-/// refuse costs little, and whoever comes again at once every time is the one who takes the place of others.
-const FEW: usize = 16;
-const GIVING_WAY_PER_SECOND: f64 = 16.0;
-
 #[derive(Debug, Clone)]
 pub struct Connections(Arc<Shared>);
 
@@ -56,16 +51,8 @@ pub struct Limits {
 #[derive(Debug, Default)]
 struct Open {
     entries: HashMap<u64, Entry>,
-    of_address: HashMap<IpAddr, OfAddress>,
+    of_address: HashMap<IpAddr, usize>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct OfAddress {
-    open: usize,
-    /// So many may give way for it now.
-    may_push: f64,
-    since: Instant,
 }
 
 #[derive(Debug)]
@@ -125,12 +112,10 @@ impl Connections {
         let address = address.map(network_of);
         let limits = self.0.limits;
         let mut open = self.open();
-        let has_its_share = address.is_some_and(|it| open.count(it) >= limits.per_address);
-        let is_full = open.entries.len() >= limits.all;
-        if (has_its_share || is_full) && address.is_some_and(|address| !open.may_push(address)) {
-            return Admission::TooManyOfAddress;
-        }
-        if has_its_share && !open.end_quiet_one(address) {
+        if let Some(address) = address
+            && open.of_address.get(&address).copied().unwrap_or(0) >= limits.per_address
+            && !open.end_quiet_one(Some(address))
+        {
             return Admission::TooManyOfAddress;
         }
         if open.entries.len() >= limits.all && !open.end_quiet_one(None) {
@@ -149,7 +134,7 @@ impl Connections {
         };
         open.entries.insert(id, entry);
         if let Some(address) = address {
-            open.of_address.entry(address).or_default().open += 1;
+            *open.of_address.entry(address).or_default() += 1;
         }
         Admission::Welcome(Connection {
             id,
@@ -170,48 +155,17 @@ impl Entry {
     }
 }
 
-impl Default for OfAddress {
-    fn default() -> Self {
-        Self {
-            open: 0,
-            may_push: GIVING_WAY_PER_SECOND,
-            since: Instant::now(),
-        }
-    }
-}
-
 impl Open {
-    fn count(&self, address: IpAddr) -> usize {
-        self.of_address.get(&address).map_or(0, |it| it.open)
-    }
-
-    /// Whether one may give way for this address now; then that counts.
-    fn may_push(&mut self, address: IpAddr) -> bool {
-        let Some(of_address) = self.of_address.get_mut(&address) else {
-            return true;
-        };
-        if of_address.open <= FEW {
-            return true;
-        }
-        let now = Instant::now();
-        let waited = now.duration_since(of_address.since).as_secs_f64();
-        of_address.since = now;
-        let may_push = of_address.may_push + waited * GIVING_WAY_PER_SECOND;
-        of_address.may_push = may_push.min(GIVING_WAY_PER_SECOND);
-        if of_address.may_push < 1.0 {
-            return false;
-        }
-        of_address.may_push -= 1.0;
-        true
-    }
-
     /// Ends the connection that has been without a request for longest: of this address, or of the one that has most.
     /// Those that never had one go first.
     fn end_quiet_one(&mut self, address: Option<IpAddr>) -> bool {
         let quiet = self.entries.iter().filter(|(_, entry)| entry.is_quiet());
         let of_address = quiet.filter(|(_, entry)| address.is_none() || entry.address == address);
         let chosen = of_address.min_by_key(|(id, entry)| {
-            let beside = entry.address.map_or(0, |address| self.count(address));
+            let beside = entry
+                .address
+                .and_then(|address| self.of_address.get(&address));
+            let beside = beside.copied().unwrap_or(0);
             (
                 std::cmp::Reverse(beside),
                 entry.had_request,
@@ -231,10 +185,10 @@ impl Open {
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
         if let Some(address) = entry.address
-            && let Some(of_address) = self.of_address.get_mut(&address)
+            && let Some(count) = self.of_address.get_mut(&address)
         {
-            of_address.open -= 1;
-            if of_address.open == 0 {
+            *count -= 1;
+            if *count == 0 {
                 self.of_address.remove(&address);
             }
         }
@@ -443,27 +397,6 @@ mod tests {
                 .await
                 .is_err()
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_comes_again_at_once_is_refused_and_not_given_the_place_of_another() {
-        let connections = connections(100, 40);
-        let mut held: Vec<_> = (0..40).map(|_| welcome(&connections, 1)).collect();
-        let mut pushes = || {
-            let admissions = (0..200).map(|_| connections.admit(address(1)));
-            let welcomed = admissions.filter_map(|admission| match admission {
-                Admission::Welcome(connection) => Some(connection),
-                _ => None,
-            });
-            let before = held.len();
-            held.extend(welcomed);
-            held.len() - before
-        };
-        assert_eq!(pushes(), 16);
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert_eq!(pushes(), 8);
-        // Somebody else is let in all the time.
-        let _others: Vec<_> = (0..16).map(|_| welcome(&connections, 2)).collect();
     }
 
     #[tokio::test]

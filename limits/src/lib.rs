@@ -1,6 +1,7 @@
 //! What strangers share, bounded in all and for each account and address, so that nobody gets all of it: memory for what
-//! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), and permits for
-//! something scarce ([`fair_semaphore::FairSemaphore`]).
+//! has arrived and waits ([`memory::MemoryBudget`]), connections ([`connections::Connections`]), attempts
+//! ([`attempts::Limit`]), room for what is noted of them ([`tally::Tally`]), turns at what takes a processor
+//! ([`turns::Turns`]), and permits for something scarce ([`fair_semaphore::FairSemaphore`]).
 //!
 //! ```
 //! use std::net::Ipv4Addr;
@@ -20,7 +21,10 @@
 //! # }
 //! ```
 
+pub mod attempts;
 pub mod connections;
 pub mod fair_semaphore;
 pub mod memory;
 pub mod metered;
+pub mod tally;
+pub mod turns;

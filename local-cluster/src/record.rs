@@ -38,6 +38,9 @@ pub struct CoordinatorRecord {
     /// 0 before the first start, for any.
     pub http_port: u16,
     pub metrics: Option<SocketAddr>,
+    /// `None` before the first start with S3.
+    #[serde(default)]
+    pub s3: Option<SocketAddr>,
     /// Multiaddresses; empty before the first start.
     pub p2p: Vec<String>,
 }
@@ -66,7 +69,17 @@ pub struct NodeReady {
 pub(crate) struct CoordinatorReady {
     pub http: SocketAddr,
     pub metrics: SocketAddr,
+    /// Coordinators of older releases serve none.
+    #[serde(default)]
+    pub s3: Option<SocketAddr>,
     pub p2p: Vec<String>,
+}
+
+/// What programs for S3 sign with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccessKeyRecord {
+    pub access_key: String,
+    pub secret_key: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,6 +88,9 @@ pub struct UserRecord {
     pub password: String,
     /// Registered, and with credits.
     pub ready: bool,
+    /// `None` before it is made.
+    #[serde(default)]
+    pub s3_key: Option<AccessKeyRecord>,
 }
 
 impl NodeRecord {
@@ -92,6 +108,7 @@ impl CoordinatorRecord {
         Self {
             http_port,
             metrics: None,
+            s3: None,
             p2p: Vec::new(),
         }
     }
@@ -120,6 +137,7 @@ impl ClusterRecord {
                 email: EMAIL.to_owned(),
                 password: new_secret(random),
                 ready: false,
+                s3_key: None,
             },
         })
     }

@@ -27,12 +27,19 @@ pub(crate) fn coordinator(
         distinct_domains = false
         // Everybody here comes from one address, and scripts are quick.
         [auth]
+        // What is tried out here is no secret.
+        password_min_length = 7
+        refuse_common_passwords = false
         requests_per_address = 100000
         requests_per_account = 100000
         [uploads]
         max_open_per_user = 100000
         sessions_per_minute = 1000000
         [money]
+        // Nobody pays to try something out.
+        provider = "mock"
+        purchase_max_usd = 1000000
+        open_purchases = 10000
         purchases_per_day = 100000
         [nodes]
         // Nobody who tries something out waits for three days.
@@ -52,11 +59,23 @@ pub(crate) fn coordinator(
     if let Some(metrics) = record.metrics {
         set(&mut table, "metrics.listen", metrics.to_string());
     }
+    if let Some(s3) = record.s3 {
+        set(&mut table, "s3.listen", s3.to_string());
+    }
     set(&mut table, "database.url", database_url);
     set(&mut table, "p2p.listen", record.p2p.clone());
     set(&mut table, "keys.dir", utf8(&dir.join("keys"))?);
     merge(&mut table, &overrides.coordinator);
     Ok(table)
+}
+
+/// What clients of S3 sign for, by default or by the user's settings.
+pub(crate) fn region(overrides: &Overrides) -> String {
+    let set = overrides
+        .coordinator
+        .get("s3")
+        .and_then(|s3| s3.get("region"));
+    set.and_then(Value::as_str).unwrap_or("fsn").to_owned()
 }
 
 pub(crate) fn node(

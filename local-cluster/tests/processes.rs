@@ -31,6 +31,7 @@ async fn second(cluster: &Cluster, settings: &[String]) -> Output {
         "http.listen=127.0.0.1:0",
         "metrics.listen=127.0.0.1:0",
         "p2p.listen=[\"/ip4/127.0.0.1/tcp/0\"]",
+        "s3.listen=127.0.0.1:0",
     ] {
         command.args(["--set", setting]);
     }

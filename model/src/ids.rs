@@ -11,6 +11,26 @@ proto::uuid_id! {
     UserId, "user id"
 }
 
+proto::uuid_id! {
+    /// A bucket, whatever it is called.
+    BucketId, "bucket id"
+}
+
+proto::uuid_id! {
+    /// One version of a key, delete markers included.
+    VersionId, "version id"
+}
+
+proto::uuid_id! {
+    /// An object that comes in parts, until it is complete.
+    MultipartId, "multipart upload id"
+}
+
+proto::uuid_id! {
+    /// A login of a person, from its password to its end.
+    SessionId, "session id"
+}
+
 /// A version 7 UUID: sorts by `now`, unique by `rng`.
 pub fn uuid_v7(now: Timestamp, rng: &mut impl Rng) -> Uuid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);

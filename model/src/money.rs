@@ -82,12 +82,27 @@ impl Carry {
 }
 
 /// Dollars with at most two decimals, read exactly: `10`, `9.99`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UsdCents(u64);
 
 impl UsdCents {
     /// Nobody buys for more at once; a typing error should not.
     pub const MAX: Self = Self(100_000_000);
+
+    pub const fn new(cents: u64) -> Self {
+        Self(cents)
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// What so many credits are worth, in whole cents: a fraction is left out.
+    pub fn of_credits(amount: MicroCredits, credits_per_usd: u32) -> Self {
+        let amount = u128::from(amount.get().max(0).unsigned_abs());
+        let per_usd = u128::from(credits_per_usd.max(1)) * MicroCredits::PER_CREDIT as u128;
+        Self(u64::try_from(amount * 100 / per_usd).unwrap_or(u64::MAX))
+    }
 
     /// The credits that this buys.
     pub fn to_credits(self, credits_per_usd: u32) -> Result<MicroCredits, AmountTooLarge> {
@@ -143,6 +158,15 @@ impl FromStr for PricePerGbMonth {
                 reason: reason.to_owned(),
             })
     }
+}
+
+/// Credits with at most six decimals, as people write them.
+pub fn parse_credits(text: &str) -> Result<MicroCredits, ParseAmountError> {
+    let amount = parse_decimal(text, 6).map_err(|reason| ParseAmountError {
+        text: text.chars().take(40).collect(),
+        reason: reason.to_owned(),
+    })?;
+    Ok(MicroCredits::new(amount.cast_signed())) // no more than an i64 holds
 }
 
 /// Settings write a price as a number or as text.
@@ -253,6 +277,26 @@ mod tests {
         ] {
             assert!(bad.parse::<UsdCents>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn credits_are_read_to_the_micro_credit() {
+        assert_eq!(parse_credits("2.5"), Ok(MicroCredits::new(2_500_000)));
+        assert_eq!(parse_credits("0.000001"), Ok(MicroCredits::new(1)));
+        for bad in ["", "-1", "1e3", "0.0000001", "10000000000000"] {
+            assert!(parse_credits(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credits_are_worth_whole_cents_and_never_more_than_they_cost() {
+        let worth = |microcredits| UsdCents::of_credits(MicroCredits::new(microcredits), 100);
+        assert_eq!(worth(1_000_000_000), UsdCents::new(1000));
+        assert_eq!(worth(1_999_999), UsdCents::new(1));
+        assert_eq!(worth(999_999), UsdCents::new(0));
+        assert_eq!(worth(-5), UsdCents::new(0));
+        let dear = UsdCents::of_credits(MicroCredits::new(i64::MAX), 1);
+        assert!(dear.to_credits(1).unwrap() <= MicroCredits::new(i64::MAX));
     }
 
     proptest! {

@@ -123,6 +123,71 @@ impl TryFrom<String> for ContentType {
 }
 
 checked_text! {
+    /// A bucket's name, unique in the network: what a host name can carry as one or more labels.
+    BucketName
+}
+
+impl TryFrom<String> for BucketName {
+    type Error = InvalidText;
+
+    fn try_from(name: String) -> Result<Self, InvalidText> {
+        let at_the_ends = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let inside = |c: u8| at_the_ends(c) || c == b'-' || c == b'.';
+        let bytes = name.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        let well_formed = (3..=63).contains(&bytes.len())
+            && bytes.iter().all(|c| inside(*c))
+            && ends.into_iter().flatten().all(|c| at_the_ends(*c))
+            && !name.contains("..");
+        if !well_formed {
+            return Err(InvalidText(
+                "a bucket's name has 3 to 63 lower-case letters, digits, `-` or `.`, begins and ends with a letter or \
+                 digit, and has no two dots in a row",
+            ));
+        }
+        // A host name that begins so, or is an address, is taken for something else.
+        if name.starts_with("xn--") || name.parse::<std::net::IpAddr>().is_ok() {
+            return Err(InvalidText(
+                "a bucket's name neither begins with `xn--` nor looks like an IP address",
+            ));
+        }
+        Ok(Self(name))
+    }
+}
+
+checked_text! {
+    /// The key of an object in its bucket: any Unicode but NUL, taken as it is. `a//b`, `a/`, and the same letter composed
+    /// and decomposed, are keys of their own.
+    ObjectKey
+}
+
+impl ObjectKey {
+    pub const MAX_BYTES: usize = 1024;
+}
+
+impl TryFrom<String> for ObjectKey {
+    type Error = InvalidText;
+
+    fn try_from(key: String) -> Result<Self, InvalidText> {
+        match key.len() {
+            0 => Err(InvalidText("a key cannot be empty")),
+            1..=Self::MAX_BYTES if key.contains('\0') => {
+                Err(InvalidText("a key cannot contain the NUL character"))
+            }
+            1..=Self::MAX_BYTES => Ok(Self(key)),
+            _ => Err(InvalidText("a key has at most 1024 bytes of UTF-8")),
+        }
+    }
+}
+
+impl From<&ObjectKey> for Filename {
+    /// A file that a key names is called like it.
+    fn from(key: &ObjectKey) -> Self {
+        Self(key.0.clone())
+    }
+}
+
+checked_text! {
     /// What an operator calls a node.
     NodeName
 }
@@ -161,15 +226,6 @@ impl TryFrom<String> for Region {
     }
 }
 
-/// Passwords have 7 to 1024 characters; nothing else is asked of them.
-pub fn check_password(password: &str) -> Result<(), InvalidText> {
-    match password.chars().count() {
-        0..7 => Err(InvalidText("a password has at least 7 characters")),
-        7..=1024 => Ok(()),
-        _ => Err(InvalidText("a password has at most 1024 characters")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +239,54 @@ mod tests {
             assert!(Filename::try_from(name.to_owned()).is_err());
         }
         assert!(Filename::try_from("x".repeat(1024)).is_ok());
+    }
+
+    #[test]
+    fn a_bucket_is_named_as_a_host_may_be() {
+        for name in ["abc", "my-bucket", "a.b.c", "0-9", &"x".repeat(63)] {
+            assert_eq!(
+                BucketName::try_from(name.to_owned()).unwrap().as_str(),
+                name
+            );
+        }
+        for name in [
+            "",
+            "ab",
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            ".ab",
+            "ab.",
+            "a..b",
+            "10.0.0.1",
+            "xn--abc",
+            "äbc",
+            "a b",
+            &"x".repeat(64),
+        ] {
+            assert!(BucketName::try_from(name.to_owned()).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_as_it_is() {
+        for key in [
+            "a",
+            "/",
+            "a//b",
+            "a/",
+            "a+b %41",
+            "..",
+            "é",
+            "e\u{301}",
+            "\u{10ffff}",
+        ] {
+            assert_eq!(ObjectKey::try_from(key.to_owned()).unwrap().as_str(), key);
+        }
+        for key in ["", "a\0b", &"x".repeat(1025)] {
+            assert!(ObjectKey::try_from(key.to_owned()).is_err());
+        }
     }
 
     #[test]
@@ -236,14 +340,6 @@ mod tests {
     }
 
     #[test]
-    fn passwords_have_7_to_1024_characters() {
-        assert!(check_password("test12").is_err());
-        assert!(check_password("test123").is_ok());
-        assert!(check_password(&"ü".repeat(1024)).is_ok());
-        assert!(check_password(&"ü".repeat(1025)).is_err());
-    }
-
-    #[test]
     fn names_of_strangers_are_taken_as_they_are_or_refused() {
         let sound = [
             "holiday/\u{65e5}\u{672c} \"1\".jpg",
@@ -264,8 +360,11 @@ mod tests {
                 assert!(!content_type.as_str().contains(['\r', '\n']));
             }
             let _ = NodeName::try_from(text.clone());
+            let _ = BucketName::try_from(text.clone());
+            if let Ok(key) = ObjectKey::try_from(text.clone()) {
+                assert_eq!(key.as_str(), text);
+            }
             let _ = Region::try_from(text.clone());
-            let _ = check_password(&text);
         });
     }
 }

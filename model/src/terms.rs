@@ -1,8 +1,6 @@
 //! The terms that a file was sold under: which of its bytes are billed. They are fixed when the file begins to come in
 //! and stand in its row, so that what was promised holds whatever is sold later.
 
-use crate::names::Filename;
-
 /// What is smaller is billed as if it had so many bytes: rows, keys and receipts cost the same for every file.
 pub const LEAST_BILLED_BYTES: u64 = 64 * 1024;
 
@@ -15,10 +13,10 @@ pub enum Terms {
 }
 
 impl Terms {
-    /// What new files are sold under.
-    pub fn of_new(name: &Filename) -> Self {
+    /// What new files are sold under, with so many bytes of name, and of what is kept of them besides.
+    pub fn named(bytes: usize) -> Self {
         Self::ContentAndName {
-            name_bytes: u32::try_from(name.as_str().len()).unwrap_or(u32::MAX),
+            name_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         }
     }
 
@@ -60,7 +58,7 @@ mod tests {
     use super::*;
 
     fn terms(name: &str) -> Terms {
-        Terms::of_new(&Filename::try_from(name.to_owned()).unwrap())
+        Terms::named(name.len())
     }
 
     #[test]

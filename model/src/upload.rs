@@ -1,12 +1,15 @@
 //! An upload: the session in which a file comes in.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use proto::{FileId, MicroCredits};
 use serde_json::json;
 
-use crate::names::{ContentType, Filename};
-
 use crate::ids::{UploadId, UserId};
+use crate::names::{ContentType, Filename};
+use crate::objects::Target;
+use crate::terms::Terms;
 
 #[derive(Debug, Clone)]
 pub struct Upload {
@@ -49,6 +52,8 @@ pub struct UploadRequest {
     pub size_bytes: Option<u64>,
     pub idempotency_key: Option<String>,
     pub declared: DeclaredDigests,
+    /// What of a bucket points to the file from the transaction on that makes it visible. `None`: it is listed by itself.
+    pub target: Option<Arc<Target>>,
 }
 
 /// What a client says that the bytes it sends hash to. What it says is checked.
@@ -65,6 +70,15 @@ impl DeclaredDigests {
 }
 
 impl UploadRequest {
+    /// What it is sold under: billed are its name, and what is kept of it besides.
+    pub fn terms(&self) -> Terms {
+        let metadata = self
+            .target
+            .as_ref()
+            .map_or(0, |target| target.metadata_bytes());
+        Terms::named(self.filename.as_str().len() + metadata)
+    }
+
     /// Tells a repeated request from another one under the same key, as far as its head goes. The content is compared
     /// besides.
     pub fn digest(&self) -> [u8; 32] {

@@ -270,7 +270,9 @@ impl CallSlots {
 #[cfg(test)]
 mod tests {
     use futures::poll;
-    use proto::{BlobId, Heartbeat, HeartbeatReport, NodeActivity, Retrieve, RetrieveRequest};
+    use proto::{
+        BlobId, Heartbeat, HeartbeatReport, NodeActivity, RequestId, Retrieve, RetrieveRequest,
+    };
 
     use super::*;
 
@@ -285,6 +287,7 @@ mod tests {
     fn request() -> RetrieveRequest {
         RetrieveRequest {
             blob_id: BlobId::of(b"blob"),
+            request_id: RequestId::NONE,
         }
     }
 

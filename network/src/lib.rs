@@ -14,7 +14,7 @@
 //! use std::sync::Arc;
 //!
 //! use network::{Everyone, Keypair, NetworkConfig, start};
-//! use proto::{BlobId, Retrieve, RetrieveAnswer, RetrieveRequest, Roles, protocols};
+//! use proto::{BlobId, RequestId, Retrieve, RetrieveAnswer, RetrieveRequest, Roles, protocols};
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let in_role = |role, others| {
@@ -38,7 +38,7 @@
 //! }
 //!
 //! let blob_id = BlobId::of(b"a blob");
-//! let asking = coordinator.handle.call::<Retrieve>(peer, RetrieveRequest { blob_id });
+//! let asking = coordinator.handle.call::<Retrieve>(peer, RetrieveRequest { blob_id, request_id: RequestId::NONE });
 //! let answering = async {
 //!     let mut request = node.requests.recv().await?;
 //!     assert_eq!(request.protocol, protocols::RETRIEVE_CHUNK);

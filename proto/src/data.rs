@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::fields::{blob_id, bounded_text};
 use crate::{
-    BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, Rpc, Signature, SignedOrder,
-    SignedReceipt, protocols, wire,
+    BlobId, Frame, Locator, Malformed, Message, ProtocolSpec, RequestId, Rpc, Signature,
+    SignedOrder, SignedReceipt, protocols, wire,
 };
 
 /// coordinator → node: keep this blob.
@@ -22,6 +22,7 @@ impl Rpc for Store {
 pub struct StoreRequest {
     pub blob_id: BlobId,
     pub locator: Locator,
+    pub request_id: RequestId,
     /// Hashes to `blob_id`; whoever receives the message has to check that.
     pub data: Bytes,
 }
@@ -32,6 +33,7 @@ impl Message for StoreRequest {
             blob_id: Bytes::copy_from_slice(self.blob_id.as_bytes()),
             length: self.data.len() as u64,
             locator: Bytes::copy_from_slice(self.locator.as_bytes()),
+            request_id: self.request_id.to_string(),
             data: Bytes::new(),
         };
         Frame::with_body(&header, self.data)
@@ -50,6 +52,7 @@ impl Message for StoreRequest {
         Ok(Self {
             blob_id: blob_id(&message.blob_id)?,
             locator: Locator::try_from(&message.locator[..])?,
+            request_id: RequestId::new(&message.request_id),
             data: message.data,
         })
     }
@@ -170,12 +173,14 @@ impl Rpc for Retrieve {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetrieveRequest {
     pub blob_id: BlobId,
+    pub request_id: RequestId,
 }
 
 impl Message for RetrieveRequest {
     fn into_frame(self) -> Frame {
         Frame::whole(&wire::RetrieveChunkRequest {
             blob_id: Bytes::copy_from_slice(self.blob_id.as_bytes()),
+            request_id: self.request_id.to_string(),
         })
     }
 
@@ -183,6 +188,7 @@ impl Message for RetrieveRequest {
         let message = <wire::RetrieveChunkRequest as prost::Message>::decode(bytes)?;
         Ok(Self {
             blob_id: blob_id(&message.blob_id)?,
+            request_id: RequestId::new(&message.request_id),
         })
     }
 }

@@ -20,9 +20,12 @@
 //! | proofs | [`Challenge`], [`prove`], [`verify`]; signed as a [`ProofStatement`] |
 //!
 //! ```
-//! use proto::{BlobId, Message, Retrieve, RetrieveRequest, Roles, Rpc};
+//! use proto::{BlobId, Message, RequestId, Retrieve, RetrieveRequest, Roles, Rpc};
 //!
-//! let request = RetrieveRequest { blob_id: BlobId::of(b"some bytes") };
+//! let request = RetrieveRequest {
+//!     blob_id: BlobId::of(b"some bytes"),
+//!     request_id: RequestId::default(),
+//! };
 //! let frame = request.into_frame();
 //! let spec = Retrieve::PROTOCOL;
 //! assert!(frame.len() <= spec.max_frame_bytes);
@@ -49,6 +52,7 @@ mod money;
 mod network_document;
 mod proof;
 pub mod protocols;
+mod request_id;
 mod signing;
 mod spec;
 mod statement;
@@ -79,7 +83,7 @@ pub use inventory::{
 pub use ledger_day::LedgerDay;
 pub use locator::Locator;
 pub use loss::{LossNoted, LossReport, MAX_LOSSES_PER_MESSAGE, ReportLoss};
-pub use money::MicroCredits;
+pub use money::{MicroCredits, NotCredits};
 pub use network_document::{CoordinatorEntry, NetworkDocument, NetworkDocumentError};
 pub use proof::{
     AnswerStatement, BlobSource, Challenge, ChallengeItem, ChallengeRequest, Difficulty,
@@ -88,6 +92,7 @@ pub use proof::{
     ProofAnswer, ProofError, ProofStatement, Prove, ProveError, Question, UnusableAnswer, Verdict,
     prove, verify,
 };
+pub use request_id::RequestId;
 pub use signing::{InvalidSignature, Signature, VerifyingKey};
 pub use spec::{Lane, ProtocolSpec, Roles};
 pub use statement::{

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Neg;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,9 +75,53 @@ impl fmt::Display for MicroCredits {
     }
 }
 
+/// Why a text is no amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write credits as digits with a point and at most six decimals, like 12.5")]
+pub struct NotCredits;
+
+/// Credits as they are shown, read to the micro-credit: `12.5`.
+impl FromStr for MicroCredits {
+    type Err = NotCredits;
+
+    fn from_str(text: &str) -> Result<Self, NotCredits> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || fraction.len() > 6 {
+            return Err(NotCredits);
+        }
+        let whole: i64 = whole.parse().map_err(|_| NotCredits)?;
+        let fraction: i64 = format!("{fraction:0<6}").parse().map_err(|_| NotCredits)?;
+        let whole = whole.checked_mul(Self::PER_CREDIT);
+        let amount = whole.and_then(|whole| whole.checked_add(fraction));
+        amount.map(Self).ok_or(NotCredits)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::MicroCredits;
+
+    #[test]
+    fn credits_are_read_to_the_micro_credit() {
+        let read = |text: &str| text.parse().map(MicroCredits::get).ok();
+        assert_eq!(read("12.5"), Some(12_500_000));
+        assert_eq!(read("0.000001"), Some(1));
+        assert_eq!(read("9223372036854.775807"), Some(i64::MAX));
+        for bad in [
+            "",
+            "-1",
+            "1.",
+            ".5",
+            "1e3",
+            "0.0000001",
+            "9223372036854.775808",
+            "99999999999999999999",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn amounts_are_shown_in_credits() {

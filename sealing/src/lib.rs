@@ -7,7 +7,8 @@
 //!   [`ChunkRef`], and a blob opens as no other chunk than its own. How a key seals is its [`Sealing`]: since version 2
 //!   each chunk has a [`ChunkKey`] of its own, which its owner may be shown.
 //! - [`MasterKey`], from a file that only coordinators have, wraps data keys for the database and seals
-//!   [`Locator`](proto::Locator)s, which say to a coordinator what a node's blob is ([`ChunkVersion`]).
+//!   [`Locator`](proto::Locator)s, which say to a coordinator what a node's blob is ([`ChunkVersion`]). It wraps other
+//!   secrets, too, each for its own place ([`SecretPlace`]).
 //! - [`end_to_end`]: what users seal before a coordinator sees it.
 //!
 //! ```
@@ -54,6 +55,7 @@
 //! | blob, version 1 | data key | the chunk | `fsn v1 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
 //! | blob, version 2 | chunk key: HKDF-SHA256(data key, info = `fsn v2 chunk` ‖ index:u32 BE) | the chunk | `fsn v2 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
 //! | wrapped key | HKDF-SHA256(master key, salt = file id, info = `fsn v1 wrap` or, of version 2, `fsn v2 wrap`) | data key | file id\[16\] ‖ master-key id |
+//! | wrapped secret | HKDF-SHA256(master key, info = `fsn v1 ` ‖ purpose ‖ subject) | the secret | master-key id |
 //! | locator | HKDF-SHA256(master key, info = `fsn v1 locator`) | file id\[16\] ‖ index:u32 BE ‖ version:u64 BE ‖ zero\[8\] | `fsn v1 locator` |
 //!
 //! `sealing/vectors/sealing.json` has cases of each from a second implementation, `sealing.py` beside it.
@@ -79,6 +81,7 @@ pub mod end_to_end;
 mod error;
 mod locator;
 mod master_key;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -90,3 +93,4 @@ pub use error::{OpenError, SealError};
 pub use locator::ChunkVersion;
 pub use master_key::{MasterKey, WRAPPED_KEY_LEN};
 pub use proto::Sealing;
+pub use secret::SecretPlace;

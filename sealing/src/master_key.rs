@@ -1,4 +1,4 @@
-//! Master keys: wrap the data keys of files, and seal locators (`locator.rs`).
+//! Master keys: wrap the data keys of files and other secrets (`secret.rs`), and seal locators (`locator.rs`).
 //!
 //! Invariants: a wrapped key opens for its own file, as a key of its own version, and under the master key of its own id
 //! only: a program that knows one version only cannot take a key of another for its own, and seal with it. Rotation
@@ -72,6 +72,10 @@ impl MasterKey {
         let mut bytes = Zeroizing::new([0; 32]);
         bytes.copy_from_slice(&wrapped[NONCE_LEN..NONCE_LEN + 32]);
         DataKey::from_bytes(sealing, bytes).map_err(|_| OpenError)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.bytes
     }
 
     fn wrapping_cipher(&self, file_id: FileId, sealing: Sealing) -> Result<Cipher, SealError> {

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use bytes::{Bytes, BytesMut};
 use proto::{FileId, Locator};
 use rand::{TryCryptoRng, TryRng};
-use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey, Sealing};
+use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey, Sealing, SecretPlace};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -20,6 +20,7 @@ struct Vectors {
     blobs_v2: Vec<BlobCase>,
     wrapped_keys: Vec<WrappedCase>,
     wrapped_keys_v2: Vec<WrappedCase>,
+    wrapped_secrets: Vec<SecretCase>,
     locators: Vec<LocatorCase>,
 }
 
@@ -43,6 +44,17 @@ struct WrappedCase {
     master_key_id: String,
     file_id: String,
     data_key: String,
+    nonce: String,
+    wrapped: String,
+}
+
+#[derive(Deserialize)]
+struct SecretCase {
+    master_key: String,
+    master_key_id: String,
+    purpose: String,
+    subject: String,
+    secret: String,
     nonce: String,
     wrapped: String,
 }
@@ -152,6 +164,22 @@ fn data_keys_are_wrapped_to_the_same_bytes() {
         let text = [plaintext(100)];
         let blob = |key: &DataKey| key.seal(chunk, &text, &mut given(&case.nonce)).unwrap();
         assert_eq!(blob(&unwrapped).blob_id, blob(&key).blob_id);
+    }
+}
+
+#[test]
+fn secrets_are_wrapped_to_the_same_bytes() {
+    for case in vectors().wrapped_secrets {
+        let master = master_key(&case.master_key_id, &case.master_key);
+        let place = SecretPlace {
+            purpose: &case.purpose,
+            subject: &case.subject,
+        };
+        let secret = hex::decode(&case.secret).unwrap();
+        let wrapped = master.wrap_secret(place, &secret, &mut given(&case.nonce));
+        let wrapped = wrapped.unwrap();
+        assert_eq!(hex::encode(&wrapped), case.wrapped);
+        assert_eq!(master.unwrap_secret(place, &wrapped).unwrap()[..], secret);
     }
 }
 

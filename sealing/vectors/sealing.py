@@ -52,6 +52,10 @@ def wrapping(master_key, master_key_id, file_id, version):
     return derive(master_key, file_id, b"fsn v%d wrap" % version), file_id + master_key_id.encode()
 
 
+def secret_key(master_key, purpose, subject):
+    return derive(master_key, b"", f"fsn v1 {purpose}{subject}".encode())
+
+
 def locator_key(master_key):
     return derive(master_key, b"", b"fsn v1 locator")
 
@@ -111,6 +115,20 @@ def wrapped_case(master_key_id, version):
     }
 
 
+def secret_case(master_key_id, purpose, subject, length):
+    label = f"secret {master_key_id} {purpose} {subject}"
+    master_key, secret, nonce = bytes_of(f"{label} master"), bytes_of(f"{label} secret", length), bytes_of(f"{label} nonce", 12)
+    return {
+        "master_key": master_key.hex(),
+        "master_key_id": master_key_id,
+        "purpose": purpose,
+        "subject": subject,
+        "secret": secret.hex(),
+        "nonce": nonce.hex(),
+        "wrapped": seal(secret_key(master_key, purpose, subject), nonce, secret, master_key_id.encode()).hex(),
+    }
+
+
 def locator_case(index, version):
     label = f"locator {index} {version}"
     master_key, file_id, nonce = bytes_of(f"{label} key"), bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
@@ -131,6 +149,11 @@ def vectors():
         "blobs_v2": [blob_case(number, length, 2) for number, length in enumerate(LENGTHS)],
         "wrapped_keys": [wrapped_case(key_id, 1) for key_id in KEY_IDS],
         "wrapped_keys_v2": [wrapped_case(key_id, 2) for key_id in KEY_IDS],
+        "wrapped_secrets": [
+            secret_case("master-1", "access key", "FSNABCDEFGHIJKLMNOPQ", 69),
+            secret_case("master-2", "access key", "FSNABCDEFGHIJKLMNOPQ", 1),
+            secret_case("schlüssel-2026", "totp", "01938a4f-7b2c-7d3e-8f90-a1b2c3d4e5f6", 20),
+        ],
         "locators": [locator_case(*place) for place in [(0, 0), (77, 1_700_000_000_123), (2**32 - 1, 2**64 - 1)]],
     }
 
@@ -166,6 +189,9 @@ def check():
             master_key, file_id = bytes.fromhex(case["master_key"]), bytes.fromhex(case["file_id"])
             key, aad = wrapping(master_key, case["master_key_id"], file_id, version)
             opened.append((key.hex(), case["wrapped"], aad, bytes.fromhex(case["data_key"])))
+    for case in kept["wrapped_secrets"]:
+        key = secret_key(bytes.fromhex(case["master_key"]), case["purpose"], case["subject"])
+        opened.append((key.hex(), case["wrapped"], case["master_key_id"].encode(), bytes.fromhex(case["secret"])))
     for case in kept["locators"]:
         text = locator_text(bytes.fromhex(case["file_id"]), case["index"], int(case["version"]))
         opened.append((locator_key(bytes.fromhex(case["master_key"])).hex(), case["locator"], LOCATOR_AAD, text))

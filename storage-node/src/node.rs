@@ -257,7 +257,7 @@ impl Node {
             ledger_days,
         };
         let admin_address = admin_listener.local_addr()?;
-        let router = admin::router(subject, peer_network.clone(), operator);
+        let router = admin::router(admin_address, subject, peer_network.clone(), operator);
 
         let cancel = CancellationToken::new();
         let node = Self {

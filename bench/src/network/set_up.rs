@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use network::{NetworkHandle, PeerId};
-use proto::{BlobId, Heartbeat, Locator, Store, StoreRequest};
+use proto::{BlobId, Heartbeat, Locator, RequestId, Store, StoreRequest};
 
 use super::stand_in::{Coordinator, REPORT, connect_once, refuse_blobs};
 use super::{Line, ms};
@@ -92,6 +92,7 @@ async fn round_trips(coordinator: &Coordinator, note: &mut impl FnMut(Line)) -> 
     let request = StoreRequest {
         blob_id: BlobId::of(&data),
         locator: Locator::from_bytes([0; Locator::LEN]),
+        request_id: RequestId::NONE,
         data,
     };
     let flows: Vec<_> = (0..8)

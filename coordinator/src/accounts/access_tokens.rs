@@ -1,17 +1,16 @@
-//! Access tokens: short-lived JWTs that no request has to look up.
+//! Access tokens: short-lived JWTs that name a session. Whether that is still there, and what its owner may do by now,
+//! is looked up (`sessions.rs`): a token says nothing of it.
 //!
 //! HS256 alone, with the key that `kid` names; audience, expiry and issuer are checked, so `none`, a
 //! foreign algorithm, a retired network or a token for something else all fail alike.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use proto::NetworkId;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::KeyRing;
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use model::user::Role;
 
 const AUDIENCE: &str = "fsn-api";
@@ -22,18 +21,22 @@ const LEEWAY_SECONDS: u64 = 60;
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     sub: UserId,
-    role: String,
+    /// Tokens of the release before have none, and are refused.
+    sid: SessionId,
     aud: String,
     iss: NetworkId,
     iat: i64,
     exp: i64,
+    /// For coordinators of the release before, which read it here.
+    #[serde(default, skip_deserializing)]
+    role: &'static str,
 }
 
-/// Who a request speaks for.
+/// Who a token says that a request speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct Claimed {
     pub user_id: UserId,
-    pub role: Role,
+    pub session_id: SessionId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,16 +53,16 @@ pub struct SigningError(#[from] jsonwebtoken::errors::Error);
 
 pub fn issue(
     keys: &KeyRing,
-    identity: Identity,
+    claimed: Claimed,
+    role: Role,
     now: Timestamp,
-    ttl: Duration,
+    expires: Timestamp,
 ) -> Result<String, SigningError> {
     let (key_id, key) = keys.token();
-    let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
-    let expires = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
     let claims = Claims {
-        sub: identity.user_id,
-        role: identity.role.name().to_owned(),
+        sub: claimed.user_id,
+        sid: claimed.session_id,
+        role: role.name(),
         aud: AUDIENCE.to_owned(),
         iss: keys.network_id,
         iat: now.as_second(),
@@ -75,7 +78,7 @@ pub fn issue(
 }
 
 /// Checks a token against the time `now`.
-pub fn verify(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+pub fn verify(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Claimed, TokenError> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
     let key = header
         .kid
@@ -94,8 +97,8 @@ pub fn verify(keys: &KeyRing, token: &str, now: Timestamp) -> Result<Identity, T
     if claims.exp.saturating_add(LEEWAY_SECONDS as i64) < now.as_second() {
         return Err(TokenError::Expired);
     }
-    Ok(Identity {
+    Ok(Claimed {
         user_id: claims.sub,
-        role: Role::from_name(&claims.role).ok_or(TokenError::Invalid)?,
+        session_id: claims.sid,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::accounts::{Accounts, addresses, tables};
+use crate::accounts::{Accounts, access_keys, addresses, tables};
 
 /// Rows that one step touches.
 const BATCH: i64 = 1000;
@@ -19,7 +19,28 @@ impl Job for CleanUp {
         let mut connection = self.0.db.acquire().await?;
         let tokens = tables::refresh_tokens::delete_expired(&mut connection, BATCH).await?;
         let old = tables::users::delete_old_registrations(&mut connection, BATCH).await?;
-        Ok(Step::more_if(tokens.max(old) as i64 == BATCH))
+        let keys = access_keys::sweep(&mut connection, BATCH).await?;
+        let decisions = tables::decisions::delete_old(&mut connection, BATCH).await?;
+        let letters = tables::tokens::delete_expired(&mut connection, BATCH).await?;
+        let waiting = tables::second_factors::delete_expired(&mut connection, BATCH).await?;
+        let most = [tokens, old, keys, decisions, letters, waiting]
+            .into_iter()
+            .max();
+        Ok(Step::more_if(most == Some(BATCH.unsigned_abs())))
+    }
+}
+
+/// Hears of changes to credentials that any coordinator makes. One step lasts as long as its connection.
+pub struct HearChanges(pub Arc<Accounts>);
+
+impl Job for HearChanges {
+    const NAME: &'static str = "credential-changes";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        self.0.known.hear(&self.0.db).await?;
+        anyhow::bail!(
+            "the connection on which changes are told was lost: each request asks the database meanwhile"
+        )
     }
 }
 

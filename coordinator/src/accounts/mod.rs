@@ -1,31 +1,66 @@
-//! Who somebody is: sign-up, login, access tokens, refresh tokens, passwords.
+//! Who somebody is: sign-up, login, sessions, access tokens, refresh tokens, passwords, second factors, access keys; and who may
+//! not be let in.
 
 use std::sync::Arc;
 
 use crate::database::Pool;
 use kit::{Clock, Entropy};
 
+use self::known::KnownCredentials;
+use self::letters::Desk;
 use self::passwords::Passwords;
 use crate::config::AuthConfig;
 use crate::keys::KeyRing;
+use crate::security::SecurityLog;
+use credentials::password::Policy;
 
+pub mod access_keys;
 pub mod access_tokens;
 pub mod addresses;
 pub mod auth;
+pub mod decisions;
 pub mod jobs;
+pub mod key_login;
+pub mod known;
+pub mod letters;
+pub mod login_challenge;
 pub mod passwords;
+pub mod principal;
 pub mod profile;
-pub mod secrets;
+pub mod recovery;
+pub mod second_factor;
+pub mod session;
+pub mod sessions;
+pub mod stored_key;
+pub mod suspension;
 pub mod tables;
+
+pub use credentials::secrets;
 
 /// What accounts work with.
 pub struct Accounts {
     pub db: Pool,
     pub keys: Arc<KeyRing>,
     pub passwords: Passwords,
+    pub known: KnownCredentials,
+    pub security: Arc<SecurityLog>,
     pub config: AuthConfig,
+    /// Where the site is; empty when nobody has said.
+    pub public_url: String,
+    /// Takes orders for letters, where there is a mail server.
+    pub desk: Option<Desk>,
     /// Accounts from one network and day that get the trial allowance.
     pub trial_accounts_per_network: u32,
     pub clock: Clock,
     pub entropy: Entropy,
+}
+
+impl Accounts {
+    /// What new passwords have to be like.
+    pub fn password_policy(&self) -> Policy {
+        Policy {
+            least_characters: self.config.password_min_length,
+            refuse_common: self.config.refuse_common_passwords,
+        }
+    }
 }

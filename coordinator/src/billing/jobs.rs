@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::billing::{Billing, payouts, settlement, tables};
+use crate::billing::{Billing, disputes, payouts, purchases, settlement, tables};
 use crate::fleet::Nodes;
 
 /// Transfers in one block.
@@ -50,14 +50,48 @@ impl Job for SettleDays {
     }
 }
 
-/// Tells the provider of payouts that it does not know of yet.
+/// Asks the provider for payouts that it has not confirmed.
 pub struct PayOut(pub Arc<Billing>);
 
 impl Job for PayOut {
     const NAME: &'static str = "payouts";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        Ok(Step::more_if(payouts::tell_one(&self.0).await?))
+        Ok(Step::more_if(payouts::ask_one(&self.0).await?))
+    }
+}
+
+/// Looks at purchases that have not settled: of those whose webhook got lost, or whose coordinator died.
+pub struct SettlePurchases(pub Arc<Billing>);
+
+impl Job for SettlePurchases {
+    const NAME: &'static str = "purchases";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(purchases::look_at_one(&self.0).await?))
+    }
+}
+
+/// Looks at payments that were called back, as long as it is argued about them.
+pub struct SettleDisputes(pub Arc<Billing>);
+
+impl Job for SettleDisputes {
+    const NAME: &'static str = "disputes";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(disputes::look_at_one(&self.0).await?))
+    }
+}
+
+/// Asks for disputes of which no webhook has come.
+pub struct LookForDisputes(pub Arc<Billing>);
+
+impl Job for LookForDisputes {
+    const NAME: &'static str = "dispute-search";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        disputes::look_for_unknown(&self.0).await?;
+        Ok(Step::Idle)
     }
 }
 

@@ -109,6 +109,9 @@ pub async fn replay(
             "file {file}: it is gone, and nodes still earn for it"
         ));
     }
+    for finding in ledger_history::odd_money(connection).await? {
+        report.findings.find(finding);
+    }
     days(connection, &mut report, network).await?;
     Ok(report)
 }

@@ -1,29 +1,34 @@
-//! What storage costs and what nodes earn: credits, charges for files, settlement of days, payouts, and their verification.
+//! What storage costs and what nodes earn: purchases, charges for files, settlement of days, payouts, and their verification.
 
 use std::sync::Arc;
 
 use crate::database::Pool;
 use jiff::Timestamp;
 use kit::{Clock, Entropy};
-use model::names::Filename;
 use model::scheme::Scheme;
 use model::terms::Terms;
+use payments::Provider;
 use rules::file_meter::Priced;
 
-use self::credits::PaymentProvider;
 use self::metrics::BillingMetrics;
 use crate::config::MoneyConfig;
 use crate::keys::KeyRing;
 
 pub mod charges;
-pub mod credits;
+pub mod destinations;
+pub mod disputes;
 pub mod earnings;
+pub mod grants;
+pub mod history;
 pub mod jobs;
 pub mod ledger_verify;
 pub mod metrics;
 pub mod payouts;
+pub mod provider;
+pub mod purchases;
 pub mod settlement;
 pub mod tables;
+pub mod webhook;
 
 /// What billing works with.
 pub struct Billing {
@@ -31,7 +36,8 @@ pub struct Billing {
     /// Signs the head of each day.
     pub keys: Arc<KeyRing>,
     pub money: MoneyConfig,
-    pub payments: Box<dyn PaymentProvider>,
+    /// `None` where no provider was chosen: nothing can be bought or paid out.
+    pub payments: Option<Box<dyn Provider>>,
     pub metrics: BillingMetrics,
     /// From when on names and a least size are billed.
     pub terms_since: Timestamp,
@@ -39,10 +45,22 @@ pub struct Billing {
     pub entropy: Entropy,
 }
 
+/// Nobody has chosen who moves the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this network has no payment provider: its operator has to set money.provider, to \"stripe\", or to \"mock\" where \
+     no money is to move"
+)]
+pub struct NoProvider;
+
 impl Billing {
-    /// What a new file of this name and size is sold for, and under which terms.
-    pub fn priced(&self, name: &Filename, size_bytes: u64, scheme: Scheme) -> Priced {
-        self.offered(Terms::of_new(name), size_bytes, scheme)
+    pub fn provider(&self) -> Result<&dyn Provider, NoProvider> {
+        self.payments.as_deref().ok_or(NoProvider)
+    }
+
+    /// What a new file of this size is sold for, and under which terms.
+    pub fn priced(&self, terms: Terms, size_bytes: u64, scheme: Scheme) -> Priced {
+        self.offered(terms, size_bytes, scheme)
     }
 
     /// The least that a new file is sold for, whatever it is.

@@ -15,8 +15,27 @@ pub struct UserBalance {
     pub escrow: MicroCredits,
 }
 
+impl UserBalance {
+    /// All that the user has.
+    pub fn total(&self) -> MicroCredits {
+        let parts = [self.available, self.upload_hold, self.escrow];
+        MicroCredits::checked_sum(parts).unwrap_or(self.available)
+    }
+}
+
 pub async fn of_user(connection: &mut PgConnection, user: UserId) -> sqlx::Result<UserBalance> {
     let balances = ledger::balances(connection, &[user.as_uuid()]).await?;
+    let of = |account: Account| balances.of(account).unwrap_or_default();
+    Ok(UserBalance {
+        available: of(chart::available(user)),
+        upload_hold: of(chart::upload_hold(user)),
+        escrow: of(chart::escrow(user)),
+    })
+}
+
+/// What a user has, locked until the transaction ends.
+pub async fn lock_user(connection: &mut PgConnection, user: UserId) -> sqlx::Result<UserBalance> {
+    let balances = ledger::lock_balances(connection, user.as_uuid()).await?;
     let of = |account: Account| balances.of(account).unwrap_or_default();
     Ok(UserBalance {
         available: of(chart::available(user)),

@@ -22,6 +22,8 @@ pub const OF_NODES: [AccountKind; 2] = [NODE_HELD, NODE_AVAILABLE];
 pub const INCOME: Account = of_platform("income");
 pub const PENALTIES: Account = of_platform("penalties");
 pub const ROUNDING: Account = of_platform("rounding");
+/// What chargebacks took that accounts did not have any more: what it owes, the platform has lost.
+pub const LOSSES: Account = of_platform("losses");
 /// The world beyond: purchases come from here, payouts go there.
 pub const OUTSIDE: Account = of_platform("outside");
 
@@ -60,6 +62,10 @@ pub mod transfer_kind {
 
     /// outside → available
     pub const PURCHASE: TransferKind = TransferKind::new("purchase");
+    /// available and losses → outside: a payment was called back
+    pub const PURCHASE_REVERSED: TransferKind = TransferKind::new("purchase_reversed");
+    /// outside → available and losses: that was argued, and won
+    pub const PURCHASE_RESTORED: TransferKind = TransferKind::new("purchase_restored");
     /// income → upload hold: what a new account may try the network with. What is not used of it goes back
     /// to income with the transfer that ends upload or file; older ones went to `available`.
     pub const TRIAL: TransferKind = TransferKind::new("trial");
@@ -85,6 +91,10 @@ pub mod transfer_kind {
     pub const EARN: TransferKind = TransferKind::new("earn");
     /// A node's available → outside
     pub const PAYOUT: TransferKind = TransferKind::new("payout");
+    /// income → available, by an administrator, with a reason
+    pub const GRANT: TransferKind = TransferKind::new("grant");
+    /// available → income: what an account still had when it was closed
+    pub const FORFEIT: TransferKind = TransferKind::new("forfeit");
     /// outside → a node's available, when the provider would not pay out
     pub const PAYOUT_REFUSED: TransferKind = TransferKind::new("payout_refused");
 }

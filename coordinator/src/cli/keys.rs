@@ -78,7 +78,7 @@ async fn list(pool: &Pool) -> Result<()> {
     let running = rotation::running(&mut connection).await?;
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["key", "state", "data keys", "held by coordinators"]);
+    table.set_header(["key", "state", "wraps", "held by coordinators"]);
     for key in named {
         let data_keys = match key.purpose {
             KeyPurpose::Master => wrapped.get(&key.id).copied().unwrap_or(0).to_string(),
@@ -156,7 +156,7 @@ async fn rewrap(pool: &Pool, ring: &KeyRing) -> Result<()> {
         left = left.saturating_sub(done as u64);
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            println!("{left} data keys are still to be wrapped anew.");
+            println!("{left} data keys and secrets are still to be wrapped anew.");
         }
         if done == 0 || left == 0 {
             // The coordinators are at the same work, and files come and go meanwhile.
@@ -164,11 +164,14 @@ async fn rewrap(pool: &Pool, ring: &KeyRing) -> Result<()> {
             left = self::left(pool, ring).await?;
         }
     }
-    println!("Every data key is wrapped with {}.", ring.master().id());
+    println!(
+        "Every data key and secret is wrapped with {}.",
+        ring.master().id()
+    );
     Ok(())
 }
 
-/// Data keys that another master key wraps than the one in use.
+/// What another master key wraps than the one in use.
 async fn left(pool: &Pool, ring: &KeyRing) -> Result<u64> {
     let in_use = ring.master();
     let mut connection = pool.acquire().await?;

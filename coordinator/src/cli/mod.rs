@@ -1,5 +1,7 @@
 //! The command line: what can be said, and what each command does.
 
+mod admin_events;
+mod admin_file;
 mod admin_jobs;
 mod admin_node;
 mod admin_purges;
@@ -9,23 +11,23 @@ mod admin_user;
 mod keys;
 mod ledger;
 mod restore;
-mod verify_evidence;
 
 use std::path::PathBuf;
 
-use crate::database::Pool;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use evidence_check::VerifyEvidence;
 
 use self::keys::KeysCommand;
 use self::ledger::{LedgerCommand, VerifyLedger};
 use self::restore::RestoreCommand;
-use self::verify_evidence::VerifyEvidence;
 use crate::config::Config;
+use crate::database::Pool;
 use crate::fleet::node_tokens;
 use crate::keys::network_document;
+use crate::security::{self, Asked, Event, EventKind, Outcome};
 use crate::{accounts, database};
-use kit::config::Reloader;
+use kit::config::{Reloader, refuse_secrets};
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
@@ -53,6 +55,7 @@ struct Settings {
 
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
+        refuse_secrets(&self.overrides)?;
         Config::load(self.config.as_deref(), &self.overrides)
     }
 
@@ -154,6 +157,11 @@ enum AdminCommand {
         #[command(subcommand)]
         command: admin_node::NodeCommand,
     },
+    /// The security log: who did, or tried, what, from where.
+    Events {
+        #[command(subcommand)]
+        command: admin_events::EventsCommand,
+    },
     /// Background jobs of the coordinator on this machine: last run, last error, backlog.
     Jobs {
         /// For programs: one JSON document.
@@ -185,7 +193,12 @@ enum AdminCommand {
         #[command(subcommand)]
         command: CoordinatorsCommand,
     },
-    /// Accounts: look, let them add nodes.
+    /// Files, whoever owns them: look, take down.
+    File {
+        #[command(subcommand)]
+        command: admin_file::FileCommand,
+    },
+    /// Accounts: list, look, suspend, credit, close, let them add nodes.
     User {
         #[command(subcommand)]
         command: admin_user::UserCommand,
@@ -212,6 +225,13 @@ enum CoordinatorsCommand {
     Remove { peer_id: String },
 }
 
+/// How a command shows what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum RoleArgument {
     User,
@@ -233,6 +253,9 @@ impl Cli {
                         "the environment variable {name} is no setting and has no effect"
                     );
                 }
+                for warning in config.warnings() {
+                    tracing::warn!("{warning}");
+                }
                 let reloader = settings.reloader()?;
                 Box::pin(serve::run(config, reloader, !no_migrate, ready_file)).await
             }
@@ -247,7 +270,11 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&config, &pool).await
+                if command.only_looks_here() {
+                    return command.run(&config, &pool).await;
+                }
+                let said = format!("admin {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&config, &pool))).await
             }
             Command::Health { settings } => {
                 let config = settings.load()?;
@@ -265,7 +292,8 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&pool).await
+                let said = format!("restore {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&pool))).await
             }
             Command::Ledger { settings, command } => {
                 let config = settings.load()?;
@@ -277,7 +305,8 @@ impl Cli {
                 let config = settings.load()?;
                 let pool = connect(&config).await?;
                 database::check_schema(&pool).await?;
-                command.run(&config, &pool).await
+                let said = format!("keys {command:?}");
+                logged(&pool, &said, Box::pin(command.run(&config, &pool))).await
             }
             Command::Config { check: None, .. } => {
                 print!("{}", Config::template());
@@ -292,6 +321,9 @@ impl Cli {
                 let config = Config::load(Some(&file), &[])?;
                 // What has no default, and `serve` needs.
                 config.database_url()?;
+                for warning in config.warnings() {
+                    eprintln!("{warning}");
+                }
                 println!("{} is good.", file.display());
                 Ok(())
             }
@@ -312,14 +344,53 @@ async fn connect(config: &Config) -> anyhow::Result<Pool> {
     database::connect(config.database_url()?, &config.database).await
 }
 
+/// Runs a command and records it in the security log, with how it ended.
+async fn logged(
+    pool: &Pool,
+    command: &str,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let operator = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let asked = Asked::of_command(operator.as_deref().unwrap_or("somebody"));
+    let done = async {
+        let ended = work.await;
+        let event = Event {
+            kind: EventKind::AdminCommand,
+            outcome: match ended {
+                Ok(()) => Outcome::Done,
+                Err(_) => Outcome::Refused,
+            },
+            user: None,
+            subject: Some(command),
+        };
+        let recorded = async {
+            let mut connection = pool.acquire().await?;
+            security::record(&mut connection, event).await
+        };
+        let recorded = recorded.await;
+        ended?; // what went wrong first is what is told
+        recorded.context("the command did its work, and could not be written to the security log")
+    };
+    asked.scope(done).await
+}
+
 impl AdminCommand {
+    /// Programs ask this all the time, and it changes nothing.
+    const fn only_looks_here(&self) -> bool {
+        matches!(self, Self::Jobs { .. } | Self::Events { .. })
+    }
+
     async fn run(self, config: &Config, pool: &Pool) -> anyhow::Result<()> {
         match self {
             Self::Node { command } => command.run(pool).await,
+            Self::Events { command } => command.run(pool).await,
             Self::Jobs { json } => admin_jobs::show(config.metrics.listen, json).await,
             Self::Purges { command } => command.run(pool).await,
             Self::Repair { command } => command.run(pool).await,
             Self::Reconcile { command } => command.run(pool).await,
+            Self::File { command } => command.run(pool).await,
             Self::User { command } => command.run(config, pool).await,
             Self::NodeToken {
                 command: NodeTokenCommand::Create { operator },
@@ -370,13 +441,17 @@ impl AdminCommand {
                     RoleArgument::User => Role::User,
                     RoleArgument::Admin => Role::Admin,
                 };
-                let mut connection = pool.acquire().await?;
+                let mut transaction = pool.begin().await?;
                 let address = Email::try_from(email.clone())?;
-                let found = accounts::tables::users::credentials(&mut connection, &address).await?;
+                let users = accounts::tables::users::credentials(&mut transaction, &address);
+                let found = users.await?;
                 let Some((user, ..)) = found else {
                     bail!("nobody is registered as {email}");
                 };
-                accounts::tables::users::set_role(&mut connection, user, role).await?;
+                accounts::tables::users::set_role(&mut transaction, user, role).await?;
+                let event = Event::done(EventKind::RoleChanged, user).of(role.name());
+                security::record(&mut transaction, event).await?;
+                transaction.commit().await?;
                 println!("{email} is now {}.", role.name());
                 Ok(())
             }

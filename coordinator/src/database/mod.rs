@@ -88,7 +88,10 @@ pub async fn connect(url: &str, config: &DatabaseConfig) -> anyhow::Result<Pool>
             anyhow!("Postgres at {place} cannot be used ({advice}): {error}")
         })?;
     let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        // One listens, as long as the coordinator runs.
+        .max_connections(config.max_connections.saturating_add(1))
+        // To open one takes a while, which is not there when many ask at one time.
+        .min_connections(config.max_connections / 2)
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
         .test_before_acquire(false)

@@ -4,6 +4,8 @@ use crate::billing::charges;
 use crate::billing::charges::{ChargeError, FileEnd};
 use crate::blobs;
 use crate::files::{Files, tables};
+use crate::security;
+use crate::security::{Event, EventKind};
 
 use model::ids::{FileId, UserId};
 
@@ -26,6 +28,9 @@ pub async fn delete(files: &Files, user: UserId, id: FileId) -> Result<(), Delet
         .ok_or(DeleteError::NotFound)?;
     charges::end(&mut transaction, &files.entropy, &file, FileEnd::Deleted).await?;
     tables::files::mark_deleted(&mut transaction, id).await?;
+    let deleted = id.to_string();
+    let event = Event::done(EventKind::FileDeleted, user).of(&deleted);
+    security::record(&mut transaction, event).await?;
     transaction.commit().await?;
     files.forget_wake.wake();
     Ok(())

@@ -48,3 +48,21 @@ pub async fn uploading(own: &Files, id: FileId) -> sqlx::Result<Option<Uploading
     let mut connection = own.db.acquire().await?;
     files::uploading(&mut connection, id).await
 }
+
+/// A file as the API shows it.
+pub fn described(file: File) -> api::files::File {
+    api::files::File {
+        file_id: file.id,
+        filename: file.filename,
+        size_bytes: file.layout.size_bytes,
+        sha256: file.sha256.map(hex::encode),
+        content_type: file.content_type,
+        chunk_size_bytes: file.layout.chunk_size,
+        chunk_count: file.layout.chunk_count(),
+        state: "ready".to_owned(),
+        created_at: file.created_at,
+        completed_at: Some(file.completed_at),
+        paid_until: file.paid_until,
+        grace_since: file.grace_since,
+    }
+}

@@ -8,6 +8,7 @@ use kit::{Clock, Entropy, Wake};
 
 use self::metrics::FileMetrics;
 use self::upload::chunk_commit::ChunkCommits;
+use self::upload::pointing::Pointing;
 use self::upload::single_chunk_commit::{FileCommits, Rules};
 use self::upload::turns::Turns;
 use crate::billing::Billing;
@@ -18,11 +19,13 @@ use model::scheme::Scheme;
 
 pub mod delete;
 pub mod download;
+pub mod ending;
 pub mod jobs;
 pub mod listing;
 pub mod metrics;
 pub mod renewal;
 pub mod tables;
+pub mod take_down;
 pub mod upload;
 
 /// Memory for the chunks of all uploads. What has arrived and its sealed copies are two budgets: a chunk that is whole
@@ -65,6 +68,8 @@ pub struct Files {
     pub file_commits: FileCommits,
     /// What files of a single chunk go by.
     pub rules: Rules,
+    /// Has names point to files.
+    pub pointing: Arc<dyn Pointing>,
     /// Sendings of one chunk take turns.
     pub turns: Turns,
     /// A file was deleted or an upload given up: its chunks can be taken away.

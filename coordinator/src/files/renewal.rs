@@ -38,8 +38,8 @@ pub async fn renew_one(files: &Files) -> Result<bool, ChargeError> {
     Ok(true)
 }
 
-/// Pays another month, where what was paid before does not reach further; `false` when the owner cannot.
-async fn renew(
+/// Pays another month of a locked file, where what was paid before does not reach further; `false` when the owner cannot.
+pub async fn renew(
     files: &Files,
     connection: &mut PgConnection,
     file: &File,

@@ -42,6 +42,7 @@ use crate::config::NodesConfig;
 use crate::facts::Facts;
 use crate::fleet::latency::LatencyWindow;
 use crate::keys::network_document::CurrentDocument;
+use crate::security;
 use model::scheme::Scheme;
 use rules::placement;
 use rules::placement::{Candidate, PlacementError, Rules};
@@ -384,6 +385,7 @@ impl Fleet {
         let request = StoreRequest {
             blob_id,
             locator,
+            request_id: security::request_id(),
             data: blob.data,
         };
         let unanswered = Unanswered::new(member);
@@ -416,7 +418,10 @@ impl Fleet {
         let member = self.member(node).ok_or(ReadFailure::Offline)?;
         let _read = ReadGuard::new(&member);
         let began = Instant::now();
-        let request = RetrieveRequest { blob_id };
+        let request = RetrieveRequest {
+            blob_id,
+            request_id: security::request_id(),
+        };
         let unanswered = Unanswered::new(&member);
         let answer = self.network.call::<Retrieve>(member.peer_id, request).await;
         unanswered.answered(answer.is_ok());

@@ -19,6 +19,8 @@ use crate::accounts;
 use crate::accounts::secrets;
 use crate::accounts::tables::users::NodeRight;
 use crate::config::Admission;
+use crate::security;
+use crate::security::{Event, EventKind};
 
 /// How long an admission token waits for its node.
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -86,6 +88,11 @@ pub async fn create_for(
     }
     let (now, mut rng) = (nodes.clock.now(), nodes.entropy.rng());
     let made = create(&mut transaction, Some(operator), now, &mut rng).await?;
+    security::record(
+        &mut transaction,
+        Event::done(EventKind::NodeTokenMade, operator),
+    )
+    .await?;
     transaction.commit().await?;
     Ok(made)
 }

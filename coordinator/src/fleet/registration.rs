@@ -1,6 +1,8 @@
 //! Letting storage nodes in: registration over HTTP, then `hello` and `heartbeat` over libp2p.
 
 use crate::bookkeeping::chart;
+use crate::security;
+use crate::security::{Event, EventKind, Outcome};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -142,6 +144,14 @@ pub async fn register(
     if let (Some(hash), true) = (&token_hash, admitted.single_use) {
         tables::nodes::mark_token_used(&mut transaction, hash, node_id).await?;
     }
+    let subject = format!("node {node_id}, peer {}", request.peer_id);
+    let event = Event {
+        kind: EventKind::NodeAdmitted,
+        outcome: Outcome::Done,
+        user: admitted.operator,
+        subject: Some(&subject),
+    };
+    security::count(&mut transaction, event, nodes.clock.now()).await?;
     transaction.commit().await?;
     nodes.admission.note_registered(request.peer_id);
     tracing::info!(%node_id, peer_id = %request.peer_id, name = %request.name, "a node registered");

@@ -1,24 +1,26 @@
-//! `/auth`: accounts, tokens, credits.
+//! `/auth`: accounts, tokens.
 
 use std::sync::Arc;
 
-use api::auth::{Credentials, Me, NewPassword, RefreshToken, Registered, Tokens};
-use api::credits::{PurchaseBody, Purchased, UsdAmount};
+use api::auth::{Credentials, DeleteAccount, Me, RefreshToken, Registered, Tokens};
 use api::paths;
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::State;
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use tokio_stream::wrappers::ReceiverStream;
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, IdempotencyKey, Json, User};
+use super::authorization::{Account, Login, User};
+use super::extract::{ClientAddr, FromDevice, Json};
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::accounts::auth::AuthError;
 use crate::accounts::profile::profile;
 use crate::accounts::{Accounts, auth};
-use crate::billing::{Billing, credits};
-use model::money::UsdCents;
-use model::names;
+use crate::closing::close::CloseError;
+use crate::closing::{Closing, close, export};
 use model::names::Email;
 
 /// Open an account.
@@ -35,7 +37,6 @@ pub(super) async fn register(
     limits.check_address(address)?;
     let password = Zeroizing::new(body.password);
     let email = Email::try_from(body.email)?;
-    names::check_password(&password)?;
     let id = auth::register(&accounts, &email, password, address).await?;
     let registered = Registered {
         user_id: id.as_uuid(),
@@ -63,18 +64,13 @@ impl From<auth::TokenPair> for Tokens {
 pub(super) async fn login(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
+    FromDevice(device): FromDevice,
     Json(body): Json<Credentials>,
 ) -> Result<Json<Tokens>, Problem> {
-    let attempt = limits.check_login(address, &body.email)?;
+    let attempt = limits.check_login(device.address, &body.email)?;
     let password = Zeroizing::new(body.password);
-    match (
-        auth::login(&accounts, &body.email, password, address).await,
-        attempt.beyond,
-    ) {
-        (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
-        (pair, _) => Ok(Json(pair?.into())),
-    }
+    let pair = auth::login(&accounts, &body.email, password, &device).await;
+    Ok(Json(attempt.judge(pair)?.into()))
 }
 
 /// Exchange a refresh token for a new pair. Each is good for one exchange: sent again within 30 seconds, because the
@@ -86,12 +82,14 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
+    FromDevice(device): FromDevice,
     Json(body): Json<RefreshToken>,
 ) -> Result<Json<Tokens>, Problem> {
-    limits.check_refresh(address)?;
+    limits.check_refresh(device.address)?;
     let token = Zeroizing::new(body.refresh_token);
-    Ok(Json(auth::refresh(&accounts, &token).await?.into()))
+    Ok(Json(
+        auth::refresh(&accounts, &token, &device).await?.into(),
+    ))
 }
 
 /// End the login that a refresh token belongs to.
@@ -106,39 +104,12 @@ pub(super) async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Change the password. Every login of the account ends with that, and the answer is a new one: whoever knew the old password is out,
-/// his access token within 15 minutes.
-#[utoipa::path(post, path = paths::PASSWORD, tag = "auth", security(("bearer" = [])), request_body = NewPassword,
-    responses(
-    (status = 200, body = Tokens),
-    (status = 401, description = "The current password is wrong"),
-    (status = 429, description = "Too many attempts from this address, or for this account from it")))]
-pub(super) async fn password(
-    State(accounts): State<Arc<Accounts>>,
-    Extension(limits): Extension<Arc<AuthLimits>>,
-    ClientAddr(address): ClientAddr,
-    User(caller): User,
-    Json(body): Json<NewPassword>,
-) -> Result<Json<Tokens>, Problem> {
-    let (current, new) = (
-        Zeroizing::new(body.current_password),
-        Zeroizing::new(body.new_password),
-    );
-    names::check_password(&new)?;
-    let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let changed = auth::change_password(&accounts, caller.user_id, current, new, address).await;
-    match (changed, attempt.beyond) {
-        (Err(AuthError::WrongCredentials), Some(beyond)) => Err(beyond.into()),
-        (pair, _) => Ok(Json(pair?.into())),
-    }
-}
-
 /// The caller's account.
-#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = paths::ME, tag = "auth", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 200, body = Me), (status = 401, description = "No valid access token")))]
 pub(super) async fn me(
     State(accounts): State<Arc<Accounts>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
 ) -> Result<Json<Me>, Problem> {
     let (user, balance) = profile(&accounts, caller.user_id).await?.ok_or_else(|| {
         Problem::unauthorized("The account of this token does not exist any more.")
@@ -150,34 +121,52 @@ pub(super) async fn me(
         available_microcredits: balance.available,
         held_microcredits: balance.upload_hold,
         escrow_microcredits: balance.escrow,
+        forfeited_by_deletion_microcredits: balance.total(),
     }))
 }
 
-fn cents(amount: &UsdAmount) -> Result<UsdCents, Problem> {
-    let cents = amount.as_str().parse();
-    cents.map_err(|error| Problem::invalid(format!("`amount_usd`: {error}.")))
+/// Delete the account, for good: its files go, its credits are forfeited (`GET auth/me` tells how many), and what says
+/// whose it was is forgotten. Nodes have to be drained before. Sent again it is 401: there is nobody left.
+#[utoipa::path(delete, path = paths::ME, tag = "auth", security(("bearer" = [])), request_body = DeleteAccount,
+    responses(
+    (status = 204, description = "Deleted"),
+    (status = 401, description = "The password is wrong"),
+    (status = 409, description = "Nodes of the account have not left; `nodes`")))]
+pub(super) async fn delete(
+    State(closing): State<Arc<Closing>>,
+    Extension(limits): Extension<Arc<AuthLimits>>,
+    ClientAddr(address): ClientAddr,
+    User(caller, ..): User<Login>,
+    Json(body): Json<DeleteAccount>,
+) -> Result<StatusCode, Problem> {
+    let password = Zeroizing::new(body.password);
+    let attempt = limits.check_login(address, &caller.user_id.to_string())?;
+    let closed = close::by_owner(&closing, caller.user_id, password, address).await;
+    match (closed, attempt.beyond) {
+        (Err(CloseError::Auth(AuthError::WrongCredentials)), Some(beyond)) => Err(beyond.into()),
+        (closed, _) => closed
+            .map(|()| StatusCode::NO_CONTENT)
+            .map_err(Problem::from),
+    }
 }
 
-/// Buy credits. With an `Idempotency-Key` a repeated request charges nothing more.
-#[utoipa::path(post, path = paths::PURCHASE, tag = "credits", security(("bearer" = [])),
-    request_body = PurchaseBody, responses(
-    (status = 201, body = Purchased),
-    (status = 422, description = "The Idempotency-Key was used for another amount"),
-    (status = 429, description = "Too many purchases of this account")))]
-pub(super) async fn purchase(
-    State(billing): State<Arc<Billing>>,
+/// All that is kept about the account: a compressed tar archive of JSON documents. The files themselves are downloaded one
+/// by one; the archive lists them.
+#[utoipa::path(get, path = paths::EXPORT, tag = "auth", security(("bearer" = [])), responses(
+    (status = 200, description = "The archive", content_type = "application/gzip", body = Vec<u8>),
+    (status = 429, description = "Too many archives of this account")))]
+pub(super) async fn export(
+    State(closing): State<Arc<Closing>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
-    IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json<PurchaseBody>,
-) -> Result<(StatusCode, Json<Purchased>), Problem> {
-    let amount = cents(&body.amount_usd)?;
-    limits.check_purchase(caller.user_id)?;
-    let purchase = credits::purchase(&billing, caller.user_id, amount, key.as_deref()).await?;
-    let purchased = Purchased {
-        transfer_id: purchase.transfer_id.as_uuid(),
-        credited_microcredits: purchase.credited,
-        available_microcredits: purchase.available,
-    };
-    Ok((StatusCode::CREATED, Json(purchased)))
+    User(caller, ..): User<Login>,
+) -> Result<Response, Problem> {
+    limits.check_export(caller.user_id)?;
+    let pieces = ReceiverStream::new(export::export(&closing, caller.user_id));
+    let name = format!("attachment; filename=\"account-{}.tar.gz\"", caller.user_id);
+    let headers = [
+        (header::CONTENT_TYPE, "application/gzip".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
 }

@@ -8,6 +8,7 @@ use crate::config::HttpConfig;
 use rules::client_address;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Whether who connects from there speaks for others.
 pub(super) fn is_proxy(config: &HttpConfig, connected: IpAddr) -> bool {
@@ -33,4 +34,16 @@ pub(super) fn client_of(config: &HttpConfig, connected: IpAddr, headers: &Header
     client_address::client_of(connected, forwarded.into_iter(), |address| {
         is_proxy(config, address)
     })
+}
+
+/// Whether what a client sends may have gone over a wire in the clear: it comes from another machine, and no proxy that is
+/// believed says that it came over TLS. The last proxy's word is the last one.
+pub(super) fn is_cleartext(config: &HttpConfig, connected: IpAddr, headers: &HeaderMap) -> bool {
+    if client_of(config, connected, headers).is_loopback() {
+        return false;
+    }
+    let last = headers.get_all(FORWARDED_PROTO).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    let says_tls = last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+    !(says_tls && is_proxy(config, connected))
 }

@@ -3,26 +3,27 @@
 use crate::bookkeeping::{balances, chart};
 use std::sync::Arc;
 
-use api::credits::{Balance, Transaction, TransactionEntry};
+use api::credits::{Balance, Transaction};
 use api::page::{Page, PageParams};
 use api::paths;
 use axum::extract::State;
 use proto::MicroCredits;
 
-use super::extract::{Caller, Json, Params};
+use super::authorization::{Account, Caller, NodeOr};
+use super::extract::{Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::billing::Billing;
+use crate::billing::{Billing, history};
 
 use ledger::TransferId;
 
 /// The user's balance (bearer token) or the node's (`X-API-Key`).
 #[utoipa::path(get, path = paths::BALANCE, tag = "credits",
-    security(("bearer" = []), ("node_api_key" = [])), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), responses(
     (status = 200, body = Balance), (status = 401, description = "Neither token nor key is valid")))]
 pub(super) async fn balance(
     State(billing): State<Arc<Billing>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
 ) -> Result<Json<Balance>, Problem> {
     let mut connection = billing.db.acquire().await?;
     let balance = match caller {
@@ -52,11 +53,11 @@ pub(super) async fn balance(
 
 /// The caller's transfers, newest first.
 #[utoipa::path(get, path = paths::TRANSACTIONS, tag = "credits",
-    security(("bearer" = []), ("node_api_key" = [])), params(PageParams), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(PageParams), responses(
     (status = 200, body = Page<Transaction>)))]
 pub(super) async fn transactions(
     State(billing): State<Arc<Billing>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Page<Transaction>>, Problem> {
     let (limit, before) = (
@@ -69,25 +70,10 @@ pub(super) async fn transactions(
     };
     let mut connection = billing.db.acquire().await?;
     let rows = ledger::transfers_of(&mut connection, account, before, limit as i64 + 1).await?;
-    let transaction = |row: ledger::OwnTransfer| Transaction {
-        transfer_id: row.id.as_uuid(),
-        kind: row.kind,
-        amount_microcredits: row.amount,
-        at: row.at,
-        cause: row.cause,
-        hash: hex::encode(row.hash),
-        block: row.block,
-        idempotency_key: row.idempotency_key,
-        cause_text: row.cause_text,
-        entries: (row.entries.into_iter())
-            .map(
-                |(owner_id, account, amount_microcredits)| TransactionEntry {
-                    owner_id,
-                    account,
-                    amount_microcredits,
-                },
-            )
-            .collect(),
-    };
-    Ok(Json(page::of(rows, limit, |row| row.id, transaction)))
+    Ok(Json(page::of(
+        rows,
+        limit,
+        |row| row.id,
+        history::described,
+    )))
 }

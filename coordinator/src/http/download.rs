@@ -12,20 +12,22 @@ use futures::StreamExt;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use proto::FileId;
+use proto::{FileId, MicroCredits};
 
+use super::authorization::{Read, Sharer, charge};
 use super::conditions::{self, Validators, Verdict};
 use super::digests;
-use super::extract::{Id, Sharer};
+use super::extract::Id;
 use super::problem::Problem;
 use super::ranges::{self, Requested};
+use crate::accounts::Accounts;
 use crate::files::download::Content;
 use crate::files::{Files, download};
 use model::file::File;
 
 /// Read a file. `Range` (one range), the conditions `If-…` and `HEAD` work as RFC 9110 says.
 #[utoipa::path(method(get, head), path = paths::FILE_DOWNLOAD, tag = "files",
-    security(("bearer" = [])), params(("id" = Uuid, Path)), responses(
+    security(("bearer" = []), ("access_key" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 206, description = "The range that was asked for"),
     (status = 304, description = "The client has it already"),
@@ -35,7 +37,8 @@ use model::file::File;
     (status = 503, description = "No copy of a chunk can be read right now")))]
 pub(super) async fn download(
     State(files): State<Arc<Files>>,
-    Sharer(holder): Sharer,
+    State(accounts): State<Arc<Accounts>>,
+    Sharer { caller, holder, .. }: Sharer<Read>,
     Id(id): Id<FileId>,
     method: Method,
     headers: HeaderMap,
@@ -76,6 +79,7 @@ pub(super) async fn download(
     let body = if method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
+        charge(&accounts, &caller, length, MicroCredits::ZERO).await?;
         let downloaded = files.metrics.downloaded_bytes.clone();
         match download::read(files, readable, bytes.clone(), holder).await? {
             Content::Piece(piece) => {

@@ -11,7 +11,8 @@ use axum::extract::State;
 use http::StatusCode;
 use proto::{MicroCredits, NodeId};
 
-use super::extract::{Caller, Id, Json};
+use super::authorization::{Account, NodeOr};
+use super::extract::{Id, Json};
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
 use crate::durability::drain::{DrainError, Plan, Progress};
@@ -141,14 +142,14 @@ async fn view(durability: &Durability, id: NodeId) -> Result<Json<DrainView>, Pr
 
 /// What draining the node would mean: what has to be moved, where there is room, what comes back.
 #[utoipa::path(get, path = paths::NODE_DRAIN_PLAN, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, body = DrainPlan),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node")))]
 pub(super) async fn plan(
     State(durability): State<Arc<Durability>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
 ) -> Result<Json<DrainPlan>, Problem> {
     caller.own_node(&nodes, id).await?;
@@ -158,7 +159,7 @@ pub(super) async fn plan(
 /// Drain a node: it gets nothing new, and all that it holds is moved to others while it goes on serving
 /// and earning. Asking again changes nothing.
 #[utoipa::path(post, path = paths::NODE_DRAIN, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
     (status = 202, body = DrainView),
     (status = 403, description = "The node is somebody else's, or was disqualified"),
     (status = 404, description = "No such node"),
@@ -167,7 +168,7 @@ pub(super) async fn plan(
 pub(super) async fn begin(
     State(durability): State<Arc<Durability>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
 ) -> Result<(StatusCode, Json<DrainView>), Problem> {
     let node = caller.own_node(&nodes, id).await?;
@@ -177,14 +178,14 @@ pub(super) async fn begin(
 
 /// How far the last drain of a node has come; its final statement once it has drained.
 #[utoipa::path(get, path = paths::NODE_DRAIN, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, body = DrainView),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node, or nobody has asked to drain it")))]
 pub(super) async fn progress(
     State(durability): State<Arc<Durability>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
 ) -> Result<Json<DrainView>, Problem> {
     caller.own_node(&nodes, id).await?;
@@ -193,7 +194,7 @@ pub(super) async fn progress(
 
 /// Call a draining node back. What was moved stays where it is.
 #[utoipa::path(delete, path = paths::NODE_DRAIN, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, body = DrainView),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node"),
@@ -203,7 +204,7 @@ pub(super) async fn cancel(
     State(durability): State<Arc<Durability>>,
     State(nodes): State<Arc<Nodes>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
 ) -> Result<Json<DrainView>, Problem> {
     caller.own_node(&nodes, id).await?;

@@ -9,20 +9,21 @@ use axum::extract::State;
 use jiff::Timestamp;
 use proto::FileId;
 
-use super::extract::{Id, Json, Params, User};
+use super::authorization::{Read, User};
+use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use crate::proofs::Proofs;
 use crate::proofs::history::{self, FileDurability, Kept};
 
 /// Where a file's replicas are, and what they last proved.
-#[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Durability),
     (status = 404, description = "No such file of the caller's")))]
 pub(super) async fn durability(
     State(proofs): State<Arc<Proofs>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Id(id): Id<FileId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Durability>, Problem> {

@@ -10,12 +10,15 @@ use axum::extract::State;
 use http::StatusCode;
 use proto::{MicroCredits, NodeId};
 use serde_json::json;
+use uuid::Uuid;
 
-use super::extract::{Caller, Id, IdempotencyKey, Json, Params};
+use super::authorization::{Account, NodeOr};
+use super::extract::{Id, IdempotencyKey, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
 use crate::billing::earnings::{self, OwnDay, OwnPenalty, Pending};
+use crate::billing::payouts::Payout;
 use crate::billing::{Billing, payouts};
 use crate::fleet::Nodes;
 
@@ -68,7 +71,7 @@ fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
 
 /// What a node has earned, day by day, the newest first, and of what.
 #[utoipa::path(get, path = paths::NODE_EARNINGS, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Earnings),
     (status = 403, description = "The node is somebody else's"),
@@ -76,7 +79,7 @@ fn day_view(day: OwnDay, penalties: &mut Vec<OwnPenalty>) -> EarningsDay {
 pub(super) async fn earnings(
     State(billing): State<Arc<Billing>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Earnings>, Problem> {
@@ -113,19 +116,21 @@ fn pending_view(pending: &Pending) -> PendingEarnings {
 
 /// Pay a node out. With an `Idempotency-Key` a repeated request pays nothing more.
 #[utoipa::path(post, path = paths::NODE_PAYOUTS, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path)),
     request_body = PayoutBody, responses(
     (status = 201, body = PayoutView),
     (status = 402, description = "That much is not available"),
     (status = 403, description = "The node is somebody else's"),
     (status = 404, description = "No such node"),
+    (status = 409, description = "There is nobody to pay: the node's operator has set no payout destination"),
     (status = 422, description = "The Idempotency-Key was used for another amount"),
-    (status = 429, description = "Too many payouts of this node")))]
+    (status = 429, description = "Too many payouts of this node"),
+    (status = 503, description = "The network has no payment provider")))]
 pub(super) async fn pay_out(
     State(billing): State<Arc<Billing>>,
     State(nodes): State<Arc<Nodes>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<PayoutBody>,
@@ -138,15 +143,41 @@ pub(super) async fn pay_out(
             "`amount_microcredits` must be more than 0.",
         ));
     }
-    caller.own_node(&nodes, id).await?;
+    let operator = caller.own_node(&nodes, id).await?.operator;
     limits.check_payout(id)?;
     let amount = body.amount_microcredits;
-    let payout = payouts::request(&billing, id, amount, key.as_deref()).await?;
-    let view = PayoutView {
+    let payout = payouts::request(&billing, (id, operator), amount, key.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(payout_view(payout))))
+}
+
+fn payout_view(payout: Payout) -> PayoutView {
+    PayoutView {
         payout_id: payout.id,
         transfer_id: payout.transfer_id.as_uuid(),
         amount_microcredits: payout.amount,
         state: payout.state.name().to_owned(),
-    };
-    Ok((StatusCode::CREATED, Json(view)))
+        provider: payout.provider,
+        created_at: Some(payout.created_at),
+        reason: payout.reason,
+    }
+}
+
+/// A node's payouts, the newest first.
+#[utoipa::path(get, path = paths::NODE_PAYOUTS, tag = "nodes",
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])),
+    params(("id" = Uuid, Path), PageParams), responses(
+    (status = 200, body = Page<PayoutView>),
+    (status = 403, description = "The node is somebody else's"),
+    (status = 404, description = "No such node")))]
+pub(super) async fn payouts(
+    State(billing): State<Arc<Billing>>,
+    State(nodes): State<Arc<Nodes>>,
+    NodeOr(caller, ..): NodeOr<Account>,
+    Id(id): Id<NodeId>,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Page<PayoutView>>, Problem> {
+    let (limit, before) = (page::limit(&params)?, page::position::<Uuid>(&params)?);
+    caller.own_node(&nodes, id).await?;
+    let rows = payouts::list(&billing, id, before, limit as i64 + 1).await?;
+    Ok(Json(page::of(rows, limit, |row| row.id, payout_view)))
 }

@@ -11,7 +11,8 @@ use axum::extract::State;
 use proto::{FileId, NodeId, ProofSeed};
 use rand::Rng;
 
-use super::extract::{Id, Json, Params, User};
+use super::authorization::{Read, User};
+use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
@@ -24,12 +25,12 @@ use crate::proofs::statements::receipt_item;
 
 /// The nodes' signed receipts for a file's chunks. Keep them: with them every later proof can be
 /// checked offline (`coordinator verify-evidence`).
-#[utoipa::path(get, path = paths::FILE_RECEIPTS, tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE_RECEIPTS, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path), PageParams), responses(
     (status = 200, body = Receipts), (status = 404, description = "No such file of the caller's")))]
 pub(super) async fn receipts(
     State(proofs): State<Arc<Proofs>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Id(id): Id<FileId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Receipts>, Problem> {
@@ -49,14 +50,14 @@ pub(super) async fn receipts(
 }
 
 /// Have every copy of a range of chunks proven now.
-#[utoipa::path(post, path = paths::FILE_PROOF, tag = "files", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::FILE_PROOF, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), request_body = ProofRequest, responses(
     (status = 200, body = Evidence), (status = 404, description = "No such file of the caller's"),
     (status = 422, description = "There is no such chunk"),
     (status = 429, description = "Too many requests")))]
 pub(super) async fn proof(
     State(proofs): State<Arc<Proofs>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Extension(limits): Extension<Arc<AccountLimits>>,
     Id(id): Id<FileId>,
     Json(request): Json<ProofRequest>,
@@ -79,7 +80,7 @@ pub(super) async fn proof(
 
 /// One copy of a chunk as its node holds it, and what opens it: that chunk and no other. Of a file so many chunks are
 /// opened in a day as `evidence.open_share` says, one at least; what is open stays open.
-#[utoipa::path(get, path = paths::FILE_SEALED, tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE_SEALED, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path), SealedParams), responses(
     (status = 200, body = Sealed),
     (status = 404, description = "No such file of the caller's, or no copy of the chunk on this node"),
@@ -89,7 +90,7 @@ pub(super) async fn proof(
     (status = 503, description = "The copy cannot be read right now")))]
 pub(super) async fn sealed(
     State(proofs): State<Arc<Proofs>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Extension(limits): Extension<Arc<AccountLimits>>,
     Id(file_id): Id<FileId>,
     Params(SealedParams { index, node }): Params<SealedParams>,

@@ -11,22 +11,14 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
-use limits::fair_semaphore::Party;
-use limits::memory::Holder;
 use percent_encoding::percent_decode_str;
-use proto::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use super::{client_address, digests};
-use crate::accounts::access_tokens::Identity;
-use crate::accounts::{Accounts, access_tokens, secrets};
+use crate::accounts::session::Device;
 use crate::config::HttpConfig;
-use crate::fleet::{Nodes, lookup};
-
-use model::node::Node;
-use model::user::Role;
 
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -172,135 +164,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The user that a bearer token speaks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct User(pub Identity);
-
-impl<S: Send + Sync> FromRequestParts<S> for User
-where
-    Arc<Accounts>: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers).ok_or_else(|| {
-            Problem::unauthorized(
-                "This needs an access token: send `Authorization: Bearer <token>` with one from \
-                 POST /api/v1/auth/login.",
-            )
-        })?;
-        let identity = {
-            let accounts = Arc::<Accounts>::from_ref(state);
-            access_tokens::verify(&accounts.keys, token, accounts.clock.now())
-        }?;
-        if let Some(party) = Party::current() {
-            party.name(identity.user_id);
-        }
-        Ok(Self(identity))
-    }
-}
-
-/// The user behind the access token, and where he is: who takes a share of what all share.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sharer(pub Holder);
-
-impl<S: Send + Sync> FromRequestParts<S> for Sharer
-where
-    Arc<Accounts>: FromRef<S>,
-    Arc<HttpConfig>: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let User(caller) = User::from_request_parts(parts, state).await?;
-        let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
-        Ok(Self(Holder {
-            account: caller.user_id,
-            address,
-        }))
-    }
-}
-
-/// The user behind the access token, who has to be an admin.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Admin;
-
-impl<S: Send + Sync> FromRequestParts<S> for Admin
-where
-    Arc<Accounts>: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let User(identity) = User::from_request_parts(parts, state).await?;
-        if identity.role == Role::Admin {
-            return Ok(Self);
-        }
-        Err(Problem::new(
-            ProblemKind::AdminsOnly,
-            "This is for admins. `coordinator admin set-role <email> admin` makes one; log in anew \
-             after it.",
-        ))
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// A user or a node, whoever asks.
-#[derive(Debug)]
-pub(super) enum Caller {
-    User(Identity),
-    Node(Box<Node>),
-}
-
-impl Caller {
-    /// The node, if the caller is it or operates it.
-    pub(super) async fn own_node(self, nodes: &Nodes, id: NodeId) -> Result<Node, Problem> {
-        let node = match self {
-            Self::Node(node) if node.id == id => return Ok(*node),
-            Self::Node(_) => None,
-            Self::User(user) => {
-                let node = lookup::node(nodes, id).await?;
-                let node = node.ok_or_else(|| Problem::not_found("node"))?;
-                (node.operator == Some(user.user_id)).then_some(node)
-            }
-        };
-        node.ok_or_else(|| {
-            Problem::new(
-                ProblemKind::Forbidden,
-                "Only the node itself, with its X-API-Key, and its operator may see and do this.",
-            )
-        })
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller
-where
-    Arc<Accounts>: FromRef<S>,
-    Arc<Nodes>: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Some(key) = parts.headers.get(headers::API_KEY) else {
-            let User(identity) = User::from_request_parts(parts, state).await?;
-            return Ok(Self::User(identity));
-        };
-        let hash = secrets::hash(key.to_str().unwrap_or_default());
-        let nodes = Arc::<Nodes>::from_ref(state);
-        let node = lookup::node_of_key(&nodes, &hash).await?;
-        node.map(|node| Self::Node(Box::new(node))).ok_or_else(|| {
-            Problem::unauthorized(
-                "The node API key is not valid: `storage-node init` gets a new one.",
-            )
-        })
-    }
-}
-
 /// A client's `Idempotency-Key`, if it sent one.
 #[derive(Debug)]
 pub(super) struct IdempotencyKey(pub Option<String>);
@@ -318,6 +181,24 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
                 "An Idempotency-Key has 1 to 255 printable ASCII characters.",
             )),
         }
+    }
+}
+
+/// From where somebody asks, and with what program.
+#[derive(Debug)]
+pub(super) struct FromDevice(pub Device);
+
+impl<S: Send + Sync> FromRequestParts<S> for FromDevice
+where
+    Arc<HttpConfig>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let ClientAddr(address) = ClientAddr::from_request_parts(parts, state).await?;
+        let agent = parts.headers.get(header::USER_AGENT);
+        let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        Ok(Self(Device::new(address, &agent.unwrap_or_default())))
     }
 }
 

@@ -10,38 +10,20 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use proto::FileId;
 
+use super::authorization::{Delete, List, Read, User};
 use super::conditions::{self, Validators, Verdict};
-use super::extract::{Id, Json, Params, User};
+use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
-use crate::files::listing::{self, Order};
+use crate::files::listing::{self, Order, described};
 use crate::files::{Files, delete};
-use model::file::File;
-
-/// A file as the API shows it.
-pub(super) fn view(file: File) -> api::files::File {
-    api::files::File {
-        file_id: file.id,
-        filename: file.filename,
-        size_bytes: file.layout.size_bytes,
-        sha256: file.sha256.map(hex::encode),
-        content_type: file.content_type,
-        chunk_size_bytes: file.layout.chunk_size,
-        chunk_count: file.layout.chunk_count(),
-        state: "ready".to_owned(),
-        created_at: file.created_at,
-        completed_at: Some(file.completed_at),
-        paid_until: file.paid_until,
-        grace_since: file.grace_since,
-    }
-}
 
 /// The caller's files.
-#[utoipa::path(get, path = paths::FILES, tag = "files", security(("bearer" = [])), params(ListParams),
+#[utoipa::path(get, path = paths::FILES, tag = "files", security(("bearer" = []), ("access_key" = [])), params(ListParams),
     responses((status = 200, body = Page<api::files::File>)))]
 pub(super) async fn list(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<List>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<api::files::File>>, Problem> {
     let position = PageParams {
@@ -62,7 +44,7 @@ pub(super) async fn list(
                 return Err(page::foreign_cursor()); // and no time that Postgres knows
             }
             let files = listing::list(&files, user, &prefix, Order::ByTime(after), rows).await?;
-            page::of(files, limit, |file| (file.completed_at, file.id), view)
+            page::of(files, limit, |file| (file.completed_at, file.id), described)
         }
         Some("name") => {
             let after = page::position::<(String, FileId)>(&position)?;
@@ -70,7 +52,12 @@ pub(super) async fn list(
                 return Err(page::foreign_cursor());
             }
             let files = listing::list(&files, user, &prefix, Order::ByName(after), rows).await?;
-            page::of(files, limit, |file| (file.filename.clone(), file.id), view)
+            page::of(
+                files,
+                limit,
+                |file| (file.filename.clone(), file.id),
+                described,
+            )
         }
         Some(_) => return Err(Problem::invalid("`sort` is `-completed_at` or `name`.")),
     };
@@ -78,13 +65,13 @@ pub(super) async fn list(
 }
 
 /// One file's metadata.
-#[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 200, body = api::files::File), (status = 404, description = "No such file of the caller's"),
     (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn one(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Read>,
     Id(id): Id<FileId>,
     headers: HeaderMap,
 ) -> Result<Json<api::files::File>, Problem> {
@@ -95,18 +82,18 @@ pub(super) async fn one(
     if Validators::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
         return Err(conditions::failed());
     }
-    Ok(Json(view(file)))
+    Ok(Json(described(file)))
 }
 
 /// Delete a file. Its key is gone at once, and what was not used of its price comes back.
-#[utoipa::path(delete, path = paths::FILE, tag = "files", security(("bearer" = [])),
+#[utoipa::path(delete, path = paths::FILE, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Deleted"),
     (status = 404, description = "No such file of the caller's"),
     (status = 412, description = "It is not the file that If-Match names")))]
 pub(super) async fn delete(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Delete>,
     Id(id): Id<FileId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {

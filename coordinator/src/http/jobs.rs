@@ -5,7 +5,8 @@ use api::paths;
 use axum::extract::State;
 use kit::{JobState, JobStatus, Statuses};
 
-use super::extract::{Admin, Json};
+use super::authorization::Admin;
+use super::extract::Json;
 
 fn view(status: JobStatus) -> Job {
     let state = match status.state {
@@ -32,7 +33,7 @@ fn view(status: JobStatus) -> Job {
 }
 
 /// The background jobs of this coordinator: last run, last error, backlog. For admins.
-#[utoipa::path(get, path = paths::JOBS, tag = "service", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = paths::JOBS, tag = "service", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 200, body = Jobs), (status = 403, description = "The caller is no admin")))]
 pub(super) async fn list(jobs: State<Statuses>, _: Admin) -> Json<Jobs> {
     local(jobs).await

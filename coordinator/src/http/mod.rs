@@ -1,6 +1,9 @@
 //! The REST API. The whole of it stands on this page; each resource has a file.
 
+mod access_keys;
+mod account_problems;
 mod auth;
+mod authorization;
 mod client_address;
 mod conditions;
 mod credits;
@@ -11,28 +14,37 @@ mod drain;
 mod durability;
 mod early_answer;
 mod earnings;
+mod events;
 mod evidence;
 mod extract;
 mod files;
 mod form;
+mod guards;
 mod health;
 mod holding_body;
 mod jobs;
+mod key_problems;
 mod node_proofs;
 mod nodes;
+mod object_problems;
 mod observe;
 mod paced_body;
 mod page;
+mod passwords;
+mod payment_problems;
+mod payments;
 mod peers;
 mod problem;
 mod ranges;
 mod rate_limit;
 mod requests_per_address;
+pub mod s3;
+mod second_factor;
 pub mod server;
+mod sessions;
 mod state;
 mod unserved;
 mod uploads;
-mod viewer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +83,7 @@ use crate::metrics::{JobMetrics, Metrics};
     modifiers(&SecuritySchemes),
     tags(
         (name = "auth", description = "Accounts and tokens"),
+        (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
         (name = "credits", description = "What it costs and earns"),
@@ -89,6 +102,8 @@ impl Modify for SecuritySchemes {
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT");
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Basic);
+        components.add_security_scheme("access_key", SecurityScheme::Http(key.build()));
         let node = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("node_api_key", SecurityScheme::ApiKey(node));
     }
@@ -105,7 +120,8 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
     routes
-        .merge(viewer::router(description))
+        .merge(site::viewer::router(description))
+        .merge(site::account::router())
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(account_limits)))
         .layer(middleware::from_fn(unserved::refuse))
@@ -115,6 +131,7 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         ))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn(guards::add_headers))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             observe::observe,
@@ -128,11 +145,32 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     let plain = OpenApiRouter::new()
         .routes(routes!(auth::register))
         .routes(routes!(auth::login))
+        .routes(routes!(second_factor::log_in))
+        .routes(routes!(second_factor::status))
+        .routes(routes!(second_factor::enrol, second_factor::remove))
+        .routes(routes!(second_factor::confirm))
+        .routes(routes!(second_factor::renew_codes))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
-        .routes(routes!(auth::password))
-        .routes(routes!(auth::me))
-        .routes(routes!(auth::purchase))
+        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::request_reset))
+        .routes(routes!(passwords::reset))
+        .routes(routes!(passwords::verify))
+        .routes(routes!(passwords::request_verification))
+        .routes(routes!(sessions::list, sessions::end_others))
+        .routes(routes!(sessions::end))
+        .routes(routes!(events::list))
+        .routes(routes!(auth::me, auth::delete))
+        .routes(routes!(access_keys::create, access_keys::list))
+        .routes(routes!(access_keys::revoke))
+        .routes(routes!(payments::purchase))
+        .routes(routes!(payments::purchase_status))
+        .routes(routes!(payments::payment_webhook))
+        .routes(routes!(
+            payments::put_destination,
+            payments::get_destination,
+            payments::delete_destination
+        ))
         .routes(routes!(uploads::initiate))
         .routes(routes!(uploads::status, uploads::abort))
         .routes(routes!(uploads::complete))
@@ -145,7 +183,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
-        .routes(routes!(earnings::pay_out))
+        .routes(routes!(earnings::pay_out, earnings::payouts))
         .routes(routes!(nodes::network))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
@@ -169,6 +207,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::chunk))
         .routes(routes!(download::download))
+        .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());
     OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(plain.merge(bodies))
@@ -259,6 +298,10 @@ pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     Router::new()
         .route("/metrics", routing::get(metrics))
         .route(paths::LOCAL_JOBS, routing::get(jobs::local))
+        .layer(middleware::from_fn_with_state(
+            coordinator.config.metrics.listen,
+            guards::check_host,
+        ))
         .with_state(ApiState::of(coordinator, jobs))
 }
 

@@ -14,7 +14,8 @@ use proto::evidence::OrderItem;
 use proto::{ChallengeId, NodeId};
 use uuid::Uuid;
 
-use super::extract::{Caller, Id, Json, Params};
+use super::authorization::{Account, NodeOr};
+use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use crate::fleet::Nodes;
@@ -36,7 +37,7 @@ fn view(kept: KeptStatement) -> ProofsView {
 
 /// The challenges of the last 90 days, the newest first; for the node and its operator.
 #[utoipa::path(get, path = paths::NODE_PROOFS, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])), params(("id" = Uuid, Path), PageParams),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])), params(("id" = Uuid, Path), PageParams),
     responses(
     (status = 200, body = Page<ProofsView>),
     (status = 403, description = "Neither this node nor its operator asks"),
@@ -44,7 +45,7 @@ fn view(kept: KeptStatement) -> ProofsView {
 pub(super) async fn proofs(
     State(proofs): State<Arc<Proofs>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id(id): Id<NodeId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Page<ProofsView>>, Problem> {
@@ -61,7 +62,7 @@ pub(super) async fn proofs(
 
 /// One of those challenges, with what the node sent for the blobs with which it failed; for the node and its operator.
 #[utoipa::path(get, path = paths::NODE_PROOF, tag = "nodes",
-    security(("bearer" = []), ("node_api_key" = [])),
+    security(("bearer" = []), ("access_key" = []), ("node_api_key" = [])),
     params(("id" = Uuid, Path), ("challenge" = Uuid, Path)), responses(
     (status = 200, body = Evidence),
     (status = 403, description = "Neither this node nor its operator asks"),
@@ -69,7 +70,7 @@ pub(super) async fn proofs(
 pub(super) async fn one(
     State(proofs): State<Arc<Proofs>>,
     State(nodes): State<Arc<Nodes>>,
-    caller: Caller,
+    NodeOr(caller, ..): NodeOr<Account>,
     Id((id, challenge)): Id<(NodeId, ChallengeId)>,
 ) -> Result<Json<Evidence>, Problem> {
     caller.own_node(&nodes, id).await?;

@@ -12,12 +12,15 @@ use http::StatusCode;
 use proto::{NodeId, RegistrationForm, Signature};
 use zeroize::Zeroizing;
 
-use super::extract::{ClientAddr, Id, Json, Params, User};
+use super::authorization::{Account, User};
+use super::extract::{ClientAddr, Id, Json, Params};
 use super::page;
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
+use crate::accounts::Accounts;
 use crate::fleet::lookup::{self, Listed};
 use crate::fleet::{Nodes, node_tokens, registration};
+use crate::security::EventKind;
 use rules::reputation::hold;
 
 use model::names::{NodeName, Region};
@@ -119,6 +122,7 @@ pub(super) async fn nonce(
     (status = 422, description = "The nonce or the signature is not good")))]
 pub(super) async fn register(
     State(nodes): State<Arc<Nodes>>,
+    State(accounts): State<Arc<Accounts>>,
     Json(body): Json<RegisterBody>,
 ) -> Result<(StatusCode, Json<RegisteredNode>), Problem> {
     let form = RegistrationForm::of_number(body.form.unwrap_or(1));
@@ -138,7 +142,10 @@ pub(super) async fn register(
         signature: Signature::from_bytes(fixed_hex("signature", &body.signature)?),
         token: body.token.map(Zeroizing::new),
     };
-    let registered = registration::register(&nodes, &request).await?;
+    let registered = registration::register(&nodes, &request).await;
+    let registered = registered.inspect_err(|_| {
+        accounts.security.refused(EventKind::NodeAdmitted, None);
+    })?;
     let registered = RegisteredNode {
         node_id: registered.node_id,
         api_key: registered.api_key.to_string(),
@@ -156,14 +163,14 @@ fn fixed_hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Problem>
 }
 
 /// An admission token that lets one node in and makes the caller its operator.
-#[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = [])), responses(
+#[utoipa::path(post, path = paths::NODE_TOKENS, tag = "nodes", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 201, body = NodeToken),
     (status = 403, description = "The account may not add nodes, or has as many as it may have"),
     (status = 429, description = "Too many tokens, or too many that wait for their node")))]
 pub(super) async fn create_token(
     State(nodes): State<Arc<Nodes>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
+    User(caller, ..): User<Account>,
 ) -> Result<(StatusCode, Json<NodeToken>), Problem> {
     limits.check_node_token(caller.user_id)?;
     let (token, expires_at) = node_tokens::create_for(&nodes, caller.user_id, caller.role).await?;

@@ -1,22 +1,27 @@
 //! What happens to every request: an id, a span, a line in the log, a count; and problems become
 //! documents, with the id and the path in them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use api::problem::{CONTENT_TYPE, ProblemKind};
 use api::{headers, paths};
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kit::{Clock, Entropy};
 use serde_json::json;
 use tracing::Instrument;
+use tracing::field::{Empty, display};
 
+use super::client_address;
 use super::problem::Problem;
+use crate::config::HttpConfig;
 use crate::metrics::{HttpMetrics, RequestLabels};
+use crate::security::Asked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
@@ -26,6 +31,7 @@ pub(super) async fn observe(
     State(metrics): State<Arc<HttpMetrics>>,
     State(clock): State<Clock>,
     State(entropy): State<Entropy>,
+    State(config): State<Arc<HttpConfig>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -37,8 +43,17 @@ pub(super) async fn observe(
         .get::<MatchedPath>()
         .map_or("none", MatchedPath::as_str)
         .to_owned();
-    let span = tracing::info_span!("request", id, %method, path);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let connected = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = connected.map(|ConnectInfo(connected)| {
+        client_address::client_of(&config, connected.ip(), request.headers())
+    });
+    let span = tracing::info_span!("request", id, %method, path, address = Empty, account = Empty);
+    if let Some(address) = address {
+        span.record("address", display(address));
+    }
+    let asked = Asked::of_request(&id, address);
+    let answer = asked.scope(next.run(request));
+    let mut response = answer.instrument(span.clone()).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = write(&problem, response, &path, &id);
     } else if is_bare_error(&response) {

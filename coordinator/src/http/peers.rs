@@ -8,7 +8,8 @@ use api::peers::{Peer, Peers, RoundTrip};
 use axum::extract::State;
 use network::PeerView;
 
-use super::extract::{Admin, Json};
+use super::authorization::Admin;
+use super::extract::Json;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
 
@@ -39,7 +40,7 @@ fn view(nodes: &Nodes, peer: PeerView) -> Peer {
 }
 
 /// The peers of this coordinator, connected or remembered. For admins.
-#[utoipa::path(get, path = paths::PEERS, tag = "nodes", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = paths::PEERS, tag = "nodes", security(("bearer" = []), ("access_key" = [])), responses(
     (status = 200, body = Peers), (status = 403, description = "The caller is no admin")))]
 pub(super) async fn list(
     State(nodes): State<Arc<Nodes>>,

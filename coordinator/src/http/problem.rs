@@ -8,13 +8,9 @@ use api::problem::{Members, ProblemKind};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::rate_limit::TooManyRequests;
+use super::rate_limit::{self, TooManyRequests};
 use crate::accounts::access_tokens::TokenError;
-use crate::accounts::auth::AuthError;
-use crate::accounts::passwords::PasswordError;
 use crate::billing::charges::ChargeError;
-use crate::billing::credits::PurchaseError;
-use crate::billing::payouts::PayoutError;
 use crate::database::commit_retry::{is_passing, is_refused};
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
@@ -82,6 +78,16 @@ impl Problem {
             ProblemKind::Internal,
             "Something went wrong here. Try again; if it goes on, give the operator the request id.",
         )
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(name, _)| name == http::header::RETRY_AFTER)?;
+        value.parse().ok()
     }
 
     pub(super) fn document(&self, instance: &str, request_id: &str) -> api::problem::Problem {
@@ -152,14 +158,14 @@ impl From<InvalidText> for Problem {
     }
 }
 
-fn limited(limit: u64) -> Members {
+pub(super) fn limited(limit: u64) -> Members {
     Members {
         limit: Some(limit),
         ..Members::default()
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
@@ -181,92 +187,12 @@ impl From<TooManyRequests> for Problem {
             format!("Too many attempts. Try again in {seconds} s."),
         )
         .retry_after(seconds);
-        problem.headers.extend(error.headers(seconds));
+        problem.headers.extend(rate_limit::headers(&error, seconds));
         problem
     }
 }
 
-impl From<AuthError> for Problem {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::AddressTaken => Self::new(
-                ProblemKind::AddressTaken,
-                "An account with this e-mail address exists. Log in, or use another address.",
-            ),
-            AuthError::WrongCredentials => Self::new(
-                ProblemKind::WrongCredentials,
-                "The e-mail address or the password is wrong.",
-            ),
-            AuthError::BadRefreshToken => Self::new(
-                ProblemKind::BadRefreshToken,
-                "The refresh token is unknown, used or expired. Log in again.",
-            ),
-            AuthError::TooManyAccounts { limit } => Self::new(
-                ProblemKind::TooManyRequests,
-                format!(
-                    "From this network {limit} accounts have been opened today. Try again tomorrow, or from elsewhere."
-                ),
-            )
-            .retry_after(3600),
-            AuthError::Password(PasswordError::Busy) => Self::new(
-                ProblemKind::TooManyRequests,
-                "Too many passwords wait to be checked. Try again in a few seconds.",
-            )
-            .retry_after(5),
-            AuthError::Database(error) => error.into(),
-            error @ (AuthError::Password(PasswordError::Failed(_)) | AuthError::Signing(_)) => {
-                Self::internal(error)
-            }
-        }
-    }
-}
-
-impl From<PurchaseError> for Problem {
-    fn from(error: PurchaseError) -> Self {
-        match error {
-            PurchaseError::KeyReused => key_reused(),
-            PurchaseError::Refused(refused) => {
-                Self::new(ProblemKind::PaymentRefused, refused.to_string())
-            }
-            error @ PurchaseError::TooOften { .. } => Self::new(
-                ProblemKind::TooManyRequests,
-                capitalised(&format!(
-                    "{error}. Nothing was charged; buy more at a time, or again tomorrow."
-                )),
-            )
-            .retry_after(3600),
-            error @ PurchaseError::SoldOut => Self::new(
-                ProblemKind::CreditsSoldOut,
-                capitalised(&format!("{error}. Nothing was charged.")),
-            ),
-            PurchaseError::TooLarge(error) => Self::invalid(capitalised(&format!("{error}."))),
-            PurchaseError::Ledger(PostError::Database(error)) | PurchaseError::Database(error) => {
-                error.into()
-            }
-            error @ PurchaseError::Ledger(_) => Self::internal(error),
-        }
-    }
-}
-
-impl From<PayoutError> for Problem {
-    fn from(error: PayoutError) -> Self {
-        match error {
-            PayoutError::KeyReused => key_reused(),
-            PayoutError::Nothing | PayoutError::TooMuch { .. } => Self::new(
-                ProblemKind::NothingToPayOut,
-                capitalised(&format!(
-                    "{error}. GET /api/v1/balance tells what is available; what is held comes later."
-                )),
-            ),
-            PayoutError::Ledger(PostError::Database(error)) | PayoutError::Database(error) => {
-                error.into()
-            }
-            error @ PayoutError::Ledger(_) => Self::internal(error),
-        }
-    }
-}
-
-fn key_reused() -> Problem {
+pub(super) fn key_reused() -> Problem {
     Problem::new(
         ProblemKind::IdempotencyKeyReused,
         "This Idempotency-Key was used for a different request. Use a fresh one for each request.",
@@ -413,6 +339,7 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
+            UploadError::Refused(refusal) => refusal.into(),
             UploadError::BrokeOff(_) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(
                 ProblemKind::Timeout,

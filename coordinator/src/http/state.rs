@@ -8,6 +8,7 @@ use kit::{Clock, Entropy, Statuses};
 
 use crate::accounts::Accounts;
 use crate::billing::Billing;
+use crate::closing::Closing;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
 use crate::durability::Durability;
@@ -24,6 +25,7 @@ pub struct ApiState {
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    closing: Arc<Closing>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,
@@ -43,6 +45,7 @@ impl ApiState {
             peers: coordinator.peers.clone(),
             billing: Arc::clone(&coordinator.billing),
             files: Arc::clone(&coordinator.files),
+            closing: Arc::clone(&coordinator.closing),
             proofs: Arc::clone(&coordinator.proofs),
             durability: Arc::clone(&coordinator.durability),
             metrics: Arc::clone(&coordinator.metrics),
@@ -69,6 +72,7 @@ macro_rules! parts {
 
 parts! {
     accounts: Arc<Accounts>,
+    closing: Arc<Closing>,
     nodes: Arc<Nodes>,
     peers: PeerNetwork,
     billing: Arc<Billing>,

@@ -13,14 +13,17 @@ use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use proto::UploadId;
+use proto::{MicroCredits, UploadId};
 
+use super::authorization::{Sharer, User, Write, charge};
 use super::digests::Declared;
-use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params, Sharer, User};
+use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params};
 use super::form;
 use super::paced_body::PacedBody;
 use super::problem::Problem;
 use super::rate_limit::AccountLimits;
+use crate::accounts::principal::Principal;
+use crate::accounts::{Accounts, recovery};
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, session, stream};
 use crate::files::{Files, listing};
@@ -28,10 +31,11 @@ use model::upload::{DeclaredDigests, UploadRequest};
 
 use model::chunking::ChunkLayout;
 use model::names::{ContentType, Filename};
+use model::terms::Terms;
 use rules::file_meter::Priced;
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
-#[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
     request_body = InitiateBody, responses(
     (status = 201, body = Initiated),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
@@ -41,8 +45,9 @@ use rules::file_meter::Priced;
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
+    State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller): User,
+    User(caller, ..): User<Write>,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<InitiateBody>,
 ) -> Result<Created<Initiated>, Problem> {
@@ -53,8 +58,12 @@ pub(super) async fn initiate(
         size_bytes: Some(body.size_bytes),
         idempotency_key,
         declared: DeclaredDigests::default(),
+        target: None,
     };
     limits.check_session(caller.user_id)?;
+    recovery::demand_verified(&accounts, caller.user_id).await?;
+    let cost = price(&files, &request.filename, body.size_bytes)?;
+    charge(&accounts, &caller, 0, cost).await?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,
@@ -99,7 +108,7 @@ fn created<T>(location: String, body: T) -> Created<T> {
 }
 
 fn created_file(file: model::file::File) -> Created<File> {
-    created(paths::file(file.id), super::files::view(file))
+    created(paths::file(file.id), listing::described(file))
 }
 
 fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
@@ -114,7 +123,7 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
 /// storing it for a month, and an upload takes as many of these as it has chunks, and 16. A `Content-Digest`
 /// is checked.
 #[utoipa::path(method(post, put), path = paths::UPLOAD_CHUNK, tag = "uploads",
-    security(("bearer" = [])), params(("id" = Uuid, Path), ChunkParams),
+    security(("bearer" = []), ("access_key" = [])), params(("id" = Uuid, Path), ChunkParams),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
     (status = 200, body = Chunk),
     (status = 402, description = "Too few credits for a chunk that replaces another"),
@@ -124,7 +133,8 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     (status = 422, description = "The chunk is too long, too short, or beyond the last")))]
 pub(super) async fn chunk(
     State(files): State<Arc<Files>>,
-    Sharer(holder): Sharer,
+    State(accounts): State<Arc<Accounts>>,
+    Sharer { caller, holder, .. }: Sharer<Write>,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
     Declared(declared): Declared,
@@ -136,6 +146,8 @@ pub(super) async fn chunk(
             "A form is not taken here: a chunk is sent as its bytes alone (`curl -T CHUNK`).",
         ));
     }
+    let bytes = length(request.headers());
+    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let index = params.index;
     let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
@@ -148,12 +160,12 @@ pub(super) async fn chunk(
 }
 
 /// How far an upload has come.
-#[utoipa::path(get, path = paths::UPLOAD, tag = "uploads", security(("bearer" = [])),
+#[utoipa::path(get, path = paths::UPLOAD, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path), StatusParams), responses(
     (status = 200, body = UploadStatus), (status = 404, description = "No such upload")))]
 pub(super) async fn status(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Write>,
     Id(id): Id<UploadId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Json<UploadStatus>, Problem> {
@@ -177,14 +189,14 @@ pub(super) async fn status(
 
 /// Make the file visible. Every chunk must be there with all its receipts, and the file be the one that `sha256`, if it
 /// is told, was taken of. Repeated, it answers the same file.
-#[utoipa::path(post, path = paths::UPLOAD_COMPLETE, tag = "uploads", security(("bearer" = [])),
+#[utoipa::path(post, path = paths::UPLOAD_COMPLETE, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), request_body = Option<CompleteBody>, responses(
     (status = 201, body = File),
     (status = 400, description = "The file is not the one that the digest was taken of"),
     (status = 409, description = "Chunks are missing; the answer says which. Or the digest is still being compared")))]
 pub(super) async fn complete(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Write>,
     Id(id): Id<UploadId>,
     OptionalJson(body): OptionalJson<CompleteBody>,
 ) -> Result<Created<File>, Problem> {
@@ -197,18 +209,18 @@ pub(super) async fn complete(
             Some(sha256)
         }
     };
-    let file = complete::complete(&files, caller.user_id, id, declared).await?;
+    let file = complete::complete(&files, caller.user_id, id, declared, None).await?;
     Ok(created_file(file))
 }
 
 /// Give an upload up: its credits come back.
-#[utoipa::path(delete, path = paths::UPLOAD, tag = "uploads", security(("bearer" = [])),
+#[utoipa::path(delete, path = paths::UPLOAD, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
     (status = 204, description = "Given up"),
     (status = 409, description = "It is completed: delete the file instead")))]
 pub(super) async fn abort(
     State(files): State<Arc<Files>>,
-    User(caller): User,
+    User(caller, ..): User<Write>,
     Id(id): Id<UploadId>,
 ) -> Result<StatusCode, Problem> {
     complete::abort(&files, caller.user_id, id).await?;
@@ -217,7 +229,7 @@ pub(super) async fn abort(
 
 /// Store a file in one request: a raw body (`curl -T FILE`), of known length or chunked, or a multipart form with one
 /// file. `Content-Digest`, `Repr-Digest` and `Content-MD5` are checked.
-#[utoipa::path(method(post, put), path = paths::FILES, tag = "uploads", security(("bearer" = [])),
+#[utoipa::path(method(post, put), path = paths::FILES, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
     params(UploadParams), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
     (status = 201, body = File),
@@ -231,17 +243,19 @@ pub(super) async fn abort(
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn upload(
     State(files): State<Arc<Files>>,
-    Sharer(holder): Sharer,
+    State(accounts): State<Arc<Accounts>>,
+    Sharer { caller, holder, .. }: Sharer<Write>,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Params(params): Params<UploadParams>,
     Declared(declared): Declared,
-    headers: HeaderMap,
     request: Request,
 ) -> Result<Created<File>, Problem> {
+    let headers = request.headers().clone();
     let sent = Sent::of(&headers)?;
     if matches!(sent, Sent::Raw(_)) {
         expect_body(&headers, request.body())?;
     }
+    recovery::demand_verified(&accounts, holder.account).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let file = match sent {
         Sent::Form(boundary) => {
@@ -251,6 +265,7 @@ pub(super) async fn upload(
                      the form's file, or send the file's bytes alone.",
                 ));
             }
+            check_no_cap(&caller)?;
             stream::check_allowance(&files, holder.account).await?;
             let form = form::open(body, boundary).await?;
             let filename = params
@@ -264,6 +279,7 @@ pub(super) async fn upload(
                 size_bytes: None,
                 idempotency_key,
                 declared: form.declared,
+                target: None,
             };
             let refusal = form.refusal();
             let uploaded =
@@ -281,12 +297,46 @@ pub(super) async fn upload(
                 size_bytes: length(&headers),
                 idempotency_key,
                 declared,
+                target: None,
             };
+            let cost = |bytes| price(&files, &request.filename, bytes);
+            charge_body(&accounts, &caller, length(&headers), cost).await?;
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }
     };
     files.metrics.uploaded_bytes.inc_by(file.layout.size_bytes);
     Ok(created_file(file))
+}
+
+/// What the first month costs.
+fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
+    let terms = Terms::named(name.as_str().len());
+    let priced = files.billing.priced(terms, bytes, files.blobs.scheme());
+    Ok(priced.month().map_err(UploadError::from)?)
+}
+
+/// Of a key that has a cap, what a body brings and costs is counted before it is read.
+async fn charge_body(
+    accounts: &Accounts,
+    caller: &Principal,
+    length: Option<u64>,
+    cost: impl FnOnce(u64) -> Result<MicroCredits, Problem>,
+) -> Result<(), Problem> {
+    match length {
+        Some(bytes) if caller.is_capped() => charge(accounts, caller, bytes, cost(bytes)?).await,
+        Some(_) => Ok(()),
+        None => check_no_cap(caller),
+    }
+}
+
+fn check_no_cap(caller: &Principal) -> Result<(), Problem> {
+    match caller.is_capped() {
+        false => Ok(()),
+        true => Err(Problem::new(
+            ProblemKind::LengthRequired,
+            "The access key has a cap for each day: send the file's bytes alone, with their `Content-Length`.",
+        )),
+    }
 }
 
 /// How a file's bytes come.

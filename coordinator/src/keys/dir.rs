@@ -24,9 +24,23 @@ impl KeyDir {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("keys.dir: {} cannot be made", path.display()))?;
-        Ok(Self {
+        let dir = Self {
             path: path.to_owned(),
-        })
+        };
+        dir.check_modes()?;
+        Ok(dir)
+    }
+
+    /// Of all key files, also of those that nobody reads now: what they wrapped is in backups.
+    fn check_modes(&self) -> anyhow::Result<()> {
+        let entries = fs::read_dir(&self.path);
+        for entry in entries.with_context(|| format!("{} cannot be read", self.path.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "key") {
+                check_mode(&path)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn file(&self, id: &str) -> PathBuf {
@@ -124,13 +138,7 @@ impl KeyDir {
                 return Err(error).with_context(|| format!("{} cannot be read", path.display()));
             }
         };
-        let mode = fs::metadata(&path)?.permissions().mode();
-        ensure!(
-            mode & 0o077 == 0,
-            "{} can be read by others (mode {:o}): run `chmod 600` on it",
-            path.display(),
-            mode & 0o777
-        );
+        check_mode(&path)?;
         let mut bytes = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim(), &mut bytes[..])
             .map_err(|_| anyhow::anyhow!("{} does not hold 64 hex digits", path.display()))?;
@@ -165,6 +173,17 @@ impl KeyDir {
 /// dk("fsn key check v1", key): tells keys apart and gives nothing away.
 fn check_value(key: &[u8; 32]) -> [u8; 32] {
     blake3::derive_key("fsn key check v1", key)
+}
+
+fn check_mode(path: &Path) -> anyhow::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    ensure!(
+        mode & 0o077 == 0,
+        "{} can be read by others (mode {:o}): run `chmod 600` on it",
+        path.display(),
+        mode & 0o777
+    );
+    Ok(())
 }
 
 pub(super) fn ed25519(mut seed: Zeroizing<[u8; 32]>) -> anyhow::Result<Keypair> {

@@ -23,10 +23,7 @@ impl Job for KeepKeys {
         if rewrapped == 0 {
             return Ok(Step::Idle);
         }
-        tracing::info!(
-            data_keys = rewrapped,
-            "wrapped anew with the master key in use"
-        );
+        tracing::info!(keys = rewrapped, "wrapped anew with the master key in use");
         Ok(Step::More)
     }
 }

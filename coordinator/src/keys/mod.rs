@@ -17,7 +17,9 @@ pub mod instance;
 pub mod jobs;
 pub mod network_document;
 pub mod rotation;
+pub mod secrets;
 pub mod tables;
+pub mod wrapped_secret;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rand::CryptoRng;
+use sealing::SecretPlace;
 use sqlx::PgConnection;
 
 use crate::database::Pool;
-
 use crate::keys::tables::keys::RunningCoordinator;
 use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, SEEN_WITHIN, tables};
 
@@ -94,7 +94,7 @@ pub async fn put_to_use(pool: &Pool, key: &NamedKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Wraps some data keys of retired master keys anew; returns how many. 0 means that, but for those
+/// Wraps some data keys and secrets of retired master keys anew; returns how many. 0 means that, but for those
 /// that somebody else has locked, none is left.
 pub async fn rewrap_some(
     pool: &Pool,
@@ -114,8 +114,27 @@ pub async fn rewrap_some(
         ));
     }
     tables::data_keys::replace(&mut transaction, master.id(), &anew).await?;
+    let secrets = rewrap_secrets(&mut transaction, ring, rng).await?;
     transaction.commit().await?;
-    Ok(anew.len())
+    Ok(anew.len() + secrets)
+}
+
+async fn rewrap_secrets(
+    connection: &mut PgConnection,
+    ring: &KeyRing,
+    rng: &mut impl CryptoRng,
+) -> anyhow::Result<usize> {
+    let old = tables::secrets::lock_old(connection, ring.master().id(), BATCH).await?;
+    for secret in &old {
+        let place = SecretPlace {
+            purpose: &secret.purpose,
+            subject: &secret.subject,
+        };
+        let by = ring.held_master(&secret.wrapped.master_key_id)?;
+        let opened = secret.wrapped.open(place, &by)?;
+        ring.keep_secret(connection, place, &opened, rng).await?;
+    }
+    Ok(old.len())
 }
 
 /// Takes the name of a retired key out of the database. Its file has to be kept with every backup that
@@ -137,7 +156,7 @@ pub async fn forget(pool: &Pool, id: &str, token_ttl: Duration) -> anyhow::Resul
     };
     if !tables::keys::forget(&mut transaction, id, still_used_for).await? {
         bail!(
-            "{id} is still needed: it was retired less than {} s ago, or wraps data keys. Try again \
+            "{id} is still needed: it was retired less than {} s ago, or wraps something. Try again \
              when `keys list` shows none",
             still_used_for.as_secs()
         );

@@ -71,7 +71,7 @@ pub struct Wanted {
 pub(super) async fn funding(proofs: &Proofs, user: UserId) -> sqlx::Result<Funding> {
     let mut connection = proofs.db.acquire().await?;
     Ok(
-        match billing::credits::has_bought(&mut connection, user).await? {
+        match billing::purchases::has_bought(&mut connection, user).await? {
             true => Funding::Paying,
             false => Funding::Trial,
         },

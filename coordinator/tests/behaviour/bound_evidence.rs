@@ -1,6 +1,7 @@
 //! Evidence is bound to the owner's file: what a coordinator signs of each blob, and blobs that are opened.
 
 use bytes::BytesMut;
+use coordinator::database::Pool;
 use http::StatusCode;
 use model::ids::FileId;
 use proto::evidence::{Receipts, Sealed, StatementItem};
@@ -326,7 +327,7 @@ async fn while_a_coordinator_of_the_release_before_runs_new_files_are_such_as_it
     let runs = "INSERT INTO running_coordinators (peer_id, key_ids) VALUES ('an older one', '{}')";
     sqlx::query(runs).execute(&pool).await.unwrap();
     let ring = &coordinator.app.keys.ring;
-    ring.refresh(&pool).await.unwrap();
+    ring.refresh(&Pool::new(pool.clone())).await.unwrap();
     let old = client.upload("old", &text).await;
     let small = client.upload("small", b"a few bytes").await;
     let steps = client
@@ -337,7 +338,7 @@ async fn while_a_coordinator_of_the_release_before_runs_new_files_are_such_as_it
         .execute(&pool)
         .await
         .unwrap();
-    ring.refresh(&pool).await.unwrap();
+    ring.refresh(&Pool::new(pool.clone())).await.unwrap();
     // What was begun in the old way goes on in it.
     client
         .send_chunk(&steps, 0, &text[..CHUNK])

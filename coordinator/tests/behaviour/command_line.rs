@@ -35,17 +35,17 @@ async fn output(mut command: Command) -> Output {
         .unwrap()
 }
 
-async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
+pub(crate) async fn coordinator(pool: &PgPool, arguments: &[&str]) -> Output {
     output(command(pool, arguments)).await
 }
 
-async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
+pub(crate) async fn succeeds(pool: &PgPool, arguments: &[&str]) -> String {
     let output = coordinator(pool, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", told(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn fails(pool: &PgPool, arguments: &[&str]) -> String {
+pub(crate) async fn fails(pool: &PgPool, arguments: &[&str]) -> String {
     let output = coordinator(pool, arguments).await;
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     told(&output)
@@ -98,8 +98,11 @@ fn a_postgres_that_does_not_answer_is_told_as_such() {
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_database_that_is_not_there_is_told_with_what_to_do(pool: PgPool) {
     let nowhere = (*pool.connect_options()).clone().database("nowhere");
-    let url = format!("database.url={}", nowhere.to_url_lossy());
-    let missing = fails(&pool, &["migrate", "--set", &url]).await;
+    let mut migrate = command(&pool, &["migrate"]);
+    migrate.env("FSN_DATABASE_URL", nowhere.to_url_lossy().to_string());
+    let missing = output(migrate).await;
+    assert_eq!(missing.status.code(), Some(1));
+    let missing = told(&missing);
     for part in ["createdb", "\"nowhere\" does not exist"] {
         assert!(missing.contains(part), "{part}: {missing}");
     }
@@ -111,7 +114,7 @@ async fn who_stands_still_in_a_transaction_loses_it_after_ten_seconds(pool: PgPo
     let url = pool.connect_options().to_url_lossy().to_string();
     let own = database::connect(&url, &config.database).await.unwrap();
     let setting = sqlx::query_scalar::<_, String>("SHOW idle_in_transaction_session_timeout");
-    assert_eq!(setting.fetch_one(&own).await.unwrap(), "10s");
+    assert_eq!(setting.fetch_one(own.connections()).await.unwrap(), "10s");
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
@@ -357,4 +360,49 @@ async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word(pool: PgPoo
         assert_eq!(code, Some(141), "{arguments:?}: {}", told(&output));
         assert_eq!(told(&output), "");
     }
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn a_secret_among_the_arguments_is_refused_and_not_repeated(pool: PgPool) {
+    let secret = "database.url=postgres://me:hunter2@127.0.0.1/storage";
+    let refused = fails(&pool, &["admin", "user", "list", "--set", secret]).await;
+    assert!(
+        refused.contains("to everybody on this machine"),
+        "{refused}"
+    );
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_administrators_do_stands_in_the_security_log_and_is_read_there(pool: PgPool) {
+    let coordinator = Coordinator::start(pool.clone()).await;
+    let (user, _) = coordinator.user().await;
+    let email = format!("{user}@example.com");
+    succeeds(&pool, &["admin", "set-role", &email, "admin"]).await;
+    fails(&pool, &["admin", "set-role", "nobody@example.com", "admin"]).await;
+    let read = async |filters: &[&str]| {
+        let arguments = ["admin", "events", "list", "--output", "json"];
+        let told = succeeds(&pool, &[&arguments[..], filters].concat()).await;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        told["items"].as_array().unwrap().clone()
+    };
+    let roles = read(&["--user", &email, "--since", "1h"]).await;
+    assert_eq!(roles.len(), 1);
+    assert_eq!(roles[0]["kind"], "role-changed");
+    assert_eq!(roles[0]["subject"], "admin");
+    let actor = roles[0]["actor"].as_str().unwrap();
+    assert!(actor.starts_with("command line: "), "{actor}");
+    let commands = read(&["--kind", "admin-command"]).await;
+    assert_eq!(commands.len(), 2, "reading the log is not in it");
+    assert_eq!(commands[0]["outcome"], "refused");
+    assert_eq!(commands[1]["outcome"], "done");
+    let said = commands[1]["subject"].as_str().unwrap();
+    assert!(said.contains("SetRole") && said.contains(&email), "{said}");
+    assert!(
+        read(&["--outcome", "refused", "--address", "192.0.2.1"])
+            .await
+            .is_empty()
+    );
+    let table = succeeds(&pool, &["admin", "events", "list", "--limit", "1"]).await;
+    assert!(table.contains("admin-command"), "{table}");
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use coordinator::config::Config;
-use coordinator::database;
+use coordinator::database::{self, Pool};
 use kit::{Clock, Entropy};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgPool};
@@ -24,7 +24,7 @@ fn fresh_name() -> String {
     format!("fsn_{}", id.simple())
 }
 
-async fn connect(way: &PgConnectOptions) -> anyhow::Result<PgPool> {
+async fn connect(way: &PgConnectOptions) -> anyhow::Result<Pool> {
     let config = Config::load(None, &["database.acquire_timeout=20s".to_owned()])?;
     database::connect(way.to_url_lossy().as_str(), &config.database).await
 }
@@ -73,11 +73,21 @@ async fn a_pooler_that_drops_start_up_options_takes_no_durability_away(pool: PgP
     let through = way.host("127.0.0.1").port(pooler.port());
     let through = soon(connect(&through)).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(setting(&through, "synchronous_commit").await, "on");
-        let timeout = setting(&through, "idle_in_transaction_session_timeout").await;
+        assert_eq!(
+            setting(through.connections(), "synchronous_commit").await,
+            "on"
+        );
+        let timeout = setting(through.connections(), "idle_in_transaction_session_timeout").await;
         assert_eq!(timeout, "10s");
         // Another session has it, too.
-        through.acquire().await.unwrap().close().await.unwrap();
+        through
+            .connections()
+            .acquire()
+            .await
+            .unwrap()
+            .close()
+            .await
+            .unwrap();
     }
 }
 
@@ -124,7 +134,9 @@ fn without_option(message: &[u8]) -> Vec<u8> {
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_role_that_lacks_a_right_is_told_which(pool: PgPool) {
-    database::check_rights(&pool).await.unwrap();
+    database::check_rights(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
     let role = fresh_name();
     run(
         &pool,

@@ -2,6 +2,7 @@
 //! what they put off comes back.
 
 use coordinator::blobs;
+use coordinator::database::Pool;
 use coordinator::durability::purge_undo;
 use coordinator::keys::network_document;
 use coordinator::proofs::fresh_receipts;
@@ -121,7 +122,7 @@ async fn an_order_excuses_after_its_coordinator_has_been_taken_out(pool: PgPool)
     make_up(&coordinator, &nodes[0], &stolen, Clock::system().now());
     lose_all(&nodes[0]);
     let now = Clock::system().now();
-    network_document::remove(&pool, &app.keys.ring, &peer_id, now)
+    network_document::remove(&Pool::new(pool.clone()), &app.keys.ring, &peer_id, now)
         .await
         .unwrap();
     rounds(&coordinator, begin, 1..=1).await;
@@ -214,7 +215,9 @@ async fn what_nodes_put_off_is_seen_at_once_and_an_undo_brings_all_of_it_back(po
     eventually(|| async { (metrics.braked_nodes.get() == 3).then_some(()) }).await;
     assert_eq!(metrics.deferred_purges.get(), 20);
 
-    let begun = purge_undo::begin(&pool, since, None).await.unwrap();
+    let begun = purge_undo::begin(&Pool::new(pool.clone()), since, None)
+        .await
+        .unwrap();
     assert_eq!(begun.nodes, 3);
     for ((node, before), passed) in nodes.iter().zip(&before).zip(passed) {
         node.until(|held| held.len() == 8 - passed).await;
@@ -248,12 +251,14 @@ async fn an_undo_takes_back_what_nodes_were_not_told_yet_and_only_from_since_the
             .unwrap();
     }
     let since = Clock::system().now() - SignedDuration::from_hours(1);
-    let begun = purge_undo::begin(&pool, since, Some(nodes[0].node_id))
+    let begun = purge_undo::begin(&Pool::new(pool.clone()), since, Some(nodes[0].node_id))
         .await
         .unwrap();
     assert_eq!((begun.nodes, begun.taken_back), (1, 2));
     assert_eq!(count(&pool, "SELECT count(*) FROM purges").await, 1);
     let nobody = NodeId::from_bytes([9; 16]);
-    let begun = purge_undo::begin(&pool, since, Some(nobody)).await.unwrap();
+    let begun = purge_undo::begin(&Pool::new(pool.clone()), since, Some(nobody))
+        .await
+        .unwrap();
     assert_eq!(begun.nodes, 0);
 }

@@ -10,6 +10,7 @@ use coordinator::proofs::demotion::demote;
 use kit::{Clock, Entropy};
 use rules::reputation::StateChange;
 
+use coordinator::database::Pool;
 use coordinator::fleet::tables::node_status::Cause;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -371,7 +372,12 @@ async fn replicas_of_a_restored_node_count_again_but_for_those_that_failed(pool:
     let restored = app
         .durability
         .node_states
-        .restore(&pool, node, "the disk was unplugged", Clock::system().now())
+        .restore(
+            &Pool::new(pool.clone()),
+            node,
+            "the disk was unplugged",
+            Clock::system().now(),
+        )
         .await;
     assert_eq!(restored.unwrap(), NodeState::Disqualified);
     while demotion::demote_some(&app.durability, Clock::system().now())

@@ -1,5 +1,6 @@
 //! Copies of a node's data directory, of which one is the node.
 
+use coordinator::database::Pool;
 use coordinator::fleet::jobs::RecordLiveness;
 use coordinator::fleet::registration;
 use http::StatusCode;

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use coordinator::database::Pool;
 use coordinator::keys::rotation::{announce, forget, put_to_use, rewrap_some};
 use coordinator::keys::tables::keys::{RunningCoordinator, note_running};
 use coordinator::keys::{self, KeyPurpose, KeyRing};
@@ -33,7 +34,7 @@ async fn rotate(coordinator: &Coordinator, purpose: KeyPurpose) -> String {
 async fn rewrap_all(pool: &PgPool, ring: &KeyRing) -> usize {
     let mut sum = 0;
     loop {
-        let done = rewrap_some(pool, ring, &mut Entropy::system().rng()).await;
+        let done = rewrap_some(&Pool::new(pool.clone()), ring, &mut Entropy::system().rng()).await;
         match done.unwrap() {
             0 => return sum,
             done => sum += done,
@@ -77,14 +78,28 @@ async fn files_stay_readable_while_the_master_key_is_rotated_and_after_it_is_for
     assert_eq!(client.content(&old).await, bytes);
     assert_eq!(client.content(&meanwhile).await, bytes);
 
-    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
+    coordinator
+        .app
+        .keys
+        .ring
+        .refresh(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
     let new = client.upload("new", &bytes).await;
     assert_eq!(wrapped_by(&pool, "master-2").await, 3);
 
     retired_long_ago(&pool).await;
-    forget(&pool, "master-1", NO_TTL).await.unwrap();
+    forget(&Pool::new(pool.clone()), "master-1", NO_TTL)
+        .await
+        .unwrap();
     std::fs::remove_file(ring.file("master-1")).unwrap();
-    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
+    coordinator
+        .app
+        .keys
+        .ring
+        .refresh(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
     assert!(coordinator.app.keys.ring.held_master("master-1").is_err());
     for file in [&old, &meanwhile, &new] {
         assert_eq!(client.content(file).await, bytes);
@@ -97,7 +112,7 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
     let coordinator = Coordinator::start(pool.clone()).await;
     let ring = ring(&coordinator).await;
     let rng = &mut Entropy::system().rng();
-    let key = announce(&pool, &ring, KeyPurpose::Master, rng)
+    let key = announce(&Pool::new(pool.clone()), &ring, KeyPurpose::Master, rng)
         .await
         .unwrap();
     let mut connection = pool.acquire().await.unwrap();
@@ -109,12 +124,15 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
     note_running(&mut connection, &other, instance)
         .await
         .unwrap();
-    let error = put_to_use(&pool, &key).await.unwrap_err().to_string();
+    let error = put_to_use(&Pool::new(pool.clone()), &key)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("coordinator other"), "{error}");
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-1");
 
     // Repeated, the command goes on with the key that it announced.
-    let again = announce(&pool, &ring, KeyPurpose::Master, rng)
+    let again = announce(&Pool::new(pool.clone()), &ring, KeyPurpose::Master, rng)
         .await
         .unwrap();
     assert_eq!(again, key);
@@ -123,8 +141,8 @@ async fn a_running_coordinator_without_the_new_key_holds_its_use_up(pool: PgPool
     note_running(&mut connection, &other, instance)
         .await
         .unwrap();
-    put_to_use(&pool, &key).await.unwrap();
-    put_to_use(&pool, &key).await.unwrap();
+    put_to_use(&Pool::new(pool.clone()), &key).await.unwrap();
+    put_to_use(&Pool::new(pool.clone()), &key).await.unwrap();
     assert_eq!(self::ring(&coordinator).await.master().id(), "master-2");
 }
 
@@ -133,7 +151,7 @@ async fn a_coordinator_starts_and_serves_without_a_key_that_is_only_announced(po
     let coordinator = Coordinator::start(pool.clone()).await;
     let ring = ring(&coordinator).await;
     let rng = &mut Entropy::system().rng();
-    let key = announce(&pool, &ring, KeyPurpose::Master, rng)
+    let key = announce(&Pool::new(pool.clone()), &ring, KeyPurpose::Master, rng)
         .await
         .unwrap();
     let file = ring.file(&key.id);
@@ -145,7 +163,7 @@ async fn a_coordinator_starts_and_serves_without_a_key_that_is_only_announced(po
     // It is copied there; the ring finds it at its next look.
     std::fs::write(&file, bytes).unwrap();
     std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-    other.refresh(&pool).await.unwrap();
+    other.refresh(&Pool::new(pool.clone())).await.unwrap();
     assert!(other.held().contains(&key.id));
 }
 
@@ -155,7 +173,13 @@ async fn a_coordinator_that_missed_the_rotation_turns_nothing_back(pool: PgPool)
     let (_, client) = coordinator.customer().await;
     let stale = ring(&coordinator).await;
     rotate(&coordinator, KeyPurpose::Master).await;
-    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
+    coordinator
+        .app
+        .keys
+        .ring
+        .refresh(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
     client.upload("new", &content(CHUNK)).await;
     assert_eq!(rewrap_all(&pool, &stale).await, 0);
     assert_eq!(wrapped_by(&pool, "master-2").await, 1);
@@ -167,7 +191,9 @@ async fn a_key_is_not_forgotten_while_anything_may_need_it(pool: PgPool) {
     let (_, client) = coordinator.customer().await;
     client.upload("old", &content(CHUNK)).await;
     let refused = async |id: &str| {
-        let error = forget(&pool, id, NO_TTL).await.unwrap_err();
+        let error = forget(&Pool::new(pool.clone()), id, NO_TTL)
+            .await
+            .unwrap_err();
         error.to_string()
     };
     assert!(refused("master-1").await.contains("in use"));
@@ -195,7 +221,13 @@ async fn tokens_of_before_stay_good_when_the_token_key_is_rotated(pool: PgPool) 
     let coordinator = Coordinator::start(pool.clone()).await;
     let (_, before) = coordinator.user().await;
     rotate(&coordinator, KeyPurpose::Token).await;
-    coordinator.app.keys.ring.refresh(&pool).await.unwrap();
+    coordinator
+        .app
+        .keys
+        .ring
+        .refresh(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
     let (_, after) = coordinator.user().await;
     assert_eq!(coordinator.app.keys.ring.token().0, "token-2");
     for client in [before, after] {
@@ -210,7 +242,7 @@ async fn the_key_that_nodes_have_pinned_is_not_rotated(pool: PgPool) {
     let ring = ring(&coordinator).await;
     let rng = &mut Entropy::system().rng();
     assert!(
-        announce(&pool, &ring, KeyPurpose::Network, rng)
+        announce(&Pool::new(pool.clone()), &ring, KeyPurpose::Network, rng)
             .await
             .is_err()
     );

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use coordinator::database::Pool;
 use coordinator::keys::{self, KeyRing};
 use kit::Entropy;
 use sqlx::PgPool;
@@ -9,7 +10,7 @@ use sqlx::PgPool;
 use crate::support::count;
 
 async fn open(dir: &Path, pool: &PgPool) -> anyhow::Result<KeyRing> {
-    keys::open(dir, pool, &mut Entropy::system().rng()).await
+    keys::open(dir, &Pool::new(pool.clone()), &mut Entropy::system().rng()).await
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

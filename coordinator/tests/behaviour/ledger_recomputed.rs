@@ -4,6 +4,7 @@ use coordinator::billing::ledger_verify;
 use coordinator::files::delete;
 
 use coordinator::bookkeeping::tables::days as ledger_days;
+use coordinator::database::Pool;
 use ledger::{Format, KeptHead};
 use proto::{LedgerDay, MicroCredits, NetworkId, VerifyingKey};
 use serde_json::Value;
@@ -151,7 +152,7 @@ async fn an_export_has_every_entry_and_sums_to_zero(pool: PgPool) {
     settle_at(app, days(midnight, 1)).await;
     let (mut csv, mut lines) = (Vec::new(), Vec::new());
     let export = async |format, out: &mut Vec<u8>| {
-        let written = ledger_verify::export(&pool, None, format, out).await;
+        let written = ledger_verify::export(&Pool::new(pool.clone()), None, format, out).await;
         written.unwrap()
     };
     let transfers = export(Format::Csv, &mut csv).await;
@@ -290,11 +291,13 @@ async fn a_rewritten_last_day_is_told_by_the_heads_that_nodes_kept(pool: PgPool)
     let exported = async || {
         let mut out = Vec::new();
         let named = Some((network_id, hex::encode(key.to_bytes())));
-        let written = ledger_verify::export(&pool, named, Format::JsonLines, &mut out).await;
+        let written =
+            ledger_verify::export(&Pool::new(pool.clone()), named, Format::JsonLines, &mut out)
+                .await;
         written.unwrap();
         out
     };
-    let report = ledger_verify::verify(&pool, network(), &kept).await;
+    let report = ledger_verify::verify(&Pool::new(pool.clone()), network(), &kept).await;
     assert!(report.unwrap().is_sound());
     let report = ledger::verify_export(&exported().await[..], &kept, network()).unwrap();
     assert_eq!(report.findings.told(), [""; 0]);
@@ -302,9 +305,11 @@ async fn a_rewritten_last_day_is_told_by_the_heads_that_nodes_kept(pool: PgPool)
     assert_eq!((report.blocks, report.days), (2, 3));
 
     rewrite_the_last_block(&pool, &ring.network, network_id).await;
-    let report = ledger_verify::verify(&pool, network(), &[]).await.unwrap();
+    let report = ledger_verify::verify(&Pool::new(pool.clone()), network(), &[])
+        .await
+        .unwrap();
     assert!(report.is_sound(), "by itself it is: {:#?}", report.findings);
-    let report = ledger_verify::verify(&pool, network(), &kept)
+    let report = ledger_verify::verify(&Pool::new(pool.clone()), network(), &kept)
         .await
         .unwrap();
     let told = report.findings.told().join("\n");

@@ -9,6 +9,8 @@
     reason = "helpers of tests, which clippy.toml exempts only inside test functions"
 )]
 
+mod access_keys;
+mod account_admin;
 mod accounts;
 mod api_description;
 mod api_errors;
@@ -18,7 +20,9 @@ mod audit_rounds;
 mod bound_evidence;
 mod broken_clients;
 mod challenges;
+mod chargebacks;
 mod checksums;
+mod closing;
 mod command_line;
 mod commits;
 mod crowds;
@@ -28,6 +32,7 @@ mod deleting;
 mod downloads;
 mod drains;
 mod evidence;
+mod guards;
 mod hostile_nodes;
 mod hostile_requests;
 mod instances;
@@ -45,7 +50,11 @@ mod node_pay;
 mod node_scores;
 mod node_standing;
 mod node_verdicts;
+mod objects;
+mod passwords;
+mod payouts;
 mod presence;
+mod purchases;
 mod purges;
 mod reconciling;
 mod repair;
@@ -55,6 +64,9 @@ mod restore_cheats;
 mod restore_course;
 mod restore_mode;
 mod schema;
+mod second_factors;
+mod security_log;
+mod sessions;
 mod settlement;
 mod settlement_history;
 mod small_files;

@@ -201,7 +201,7 @@ async fn where_a_token_is_asked_for_a_fresh_account_makes_none(pool: PgPool) {
     ask(&entitled).await.expect(StatusCode::CREATED);
     ask(&entitled).await.problem(403, "too-many-nodes");
 
-    let admin = coordinator.admin(fresh);
+    let admin = coordinator.admin(fresh).await;
     for _ in 0..5 {
         ask(&admin).await.expect(StatusCode::CREATED);
     }
@@ -440,8 +440,15 @@ async fn one_client_makes_so_many_tokens_a_minute(pool: PgPool) {
     for _ in 0..60 {
         token(&client).await;
     }
-    let refused = client.post("/api/v1/nodes/tokens").send().await;
-    refused.problem(429, "too-many-requests");
+    // One more comes free each second, so on a slow machine some more are let through.
+    for _ in 0..600 {
+        let answer = client.post("/api/v1/nodes/tokens").send().await;
+        if answer.status != StatusCode::CREATED {
+            answer.problem(429, "too-many-requests");
+            return;
+        }
+    }
+    panic!("no end of tokens");
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]

@@ -239,11 +239,11 @@ async fn a_payout_is_made_once_and_never_of_more_than_there_is(pool: PgPool) {
     );
 
     // One whose request was cut off after its commit is told to the provider later.
-    sqlx::query("UPDATE payouts SET state = 'pending', payment = NULL, try_at = now()")
+    sqlx::query("UPDATE payouts SET state = 'pending', payment = NULL, look_at = now()")
         .execute(&pool)
         .await
         .unwrap();
-    while coordinator::billing::payouts::tell_one(&app.billing)
+    while coordinator::billing::payouts::ask_one(&app.billing)
         .await
         .unwrap()
     {}

@@ -1,5 +1,6 @@
 //! What the audit, absence and administrators make of a node, and who can see that.
 
+use coordinator::database::Pool;
 use coordinator::fleet::{guard, node_status};
 use http::StatusCode;
 use kit::Clock;
@@ -46,7 +47,7 @@ async fn when_a_quarter_of_the_fleet_fails_at_once_nothing_is_demoted(pool: PgPo
 
     // An administrator has looked: what fails now has failed.
     assert!(
-        guard::end_alarm(&pool, "it was the switch", at)
+        guard::end_alarm(&Pool::new(pool.clone()), "it was the switch", at)
             .await
             .unwrap()
     );
@@ -137,7 +138,7 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
         .app
         .nodes
         .states
-        .suspend(&pool, node, "complaints", begin)
+        .suspend(&Pool::new(pool.clone()), node, "complaints", begin)
         .await
         .unwrap();
     assert!(
@@ -145,7 +146,7 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
             .app
             .nodes
             .states
-            .suspend(&pool, node, "again", begin)
+            .suspend(&Pool::new(pool.clone()), node, "again", begin)
             .await
             .is_err()
     );
@@ -161,7 +162,7 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
         .app
         .nodes
         .states
-        .restore(&pool, node, "talked to them", begin)
+        .restore(&Pool::new(pool.clone()), node, "talked to them", begin)
         .await
         .unwrap();
     assert!(
@@ -169,7 +170,7 @@ async fn administrators_suspend_and_restore_with_a_reason_that_is_kept(pool: PgP
             .app
             .nodes
             .states
-            .restore(&pool, node, "again", begin)
+            .restore(&Pool::new(pool.clone()), node, "again", begin)
             .await
             .is_err()
     );

@@ -14,6 +14,7 @@ use kit::{Clock, Entropy};
 use model::scheme::Scheme;
 use rules::reputation::StateChange;
 
+use coordinator::database::Pool;
 use coordinator::fleet::tables::node_status::Cause;
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -384,9 +385,13 @@ async fn while_much_of_the_fleet_fails_only_last_copies_are_saved(pool: PgPool) 
     );
 
     assert!(
-        guard::end_alarm(&pool, "it was the switch", Clock::system().now())
-            .await
-            .unwrap()
+        guard::end_alarm(
+            &Pool::new(pool.clone()),
+            "it was the switch",
+            Clock::system().now()
+        )
+        .await
+        .unwrap()
     );
     repair_all(&coordinator).await;
     assert_eq!(chunks_with(&pool, 3).await, 30, "{:?}", queue(&pool).await);

@@ -6,6 +6,7 @@ use coordinator::durability;
 use coordinator::durability::restore;
 use kit::{Clock, Entropy};
 
+use coordinator::database::Pool;
 use coordinator::durability::tables::restore::nodes::Found;
 use http::StatusCode;
 use proto::{BlobId, FileId};
@@ -234,10 +235,10 @@ async fn a_node_that_never_ends_or_tells_nonsense_holds_up_nobody_else(pool: PgP
     ] {
         assert_eq!(count(&pool, why).await, 1, "{why}");
     }
-    restore::finish(&pool, true, Clock::system().now())
+    restore::finish(&Pool::new(pool.clone()), true, Clock::system().now())
         .await
         .unwrap();
-    assert!(!restore::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&Pool::new(pool.clone())).await.unwrap());
     let kept = "SELECT count(*) FROM replicas WHERE demoted_at IS NOT NULL";
     assert_eq!(count(&pool, kept).await, 0);
 }

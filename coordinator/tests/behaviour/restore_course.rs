@@ -9,6 +9,7 @@ use coordinator::proofs::audit;
 use coordinator::{blobs, durability};
 use kit::{Clock, Entropy};
 
+use coordinator::database::Pool;
 use coordinator::durability::tables::restore::nodes::Lease;
 use http::StatusCode;
 use model::node_state::NodeState;
@@ -92,7 +93,10 @@ async fn while_it_stands_nobody_is_told_to_forget_asked_demoted_or_compared(pool
     assert_eq!(client.content(&new).await, content(CHUNK));
 
     nodes[4].come_back(&coordinator).await;
-    eventually(|| async { (!restore::stands(&pool).await.unwrap()).then_some(()) }).await;
+    eventually(|| async {
+        (!restore::stands(&Pool::new(pool.clone())).await.unwrap()).then_some(())
+    })
+    .await;
     // Everything goes on.
     eventually(|| async {
         (count(&pool, "SELECT count(*) FROM audit_statements").await > 0).then_some(())
@@ -119,7 +123,7 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
     let broken = "SELECT count(*) FROM adoption_nodes
          WHERE adopted_at IS NULL AND attempts > 0 AND detail LIKE '%cannot read it now%'";
     assert_eq!(count(&pool, broken).await, 1);
-    assert!(restore::stands(&pool).await.unwrap());
+    assert!(restore::stands(&Pool::new(pool.clone())).await.unwrap());
 
     // The second coordinator waits while the first one, which is dead, holds its lease.
     node.on_read(OnRead::Give);
@@ -127,11 +131,11 @@ async fn a_run_that_broke_off_goes_on_where_it_was_and_counts_nothing_twice(pool
                 leased_until = now() + interval '1 min' WHERE adopted_at IS NULL";
     sqlx::query(dead).execute(&pool).await.unwrap();
     go_on(&coordinator).await;
-    assert!(restore::stands(&pool).await.unwrap());
+    assert!(restore::stands(&Pool::new(pool.clone())).await.unwrap());
     let over = "UPDATE adoption_nodes SET leased_until = now() WHERE adopted_at IS NULL";
     sqlx::query(over).execute(&pool).await.unwrap();
     go_on(&coordinator).await;
-    assert!(!restore::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&Pool::new(pool.clone())).await.unwrap());
 
     let found = found_on(&pool, node.node_id).await;
     assert_eq!(found.held, node.blobs().len() as u64);
@@ -155,7 +159,7 @@ async fn blobs_that_a_node_cannot_read_hold_the_others_up_for_minutes_and_not_fo
     nodes[1].on_read(OnRead::Refuse);
     begin(&pool).await;
     let mut tries = 0;
-    while restore::stands(&pool).await.unwrap() {
+    while restore::stands(&Pool::new(pool.clone())).await.unwrap() {
         tries += 1;
         assert!(tries < 10);
         let waited = "UPDATE adoption_nodes SET due_at = now() WHERE adopted_at IS NULL";
@@ -231,8 +235,8 @@ async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_
     nodes[0].leave(&coordinator).await;
     begin(&pool).await;
     go_on(&coordinator).await;
-    assert!(restore::stands(&pool).await.unwrap());
-    let waits = restore::finish(&pool, false, Clock::system().now())
+    assert!(restore::stands(&Pool::new(pool.clone())).await.unwrap());
+    let waits = restore::finish(&Pool::new(pool.clone()), false, Clock::system().now())
         .await
         .unwrap_err()
         .to_string();
@@ -242,10 +246,10 @@ async fn nodes_that_do_not_come_back_are_waited_for_until_an_administrator_says_
     );
     assert!(waits.contains("--without-missing-nodes"), "{waits}");
 
-    restore::finish(&pool, true, Clock::system().now())
+    restore::finish(&Pool::new(pool.clone()), true, Clock::system().now())
         .await
         .unwrap();
-    assert!(!restore::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&Pool::new(pool.clone())).await.unwrap());
     assert_eq!(adopted(&pool).await, copies);
     assert_eq!(
         chunks_with(&pool, 3).await,
@@ -268,7 +272,7 @@ async fn ended_without(pool: &PgPool) -> (Coordinator, Vec<Node>, Client, Value,
     nodes[0].leave(&coordinator).await;
     begin(pool).await;
     go_on(&coordinator).await;
-    restore::finish(pool, true, Clock::system().now())
+    restore::finish(&Pool::new(pool.clone()), true, Clock::system().now())
         .await
         .unwrap();
     (coordinator, nodes, client, file, text)
@@ -302,7 +306,7 @@ async fn a_node_that_it_ended_without_stays_out_until_it_is_begun_again(pool: Pg
     begin(&pool).await;
     node.come_in(&coordinator).await;
     go_on(&coordinator).await;
-    assert!(!restore::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&Pool::new(pool.clone())).await.unwrap());
     assert_eq!(found_on(&pool, node.node_id).await.known, held as u64);
     assert!(node.beat(&coordinator).await);
     assert!(coordinator.app.fleet.is_online(node.node_id));
@@ -320,7 +324,7 @@ async fn a_connected_node_that_it_ended_without_is_put_out_and_not_blamed_meanwh
     begin(&pool).await;
     node.on_inventory(OnInventory::Disorder);
     go_on(&coordinator).await;
-    restore::finish(&pool, true, Clock::system().now())
+    restore::finish(&Pool::new(pool.clone()), true, Clock::system().now())
         .await
         .unwrap();
     assert!(
@@ -445,7 +449,7 @@ async fn it_is_begun_once_and_can_be_begun_again_when_it_has_ended(pool: PgPool)
         .unwrap()
     );
     go_on(&coordinator).await;
-    assert!(!restore::stands(&pool).await.unwrap());
+    assert!(!restore::stands(&Pool::new(pool.clone())).await.unwrap());
     adopt_all(&coordinator).await;
     assert_eq!(count(&pool, "SELECT count(*) FROM adoptions").await, 2);
     assert_eq!(count(&pool, "SELECT count(*) FROM replicas").await, 6);

@@ -1,29 +1,38 @@
 //! A coordinator works with the schema it knows and says what to do about any other.
 
 use coordinator::database;
+use coordinator::database::Pool;
 use sqlx::PgPool;
 
 use crate::support::count;
 
 #[sqlx::test(migrations = false)]
 async fn an_empty_database_is_migrated_and_migrating_again_changes_nothing(pool: PgPool) {
-    let error = database::check_schema(&pool).await.unwrap_err().to_string();
+    let error = database::check_schema(&Pool::new(pool.clone()))
+        .await
+        .unwrap_err()
+        .to_string();
     let behind = format!("{} migrations behind", database::MIGRATIONS.iter().count());
     assert!(error.contains(&behind), "{error}");
     assert!(error.contains("coordinator migrate"), "{error}");
-    database::migrate(&pool).await.unwrap();
-    database::check_schema(&pool).await.unwrap();
-    database::migrate(&pool).await.unwrap();
+    database::migrate(&Pool::new(pool.clone())).await.unwrap();
+    database::check_schema(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
+    database::migrate(&Pool::new(pool.clone())).await.unwrap();
     let platform = "SELECT count(*) FROM accounts WHERE owner_kind = 'platform'";
-    assert_eq!(count(&pool, platform).await, 4);
+    assert_eq!(count(&pool, platform).await, 5);
 }
 
 #[sqlx::test(migrations = false)]
 async fn two_coordinators_that_migrate_at_once_both_succeed(pool: PgPool) {
-    let (first, second) = tokio::join!(database::migrate(&pool), database::migrate(&pool));
+    let db = Pool::new(pool.clone());
+    let (first, second) = tokio::join!(database::migrate(&db), database::migrate(&db));
     first.unwrap();
     second.unwrap();
-    database::check_schema(&pool).await.unwrap();
+    database::check_schema(&Pool::new(pool.clone()))
+        .await
+        .unwrap();
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
@@ -31,7 +40,10 @@ async fn an_older_schema_is_told_from_a_current_one(pool: PgPool) {
     let older = "DELETE FROM _sqlx_migrations
          WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     sqlx::query(older).execute(&pool).await.unwrap();
-    let error = database::check_schema(&pool).await.unwrap_err().to_string();
+    let error = database::check_schema(&Pool::new(pool.clone()))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("1 migrations behind"), "{error}");
 }
 
@@ -42,8 +54,8 @@ async fn a_schema_of_a_newer_release_is_refused(pool: PgPool) {
          VALUES (9999, 'from the future', now(), true, 'x', 1)";
     sqlx::query(newer).execute(&pool).await.unwrap();
     for outcome in [
-        database::migrate(&pool).await,
-        database::check_schema(&pool).await,
+        database::migrate(&Pool::new(pool.clone())).await,
+        database::check_schema(&Pool::new(pool.clone())).await,
     ] {
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("9999"), "{error}");
@@ -55,7 +67,10 @@ async fn a_schema_of_a_newer_release_is_refused(pool: PgPool) {
 async fn a_schema_of_another_make_is_refused(pool: PgPool) {
     let other = "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 2";
     sqlx::query(other).execute(&pool).await.unwrap();
-    let error = database::migrate(&pool).await.unwrap_err().to_string();
+    let error = database::migrate(&Pool::new(pool.clone()))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("migration 2"), "{error}");
     assert!(error.contains("same release"), "{error}");
 }
@@ -64,7 +79,10 @@ async fn a_schema_of_another_make_is_refused(pool: PgPool) {
 async fn a_database_that_does_not_answer_is_not_taken_for_an_old_one(pool: PgPool) {
     let denied = "ALTER TABLE _sqlx_migrations RENAME COLUMN success TO failure";
     sqlx::query(denied).execute(&pool).await.unwrap();
-    let error = database::check_schema(&pool).await.unwrap_err().to_string();
+    let error = database::check_schema(&Pool::new(pool.clone()))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(!error.contains("behind"), "{error}");
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use coordinator::billing::{ledger_verify, settlement};
 use coordinator::compose::Coordinator as App;
+use coordinator::database::Pool;
 use coordinator::files::upload::complete;
 use coordinator::files::{delete, renewal};
 use jiff::{SignedDuration, Timestamp};
@@ -146,7 +147,7 @@ impl History {
                 if self.can_pay(user, offer.size).await && self.are_in(&nodes).await {
                     let user = self.users[user];
                     let upload = begin_offered(&app, user, &nodes, offer).await;
-                    let file = complete::complete(&app.files, user, upload, None)
+                    let file = complete::complete(&app.files, user, upload, None, None)
                         .await
                         .unwrap();
                     self.stored.push((user, file.id));
@@ -276,7 +277,9 @@ async fn whatever_happens_use_is_charged_and_storage_is_paid_once(pool: PgPool) 
     settle_all(&app).await;
     while seal(&pool, 100).await.is_some() {}
 
-    let report = ledger_verify::verify(&pool, None, &[]).await.unwrap();
+    let report = ledger_verify::verify(&Pool::new(pool.clone()), None, &[])
+        .await
+        .unwrap();
     assert!(
         report.is_sound(),
         "{:#?} in {happenings:?}",

@@ -126,7 +126,7 @@ async fn an_admin_sees_the_peers_and_nobody_else_does(pool: PgPool) {
         .await
         .problem(401, "unauthorized");
 
-    let admin = coordinator.admin(user);
+    let admin = coordinator.admin(user).await;
     let peers = admin
         .get("/api/v1/admin/peers")
         .await
@@ -153,6 +153,7 @@ async fn an_admin_sees_the_jobs_and_nobody_else_does(pool: PgPool) {
         .problem(401, "unauthorized");
     let jobs = coordinator
         .admin(user)
+        .await
         .get(api::paths::JOBS)
         .await
         .expect(StatusCode::OK);

@@ -3,15 +3,16 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use coordinator::accounts::access_tokens;
-use coordinator::accounts::access_tokens::Identity;
+use coordinator::accounts::access_tokens::Claimed;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use kit::Clock;
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use model::user::Role;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::support::Coordinator;
 
@@ -34,7 +35,7 @@ impl Issuer {
     fn claims(&self) -> Value {
         json!({
             "sub": self.user_id,
-            "role": "user",
+            "sid": self.user_id,
             "aud": "fsn-api",
             "iss": self.coordinator.app.keys.ring.network_id,
             "iat": Clock::system().now().as_second(),
@@ -61,12 +62,13 @@ impl Issuer {
     }
 
     fn issued_at(&self, at: Timestamp) -> String {
-        let identity = Identity {
+        let claimed = Claimed {
             user_id: self.user_id,
-            role: Role::User,
+            session_id: SessionId::from_uuid(self.user_id.as_uuid()),
         };
-        let ttl = self.coordinator.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.coordinator.app.keys.ring, identity, at, ttl).unwrap()
+        let expires_at = at + SignedDuration::from_mins(15);
+        let ring = &self.coordinator.app.keys.ring;
+        access_tokens::issue(ring, claimed, Role::User, at, expires_at).unwrap()
     }
 
     async fn is_accepted(&self, token: &str) -> bool {
@@ -102,7 +104,7 @@ async fn the_claims_of_a_token_are_all_checked(pool: PgPool) {
     let issuer = Issuer::new(pool).await;
     assert!(
         issuer
-            .is_accepted(&issuer.with("role", json!("user")))
+            .is_accepted(&issuer.with("sid", json!(issuer.user_id)))
             .await
     );
     let wrong = [
@@ -115,7 +117,9 @@ async fn the_claims_of_a_token_are_all_checked(pool: PgPool) {
         ("exp", json!(1)),
         ("exp", json!("tomorrow")),
         ("exp", Value::Null),
-        ("role", json!("emperor")),
+        ("sid", json!(Uuid::from_u128(1))),
+        ("sid", json!("not a uuid")),
+        ("sid", Value::Null),
     ];
     for (claim, value) in wrong {
         let token = issuer.with(claim, value.clone());
@@ -185,7 +189,7 @@ async fn a_request_without_a_bearer_token_is_told_how_to_get_one(pool: PgPool) {
         issuer.coordinator.visitor(),
         issuer.issued_at(Clock::system().now()),
     );
-    for authorization in [None, Some("Basic dTpw".to_owned()), Some(token.clone())] {
+    for authorization in [None, Some("Digest dTpw".to_owned()), Some(token.clone())] {
         let mut call = visitor.call(http::Method::GET, "/api/v1/files");
         if let Some(value) = &authorization {
             call = call.header("authorization", value);

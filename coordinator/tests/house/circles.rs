@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 21] = [
     "proto",
     "sealing",
+    "credentials",
+    "evidence-check",
     "api",
     "kit",
     "network",
@@ -14,6 +16,11 @@ const CRATES: [&str; 14] = [
     "ledger",
     "model",
     "rules",
+    "mail",
+    "site",
+    "settings",
+    "payments",
+    "gateway",
     "coordinator",
     "storage-node",
     "local-cluster",

@@ -4,12 +4,13 @@
 use crate::source::{modules, root};
 
 /// From the ground up. A name that is not here is a concern that nobody has put in its place yet.
-const FLOORS: [&str; 19] = [
+const FLOORS: [&str; 22] = [
     "config",
     "database",
     "facts",
     "metrics",
     "local_request",
+    "security",
     "keys",
     "bookkeeping",
     "accounts",
@@ -17,6 +18,8 @@ const FLOORS: [&str; 19] = [
     "blobs",
     "billing",
     "files",
+    "objects",
+    "closing",
     "proofs",
     "durability",
     "compose",

@@ -6,23 +6,48 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
+    ("credentials", &["proto"]),
+    ("evidence-check", &["proto", "kit", "sealing", "api"]),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
     ("rules", &["proto", "sealing", "model"]),
     ("limits", &["model", "rules"]),
+    ("mail", &["kit"]),
+    ("site", &["api"]),
+    (
+        "settings",
+        &["proto", "kit", "model", "network", "mail", "payments"],
+    ),
+    ("payments", &["model"]),
+    ("gateway", &["model", "rules"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (
         "coordinator",
         &[
-            "proto", "kit", "sealing", "api", "ledger", "model", "rules", "limits", "network",
+            "proto",
+            "kit",
+            "sealing",
+            "credentials",
+            "evidence-check",
+            "api",
+            "ledger",
+            "model",
+            "rules",
+            "limits",
+            "mail",
+            "payments",
+            "settings",
+            "site",
+            "gateway",
+            "network",
         ],
     ),
     (

@@ -171,6 +171,23 @@ pub fn overrides(settings: &[String]) -> Result<Table> {
     Ok(root)
 }
 
+/// Refuses secrets among what a program was started with: everybody on the machine can read that.
+pub fn refuse_secrets(settings: &[String]) -> Result<()> {
+    for text in settings {
+        let Some((name, value)) = text.split_once('=') else {
+            continue; // is no setting
+        };
+        let key = name.split_once('.').map_or(name, |(_, key)| key).trim();
+        if show::holds_secret(key, &toml_or_text(value.trim())) {
+            bail!(
+                "`--set {name}=…` would show a secret to everybody on this machine who lists its programs: put it into the \
+                 settings file, a file of its own, or the environment"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Sets `table.key`, the only depth that settings have.
 pub fn set(root: &mut Table, name: &str, value: Value) {
     let (table, key) = name.split_once('.').unwrap_or(("", name));

@@ -102,6 +102,11 @@ fn parse(text: String, default: Option<&Expr>) -> Value {
     }
 }
 
+/// Whether a setting of this name and value is, or has in it, a secret.
+pub(super) fn holds_secret(key: &str, value: &Value) -> bool {
+    without_secrets(key, value.clone()) != *value
+}
+
 fn without_secrets(key: &str, value: Value) -> Value {
     let secret = ["token", "password", "secret"];
     if secret.iter().any(|ending| key.ends_with(ending)) {

@@ -98,6 +98,28 @@ fn assert_line(shown: &str, line: &str) {
 }
 
 #[test]
+fn a_secret_on_the_command_line_is_refused_without_being_shown() {
+    for secret in [
+        "nodes.bootstrap_token=hunter2hunter2",
+        "mail.password=hunter2",
+        "database.url=postgres://me:hunter2@db/storage",
+        "database.url=postgres://me@db/storage?password=hunter2",
+    ] {
+        let error = refuse_secrets(&[secret.to_owned()]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("to everybody on this machine"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for open in [
+        "nodes.bootstrap_token_file=/run/secrets/token",
+        "database.url=postgres://me@db/storage",
+        "auth.password_min_length=12",
+    ] {
+        refuse_secrets(&[open.to_owned()]).unwrap();
+    }
+}
+
+#[test]
 fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
     let file = "[http]\nretries = 4\nrequest_timeout = \"1m\"";
     let settings = load(file, &["http.retries=5", "node.region=eu north"]).unwrap();

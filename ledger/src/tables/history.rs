@@ -110,6 +110,17 @@ pub async fn amount_on(
     Ok(MicroCredits::new(amount.unwrap_or(0)))
 }
 
+/// The transfer that was posted under an idempotency key.
+pub async fn posted(connection: &mut PgConnection, key: &str) -> sqlx::Result<Option<TransferId>> {
+    let id = sqlx::query_scalar!(
+        "SELECT transfer_id FROM transfers WHERE idempotency_key = $1",
+        key
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(TransferId::from_uuid))
+}
+
 /// Whether a transfer of this kind ever moved something on the account.
 pub async fn has_transfer(
     connection: &mut PgConnection,

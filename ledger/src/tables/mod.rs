@@ -12,7 +12,9 @@ pub use accounts::{
 pub(crate) use blocks::block_hashes;
 pub use blocks::{Sealed, head, seal_block};
 pub(crate) use history::{BlockRow, history, wrong_balances};
-pub use history::{OwnTransfer, TransferRow, amount_on, has_transfer, snapshot, transfers_of};
+pub use history::{
+    OwnTransfer, TransferRow, amount_on, has_transfer, posted, snapshot, transfers_of,
+};
 pub use posting::{PostError, Posted, post, post_new};
 
 use crate::rules::Hash;

@@ -56,8 +56,17 @@ fn text(cluster: &Cluster) -> Result<String> {
             address.unwrap_or_else(|| "-".to_owned()),
         ]);
     }
+    let s3 = status.s3.as_ref().map_or_else(
+        || "-".to_owned(),
+        |s3| {
+            format!(
+                "{} / {} / {} / {}",
+                s3.endpoint, s3.region, s3.access_key, s3.secret_key
+            )
+        },
+    );
     Ok(format!(
-        "{table}\n\nuser       {} / {}\nmetrics    {}\ndirectory  {}\nlogs       {}/<name>.log\n",
+        "{table}\n\nuser       {} / {}\ns3         {s3}\nmetrics    {}\ndirectory  {}\nlogs       {}/<name>.log\n",
         status.user.email,
         status.user.password,
         status.metrics_url.as_deref().unwrap_or("-"),

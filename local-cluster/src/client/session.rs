@@ -10,11 +10,13 @@ use api::nodes::Node;
 use api::page::{DEFAULT_LIMIT, Page, PageParams};
 use api::paths;
 use reqwest::{Method, RequestBuilder, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::error::{ApiError, checked};
+use crate::record::AccessKeyRecord;
 
 /// An access token is renewed this long before it expires.
 const RENEW_BEFORE: Duration = Duration::from_secs(120);
@@ -177,6 +179,26 @@ impl Session {
 
     pub async fn me(&self) -> Result<Me, ApiError> {
         self.get(paths::ME).await
+    }
+
+    /// A key with which programs may do everything with objects.
+    pub(crate) async fn create_access_key(&self, name: &str) -> Result<AccessKeyRecord, ApiError> {
+        #[derive(Deserialize)]
+        struct Made {
+            access_key_id: String,
+            secret_access_key: String,
+        }
+        let body = json!({
+            "name": name,
+            "scopes": ["read", "write", "list", "delete"],
+            "s3": true,
+        });
+        let request = self.request(Method::POST, paths::ACCESS_KEYS).await?;
+        let made: Made = json_of(request.json(&body)).await?;
+        Ok(AccessKeyRecord {
+            access_key: made.access_key_id,
+            secret_key: made.secret_access_key,
+        })
     }
 
     /// Buys credits with the pretended money of the mock payment provider.

@@ -65,6 +65,7 @@ impl Cluster {
         let coordinator = &mut self.record.coordinators[number - 1];
         coordinator.http_port = ready.http.port();
         coordinator.metrics = Some(ready.metrics);
+        coordinator.s3 = ready.s3.or(coordinator.s3);
         coordinator.p2p = ready.p2p;
         self.save()
     }
@@ -110,6 +111,9 @@ impl Cluster {
             .is_none_or(|metrics| !ports::is_free(metrics.port()))
         {
             coordinator.metrics = Some(([127, 0, 0, 1], ports::free_port(random)?).into());
+        }
+        if coordinator.s3.is_none_or(|s3| !ports::is_free(s3.port())) {
+            coordinator.s3 = Some(([127, 0, 0, 1], ports::free_port(random)?).into());
         }
         if coordinator.p2p.is_empty() {
             coordinator.p2p = vec![format!("/ip4/127.0.0.1/tcp/{}", ports::free_port(random)?)];

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cluster, Member};
 use crate::process::{ProcessId, ProcessState};
+use crate::settings;
 
 /// A pid is null while the process does not run; the other fields then tell how it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Status {
     pub coordinators: Vec<CoordinatorStatus>,
     pub postgres: PostgresStatus,
     pub user: UserStatus,
+    /// Of the first coordinator; null before it was brought up.
+    pub s3: Option<S3Status>,
     pub nodes: Vec<NodeStatus>,
 }
 
@@ -45,6 +48,16 @@ pub struct PostgresStatus {
 pub struct UserStatus {
     pub email: String,
     pub password: String,
+}
+
+/// What a client of S3 is set up with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct S3Status {
+    /// By address: buckets are asked for by path.
+    pub endpoint: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,8 +112,19 @@ impl Cluster {
                 email: record.user.email.clone(),
                 password: record.user.password.clone(),
             },
+            s3: self.s3(),
             nodes: nodes.collect::<Result<_>>()?,
             coordinators,
+        })
+    }
+
+    fn s3(&self) -> Option<S3Status> {
+        let key = self.record.user.s3_key.as_ref()?;
+        Some(S3Status {
+            endpoint: format!("http://{}", self.record.coordinators.first()?.s3?),
+            region: settings::region(&self.record.overrides),
+            access_key: key.access_key.clone(),
+            secret_key: key.secret_key.clone(),
         })
     }
 

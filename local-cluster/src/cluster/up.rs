@@ -230,11 +230,21 @@ impl Cluster {
         .with_context(|| format!("the logs are in {}", self.dir.join("logs").display()))
     }
 
-    /// A user with credits, so that the first upload needs no preparation.
+    /// A user with credits and an access key, so that the first upload needs no preparation.
     async fn prepare_user(&mut self) -> Result<()> {
-        if self.record.user.ready {
-            return Ok(());
+        if !self.record.user.ready {
+            self.register_user().await?;
         }
+        if self.record.user.s3_key.is_none() {
+            let session = self.session().await.context("cannot log in")?;
+            let key = session.create_access_key("local-cluster").await;
+            self.record.user.s3_key = Some(key.context("cannot make an access key")?);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    async fn register_user(&mut self) -> Result<()> {
         let user = &self.record.user;
         match self.client()?.register(&user.email, &user.password).await {
             Err(error) if error.status() != Some(StatusCode::CONFLICT) => {

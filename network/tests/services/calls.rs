@@ -5,7 +5,7 @@ use futures::future::join_all;
 use network::{CallError, start};
 use proto::{
     BlobId, Delete, DeleteRequest, DeletionOutcomes, Heartbeat, Hello, HelloReport, NodeId,
-    Retrieve, RetrieveAnswer, RetrieveRequest, Roles, Store, protocols,
+    RequestId, Retrieve, RetrieveAnswer, RetrieveRequest, Roles, Store, protocols,
 };
 use tokio::sync::mpsc;
 
@@ -53,6 +53,7 @@ async fn a_blob_that_is_asked_for_comes_back_whole(wire: Wire) {
     let blob = store(1, 4096 * KIB).data;
     let asked = RetrieveRequest {
         blob_id: BlobId::of(&blob),
+        request_id: RequestId::NONE,
     };
     let call = pair
         .coordinator
@@ -128,6 +129,7 @@ async fn an_answer_beyond_the_cap_is_refused_by_its_sender(wire: Wire) {
     let node = pair.node_id();
     let asked = RetrieveRequest {
         blob_id: BlobId::of(b""),
+        request_id: RequestId::NONE,
     };
     let call = pair.coordinator.handle.call::<Retrieve>(node, asked);
     let answering = async {

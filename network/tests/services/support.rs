@@ -10,8 +10,8 @@ use network::{
 };
 use proto::{
     BlobId, Delete, DeleteRequest, DeletionOutcomes, Heartbeat, HeartbeatAnswer, HeartbeatReport,
-    Locator, MicroCredits, NodeActivity, Refusal, RefusalCode, Roles, Store, StoreAnswer,
-    StoreRequest, protocols,
+    Locator, MicroCredits, NodeActivity, Refusal, RefusalCode, RequestId, Roles, Store,
+    StoreAnswer, StoreRequest, protocols,
 };
 use tokio::sync::mpsc;
 
@@ -177,6 +177,7 @@ pub(crate) fn store(number: usize, bytes: usize) -> StoreRequest {
     StoreRequest {
         blob_id: BlobId::of(&data),
         locator: Locator::from_bytes([7; Locator::LEN]),
+        request_id: RequestId::NONE,
         data: Bytes::from(data),
     }
 }

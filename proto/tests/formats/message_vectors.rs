@@ -9,8 +9,9 @@ use proto::{
     HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport, IdsDigest, Instance,
     InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest, ItemAnswer, ItemOutcome,
     LedgerDay, Locator, LossNoted, LossReport, Message, MicroCredits, NetworkId, NodeActivity,
-    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, Refusal, RefusalCode, RetrieveAnswer,
-    RetrieveRequest, Signature, SignedOrder, SignedReceipt, StoreAnswer, StoreRequest,
+    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, Refusal, RefusalCode, RequestId,
+    RetrieveAnswer, RetrieveRequest, Signature, SignedOrder, SignedReceipt, StoreAnswer,
+    StoreRequest,
 };
 use serde_json::Value;
 
@@ -204,9 +205,15 @@ fn store_chunk_stands_as_in_the_vectors() {
     let request = StoreRequest {
         blob_id: BlobId::of(BLOB),
         locator: Locator::from_bytes(std::array::from_fn(|i| i as u8)),
+        request_id: RequestId::NONE,
         data: Bytes::from_static(BLOB),
     };
-    stands_as("store this blob", request);
+    stands_as("store this blob", request.clone());
+    let of_a_request = StoreRequest {
+        request_id: RequestId::new("0198-a"),
+        ..request
+    };
+    stands_as("store this blob of a request", of_a_request);
     let (value, _) = case("stored");
     let signature = bytes_of(&value["receipt"]["signature"]);
     let receipt = SignedReceipt {
@@ -224,7 +231,13 @@ fn store_chunk_stands_as_in_the_vectors() {
 #[test]
 fn retrieve_chunk_stands_as_in_the_vectors() {
     let blob_id = BlobId::of(BLOB);
-    stands_as("give this blob", RetrieveRequest { blob_id });
+    let mut request = RetrieveRequest {
+        blob_id,
+        request_id: RequestId::NONE,
+    };
+    stands_as("give this blob", request);
+    request.request_id = RequestId::new("0198-a");
+    stands_as("give this blob for a request", request);
     stands_as("found", RetrieveAnswer::Found(Bytes::from_static(BLOB)));
     stands_as("missing", RetrieveAnswer::Missing);
     let ordered = RetrieveAnswer::Ordered(Box::new(signed_order()));

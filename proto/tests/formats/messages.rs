@@ -7,8 +7,8 @@ use proto::{
     DeletionOutcome, DeletionOutcomes, HeartbeatAnswer, HeartbeatReport, HelloAnswer, HelloReport,
     InventoryAnswer, InventoryRequest, Locator, LossNoted, LossReport, MAX_DELETIONS_PER_MESSAGE,
     MAX_LOSSES_PER_MESSAGE, Message, NodeActivity, NodeId, OrderSeal, ProofAnswer, Refusal,
-    RefusalCode, RetrieveAnswer, RetrieveRequest, Signature, StoreAnswer, StoreRequest, protocols,
-    wire,
+    RefusalCode, RequestId, RetrieveAnswer, RetrieveRequest, Signature, StoreAnswer, StoreRequest,
+    protocols, wire,
 };
 
 use crate::message_vectors::message_bytes;
@@ -330,6 +330,7 @@ fn store_request() -> StoreRequest {
     StoreRequest {
         blob_id: BlobId::of(&data),
         locator: Locator::from_bytes([7; Locator::LEN]),
+        request_id: RequestId::new("0198-a"),
         data,
     }
 }

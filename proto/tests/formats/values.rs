@@ -10,7 +10,7 @@ use proto::{
     InventoryAnswer, InventoryAsk, InventoryItem, InventoryRequest, ItemAnswer, ItemOutcome,
     Keypair, LedgerDay, Locator, LossReport, MAX_CHALLENGE_ITEMS, MAX_DELETIONS_PER_MESSAGE,
     MAX_EARLIER_INSTANCES, MAX_GROUP_BLOBS, MicroCredits, NetworkId, NodeActivity, NodeId,
-    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode,
+    OrderSeal, Parties, Proof, ProofAnswer, ProofHash, ProofSeed, Refusal, RefusalCode, RequestId,
     RetrieveAnswer, RetrieveRequest, Signature, SignedOrder, SignedReceipt, StoreAnswer,
     StoreRequest,
 };
@@ -142,9 +142,11 @@ pub(crate) fn heartbeat_answer() -> impl Strategy<Value = HeartbeatAnswer> {
 
 pub(crate) fn store_request() -> impl Strategy<Value = StoreRequest> {
     let locator = vec(any::<u8>(), Locator::LEN);
-    (blob_id(), locator, blob()).prop_map(|(blob_id, locator, data)| StoreRequest {
+    let parts = (blob_id(), locator, request_id(), blob());
+    parts.prop_map(|(blob_id, locator, request_id, data)| StoreRequest {
         blob_id,
         locator: Locator::try_from(&locator[..]).unwrap(),
+        request_id,
         data,
     })
 }
@@ -171,7 +173,16 @@ pub(crate) fn store_answer() -> impl Strategy<Value = StoreAnswer> {
 }
 
 pub(crate) fn retrieve_request() -> impl Strategy<Value = RetrieveRequest> {
-    blob_id().prop_map(|blob_id| RetrieveRequest { blob_id })
+    (blob_id(), request_id()).prop_map(|(blob_id, request_id)| RetrieveRequest {
+        blob_id,
+        request_id,
+    })
+}
+
+fn request_id() -> impl Strategy<Value = RequestId> {
+    let byte = b'!'..=b'~';
+    vec(byte, 0..=RequestId::MAX_LEN)
+        .prop_map(|bytes| RequestId::new(std::str::from_utf8(&bytes).unwrap()))
 }
 
 pub(crate) fn retrieve_answer() -> impl Strategy<Value = RetrieveAnswer> {

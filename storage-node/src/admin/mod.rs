@@ -4,17 +4,20 @@
 mod metrics;
 mod status;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::problem::CONTENT_TYPE;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use blobstore::{BlobState, Row};
 use jiff::Timestamp;
+use kit::own_host;
 use proto::BlobId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -46,7 +49,12 @@ struct Admin {
     operator: Arc<Operator>,
 }
 
-pub(crate) fn router(node: Subject, peers: PeerNetwork, operator: Operator) -> Router {
+pub(crate) fn router(
+    listen: SocketAddr,
+    node: Subject,
+    peers: PeerNetwork,
+    operator: Operator,
+) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -58,11 +66,35 @@ pub(crate) fn router(node: Subject, peers: PeerNetwork, operator: Operator) -> R
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this takes another method")
         })
+        .layer(middleware::from_fn_with_state(listen, check_host))
         .with_state(Admin {
             node: node.into(),
             peers,
             operator: operator.into(),
         })
+}
+
+/// No page elsewhere reads or changes anything through a browser on this machine.
+async fn check_host(State(listen): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    let mut response = match own_host::answers_to(listen, host.map(HeaderValue::as_bytes)) {
+        true => next.run(request).await,
+        false => {
+            let detail =
+                "this listener answers to addresses and to localhost, and to no other name";
+            Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }
 
 /// 503 while the disk refuses writes or the node shuts down.

@@ -79,6 +79,7 @@ impl Service {
         let StoreRequest {
             blob_id,
             locator,
+            request_id,
             data,
         } = request;
         let length = data.len() as u64;
@@ -91,10 +92,11 @@ impl Service {
             Ok(Some(stored_at_ms)) => stored_at_ms,
             Ok(None) => return refuse(RefusalCode::Draining, "the node is leaving the network"),
             Err(error) => {
-                tracing::warn!(id = %blob_id, %error, "refused a blob");
+                tracing::warn!(id = %blob_id, %request_id, %error, "refused a blob");
                 return refuse(refusal_code(&error), &error);
             }
         };
+        tracing::debug!(id = %blob_id, %request_id, bytes = length, "stored a blob");
         let receipt = Receipt {
             context: self.signer.context,
             blob_id,
@@ -108,19 +110,30 @@ impl Service {
     }
 
     async fn retrieve(&self, request: RetrieveRequest) -> RetrieveAnswer {
-        match self.store.get(request.blob_id).await {
-            Read::Found(data) => RetrieveAnswer::Found(data),
+        let RetrieveRequest {
+            blob_id,
+            request_id,
+        } = request;
+        match self.store.get(blob_id).await {
+            Read::Found(data) => {
+                tracing::debug!(id = %blob_id, %request_id, bytes = data.len(), "gave a blob");
+                RetrieveAnswer::Found(data)
+            }
             Read::Missing => {
-                let gone = vec![request.blob_id];
+                tracing::warn!(id = %blob_id, %request_id, "asked for a blob that is not here");
+                let gone = vec![blob_id];
                 let mut orders = shown_for(&self.store, &self.orders, gone).await;
                 match orders.pop() {
                     Some(order) => RetrieveAnswer::Ordered(Box::new(order)),
                     None => RetrieveAnswer::Missing,
                 }
             }
-            Read::Corrupt => RetrieveAnswer::Corrupt,
+            Read::Corrupt => {
+                tracing::warn!(id = %blob_id, %request_id, "asked for a blob that is corrupt");
+                RetrieveAnswer::Corrupt
+            }
             Read::IoError(error) => {
-                tracing::error!(id = %request.blob_id, error, "a blob cannot be read");
+                tracing::error!(id = %blob_id, %request_id, error, "a blob cannot be read");
                 RetrieveAnswer::IoError(error)
             }
         }

@@ -8,6 +8,7 @@ mod earnings;
 mod identity;
 mod init;
 mod join;
+mod payout;
 mod peers;
 mod running;
 mod start;
@@ -56,6 +57,8 @@ enum Command {
     Status(status::Args),
     /// What the node has earned, day by day
     Earnings(earnings::Args),
+    /// Have what the node has earned paid out, or see what was
+    Payout(payout::Args),
     /// Leave the network in order: show what it means, ask for it, see how far it is, or call it off
     Drain(drain::Args),
     /// Who is connected, how it is, and who will be dialled when
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Start(args) => start::run(&settings, args),
         Command::Status(args) => status::run(&settings, &args),
         Command::Earnings(args) => earnings::run(&settings, &args),
+        Command::Payout(args) => payout::run(&settings, &args),
         Command::Drain(args) => drain::run(&settings, &args),
         Command::Peers(args) => peers::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
@@ -114,6 +118,7 @@ impl SettingsArgs {
     }
 
     fn overrides(&self) -> Result<Table> {
+        kit::config::refuse_secrets(&self.set)?;
         kit::config::overrides(&self.set)
     }
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::drain::{DrainPlan, DrainView};
-use api::earnings::Earnings;
-use api::headers::API_KEY;
+use api::earnings::{Earnings, PayoutBody, PayoutView};
+use api::headers::{API_KEY, IDEMPOTENCY_KEY};
 use api::nodes::{NodeDetail, Nonce, RegisterBody, RegisteredNode};
-use api::page::PageParams;
+use api::page::{Page, PageParams};
 use api::paths;
 use api::problem::Problem;
 use libp2p_identity::Keypair;
 use proto::{
-    NetworkContext, NetworkDocument, NetworkId, NodeId, Registration, RegistrationForm,
-    RegistrationNonce,
+    MicroCredits, NetworkContext, NetworkDocument, NetworkId, NodeId, Registration,
+    RegistrationForm, RegistrationNonce,
 };
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
@@ -203,6 +203,33 @@ impl CoordinatorApi {
         };
         let request = self.client.get(url).query(&page);
         self.answer(request.header(API_KEY, api_key)).await
+    }
+
+    /// Has so much, or all that is available, paid out. Under the same key it is done once.
+    pub(crate) async fn pay_out(
+        &self,
+        own: &Credentials,
+        amount: Option<MicroCredits>,
+        key: &str,
+    ) -> Result<PayoutView> {
+        let url = self.url(&paths::node_payouts(own.node_id))?;
+        let body = PayoutBody {
+            amount_microcredits: amount,
+        };
+        let request = self.client.post(url).json(&body);
+        let request = request.header(API_KEY, &own.api_key);
+        self.answer(request.header(IDEMPOTENCY_KEY, key)).await
+    }
+
+    /// The node's payouts, the newest first.
+    pub(crate) async fn payouts(&self, own: &Credentials, limit: u16) -> Result<Page<PayoutView>> {
+        let url = self.url(&paths::node_payouts(own.node_id))?;
+        let page = PageParams {
+            limit: Some(limit),
+            cursor: None,
+        };
+        let request = self.client.get(url).query(&page);
+        self.answer(request.header(API_KEY, &own.api_key)).await
     }
 
     /// What draining the node would mean; changes nothing.

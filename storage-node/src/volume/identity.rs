@@ -15,7 +15,7 @@ const TEXT_PREFIX: &str = "fsn-identity-v1:";
 
 /// `None` where there is none yet.
 pub(crate) fn load(path: &Path) -> Result<Option<Keypair>> {
-    private_file::read(path)?
+    private_file::read_own(path)?
         .map(|bytes| {
             decode(&bytes).with_context(|| {
                 format!(

@@ -243,7 +243,9 @@ impl Volume {
     }
 
     pub(crate) fn credentials(&self) -> Result<Credentials> {
-        private_file::read_json(&self.credentials_path())?.with_context(|| {
+        let path = self.credentials_path();
+        private_file::read_own(&path)?; // its mode is looked at
+        private_file::read_json(&path)?.with_context(|| {
             format!(
                 "the node in {} is not registered: run `storage-node init`",
                 self.root.display()
@@ -292,7 +294,7 @@ impl Volume {
     /// The token that the admin API asks for before it changes anything; made when there is none.
     pub(crate) fn admin_token(&self, random: &mut impl CryptoRng) -> Result<String> {
         let path = self.root.join("admin.token");
-        if let Some(bytes) = private_file::read(&path)? {
+        if let Some(bytes) = private_file::read_own(&path)? {
             let token = String::from_utf8(bytes)
                 .unwrap_or_default()
                 .trim()

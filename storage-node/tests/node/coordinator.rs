@@ -21,8 +21,8 @@ use proto::{
     DeleteRequest, Deletion, DeletionMode, DeletionOutcome, Difficulty, Heartbeat, HeartbeatAnswer,
     HeartbeatReport, Hello, HelloAnswer, HelloReport, LedgerDay, Locator, LossNoted, LossReport,
     MicroCredits, NetworkContext, NetworkDocument, Parties, PeerId, ProofAnswer, ProofSeed, Prove,
-    Registration, RegistrationForm, ReportLoss, Retrieve, RetrieveAnswer, RetrieveRequest, Roles,
-    Signature, SignedOrder, Store, StoreAnswer, StoreRequest, protocols,
+    Registration, RegistrationForm, ReportLoss, RequestId, Retrieve, RetrieveAnswer,
+    RetrieveRequest, Roles, Signature, SignedOrder, Store, StoreAnswer, StoreRequest, protocols,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -198,6 +198,7 @@ impl Coordinator {
         let request = StoreRequest {
             blob_id: BlobId::of(data),
             locator: Locator::from_bytes([7; 64]),
+            request_id: RequestId::NONE,
             data: data.clone(),
         };
         in_time(self.peers.call::<Store>(node, request)).await
@@ -271,7 +272,10 @@ impl Coordinator {
     }
 
     pub(crate) async fn retrieve(&self, node: PeerId, blob_id: BlobId) -> RetrieveAnswer {
-        let request = RetrieveRequest { blob_id };
+        let request = RetrieveRequest {
+            blob_id,
+            request_id: RequestId::NONE,
+        };
         in_time(self.peers.call::<Retrieve>(node, request))
             .await
             .unwrap()

@@ -65,6 +65,22 @@ async fn a_directory_of_another_node_and_one_with_other_things() {
 }
 
 #[tokio::test]
+async fn secrets_that_others_can_read() {
+    let coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    for secret in ["identity.key", "credentials.json"] {
+        let path = operator.data_dir().join(secret);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_one_line(&start(&operator, &[]).await, "run `chmod 600` on it");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert_one_line(
+        &start(&operator, &["node.token=hunter2"]).await,
+        "to everybody on this machine",
+    );
+}
+
+#[tokio::test]
 async fn another_nodes_complete_disk_is_noticed_by_start_and_by_init() {
     let coordinator = Coordinator::start().await;
     let operator = Operator::registered(&coordinator).await;

@@ -9,7 +9,8 @@ use kit::Entropy;
 use network::{Keypair, Network, PeerManager, PeerPolicy, Target};
 use proto::{
     BlobId, CoordinatorEntry, DeletionMode, DeletionOutcome, Locator, NetworkContext, NodeActivity,
-    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer, StoreRequest,
+    RefusalCode, RequestId, Retrieve, RetrieveAnswer, RetrieveRequest, Store, StoreAnswer,
+    StoreRequest,
 };
 
 use crate::coordinator::{Coordinator, coordinator_config, in_time};
@@ -123,6 +124,7 @@ async fn what_does_not_fit_and_what_is_not_what_it_says_is_refused() {
     let wrong = StoreRequest {
         blob_id: BlobId::of(b"another"),
         locator: Locator::from_bytes([0; 64]),
+        request_id: RequestId::NONE,
         data: sealed(1),
     };
     let answer = coordinator.peers.call::<Store>(peer, wrong);
@@ -212,12 +214,19 @@ async fn a_peer_that_is_no_coordinator_of_the_network_gets_no_answer() {
     }]);
     in_time(peers.next_event()).await.unwrap();
     let blob_id = BlobId::of(&data);
-    let answer = handle.call::<Retrieve>(peer, RetrieveRequest { blob_id });
+    let answer = handle.call::<Retrieve>(
+        peer,
+        RetrieveRequest {
+            blob_id,
+            request_id: RequestId::NONE,
+        },
+    );
     assert!(in_time(answer).await.is_err());
     let much = Bytes::from(vec![9; 4 * 1024 * 1024]);
     let request = StoreRequest {
         blob_id: BlobId::of(&much),
         locator: Locator::from_bytes([7; 64]),
+        request_id: RequestId::NONE,
         data: much,
     };
     let answer = handle.call::<Store>(peer, request);

@@ -18,6 +18,8 @@ pub struct StoredToken {
     pub family: Uuid,
     pub user_id: UserId,
     pub role: Role,
+    /// Why its owner may do nothing.
+    pub suspended: Option<String>,
     pub used: bool,
     /// How long ago, in seconds.
     used_ago: f64,
@@ -30,6 +32,7 @@ impl StoredToken {
     }
 }
 
+/// One that is there already, because an answer is given again, stays as it is.
 pub async fn insert(
     connection: &mut PgConnection,
     hash: &[u8; 32],
@@ -39,7 +42,7 @@ pub async fn insert(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO refresh_tokens (token_hash, family_id, user_id, expires_at, names_login)
-         VALUES ($1, $2, $3, $4, true)",
+         VALUES ($1, $2, $3, $4, true) ON CONFLICT (token_hash) DO NOTHING",
         &hash[..],
         family,
         user_id.as_uuid(),
@@ -57,6 +60,7 @@ pub async fn lock(
 ) -> sqlx::Result<Option<StoredToken>> {
     let row = sqlx::query!(
         r#"SELECT t.family_id, t.user_id, u.role, t.used_at IS NOT NULL AS "used!",
+                  CASE WHEN u.suspended_at IS NOT NULL THEN coalesce(u.suspended_reason, '') END AS suspended,
                   coalesce(extract(epoch FROM now() - t.used_at), 0)::float8 AS "used_ago!",
                   t.expires_at < now() AS "expired!"
            FROM refresh_tokens t JOIN users u USING (user_id)
@@ -70,6 +74,7 @@ pub async fn lock(
             family: row.family_id,
             user_id: UserId::from_uuid(row.user_id),
             role: Role::from_name(&row.role).ok_or_else(|| corrupt("users.role", &row.role))?,
+            suspended: row.suspended,
             used: row.used,
             used_ago: row.used_ago,
             expired: row.expired,
@@ -108,6 +113,17 @@ pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> sqlx:
     Ok(result.rows_affected())
 }
 
+/// As [`revoke_family`], of several.
+pub async fn revoke_families(connection: &mut PgConnection, families: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM refresh_tokens WHERE family_id = ANY($1)",
+        families
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Forgets the used tokens of a login but this one: those that name their login are recognised without.
 pub async fn forget_used(
     connection: &mut PgConnection,
@@ -125,24 +141,21 @@ pub async fn forget_used(
     Ok(())
 }
 
-/// Ends all logins of a user but so many, those whose tokens are the newest. Logins of one user wait for each other
-/// from here on, until the transaction ends.
-pub async fn keep_latest(
+/// All logins of a user but so many, those whose tokens are the newest. Logins of one user wait for each other from here
+/// on, until the transaction ends.
+pub async fn beyond_latest(
     connection: &mut PgConnection,
     user: UserId,
     logins: u32,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<Uuid>> {
     lock_family(connection, user.as_uuid()).await?;
-    sqlx::query!(
-        "DELETE FROM refresh_tokens WHERE family_id IN
-             (SELECT family_id FROM refresh_tokens WHERE user_id = $1
-              GROUP BY family_id ORDER BY max(created_at) DESC, family_id DESC OFFSET $2)",
+    let query = sqlx::query_scalar!(
+        "SELECT family_id FROM refresh_tokens WHERE user_id = $1
+         GROUP BY family_id ORDER BY max(created_at) DESC, family_id DESC OFFSET $2",
         user.as_uuid(),
         i64::from(logins),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    );
+    query.fetch_all(connection).await
 }
 
 /// Forgets a bounded number of tokens that nobody can use any more.

@@ -32,7 +32,7 @@ pub async fn insert(
 
 pub async fn by_id(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<User>> {
     let row = sqlx::query!(
-        "SELECT user_id, email, role, created_at FROM users WHERE user_id = $1",
+        "SELECT user_id, email, role, created_at FROM users WHERE user_id = $1 AND closed_at IS NULL",
         id.as_uuid()
     )
     .fetch_optional(connection)
@@ -70,6 +70,18 @@ pub async fn credentials(
         Ok((id, role(&row.role)?, row.password_hash))
     })
     .transpose()
+}
+
+/// Why this account may do nothing, if that is so.
+pub async fn suspended(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Option<String>> {
+    let reason = sqlx::query_scalar!(
+        r#"SELECT CASE WHEN suspended_at IS NOT NULL THEN coalesce(suspended_reason, '') END AS reason
+           FROM users WHERE user_id = $1"#,
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(reason.flatten())
 }
 
 /// What a user may do, and the hash of his password.
@@ -232,6 +244,36 @@ pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     sqlx::query!(
         "UPDATE users SET has_bought = true WHERE user_id = $1 AND NOT has_bought",
         id.as_uuid()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Suspends the account, unless it is. Locks the user's row.
+pub async fn suspend(connection: &mut PgConnection, id: UserId, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET suspended_at = now(), suspended_reason = $2
+         WHERE user_id = $1 AND suspended_at IS NULL",
+        id.as_uuid(),
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends a suspension that has this reason. Locks the user's row.
+pub async fn lift_suspension(
+    connection: &mut PgConnection,
+    id: UserId,
+    reason: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET suspended_at = NULL, suspended_reason = NULL
+         WHERE user_id = $1 AND suspended_reason = $2",
+        id.as_uuid(),
+        reason,
     )
     .execute(connection)
     .await?;

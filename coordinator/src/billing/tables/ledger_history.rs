@@ -309,3 +309,38 @@ pub async fn unended_files(connection: &mut PgConnection, limit: i64) -> sqlx::R
     .await?;
     Ok(ids.into_iter().map(FileId::from_uuid).collect())
 }
+
+/// Purchases, payouts and disputes of which the ledger says something else than their rows, in words. The first thousand.
+pub async fn odd_money(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT 'purchase ' || p.purchase_id || ': it is ' || p.state
+                  || ', and the ledger has not the transfer of just that' AS "finding!"
+           FROM purchases p
+           LEFT JOIN transfers t ON t.idempotency_key = 'purchase:' || p.user_id || ':' || p.idempotency_key
+           LEFT JOIN entries e ON e.transfer_id = t.transfer_id AND e.owner_id = p.user_id
+                              AND e.account = 'available'
+           WHERE t.transfer_id IS DISTINCT FROM p.transfer_id
+              OR (t.transfer_id IS NOT NULL AND e.amount_microcredits IS DISTINCT FROM p.credits_microcredits)
+           UNION ALL
+           SELECT 'payout ' || p.payout_id || ': it is ' || p.state
+                  || ', and the ledger has not the transfers of just that'
+           FROM payouts p
+           LEFT JOIN transfers back ON back.idempotency_key = 'payout-refused:' || p.payout_id
+           LEFT JOIN entries e ON e.transfer_id = p.transfer_id AND e.owner_id = p.node_id
+           WHERE (p.state = 'refused') <> (back.transfer_id IS NOT NULL)
+              OR e.amount_microcredits IS DISTINCT FROM -p.amount_microcredits
+           UNION ALL
+           SELECT 'dispute ' || d.dispute || ': it is ' || d.state
+                  || ', and the ledger has not the transfers of just that'
+           FROM disputes d
+           LEFT JOIN transfers taken
+               ON taken.idempotency_key = 'purchase_reversed:' || d.purchase_id || ':' || d.dispute
+           LEFT JOIN transfers back
+               ON back.idempotency_key = 'purchase_restored:' || d.purchase_id || ':' || d.dispute
+           WHERE (d.taken_microcredits + d.lost_microcredits > 0) <> (taken.transfer_id IS NOT NULL)
+              OR (d.state = 'given_back' AND taken.transfer_id IS NOT NULL) <> (back.transfer_id IS NOT NULL)
+           LIMIT 1000"#
+    )
+    .fetch_all(connection)
+    .await
+}

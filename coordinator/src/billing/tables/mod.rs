@@ -1,5 +1,7 @@
 //! The only SQL on earnings, days, payouts and penalties.
 
+pub mod destinations;
+pub mod disputes;
 pub mod earnings;
 pub mod ledger_history;
 pub mod payouts;

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::DownloadError;
 use super::read_ahead::{Chunks, ReadAhead};
+use crate::security;
 
 /// A client that has not taken a chunk for so long is slow, or stalled.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -57,7 +58,7 @@ impl Delivery {
     /// Runs as a task of its own, so that time is kept of a client whose connection nobody polls.
     pub(super) fn start(self) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static {
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(self.run(sender));
+        tokio::spawn(security::carried(self.run(sender)));
         // The channel closes without the `None` that marks a proper end when its sender gave up.
         ReceiverStream::new(receiver)
             .map(Some)

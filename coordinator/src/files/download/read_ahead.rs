@@ -15,6 +15,7 @@ use super::DownloadError;
 use crate::blobs;
 use crate::blobs::get::{Unreadable, read_chunk};
 use crate::files::Files;
+use crate::security;
 use limits::memory::Holder;
 
 use model::chunk::ChunkLocations;
@@ -59,9 +60,9 @@ impl ReadAhead {
             .map_ok(move |(locations, share)| {
                 let (files, key) = (Arc::clone(&files), Arc::clone(&key));
                 async move {
+                    let fetched = security::carried(fetch(files, key, file_id, locations));
                     // It ends with the download that wanted it.
-                    let task =
-                        AbortOnDropHandle::new(tokio::spawn(fetch(files, key, file_id, locations)));
+                    let task = AbortOnDropHandle::new(tokio::spawn(fetched));
                     match task.await {
                         Ok(chunk) => Ok((chunk?, share)),
                         Err(error) => Err(DownloadError::Internal(error.to_string())),

@@ -76,6 +76,16 @@ pub struct NewFile<'a> {
     pub scheme: Scheme,
     pub terms: Terms,
     pub key: &'a WrappedKey,
+    /// It belongs to an object and is not listed by itself.
+    pub is_part: bool,
+}
+
+/// As a row keeps it.
+pub fn role(is_part: bool) -> &'static str {
+    match is_part {
+        true => "part",
+        false => "file",
+    }
 }
 
 pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::Result<()> {
@@ -85,8 +95,8 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
     sqlx::query!(
         "WITH file AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                                chunk_size_bytes, replication, billed_name_bytes, sealing)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11, $12))
+                                chunk_size_bytes, replication, billed_name_bytes, sealing, role)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11, $12, $13))
          INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
         file.id.as_uuid(),
         file.user_id.as_uuid(),
@@ -100,6 +110,7 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
         &file.key.bytes[..],
         file.terms.name_bytes().map(u32::cast_signed),
         file.key.sealing_column(),
+        role(file.is_part),
     )
     .execute(connection)
     .await?;
@@ -244,7 +255,8 @@ pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Optio
     Ok(row.map(File::from))
 }
 
-/// A file whose escrow is used up, locked; those that others work on are passed over.
+/// A file whose escrow is used up, locked; those that others work on are passed over, and so are those of objects,
+/// which end with what they belong to.
 pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<File>> {
     let row = sqlx::query_as!(
         Row,
@@ -252,7 +264,7 @@ pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<F
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
-           FROM files WHERE state = 'ready' AND paid_until <= database_clock()
+           FROM files WHERE state = 'ready' AND paid_until <= database_clock() AND role = 'file'
            ORDER BY paid_until LIMIT 1 FOR UPDATE SKIP LOCKED"#
     )
     .fetch_optional(connection)
@@ -354,6 +366,7 @@ pub async fn readable(
     }))
 }
 
+/// A file that is listed by itself.
 pub async fn lock(
     connection: &mut PgConnection,
     id: FileId,
@@ -365,13 +378,31 @@ pub async fn lock(
                   chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
-           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' FOR UPDATE"#,
+           FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' AND role = 'file' FOR UPDATE"#,
         id.as_uuid(),
         user.as_uuid(),
     )
     .fetch_optional(connection)
     .await?;
     Ok(row.map(File::from))
+}
+
+/// Files that belong to objects, in order of id, as everybody locks them; those that are there.
+pub async fn lock_parts(connection: &mut PgConnection, ids: &[FileId]) -> sqlx::Result<Vec<File>> {
+    let ids: Vec<Uuid> = ids.iter().map(FileId::as_uuid).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
+                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
+                  billed_name_bytes, trial_microcredits
+           FROM files WHERE file_id = ANY($1) AND state = 'ready' AND role = 'part'
+           ORDER BY file_id FOR UPDATE"#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(File::from).collect())
 }
 
 /// Takes the file, its key and its session from everybody's sight, at the same cost for any size.
@@ -436,7 +467,7 @@ pub async fn list_by_time(
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files
-           WHERE user_id = $1 AND state = 'ready' AND starts_with(filename, $2)
+           WHERE user_id = $1 AND state = 'ready' AND role = 'file' AND starts_with(filename, $2)
              AND ($3::timestamptz IS NULL OR completed_at < $3
                   OR (completed_at = $3 AND file_id > $4))
            ORDER BY completed_at DESC, file_id LIMIT $5"#,
@@ -467,7 +498,7 @@ pub async fn list_by_name(
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files
-           WHERE user_id = $1 AND state = 'ready'
+           WHERE user_id = $1 AND state = 'ready' AND role = 'file'
              AND left(filename, 256) COLLATE "C" >= left($2, 256) AND starts_with(filename, $2)
              AND ($3::text IS NULL
                   OR (left(filename, 256) COLLATE "C", filename COLLATE "C", file_id)

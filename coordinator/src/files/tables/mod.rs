@@ -3,5 +3,6 @@
 pub mod allowances;
 pub mod digests;
 pub mod files;
+pub mod owners;
 pub mod single_chunk;
 pub mod uploads;

@@ -9,6 +9,7 @@ use proto::FileId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::files::role;
 use crate::keys::data_keys::WrappedKey;
 use model::chunk::StoredChunk;
 use model::ids::UploadId;
@@ -51,18 +52,18 @@ pub async fn insert(
                                   $6::int[], $7::int[], $8::int[], $9::timestamptz[],
                                   $10::timestamptz[], $11::timestamptz[], $12::bigint[],
                                   $13::bigint[], $14::text[], $15::bytea[], $16::int[], $17::bigint[],
-                                  $18::bytea[], $19::smallint[])
+                                  $18::bytea[], $19::smallint[], $20::text[])
                  AS f (file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
                        replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped,
-                       billed_name_bytes, trial, sha256, sealing)),
+                       billed_name_bytes, trial, sha256, sealing, role)),
          added AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
                                 chunk_size_bytes, replication, state, created_at, completed_at,
                                 paid_until, renew_at, paid_microcredits, price_microcredits,
-                                billed_name_bytes, trial_microcredits, sha256, sealing)
+                                billed_name_bytes, trial_microcredits, sha256, sealing, role)
              SELECT file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
                     replication, 'ready', at, at, paid_until, renew_at, paid, price,
-                    billed_name_bytes, trial, sha256, sealing FROM file)
+                    billed_name_bytes, trial, sha256, sealing, role FROM file)
          INSERT INTO data_keys (file_id, master_key_id, wrapped)
          SELECT file_id, master_key_id, wrapped FROM file",
         &column(rows, |r| r.id.as_uuid()),
@@ -84,6 +85,7 @@ pub async fn insert(
         &column(rows, |r| r.meter.trial.get()),
         &column(rows, |r| r.sha256.to_vec()),
         &column(rows, |r| r.key.sealing_column()),
+        &column(rows, |r| role(r.request.target.is_some()).to_owned()),
     )
     .execute(&mut *connection)
     .await?;

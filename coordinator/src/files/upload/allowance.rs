@@ -2,7 +2,7 @@
 
 use proto::MicroCredits;
 
-use crate::billing::credits;
+use crate::billing::purchases;
 use crate::files::Files;
 use crate::files::tables::allowances;
 use crate::files::upload::UploadError;
@@ -20,7 +20,7 @@ pub(super) async fn check(
     let mut found = allowances::allowance(&mut connection, user, limits).await?;
     let on_trial = |found: &Option<Allowance>| found.is_some_and(|found| found.file_limit.on_trial);
     // Its row does not tell of purchases before an upgrade.
-    if on_trial(&found) && credits::has_bought(&mut connection, user).await? {
+    if on_trial(&found) && purchases::has_bought(&mut connection, user).await? {
         found = allowances::allowance(&mut connection, user, limits).await?;
     }
     let mut allowance = found.ok_or(UploadError::NotFound)?;

@@ -3,6 +3,7 @@
 use crate::bookkeeping::chart::transfer_kind;
 use crate::bookkeeping::tables::days;
 use crate::bookkeeping::{chart, posting};
+use kit::Entropy;
 use ledger::Movement;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -15,8 +16,10 @@ use crate::files::{Files, tables};
 use crate::{accounts, billing, blobs};
 
 use crate::files::upload::file_commit::FileCommit;
+use crate::files::upload::pointing::Pointed;
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId};
+use model::objects::Target;
 use model::upload::{Upload, UploadState};
 use rules::allowance::Funds;
 use rules::file_meter::Priced;
@@ -25,12 +28,14 @@ use rules::file_meter::Priced;
 pub const MISSING_NAMED: i64 = 1000;
 
 /// Checks that every chunk has its receipts, and that the file is the one that `declared` is the SHA-256 of, then moves
-/// the price to escrow and makes the file visible, in one transaction. Repeated, it returns the same file.
+/// the price to escrow, makes the file visible and has `target` point to it, in one transaction. Repeated, it returns the
+/// same file.
 pub async fn complete(
     files: &Arc<Files>,
     user: UserId,
     id: UploadId,
     declared: Option<[u8; 32]>,
+    target: Option<&Target>,
 ) -> Result<File, UploadError> {
     let mut connection = files.db.acquire().await?;
     let upload = tables::uploads::by_id(&mut connection, id, user)
@@ -54,11 +59,18 @@ pub async fn complete(
         if upload.expired {
             return Err(UploadError::Expired(upload.expires_at));
         }
+        if let Some(target) = target {
+            lock(files, &mut transaction, target).await?;
+        }
         finish(files, &mut transaction, &upload, declared).await?;
     }
     let mut file = tables::files::by_id(&mut transaction, upload.file_id, user)
         .await?
         .ok_or(UploadError::NotFound)?;
+    if is_first && let Some(target) = target {
+        let pointed = vec![Pointed::at(target, &file)];
+        files.pointing.point(&mut transaction, pointed).await?;
+    }
     transaction.commit().await?;
     match (file.sha256, declared) {
         (None, None) if is_first => file.sha256 = digest::at_once(files, &file).await,
@@ -71,6 +83,19 @@ pub async fn complete(
         });
     }
     Ok(file)
+}
+
+/// Before users and accounts are.
+async fn lock(
+    files: &Files,
+    connection: &mut PgConnection,
+    target: &Target,
+) -> Result<(), UploadError> {
+    let outcomes = files.pointing.lock(connection, vec![target]).await?;
+    for outcome in outcomes {
+        outcome?;
+    }
+    Ok(())
 }
 
 /// Counts rows, which takes seconds for a file of terabytes, and so runs before the session is
@@ -162,7 +187,7 @@ pub async fn abort(files: &Files, user: UserId, id: UploadId) -> Result<(), Uplo
     if upload.state != UploadState::Open {
         return Err(UploadError::Closed);
     }
-    discard(files, &mut transaction, &upload, "aborted").await?;
+    discard(&files.entropy, &mut transaction, &upload, "aborted").await?;
     transaction.commit().await?;
     files.forget_wake.wake();
     Ok(())
@@ -174,15 +199,16 @@ pub async fn expire_one(files: &Files) -> Result<bool, UploadError> {
     let Some(upload) = tables::uploads::lock_one_expired(&mut transaction).await? else {
         return Ok(false);
     };
-    discard(files, &mut transaction, &upload, "expired").await?;
+    discard(&files.entropy, &mut transaction, &upload, "expired").await?;
     transaction.commit().await?;
     files.forget_wake.wake();
     tracing::info!(upload_id = %upload.id, "an unfinished upload expired");
     Ok(true)
 }
 
-async fn discard(
-    files: &Files,
+/// Gives up a session whose row is locked: credits come back, what was stored is forgotten.
+pub(in crate::files) async fn discard(
+    entropy: &Entropy,
     connection: &mut PgConnection,
     upload: &Upload,
     reason: &str,
@@ -202,7 +228,7 @@ async fn discard(
             (chart::INCOME, returned.trial),
         ],
     };
-    posting::post(connection, &files.entropy, release).await?;
+    posting::post(connection, entropy, release).await?;
     tables::files::mark_deleted(connection, upload.file_id).await?;
     Ok(())
 }

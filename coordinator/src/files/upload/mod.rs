@@ -7,6 +7,7 @@ pub mod complete;
 pub mod content_hash;
 pub mod digest;
 pub mod file_commit;
+pub mod pointing;
 pub mod put;
 mod resend;
 mod send;
@@ -25,12 +26,14 @@ use proto::MicroCredits;
 
 use self::chunk_commit::CommitError;
 use self::file_commit::ExceedsFunds;
+use crate::billing::charges::ChargeError;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
 use crate::files::download::DownloadError;
 use model::ids::{FileId, UploadId};
 use model::money::AmountTooLarge;
+use model::objects::TargetRefusal;
 use model::terms::Terms;
 use rules::allowance::FileLimit;
 use rules::placement::PlacementError;
@@ -87,6 +90,9 @@ pub enum UploadError {
     /// What was sent cannot be read back.
     #[error(transparent)]
     ReadBack(#[from] DownloadError),
+    /// What was to point to the file cannot.
+    #[error(transparent)]
+    Refused(#[from] TargetRefusal),
     #[error("the request body came too slowly")]
     TooSlow,
     #[error("the coordinator is stopping")]
@@ -183,6 +189,16 @@ impl From<PostError> for UploadError {
                 cost: needed,
                 available,
             },
+        }
+    }
+}
+
+impl From<ChargeError> for UploadError {
+    fn from(error: ChargeError) -> Self {
+        match error {
+            ChargeError::Database(error) => Self::Database(error),
+            ChargeError::Ledger(error) => error.into(),
+            error => Self::Internal(error.into()),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::resend::{self, Sent};
 use crate::files::upload::{AcceptedChunk, Received, UploadError, content_hash, send};
 use crate::files::{Files, tables};
+use crate::security;
 use limits::memory::Holder;
 use model::file::UploadingFile;
 
@@ -65,11 +66,11 @@ where
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
     // rows or in purges, also when the client has gone.
     let accept = accept(files, upload, file, key, holder, index, chunk);
-    let task = tokio::spawn(async move {
+    let task = tokio::spawn(security::carried(async move {
         let accepted = accept.await;
         drop(share);
         accepted
-    });
+    }));
     task.await
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }

@@ -68,7 +68,7 @@ pub async fn begin(
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
     };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
-    let priced = files.billing.priced(&request.filename, held_bytes, scheme);
+    let priced = files.billing.priced(request.terms(), held_bytes, scheme);
     let cost = priced.month()?;
     allowance::check(files, request.user_id, cost).await?;
     let placement = &files.blobs.placement;
@@ -102,6 +102,7 @@ pub async fn begin(
         scheme,
         terms: priced.terms,
         key: &wrapped,
+        is_part: request.target.is_some(),
     };
     // The user's row is locked: nobody begins another one meanwhile.
     let limit = files.uploads.max_open_per_user;

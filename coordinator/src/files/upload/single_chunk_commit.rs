@@ -29,6 +29,7 @@ use crate::files::upload::allowance::refused;
 use crate::files::upload::chunk_commit::SentChunk;
 use crate::files::upload::content_hash::Content;
 use crate::files::upload::file_commit::FileCommit;
+use crate::files::upload::pointing::{Pointed, Pointing, as_database_error};
 use crate::keys::data_keys::WrappedKey;
 use model::upload::UploadRequest;
 
@@ -38,6 +39,7 @@ use model::chunk::StoredChunk;
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{UploadId, UserId};
+use model::objects::{Target, TargetRefusal};
 use model::upload::UploadState;
 use rules::allowance::{Allowance, Funds};
 use rules::file_meter::{FileMeter, Priced, renew_at};
@@ -61,6 +63,10 @@ pub struct SingleChunkFile {
 impl SingleChunkFile {
     fn layout(&self) -> ChunkLayout {
         ChunkLayout::new(self.priced.size_bytes, self.chunk_size)
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.request.target.as_deref()
     }
 
     fn row(&self) -> Option<&StoredChunk> {
@@ -102,10 +108,16 @@ impl Rules {
 pub type FileCommits = Batcher<SingleChunkFile, Result<File, UploadError>>;
 
 /// Starts the task that writes; it ends when the last handle is gone.
-pub fn spawn(pool: Pool, rules: Rules, entropy: Entropy) -> FileCommits {
+pub fn spawn(
+    pool: Pool,
+    rules: Rules,
+    pointing: Arc<dyn Pointing>,
+    entropy: Entropy,
+) -> FileCommits {
     let writer = Writer {
         pool,
         rules,
+        pointing,
         entropy,
     };
     Batcher::spawn(kit::Limits::default(), writer)
@@ -114,6 +126,7 @@ pub fn spawn(pool: Pool, rules: Rules, entropy: Entropy) -> FileCommits {
 struct Writer {
     pool: Pool,
     rules: Rules,
+    pointing: Arc<dyn Pointing>,
     entropy: Entropy,
 }
 
@@ -134,7 +147,7 @@ impl BatchWriter for Writer {
             let batch = &files.as_slice()[..part.len()];
             let written = (|| {
                 attempts += 1;
-                write(&self.pool, &self.rules, &self.entropy, batch, attempts > 1)
+                write(self, batch, attempts > 1)
             })
             .retry(pauses())
             .when(is_passing)
@@ -170,15 +183,12 @@ impl BatchWriter for Writer {
 
 type Outcomes = Vec<Result<File, UploadError>>;
 
-/// Lock the users, read what they have, decide in order of arrival, write all, commit.
-async fn write(
-    pool: &Pool,
-    rules: &Rules,
-    entropy: &Entropy,
-    files: &[SingleChunkFile],
-    again: bool,
-) -> sqlx::Result<Outcomes> {
-    let mut transaction = pool.begin().await?;
+/// Lock the names and the users, read what they have, decide in order of arrival, write all, have names point to it,
+/// commit.
+async fn write(writer: &Writer, files: &[SingleChunkFile], again: bool) -> sqlx::Result<Outcomes> {
+    let (rules, entropy) = (&writer.rules, &writer.entropy);
+    let mut transaction = writer.pool.begin().await?;
+    let refusals = refusals(writer, &mut transaction, files).await?;
     let at = days::ledger_now(&mut transaction).await?;
     let mut users: Vec<UserId> = files.iter().map(|file| file.request.user_id).collect();
     users.sort_unstable();
@@ -194,12 +204,14 @@ async fn write(
         unused: Vec::new(),
     };
     let mut outcomes: Outcomes = Vec::with_capacity(files.len());
-    for file in files {
+    for (file, refusal) in files.iter().zip(refusals) {
         let known = match twin(file, files, &outcomes) {
             Some(outcome) => Some(outcome),
             None => known(&mut transaction, file, again).await?,
         };
-        outcomes.push(match known {
+        // What was written before has its name already.
+        let settled = known.or(refusal.map(|refusal| Err(refusal.into())));
+        outcomes.push(match settled {
             Some(outcome) => {
                 batch.unused.extend(file.blobs()); // a row that stands keeps its blobs
                 outcome
@@ -208,6 +220,11 @@ async fn write(
         });
     }
     batch.store(&mut transaction).await?;
+    let pointed = batch.pointed();
+    if !pointed.is_empty() {
+        let pointing = writer.pointing.point(&mut transaction, pointed).await;
+        pointing.map_err(as_database_error)?;
+    }
     let sent = files.iter().filter_map(|file| file.chunk.as_ref());
     let unknown: Vec<_> = sent
         .flat_map(|sent| sent.blobs.unknown())
@@ -216,6 +233,25 @@ async fn write(
     blobs::tables::purges::enqueue(&mut transaction, &unknown, UNKNOWN_OUTCOME_DELAY).await?;
     transaction.commit().await?;
     Ok(outcomes)
+}
+
+/// Locks what is to point to the files. Why something cannot, file by file.
+async fn refusals(
+    writer: &Writer,
+    connection: &mut PgConnection,
+    files: &[SingleChunkFile],
+) -> sqlx::Result<Vec<Option<TargetRefusal>>> {
+    let targets: Vec<_> = files.iter().filter_map(SingleChunkFile::target).collect();
+    let mut locked = match targets.is_empty() {
+        true => Vec::new(),
+        false => writer.pointing.lock(connection, targets).await?,
+    }
+    .into_iter();
+    let refusal = |file: &SingleChunkFile| {
+        file.target()?;
+        locked.next()?.err()
+    };
+    Ok(files.iter().map(refusal).collect())
 }
 
 /// The outcome of a file whose `Idempotency-Key` came earlier in this batch: no row tells of it yet.
@@ -326,6 +362,18 @@ impl<'a> Batch<'a> {
             price: meter.price,
             grace_since: None,
         })
+    }
+
+    fn pointed(&self) -> Vec<Pointed<'a>> {
+        let targets = self.accepted.iter().filter_map(|(file, meter)| {
+            Some(Pointed {
+                target: file.target()?,
+                file: file.id,
+                size_bytes: file.priced.size_bytes,
+                at: meter.since,
+            })
+        });
+        targets.collect()
     }
 
     async fn store(&self, connection: &mut PgConnection) -> sqlx::Result<()> {

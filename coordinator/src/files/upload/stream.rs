@@ -19,6 +19,7 @@ use crate::files::upload::{
     Session, UploadError, allowance, complete, send, session, single_chunk,
 };
 use crate::files::{Files, tables};
+use crate::security;
 use anyhow::anyhow;
 use limits::memory::{Holder, MemoryShare};
 use model::upload::UploadRequest;
@@ -50,7 +51,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     E: std::error::Error + Send + 'static,
 {
-    let task = tokio::spawn(run(files, request, holder, body));
+    let task = tokio::spawn(security::carried(run(files, request, holder, body)));
     task.await
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }
@@ -82,7 +83,7 @@ where
         if !session::is_repeated(&files, &request).await? {
             let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
             let scheme = files.blobs.scheme();
-            let priced = files.billing.priced(&request.filename, least_bytes, scheme);
+            let priced = files.billing.priced(request.terms(), least_bytes, scheme);
             allowance::check(&files, user, priced.month()?).await?;
         }
         first = source.next().await?;
@@ -118,7 +119,8 @@ where
         hash: RunningHash::new(&files, request.declared),
     };
     let outcome = match transfer.run(first, source).await {
-        Ok(()) => match complete::complete(&files, user, id, None).await {
+        Ok(()) => match complete::complete(&files, user, id, None, request.target.as_deref()).await
+        {
             // All were sent: a node has lost its copy since.
             Err(UploadError::ChunksMissing { count: chunks, .. }) => {
                 Err(UploadError::CopiesLost { chunks })
@@ -309,11 +311,11 @@ impl Transfer<'_> {
                 index,
                 chunk,
             );
-            self.chunks.spawn(async move {
+            self.chunks.spawn(security::carried(async move {
                 let outcome = work.await;
                 drop(share);
                 outcome
-            });
+            }));
         }
         while !self.chunks.is_empty() {
             self.join_one().await?;

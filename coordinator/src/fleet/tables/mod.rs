@@ -3,5 +3,6 @@
 pub mod awaiting_restore;
 pub mod node_status;
 pub mod nodes;
+pub mod operators;
 pub mod presence;
 pub mod uptime;

@@ -90,7 +90,7 @@ pub async fn put_to_use(connection: &mut PgConnection, key: &NamedKey) -> sqlx::
     Ok(())
 }
 
-/// Takes a name away that has been retired for at least this long and that no data key bears;
+/// Takes a name away that has been retired for at least this long and that neither data key nor secret bears;
 /// `false` when there is none such.
 pub async fn forget(
     connection: &mut PgConnection,
@@ -99,7 +99,8 @@ pub async fn forget(
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
         "DELETE FROM keys WHERE key_id = $1 AND retired_at < now() - make_interval(secs => $2)
-           AND NOT EXISTS (SELECT 1 FROM data_keys WHERE master_key_id = $1)",
+           AND NOT EXISTS (SELECT 1 FROM data_keys WHERE master_key_id = $1)
+           AND NOT EXISTS (SELECT 1 FROM wrapped_secrets WHERE master_key_id = $1)",
         id,
         retired_for.as_secs_f64(),
     )
@@ -108,10 +109,12 @@ pub async fn forget(
     Ok(result.rows_affected() == 1)
 }
 
-/// How many data keys each master key wraps; those that wrap none are left out.
+/// How many data keys and secrets each master key wraps; those that wrap none are left out.
 pub async fn wrapped_by(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, u64)>> {
     let rows = sqlx::query!(
-        r#"SELECT master_key_id, count(*) AS "count!" FROM data_keys GROUP BY master_key_id"#
+        r#"SELECT master_key_id AS "master_key_id!", count(*) AS "count!"
+           FROM (SELECT master_key_id FROM data_keys UNION ALL SELECT master_key_id FROM wrapped_secrets) AS wrapped
+           GROUP BY master_key_id"#
     )
     .fetch_all(connection)
     .await?;

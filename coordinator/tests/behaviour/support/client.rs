@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header, request};
 use http_body_util::BodyExt;
@@ -137,6 +139,27 @@ impl Call {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
+    }
+
+    /// As it arrives from there.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        let address: SocketAddr = format!("{address}:1234").parse().unwrap();
+        self.request = self.request.extension(ConnectInfo(address));
+        self
+    }
+
+    /// With an access key, as its answer showed it, in place of a token.
+    pub(crate) fn with_key(self, key: &Value) -> Self {
+        let member = |name: &str| key[name].as_str().unwrap().to_owned();
+        let shown = format!(
+            "{}:{}",
+            member("access_key_id"),
+            member("secret_access_key")
+        );
+        self.header(
+            "authorization",
+            &format!("Basic {}", BASE64_STANDARD.encode(shown)),
+        )
     }
 
     pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {

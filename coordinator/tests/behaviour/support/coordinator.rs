@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 use axum::Router;
+use coordinator::accounts;
 use coordinator::accounts::access_tokens;
-use coordinator::accounts::access_tokens::Identity;
+use coordinator::accounts::access_tokens::Claimed;
 use coordinator::compose::{Coordinator as App, Parts};
 use coordinator::config::Config;
 use coordinator::database::Pool;
@@ -14,8 +15,9 @@ use coordinator::fleet::admission::RegisteredPeers;
 use coordinator::fleet::peers::PeerNetwork;
 use coordinator::keys::network_document;
 use coordinator::{fleet, http, keys, p2p};
+use jiff::SignedDuration;
 use kit::{Clock, Entropy, Statuses};
-use model::ids::UserId;
+use model::ids::{SessionId, UserId};
 use model::user::Role;
 use network::{Multiaddr, NetworkEvent, PeerManager};
 use sqlx::PgPool;
@@ -40,6 +42,9 @@ pub(crate) struct Coordinator {
 
 const NEWS: usize = 256;
 
+/// A setting that leaves out the mock of all tests.
+pub(crate) const NO_PROVIDER: &str = "no money.provider";
+
 async fn forward(mut from: mpsc::Receiver<NetworkEvent>, to: mpsc::Sender<NetworkEvent>) {
     while let Some(event) = from.recv().await {
         if to.send(event).await.is_err() {
@@ -60,16 +65,49 @@ impl Coordinator {
 
     /// By this clock.
     pub(crate) async fn at(pool: PgPool, settings: &[&str], clock: Clock) -> Self {
+        Self::of(pool, settings, clock, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another one of the same network, with the same database.
+    pub(crate) async fn another(&self, settings: &[&str], clock: Clock) -> Self {
         let keys_dir = tempfile::tempdir().unwrap();
+        for name in ["network.key", "master-1.key", "token-1.key"] {
+            let from = self.keys_dir.path().join(name);
+            std::fs::copy(from, keys_dir.path().join(name)).unwrap();
+        }
+        Self::of(self.app.db.connections().clone(), settings, clock, keys_dir).await
+    }
+
+    /// Another one of the same network, as its operator sets it up: with all keys but the identity.
+    pub(crate) async fn beside(&self, settings: &[&str]) -> Self {
+        let keys_dir = tempfile::tempdir().unwrap();
+        for key in std::fs::read_dir(self.keys_dir.path()).unwrap() {
+            let key = key.unwrap();
+            if key.file_name() != "coordinator.key" {
+                std::fs::copy(key.path(), keys_dir.path().join(key.file_name())).unwrap();
+            }
+        }
+        let pool = self.app.db.connections().clone();
+        Self::of(pool, settings, Clock::system(), keys_dir).await
+    }
+
+    async fn of(pool: PgPool, settings: &[&str], clock: Clock, keys_dir: TempDir) -> Self {
         let shared = [
             format!("uploads.chunk_size={CHUNK}B"),
             "placement.distinct_domains=false".to_owned(),
             "placement.patience=0s".to_owned(),
             "nodes.vetting_time=0s".to_owned(),
+            "auth.password_min_length=7".to_owned(),
+            "auth.refuse_common_passwords=false".to_owned(),
+            "money.provider=mock".to_owned(),
+            "money.purchase_max_usd=1000000".to_owned(),
             r#"p2p.listen=["/ip4/127.0.0.1/tcp/0"]"#.to_owned(),
         ];
-        let settings = settings.iter().map(ToString::to_string);
-        let settings: Vec<String> = shared.into_iter().chain(settings).collect();
+        let has_provider = !settings.contains(&NO_PROVIDER);
+        let shared = shared.into_iter();
+        let shared = shared.filter(|shared| has_provider || !shared.starts_with("money.provider"));
+        let settings = settings.iter().filter(|setting| **setting != NO_PROVIDER);
+        let settings: Vec<String> = shared.chain(settings.map(ToString::to_string)).collect();
         let config = Config::load(None, &settings).unwrap();
         let pool = Pool::new(pool);
         let keys = keys::open(keys_dir.path(), &pool, &mut Entropy::system().rng()).await;
@@ -160,22 +198,23 @@ impl Coordinator {
         Client::new(self.router.clone(), Some(self.token_of(user_id)))
     }
 
-    /// The account's client with the rights of an admin.
-    pub(crate) fn admin(&self, user_id: UserId) -> Client {
-        Client::new(
-            self.router.clone(),
-            Some(self.token_for(user_id, Role::Admin)),
-        )
+    /// The account's client, when an admin was made of it.
+    pub(crate) async fn admin(&self, user_id: UserId) -> Client {
+        let mut connection = self.app.db.acquire().await.unwrap();
+        let made = accounts::tables::users::set_role(&mut connection, user_id, Role::Admin).await;
+        assert!(made.unwrap());
+        self.client_of(user_id)
     }
 
+    /// Of the session that `support::user` has begun.
     pub(crate) fn token_of(&self, user_id: UserId) -> String {
-        self.token_for(user_id, Role::User)
-    }
-
-    fn token_for(&self, user_id: UserId, role: Role) -> String {
-        let identity = Identity { user_id, role };
-        let ttl = self.app.config.auth.access_token_ttl;
-        access_tokens::issue(&self.app.keys.ring, identity, Clock::system().now(), ttl).unwrap()
+        let (now, ring) = (self.app.clock.now(), &self.app.keys.ring);
+        let expires_at = now + SignedDuration::from_mins(15);
+        let claimed = Claimed {
+            user_id,
+            session_id: SessionId::from_uuid(user_id.as_uuid()),
+        };
+        access_tokens::issue(ring, claimed, Role::User, now, expires_at).unwrap()
     }
 }
 

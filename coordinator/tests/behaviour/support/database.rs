@@ -23,7 +23,20 @@ pub(crate) async fn user(pool: &PgPool) -> UserId {
     let accounts = ledger::open_accounts(&mut transaction, id.as_uuid(), &chart::OF_USERS).await;
     accounts.unwrap();
     transaction.commit().await.unwrap();
+    begin_session(pool, id).await;
     id
+}
+
+/// A login of this user that lasts, with the user's id.
+pub(crate) async fn begin_session(pool: &PgPool, user: UserId) {
+    sqlx::query(
+        "INSERT INTO sessions (session_id, family_id, user_id, expires_at)
+         VALUES ($1, $1, $1, '2999-01-01')",
+    )
+    .bind(user.as_uuid())
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 /// Posts a transfer in a transaction of its own, which an error rolls back.

@@ -187,7 +187,7 @@ pub(crate) async fn begin_offered(
 /// A stored file.
 pub(crate) async fn store(app: &App, user: UserId, nodes: &[NodeId], size: u32) -> FileId {
     let upload = begin(app, user, nodes, size).await;
-    complete::complete(&app.files, user, upload, None)
+    complete::complete(&app.files, user, upload, None, None)
         .await
         .unwrap()
         .id

@@ -7,18 +7,24 @@ mod conduct;
 mod coordinator;
 mod database;
 pub(crate) mod economy;
+mod mail_server;
 mod node;
+mod s3;
 mod shelf;
+pub(crate) mod shop;
 
 use std::time::Duration;
 
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Answer, Call, Client};
 pub(crate) use conduct::{OnInventory, OnProve, OnRead, OnStore};
-pub(crate) use coordinator::Coordinator;
+pub(crate) use coordinator::{Coordinator, NO_PROVIDER};
 pub(crate) use database::{
-    balance, count, post, purges_of, seal, total, user, wait_for_locks, waits_for_lock,
+    balance, begin_session, count, post, purges_of, seal, total, user, wait_for_locks,
+    waits_for_lock,
 };
+pub(crate) use mail_server::MailServer;
 pub(crate) use node::{Node, registration, registration_with};
+pub(crate) use s3::{S3Client, bare};
 pub(crate) use shelf::node_config;
 
 /// One chunk, as the tests configure it.

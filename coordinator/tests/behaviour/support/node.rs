@@ -96,6 +96,7 @@ impl Node {
             deferred: Mutex::default(),
             brake: Mutex::default(),
             orders: Mutex::default(),
+            asked_for: Mutex::default(),
             changed: Notify::new(),
         });
         shelf.go_online(coordinator, node_id, network).await;
@@ -185,6 +186,12 @@ impl Node {
     }
 
     /// What it shows for what it lacks: the orders that it was given.
+    /// For which requests of clients it was asked to store or give something.
+    pub(crate) fn asked_for(&self) -> Vec<String> {
+        let asked = self.shelf.asked_for.lock().unwrap();
+        asked.iter().map(ToString::to_string).collect()
+    }
+
     pub(crate) fn orders(&self) -> Vec<SignedOrder> {
         self.shelf.orders.lock().unwrap().clone()
     }

@@ -11,7 +11,8 @@ use proto::{
     GroupDigest, Heartbeat, HeartbeatReport, Hello, HelloReport, IdsDigest, Inventory,
     InventoryAnswer, InventoryAsk, InventoryItem, ItemAnswer, ItemOutcome, Locator, NetworkContext,
     NetworkId, NodeActivity, NodeId, Parties, ProofAnswer, Prove, Question, Receipt, Refusal,
-    RefusalCode, Retrieve, RetrieveAnswer, Roles, SignedOrder, Store, StoreAnswer, protocols,
+    RefusalCode, RequestId, Retrieve, RetrieveAnswer, RetrieveRequest, Roles, SignedOrder, Store,
+    StoreAnswer, protocols,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -54,6 +55,8 @@ pub(super) struct Shelf {
     pub(super) brake: Mutex<Option<usize>>,
     /// Orders that took something away, shown for what is missing.
     pub(super) orders: Mutex<Vec<SignedOrder>>,
+    /// For which requests of clients it was asked for something.
+    pub(super) asked_for: Mutex<Vec<RequestId>>,
     pub(super) changed: Notify,
 }
 
@@ -172,6 +175,7 @@ impl Shelf {
 
     async fn store(&self, mut request: InboundRequest) {
         let store = request.decode::<Store>().unwrap();
+        self.asked_for.lock().unwrap().push(store.request_id);
         assert_eq!(BlobId::of(&store.data), store.blob_id);
         let (blob_id, length) = (store.blob_id, store.data.len() as u64);
         self.locators.lock().unwrap().insert(blob_id, store.locator);
@@ -221,7 +225,11 @@ impl Shelf {
     }
 
     async fn retrieve(&self, mut request: InboundRequest) {
-        let blob_id = request.decode::<Retrieve>().unwrap().blob_id;
+        let RetrieveRequest {
+            blob_id,
+            request_id,
+        } = request.decode::<Retrieve>().unwrap();
+        self.asked_for.lock().unwrap().push(request_id);
         let blob = self.fetch(blob_id);
         let conduct = self.conduct.lock().unwrap().1;
         let answer = match (conduct, blob) {

@@ -1,0 +1,9 @@
+//! The only SQL on buckets, objects and what belongs to them.
+
+pub mod buckets;
+pub mod changes;
+pub mod lists;
+pub mod locks;
+pub mod multiparts;
+pub mod parts;
+pub mod versions;

@@ -1,0 +1,3 @@
+//! The only SQL on the security log.
+
+pub mod events;
