@@ -14,6 +14,7 @@ use axum::middleware;
 use axum::response::Response;
 use gateway::{S3Gateway, S3Settings};
 use http::StatusCode;
+use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::store::CoordinatorStore;
@@ -70,7 +71,11 @@ async fn answer(State(s3): State<S3>, request: Request) -> Response {
         return response;
     };
     let from = client_address::client_of(&s3.http, connected.ip(), request.headers());
-    let paced = |body| Body::from_stream(PacedBody::new(body, s3.idle_timeout));
+    // That nothing comes has to stay known: without it a length is asked for.
+    let paced = |body: Body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::from_stream(PacedBody::new(body, s3.idle_timeout)),
+    };
     let response = s3.gateway.serve(request.map(paced), from).await;
     response.map(Body::new)
 }

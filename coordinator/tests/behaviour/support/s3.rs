@@ -185,15 +185,19 @@ impl S3Call<'_> {
             "" => path.to_string(),
             query => format!("{path}?{query}"),
         };
+        // Clients tell the length of what they send, and of nothing where nothing is expected.
+        let tells_length = !matches!(self.method, Method::GET | Method::HEAD | Method::DELETE);
         let mut request = bare(self.method, &uri);
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let length = self.body.len().to_string();
-        request
-            .headers_mut()
-            .insert("content-length", length.parse().unwrap());
+        if tells_length {
+            let length = self.body.len().to_string();
+            request
+                .headers_mut()
+                .insert("content-length", length.parse().unwrap());
+        }
         *request.body_mut() = Body::from(self.body);
         request
     }
