@@ -151,7 +151,6 @@ pub(super) fn content_type(given: Option<String>) -> Result<ContentType, Problem
     (status = 415, description = "A form: a chunk is the bytes themselves"),
     (status = 422, description = "The chunk is too long, too short, or beyond the last")))]
 pub(super) async fn chunk(
-    State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     State(objects): State<Arc<Objects>>,
     Uploader(caller): Uploader,
@@ -161,6 +160,7 @@ pub(super) async fn chunk(
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
     targets::may_go_on(&objects, &caller, id).await?;
+    let files = &objects.files;
     if let Sent::Form(_) = Sent::of(request.headers())? {
         return Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
@@ -173,7 +173,7 @@ pub(super) async fn chunk(
     charge_body(&accounts, caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let index = params.index;
-    let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
+    let chunk = put::put_chunk(Arc::clone(files), holder, id, index, declared, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
