@@ -130,10 +130,8 @@ async fn a_bucket_is_what_a_simple_model_of_it_is(pool: PgPool) {
             listed.extend(found);
             let Some(next) = next else { break };
             // What comes next goes, and what is behind it still comes.
-            let doomed = model.range(next.clone()..).map(|(key, _)| key.clone());
-            let doomed = doomed
-                .filter(|key| !key.starts_with(&next) && key.starts_with(&prefix))
-                .next();
+            let mut doomed = model.range(next.clone()..).map(|(key, _)| key.clone());
+            let doomed = doomed.find(|key| !key.starts_with(&next) && key.starts_with(&prefix));
             if let Some(key) = doomed {
                 deleted.extend(entries(
                     &Model::from([(key.clone(), 0)]),
