@@ -19,3 +19,22 @@ pub const CONTENT_MD5: &str = "content-md5";
 /// What is left of a quota, and the quota, as the IETF's draft writes them.
 pub const RATE_LIMIT: &str = "ratelimit";
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+
+/// That somebody has told a share's password, where cookies are not kept.
+pub const SHARE_TOKEN: &str = "share-token";
+
+/// Of the protocol tus.
+pub mod tus {
+    pub const RESUMABLE: &str = "tus-resumable";
+    pub const VERSION: &str = "tus-version";
+    pub const EXTENSION: &str = "tus-extension";
+    pub const MAX_SIZE: &str = "tus-max-size";
+    pub const CHECKSUM_ALGORITHM: &str = "tus-checksum-algorithm";
+    pub const LENGTH: &str = "upload-length";
+    pub const DEFER_LENGTH: &str = "upload-defer-length";
+    pub const OFFSET: &str = "upload-offset";
+    pub const METADATA: &str = "upload-metadata";
+    pub const CHECKSUM: &str = "upload-checksum";
+    pub const EXPIRES: &str = "upload-expires";
+    pub const CONCAT: &str = "upload-concat";
+}

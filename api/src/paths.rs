@@ -52,6 +52,15 @@ pub const UPLOAD: &str = "/api/v1/files/upload/{id}";
 pub const UPLOAD_CHUNK: &str = "/api/v1/files/upload/{id}/chunk";
 pub const UPLOAD_COMPLETE: &str = "/api/v1/files/upload/{id}/complete";
 
+pub const TUS: &str = "/api/v1/files/tus";
+pub const TUS_UPLOAD: &str = "/api/v1/files/tus/{id}";
+
+pub const SHARES: &str = "/api/v1/shares";
+pub const SHARE: &str = "/api/v1/shares/{id}";
+pub const SHARE_CONTENT: &str = "/api/v1/shares/{id}/content";
+pub const SHARE_DURABILITY: &str = "/api/v1/shares/{id}/durability";
+pub const SHARE_UNLOCK: &str = "/api/v1/shares/{id}/unlock";
+
 pub const NETWORK: &str = "/api/v1/network";
 pub const NODES: &str = "/api/v1/nodes";
 pub const NODE: &str = "/api/v1/nodes/{id}";
@@ -83,9 +92,11 @@ pub const DOCS: &str = "/docs";
 /// Where links in letters lead: pages of the coordinator's site.
 pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
+/// Where a share's link leads: a page, with a form.
+pub const SHARE_PAGE: &str = "/s/{id}";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 62] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -124,6 +135,13 @@ pub const ALL: [&str; 55] = [
     UPLOAD,
     UPLOAD_CHUNK,
     UPLOAD_COMPLETE,
+    TUS,
+    TUS_UPLOAD,
+    SHARES,
+    SHARE,
+    SHARE_CONTENT,
+    SHARE_DURABILITY,
+    SHARE_UNLOCK,
     NETWORK,
     NODES,
     NODE,
@@ -194,6 +212,30 @@ pub fn upload_chunk(id: UploadId) -> String {
 
 pub fn upload_complete(id: UploadId) -> String {
     of(UPLOAD_COMPLETE, id)
+}
+
+pub fn tus_upload(id: UploadId) -> String {
+    of(TUS_UPLOAD, id)
+}
+
+pub fn share(id: impl Display) -> String {
+    of(SHARE, id)
+}
+
+pub fn share_content(id: impl Display) -> String {
+    of(SHARE_CONTENT, id)
+}
+
+pub fn share_durability(id: impl Display) -> String {
+    of(SHARE_DURABILITY, id)
+}
+
+pub fn share_unlock(id: impl Display) -> String {
+    of(SHARE_UNLOCK, id)
+}
+
+pub fn share_page(id: impl Display) -> String {
+    of(SHARE_PAGE, id)
 }
 
 pub fn node(id: NodeId) -> String {

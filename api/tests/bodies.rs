@@ -29,6 +29,9 @@ use api::second_factor::{
 };
 use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
+use api::shares::{
+    ChangeShare, NewShare, Share, SharedContent, Shares, UnlockShare, UnlockedShare,
+};
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,6 +82,10 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("second_factor.SecondFactor", rewrite::<SecondFactor>),
     ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
     ("sessions.Sessions", rewrite::<Sessions>),
+    ("shares.Share", rewrite::<Share>),
+    ("shares.Shares", rewrite::<Shares>),
+    ("shares.SharedContent", rewrite::<SharedContent>),
+    ("shares.UnlockedShare", rewrite::<UnlockedShare>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),
@@ -106,6 +113,9 @@ const REQUESTS: &[(&str, Rewrite)] = &[
     ("second_factor.Enrol", rewrite::<Enrol>),
     ("second_factor.LoginCode", rewrite::<LoginCode>),
     ("second_factor.Proven", rewrite::<Proven>),
+    ("shares.ChangeShare", rewrite::<ChangeShare>),
+    ("shares.NewShare", rewrite::<NewShare>),
+    ("shares.UnlockShare", rewrite::<UnlockShare>),
     ("uploads.CompleteBody", rewrite::<CompleteBody>),
     ("uploads.InitiateBody", rewrite::<InitiateBody>),
 ];
@@ -202,6 +212,7 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
             "second_factor.Enrol" => &["password"],
             "second_factor.LoginCode" => &["challenge", "code"],
             "second_factor.Proven" => &["password", "code"],
+            "shares.UnlockShare" => &["password"],
             "uploads.InitiateBody" => &["filename", "size_bytes"],
             _ => &[],
         };

@@ -57,8 +57,9 @@ use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
 use crate::security::SecurityLog;
+use crate::shares::Shares;
 use crate::{
-    accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security,
+    accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security, shares,
 };
 use limits::memory::MemoryBudget;
 use rules::reputation::Vetting;
@@ -81,6 +82,7 @@ pub struct Coordinator {
     pub files: Arc<Files>,
     pub closing: Arc<Closing>,
     pub objects: Arc<Objects>,
+    pub shares: Arc<Shares>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
@@ -240,6 +242,14 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let shares = Arc::new(Shares {
+            db: db.clone(),
+            accounts: Arc::clone(&accounts),
+            objects: Arc::clone(&objects),
+            running: shares::running::Running::default(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let closing = Arc::new(Closing {
             db: db.clone(),
             accounts: Arc::clone(&accounts),
@@ -299,6 +309,7 @@ impl Coordinator {
             files,
             closing,
             objects,
+            shares,
             proofs,
             durability,
             metrics: Arc::new(metrics),
@@ -415,6 +426,10 @@ impl Coordinator {
         runner.spawn(objects::jobs::ChargeObjects(objects()), gated(5 * second));
         runner.spawn(objects::jobs::EndLeftOvers(objects()), timed(15 * second));
         runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
+
+        let shares = || Arc::clone(&self.shares);
+        runner.spawn(shares::jobs::CutEnded(shares()), every(second));
+        runner.spawn(shares::jobs::CleanUp(shares()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
         runner.spawn(

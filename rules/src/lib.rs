@@ -30,4 +30,5 @@ pub mod purchases;
 pub mod repair;
 pub mod reputation;
 pub mod resend;
+pub mod sharing;
 pub mod uptime;

@@ -25,7 +25,9 @@ use crate::bookkeeping::{balances, chart};
 use crate::database::Pool;
 use crate::files::listing::{self, Order};
 use crate::fleet::tables::operators;
+use crate::shares::tables::shares;
 use model::ids::UserId;
+use model::sharing::ShareTarget;
 
 /// Rows in one document.
 const PAGE: i64 = 500;
@@ -98,6 +100,8 @@ async fn write(closing: &Closing, user: UserId, outlet: &Outlet<'_>) -> anyhow::
     for (name, documents) in logins(closing, user).await? {
         outlet.send(archive.add(name, &documents)?).await?;
     }
+    let shared = shared(&closing.db, user).await?;
+    outlet.send(archive.add("shares.json", &shared)?).await?;
     events(closing, user, &mut archive, outlet).await?;
     nodes(closing, user, &mut archive, outlet).await?;
     files(closing, user, &mut archive, outlet).await?;
@@ -158,6 +162,25 @@ async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str,
         ("access_keys.json", keys.collect()),
         ("second_factor.json", vec![factor]),
     ])
+}
+
+/// Links without their ids, which let others in. Their number is bounded.
+async fn shared(db: &Pool, user: UserId) -> sqlx::Result<Vec<Value>> {
+    let mut connection = db.acquire().await?;
+    let all = shares::of_user(&mut connection, user).await?.into_iter();
+    let all = all.map(|share| {
+        let (file, key) = match share.target {
+            ShareTarget::File(file) => (Some(file), None),
+            ShareTarget::Object { key, .. } => (None, Some(key)),
+        };
+        json!({
+            "name": share.name, "file_id": file, "bucket": share.bucket, "key": key,
+            "has_password": share.password_hash.is_some(), "created_at": share.created_at,
+            "expires_at": share.expires_at, "downloads": share.usage.downloads,
+            "sent_bytes": share.usage.sent_bytes,
+        })
+    });
+    Ok(all.collect())
 }
 
 async fn events(

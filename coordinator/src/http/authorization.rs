@@ -73,6 +73,17 @@ impl Need for Login {
     }
 }
 
+/// Handing to others what the account has stored: a key that may not read it gets at it in no other way, either.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Publish;
+
+impl Need for Publish {
+    fn check(principal: &Principal) -> Result<(), NotAllowed> {
+        principal.check(Scope::Read)?;
+        principal.check(Scope::Write)
+    }
+}
+
 /// The user that a token or a key speaks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct User<N>(pub Principal, pub PhantomData<N>);

@@ -7,6 +7,7 @@ use api::page::PageParams;
 use api::paths;
 use axum::extract::State;
 use jiff::Timestamp;
+use model::ids::UserId;
 use proto::FileId;
 
 use super::authorization::{Read, User};
@@ -27,8 +28,20 @@ pub(super) async fn durability(
     Id(id): Id<FileId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Durability>, Problem> {
-    let limit = page::limit(&params)? as u32;
-    let first = page::position::<u32>(&params)?.unwrap_or(0);
+    described(&proofs, caller.user_id, id, &params)
+        .await
+        .map(Json)
+}
+
+/// A page of the chunks of a file of this owner.
+pub(super) async fn described(
+    proofs: &Proofs,
+    owner: UserId,
+    id: FileId,
+    params: &PageParams,
+) -> Result<Durability, Problem> {
+    let limit = page::limit(params)? as u32;
+    let first = page::position::<u32>(params)?.unwrap_or(0);
     if first > i32::MAX as u32 {
         return Err(page::foreign_cursor());
     }
@@ -36,7 +49,7 @@ pub(super) async fn durability(
         file,
         min_healthy,
         replicas,
-    } = history::durability(&proofs, caller.user_id, id, first, limit)
+    } = history::durability(proofs, owner, id, first, limit)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
     let chunks = replicas
@@ -55,13 +68,13 @@ pub(super) async fn durability(
         .collect();
     let next = first.saturating_add(limit);
     let more = u64::from(next) < file.layout.chunk_count();
-    Ok(Json(Durability {
+    Ok(Durability {
         file_id: id,
         replication_target: file.scheme.pieces(),
         min_healthy,
         chunks,
         next_cursor: more.then(|| page::cursor(&next)).flatten(),
-    }))
+    })
 }
 
 /// Where no more than one replica can be read, there is no grace for the others.

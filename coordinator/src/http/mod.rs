@@ -40,9 +40,14 @@ mod rate_limit;
 mod requests_per_address;
 pub mod s3;
 mod second_factor;
+mod served;
 pub mod server;
 mod sessions;
+mod share_page;
+mod share_problems;
+mod shares;
 mod state;
+mod tus;
 mod unserved;
 mod uploads;
 
@@ -86,6 +91,7 @@ use crate::metrics::{JobMetrics, Metrics};
         (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
+        (name = "shares", description = "Links for whoever has them"),
         (name = "credits", description = "What it costs and earns"),
         (name = "nodes", description = "The fleet"),
         (name = "service", description = "How the coordinator is"),
@@ -122,6 +128,8 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     routes
         .merge(site::viewer::router(description))
         .merge(site::account::router())
+        .merge(site::share::router())
+        .merge(share_page())
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(account_limits)))
         .layer(middleware::from_fn(unserved::refuse))
@@ -130,6 +138,10 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
             requests_per_address::limit,
         ))
         .layer(cors(&config.http))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            tus::tell_version,
+        ))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn(guards::add_headers))
         .layer(middleware::from_fn_with_state(
@@ -137,6 +149,13 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
             observe::observe,
         ))
         .with_state(state)
+}
+
+/// Where links of shares lead.
+fn share_page() -> Router<ApiState> {
+    let page = routing::get(share_page::show).post(share_page::unlock);
+    let page = page.layer(DefaultBodyLimit::max(share_page::MOST_FORM));
+    Router::new().route(paths::SHARE_PAGE, page)
 }
 
 /// The API as it is described to clients.
@@ -180,6 +199,10 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(evidence::proof))
         .routes(routes!(evidence::sealed))
         .routes(routes!(durability::durability))
+        .routes(routes!(shares::create, shares::list))
+        .routes(routes!(shares::facts, shares::change, shares::end))
+        .routes(routes!(shares::unlock))
+        .routes(routes!(shares::durability))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
@@ -206,7 +229,10 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     let bodies = OpenApiRouter::new()
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::chunk))
+        .routes(routes!(tus::begin))
+        .routes(routes!(tus::status, tus::patch, tus::terminate))
         .routes(routes!(download::download))
+        .routes(routes!(shares::content))
         .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());
     OpenApiRouter::with_openapi(ApiDescription::openapi())
@@ -231,6 +257,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
         Method::HEAD,
         Method::POST,
         Method::PUT,
+        Method::PATCH,
         Method::DELETE,
     ];
     CorsLayer::new()
@@ -250,6 +277,13 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             HeaderName::from_static(headers::CONTENT_MD5),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
+            HeaderName::from_static(headers::SHARE_TOKEN),
+            HeaderName::from_static(headers::tus::RESUMABLE),
+            HeaderName::from_static(headers::tus::LENGTH),
+            HeaderName::from_static(headers::tus::DEFER_LENGTH),
+            HeaderName::from_static(headers::tus::OFFSET),
+            HeaderName::from_static(headers::tus::METADATA),
+            HeaderName::from_static(headers::tus::CHECKSUM),
             observe::REQUEST_ID,
         ])
         .expose_headers([
@@ -257,12 +291,23 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::ALLOW,
             header::CONTENT_DISPOSITION,
             header::CONTENT_LENGTH,
+            header::CONTENT_LOCATION,
             header::CONTENT_RANGE,
             header::ETAG,
             header::LAST_MODIFIED,
             header::LOCATION,
             HeaderName::from_static(headers::REPR_DIGEST),
             header::RETRY_AFTER,
+            HeaderName::from_static(headers::tus::RESUMABLE),
+            HeaderName::from_static(headers::tus::VERSION),
+            HeaderName::from_static(headers::tus::EXTENSION),
+            HeaderName::from_static(headers::tus::MAX_SIZE),
+            HeaderName::from_static(headers::tus::CHECKSUM_ALGORITHM),
+            HeaderName::from_static(headers::tus::LENGTH),
+            HeaderName::from_static(headers::tus::DEFER_LENGTH),
+            HeaderName::from_static(headers::tus::OFFSET),
+            HeaderName::from_static(headers::tus::METADATA),
+            HeaderName::from_static(headers::tus::EXPIRES),
             rate_limit::RATE_LIMIT,
             rate_limit::RATE_LIMIT_POLICY,
             observe::REQUEST_ID,

@@ -27,6 +27,11 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUE
 
 const PROBES: [&str; 3] = [paths::HEALTH, paths::LIVEZ, paths::READYZ];
 
+/// Whether what stands in the path lets somebody in.
+fn is_link(route: &str) -> bool {
+    route == paths::SHARE_PAGE || route.starts_with(paths::SHARE)
+}
+
 pub(super) async fn observe(
     State(metrics): State<Arc<HttpMetrics>>,
     State(clock): State<Clock>,
@@ -47,7 +52,12 @@ pub(super) async fn observe(
     let address = connected.map(|ConnectInfo(connected)| {
         client_address::client_of(&config, connected.ip(), request.headers())
     });
-    let span = tracing::info_span!("request", id, %method, path, address = Empty, account = Empty);
+    // Whoever reads the log opens no links with it.
+    let logged = match is_link(&route) {
+        true => &route,
+        false => &path,
+    };
+    let span = tracing::info_span!("request", id, %method, path = logged, address = Empty, account = Empty);
     if let Some(address) = address {
         span.record("address", display(address));
     }

@@ -72,6 +72,9 @@ const COST_BEYOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// Letters that one address has sent in an hour.
 const LETTERS: u32 = 20;
 
+/// Passwords of one share that one address may try in a minute.
+const SHARE_PASSWORDS: u32 = 5;
+
 /// For one hash of a password there may be so many exchanges of a refresh token, which costs less.
 const REFRESHES: u32 = 5;
 
@@ -82,6 +85,7 @@ pub(super) struct AuthLimits {
     accounts: Limit,
     letters: Limit,
     wrong_keys: Limit,
+    share_passwords: Limit,
 }
 
 /// An attempt to log in that may be made.
@@ -91,7 +95,7 @@ pub(super) struct Attempt {
 }
 
 /// The network that an address counts for, as bytes.
-fn network_key(address: IpAddr) -> [u8; 16] {
+pub(super) fn network_key(address: IpAddr) -> [u8; 16] {
     match network_of(address) {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -110,6 +114,7 @@ impl AuthLimits {
             accounts: per_minute("per-account", config.requests_per_account),
             letters: limit("letters", LETTERS, HOUR, entropy),
             wrong_keys: per_minute("wrong-keys", WRONG_KEYS),
+            share_passwords: per_minute("share-passwords", SHARE_PASSWORDS),
         }
     }
 
@@ -127,6 +132,14 @@ impl AuthLimits {
 
     pub(super) fn check_letter(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.letters.check(&[&network_key(address)])
+    }
+
+    pub(super) fn check_share_password(
+        &self,
+        address: IpAddr,
+        share: &[u8; 32],
+    ) -> Result<(), TooManyRequests> {
+        self.share_passwords.check(&[&network_key(address), share])
     }
 
     /// Only for those that were wrong: whoever has the right key is let in.

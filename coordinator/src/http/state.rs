@@ -17,6 +17,7 @@ use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
 use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
 use crate::proofs::Proofs;
+use crate::shares::Shares;
 
 #[derive(Clone)]
 pub struct ApiState {
@@ -26,6 +27,7 @@ pub struct ApiState {
     billing: Arc<Billing>,
     files: Arc<Files>,
     closing: Arc<Closing>,
+    shares: Arc<Shares>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,
@@ -46,6 +48,7 @@ impl ApiState {
             billing: Arc::clone(&coordinator.billing),
             files: Arc::clone(&coordinator.files),
             closing: Arc::clone(&coordinator.closing),
+            shares: Arc::clone(&coordinator.shares),
             proofs: Arc::clone(&coordinator.proofs),
             durability: Arc::clone(&coordinator.durability),
             metrics: Arc::clone(&coordinator.metrics),
@@ -77,6 +80,7 @@ parts! {
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    shares: Arc<Shares>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,

@@ -31,7 +31,7 @@ const REFUSED: [(&str, &str); 12] = [
     ),
     (
         "tus-resumable",
-        "files/upload/initiate begins an upload that can be resumed",
+        "tus is spoken at files/tus; files/upload/initiate begins an upload in chunks",
     ),
     ("x-http-method-override", "send the method itself"),
     ("x-http-method", "send the method itself"),
@@ -51,9 +51,11 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
         .map_or("", MatchedPath::as_str);
     let refused = match *request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => None,
+        // Which has offsets, and headers of its own for all else.
+        _ if is_tus(route) => meaning(headers, &TUS),
         // The one write with a file to compare with; its handler does.
-        Method::DELETE if route == paths::FILE => meaning(headers),
-        _ => meaning(headers).or_else(|| condition(headers)),
+        Method::DELETE if route == paths::FILE => meaning(headers, &[]),
+        _ => meaning(headers, &[]).or_else(|| condition(headers)),
     };
     match refused {
         Some(problem) => problem.into_response(),
@@ -61,8 +63,18 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
     }
 }
 
-fn meaning(headers: &HeaderMap) -> Option<Problem> {
-    for (name, instead) in REFUSED {
+/// What they mean is known there.
+const TUS: [&str; 2] = ["tus-resumable", "upload-offset"];
+
+fn is_tus(route: &str) -> bool {
+    route == paths::TUS || route == paths::TUS_UPLOAD
+}
+
+fn meaning(headers: &HeaderMap, served: &[&str]) -> Option<Problem> {
+    let refused = REFUSED
+        .into_iter()
+        .filter(|(name, _)| !served.contains(name));
+    for (name, instead) in refused {
         if headers.contains_key(name) {
             let detail = format!("`{name}` is not served here, and nothing was done: {instead}.");
             return Some(Problem::invalid(detail));

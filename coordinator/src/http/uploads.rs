@@ -111,7 +111,7 @@ fn created_file(file: model::file::File) -> Created<File> {
     created(paths::file(file.id), listing::described(file))
 }
 
-fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
+pub(super) fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     match given {
         Some(text) => Ok(ContentType::try_from(text)?),
         None => Ok(ContentType::octet_stream()),
@@ -309,14 +309,14 @@ pub(super) async fn upload(
 }
 
 /// What the first month costs.
-fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
+pub(super) fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
     let terms = Terms::named(name.as_str().len());
     let priced = files.billing.priced(terms, bytes, files.blobs.scheme());
     Ok(priced.month().map_err(UploadError::from)?)
 }
 
 /// Of a key that has a cap, what a body brings and costs is counted before it is read.
-async fn charge_body(
+pub(super) async fn charge_body(
     accounts: &Accounts,
     caller: &Principal,
     length: Option<u64>,
@@ -384,7 +384,7 @@ fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
     ))
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     let length = headers.get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
 }

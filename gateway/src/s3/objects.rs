@@ -19,6 +19,7 @@ use super::versions::{told_version, written_text};
 use crate::checked_body::{CheckedBody, Declared};
 use crate::checksum::Algorithm;
 use crate::conditions::{Conditions, Tag as MatchTag, Verdict};
+use crate::inert;
 use crate::store::{Action, ByteStream, ObjectStore};
 
 /// What is declared of a body, from the fields that inputs with a body have.
@@ -271,7 +272,8 @@ macro_rules! describe {
         let metadata = &$version.metadata;
         $output.accept_ranges = Some("bytes".to_owned());
         $output.cache_control = metadata::head(metadata, "cache-control");
-        $output.content_disposition = metadata::head(metadata, "content-disposition");
+        let told = metadata::head(metadata, "content-disposition");
+        $output.content_disposition = inert::told_disposition(told, &$version.content_type);
         $output.content_encoding = metadata::head(metadata, "content-encoding");
         $output.content_language = metadata::head(metadata, "content-language");
         $output.expires = metadata::expires(metadata);
@@ -320,21 +322,15 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         };
         let with_checksum = wants_checksum(input.checksum_mode.as_ref(), &asked);
         describe!(output, bucket, version, asked, with_checksum);
-        Ok(S3Response::with_headers(output, inert()))
+        Ok(S3Response::with_headers(output, inert_headers()))
     }
 }
 
 /// What users stored must not run as a page of this site.
-fn inert() -> HeaderMap {
+fn inert_headers() -> HeaderMap {
     HeaderMap::from_iter([
-        (
-            http::header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            http::header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("sandbox"),
-        ),
+        (http::header::X_CONTENT_TYPE_OPTIONS, inert::NOSNIFF),
+        (http::header::CONTENT_SECURITY_POLICY, inert::POLICY),
     ])
 }
 

@@ -170,6 +170,23 @@ pub async fn set_content(
     Ok(())
 }
 
+/// Sets the size of a body that has begun without one.
+pub async fn set_length(
+    connection: &mut PgConnection,
+    id: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1 AND size_bytes IS NULL",
+        id.as_uuid(),
+        layout.size_bytes as i64,
+        layout.chunk_count() as i32,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Until when a file is kept, and when its renewal is tried first.
 #[derive(Debug, Clone, Copy)]
 pub struct Kept {

@@ -16,6 +16,7 @@ pub mod single_chunk;
 pub mod single_chunk_commit;
 pub mod stream;
 pub mod turns;
+pub mod tus;
 
 use std::sync::Arc;
 

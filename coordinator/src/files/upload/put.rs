@@ -75,7 +75,8 @@ where
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }
 
-async fn accept(
+/// Runs to its end, once it has begun: see above.
+pub(super) async fn accept(
     files: Arc<Files>,
     upload: Upload,
     file: UploadingFile,

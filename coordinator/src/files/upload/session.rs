@@ -32,11 +32,16 @@ use sealing::DataKey;
 pub enum Mode {
     /// One request each; the client may come back for a long time.
     Stepwise,
+    /// In order and in pieces of any length; the client may come back for a long time.
+    InOrder,
     /// With the request that began; a body of unknown length holds the price of so much for now.
     /// The session lives as long as somebody renews it, so that one that was cut off by the end of
     /// its coordinator soon gives its credits and its `Idempotency-Key` back.
     Streaming { first_hold_bytes: u64 },
 }
+
+/// What comes in order waits in the database until it fills a chunk: so long ones are not made.
+const LONGEST_IN_ORDER: u32 = 256 * 1024;
 
 /// Life of a streaming session from its last renewal on.
 pub(super) const STREAMING_LEASE: Duration = Duration::from_secs(5 * 60);
@@ -54,7 +59,10 @@ pub async fn begin(
     request: &UploadRequest,
     mode: Mode,
 ) -> Result<Begun, UploadError> {
-    let chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    let mut chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    if mode == Mode::InOrder {
+        chunk_size = chunk_size.min(LONGEST_IN_ORDER);
+    }
     let limit_bytes = max_file_size(files, chunk_size);
     if request.size_bytes.is_some_and(|size| size > limit_bytes) {
         return Err(UploadError::TooLarge { limit_bytes });
@@ -64,7 +72,7 @@ pub async fn begin(
     }
     let scheme = files.blobs.scheme();
     let (ttl, first_hold_bytes) = match mode {
-        Mode::Stepwise => (files.uploads.session_ttl, 0),
+        Mode::Stepwise | Mode::InOrder => (files.uploads.session_ttl, 0),
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
     };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
@@ -276,6 +284,24 @@ pub(super) async fn hold(
         entries: &entries,
     };
     posting::post(connection, &files.entropy, hold).await?;
+    Ok(())
+}
+
+/// The same in a transaction of its own.
+pub(super) async fn raise_hold(
+    files: &Files,
+    id: UploadId,
+    user: UserId,
+    held: MicroCredits,
+    target: MicroCredits,
+) -> Result<(), UploadError> {
+    let mut transaction = files.db.begin().await?;
+    tables::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    hold(files, &mut transaction, id, user, held, target).await?;
+    tables::uploads::raise_hold(&mut transaction, id, target).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -373,13 +373,7 @@ impl Transfer<'_> {
 
     async fn hold(&mut self, target: MicroCredits) -> Result<(), UploadError> {
         let (id, user) = (self.session.upload_id, self.request.user_id);
-        let mut transaction = self.files.db.begin().await?;
-        tables::uploads::lock(&mut transaction, id, user)
-            .await?
-            .ok_or(UploadError::NotFound)?;
-        session::hold(self.files, &mut transaction, id, user, self.held, target).await?;
-        tables::uploads::raise_hold(&mut transaction, id, target).await?;
-        transaction.commit().await?;
+        session::raise_hold(self.files, id, user, self.held, target).await?;
         self.held = target;
         Ok(())
     }

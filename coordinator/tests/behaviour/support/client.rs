@@ -31,6 +31,10 @@ impl Client {
         Self::new(self.router.clone(), Some(token.to_owned()))
     }
 
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         let address: SocketAddr = "192.0.2.1:1234".parse().unwrap();
         let mut request = http::Request::builder()
