@@ -117,7 +117,12 @@ fn is_bare_error(response: &Response) -> bool {
         && !response
             .headers()
             .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/"))
+            .is_some_and(|kind| is_own(kind.as_bytes()))
+}
+
+/// A problem, or a page that says it to people.
+fn is_own(content_type: &[u8]) -> bool {
+    content_type.starts_with(b"application/") || content_type.starts_with(b"text/html")
 }
 
 fn plain(status: StatusCode) -> Problem {

@@ -167,7 +167,7 @@ pub async fn read(
     let has_ended = ended.clone();
     let bytes = bytes.map_err(io::Error::other).inspect_ok(move |piece| {
         let _until_it_is_dropped = &running;
-        unsent.bytes = unsent.bytes.saturating_sub(piece.len() as u64);
+        unsent.less(piece.len());
     });
     let cut = stream::once(async move {
         let cut = || Err(io::Error::other("the share has ended"));
@@ -204,6 +204,13 @@ struct Unsent {
     shares: Arc<Shares>,
     share: ShareHash,
     bytes: u64,
+}
+
+impl Unsent {
+    /// Borrowed as a whole, so that a closure that calls it owns all of it.
+    fn less(&mut self, sent: usize) {
+        self.bytes = self.bytes.saturating_sub(sent as u64);
+    }
 }
 
 impl Drop for Unsent {
