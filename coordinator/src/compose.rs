@@ -62,6 +62,7 @@ use crate::{
     accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security, shares,
 };
 use limits::memory::MemoryBudget;
+use limits::running::Running;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
 
@@ -246,7 +247,7 @@ impl Coordinator {
             db: db.clone(),
             accounts: Arc::clone(&accounts),
             objects: Arc::clone(&objects),
-            running: shares::running::Running::default(),
+            running: Running::default(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });

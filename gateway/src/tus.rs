@@ -1,9 +1,13 @@
 //! What the headers of tus 1.0 say (<https://tus.io/protocols/resumable-upload>), read with care: they come from anybody.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, future};
 
 use crate::checksum::{Algorithm, Hasher};
 
@@ -17,7 +21,7 @@ pub const CONTENT_TYPE: &str = "application/offset+octet-stream";
 
 /// Why a header cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TusError {
+pub enum InvalidHeader {
     #[error("`{0}` is a number of bytes, in digits")]
     Number(&'static str),
     #[error(
@@ -50,9 +54,9 @@ pub struct Metadata {
 const UNSERVED: [&str; 2] = ["bucket", "key"];
 
 impl Metadata {
-    pub fn parse(text: &str) -> Result<Self, TusError> {
+    pub fn parse(text: &str) -> Result<Self, InvalidHeader> {
         if text.len() > MOST_METADATA {
-            return Err(TusError::Metadata);
+            return Err(InvalidHeader::Metadata);
         }
         let mut metadata = Self {
             raw: text.to_owned(),
@@ -63,16 +67,16 @@ impl Metadata {
         for pair in pairs.filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(TusError::Metadata);
+                return Err(InvalidHeader::Metadata);
             }
             if !seen.insert(key) {
-                return Err(TusError::Twice(key.to_owned()));
+                return Err(InvalidHeader::Twice(key.to_owned()));
             }
             let value = STANDARD
                 .decode(value.trim())
-                .map_err(|_| TusError::Metadata)?;
+                .map_err(|_| InvalidHeader::Metadata)?;
             if let Some(unserved) = UNSERVED.into_iter().find(|unserved| *unserved == key) {
-                return Err(TusError::Unserved(unserved));
+                return Err(InvalidHeader::Unserved(unserved));
             }
             match key {
                 "filename" => metadata.filename = Some(text_of("filename", value)?),
@@ -84,18 +88,18 @@ impl Metadata {
     }
 }
 
-fn text_of(key: &'static str, value: Vec<u8>) -> Result<String, TusError> {
-    String::from_utf8(value).map_err(|_| TusError::NotText(key))
+fn text_of(key: &'static str, value: Vec<u8>) -> Result<String, InvalidHeader> {
+    String::from_utf8(value).map_err(|_| InvalidHeader::NotText(key))
 }
 
 /// A number of bytes that a header tells.
-pub fn bytes(name: &'static str, text: &str) -> Result<u64, TusError> {
+pub fn bytes(name: &'static str, text: &str) -> Result<u64, InvalidHeader> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = is_number.then(|| text.parse().ok()).flatten();
     // More than a file can have is refused where it is known how much that is.
     number
         .filter(|number| *number <= i64::MAX as u64)
-        .ok_or(TusError::Number(name))
+        .ok_or(InvalidHeader::Number(name))
 }
 
 /// What the bytes of a request have to hash to.
@@ -107,17 +111,17 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    pub fn parse(text: &str) -> Result<Self, TusError> {
-        let (algorithm, value) = text.split_once(' ').ok_or(TusError::Checksum)?;
+    pub fn parse(text: &str) -> Result<Self, InvalidHeader> {
+        let (algorithm, value) = text.split_once(' ').ok_or(InvalidHeader::Checksum)?;
         let algorithm = match algorithm {
             "sha1" => Algorithm::Sha1,
             "sha256" => Algorithm::Sha256,
-            _ => return Err(TusError::Checksum),
+            _ => return Err(InvalidHeader::Checksum),
         };
         let value = value.trim().to_owned();
         match algorithm.is_value(&value) {
             true => Ok(Self { algorithm, value }),
-            false => Err(TusError::Checksum),
+            false => Err(InvalidHeader::Checksum),
         }
     }
 
@@ -127,6 +131,108 @@ impl Checksum {
 
     pub fn is_of(&self, hasher: Hasher) -> bool {
         hasher.finish() == self.value
+    }
+}
+
+/// Why a body is not what was announced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    #[error("the bytes are not those that the checksum was taken of")]
+    Checksum,
+    #[error("the body has more bytes than are missing")]
+    TooLong,
+    #[error("the body broke off: {0}")]
+    BrokeOff(String),
+}
+
+/// What is found out of a body while it is read: a body that breaks off ends there, and what has come is not lost.
+#[derive(Clone)]
+pub struct Watch {
+    most: u64,
+    checksum: Option<Checksum>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    bytes: u64,
+    hasher: Option<Hasher>,
+    /// Why it ended before its end.
+    fault: Option<String>,
+}
+
+impl Watch {
+    pub fn new(most: u64, checksum: Option<Checksum>) -> Self {
+        let seen = Seen {
+            hasher: checksum.as_ref().map(Checksum::hasher),
+            ..Seen::default()
+        };
+        Self {
+            most,
+            checksum,
+            seen: Arc::new(Mutex::new(seen)),
+        }
+    }
+
+    pub const fn has_checksum(&self) -> bool {
+        self.checksum.is_some()
+    }
+
+    /// Up to where it breaks off, or becomes too long.
+    pub fn body<S, E>(&self, body: S) -> impl Stream<Item = io::Result<Bytes>> + Unpin + use<S, E>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::error::Error,
+    {
+        let watch = self.clone();
+        body.scan((), move |(), piece| {
+            future::ready(watch.take(piece).map(Ok))
+        })
+    }
+
+    fn take<E: std::error::Error>(&self, piece: Result<Bytes, E>) -> Option<Bytes> {
+        let mut seen = self.seen();
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                seen.fault = Some(error.to_string());
+                return None;
+            }
+        };
+        seen.bytes += piece.len() as u64;
+        if seen.bytes > self.most {
+            return None;
+        }
+        if let Some(hasher) = &mut seen.hasher {
+            hasher.update(&piece);
+        }
+        Some(piece)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before anything counts of a body with a checksum.
+    pub fn check_sum(&self) -> Result<(), BodyFault> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(());
+        };
+        self.check_end()?;
+        let hasher = self.seen().hasher.take();
+        let is_same = hasher.is_some_and(|hasher| checksum.is_of(hasher));
+        is_same.then_some(()).ok_or(BodyFault::Checksum)
+    }
+
+    pub fn check_end(&self) -> Result<(), BodyFault> {
+        let seen = self.seen();
+        if seen.bytes > self.most {
+            return Err(BodyFault::TooLong);
+        }
+        match &seen.fault {
+            Some(fault) => Err(BodyFault::BrokeOff(fault.clone())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -143,16 +249,16 @@ mod tests {
         assert_eq!(read.raw, text);
         assert_eq!(Metadata::parse("").unwrap(), Metadata::default());
         for (wrong, error) in [
-            ("filename !", TusError::Metadata),
-            ("fil\u{fc}e d29y", TusError::Metadata),
-            ("a d29y,a d29y", TusError::Twice("a".to_owned())),
-            ("filename /w==", TusError::NotText("filename")),
-            ("bucket d29y", TusError::Unserved("bucket")),
+            ("filename !", InvalidHeader::Metadata),
+            ("fil\u{fc}e d29y", InvalidHeader::Metadata),
+            ("a d29y,a d29y", InvalidHeader::Twice("a".to_owned())),
+            ("filename /w==", InvalidHeader::NotText("filename")),
+            ("bucket d29y", InvalidHeader::Unserved("bucket")),
         ] {
             assert_eq!(Metadata::parse(wrong), Err(error), "{wrong}");
         }
         let long = format!("a {}", "d29y".repeat(1024));
-        assert_eq!(Metadata::parse(&long), Err(TusError::Metadata));
+        assert_eq!(Metadata::parse(&long), Err(InvalidHeader::Metadata));
     }
 
     #[test]
@@ -172,7 +278,7 @@ mod tests {
             "9223372036854775808",
             "\u{661}",
         ] {
-            let refused = TusError::Number("Upload-Offset");
+            let refused = InvalidHeader::Number("Upload-Offset");
             assert_eq!(bytes("Upload-Offset", wrong), Err(refused), "{wrong}");
         }
     }
@@ -195,7 +301,11 @@ mod tests {
             "sha1 98O8",
             "SHA1 98O8HYCOBHMq32eZZczDTKeuNEE=",
         ] {
-            assert_eq!(Checksum::parse(wrong), Err(TusError::Checksum), "{wrong}");
+            assert_eq!(
+                Checksum::parse(wrong),
+                Err(InvalidHeader::Checksum),
+                "{wrong}"
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use http::header::HeaderMap;
 use proto::{FileId, MicroCredits};
 
 use super::authorization::{Read, Sharer, charge};
-use super::conditions::Validators;
+use super::conditions;
 use super::extract::Id;
 use super::problem::Problem;
 use super::served::Served;
@@ -46,7 +46,7 @@ pub(super) async fn download(
         content_type: &file.content_type,
         disposition: inert::attachment(&file.filename),
         sha256: file.sha256.as_ref(),
-        validators: Validators::of(&file),
+        validators: conditions::of(&file),
     };
     let asked = served.asked(&method, &headers)?;
     let bytes = asked.bytes(&method, served.size);

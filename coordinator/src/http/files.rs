@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use proto::FileId;
 
 use super::authorization::{Delete, List, Read, User};
-use super::conditions::{self, Validators, Verdict};
+use super::conditions::{self, Verdict};
 use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
@@ -79,7 +79,7 @@ pub(super) async fn one(
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
     // What is told of a file changes while the file does not: its tag says nothing about a copy of this.
-    if Validators::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
+    if conditions::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
         return Err(conditions::failed());
     }
     Ok(Json(described(file)))
@@ -101,7 +101,7 @@ pub(super) async fn delete(
         let file = listing::own(&files, id, caller.user_id)
             .await?
             .ok_or_else(|| Problem::not_found("file"))?;
-        if Validators::of(&file).evaluate(&Method::DELETE, &headers) != Verdict::Proceed {
+        if conditions::of(&file).evaluate(&Method::DELETE, &headers) != Verdict::Proceed {
             return Err(conditions::failed());
         }
     }

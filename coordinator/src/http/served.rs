@@ -6,13 +6,13 @@ use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::response::Response;
 use gateway::inert;
+use gateway::ranges::{self, Requested};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::conditions::{self, Validators, Verdict};
 use super::digests;
 use super::problem::Problem;
-use super::ranges::{self, Requested};
 
 /// Stored bytes that somebody asks for.
 pub(super) struct Served<'a> {

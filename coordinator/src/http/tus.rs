@@ -296,7 +296,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Probl
     }
 }
 
-fn invalid(error: tus::TusError) -> Problem {
+fn invalid(error: tus::InvalidHeader) -> Problem {
     Problem::invalid(capitalised(&format!("{error}.")))
 }
 

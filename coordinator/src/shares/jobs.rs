@@ -14,7 +14,7 @@ impl Job for CutEnded {
     const NAME: &'static str = "share-ends";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let running = self.0.running.shares();
+        let running = self.0.running.all();
         if running.is_empty() {
             return Ok(Step::Idle);
         }

@@ -9,7 +9,6 @@
 pub mod jobs;
 pub mod make;
 pub mod open;
-pub mod running;
 pub mod tables;
 
 use std::sync::Arc;
@@ -17,11 +16,11 @@ use std::sync::Arc;
 use credentials::share::{ShareHash, ShareId};
 use jiff::Timestamp;
 use kit::{Clock, Entropy};
+use limits::running::Running;
 use model::ids::UserId;
 use model::sharing::ShareTarget;
 use rules::sharing::Usage;
 
-use self::running::Running;
 use crate::accounts::Accounts;
 use crate::accounts::passwords::PasswordError;
 use crate::database::Pool;
@@ -34,7 +33,7 @@ pub struct Shares {
     pub db: Pool,
     pub accounts: Arc<Accounts>,
     pub objects: Arc<Objects>,
-    pub running: Running,
+    pub running: Running<ShareHash>,
     pub clock: Clock,
     pub entropy: Entropy,
 }

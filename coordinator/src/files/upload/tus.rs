@@ -5,14 +5,13 @@
 //! coordinator dies. Rejected: that a newer request takes the lease away at once. The older one may be about to send a
 //! chunk, which would then stand in the place of the newer one's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
-use gateway::checksum::Hasher;
-use gateway::tus::Checksum;
+use gateway::tus::{BodyFault, Checksum, Watch};
 use limits::memory::Holder;
 use proto::MicroCredits;
 use tokio_util::task::AbortOnDropHandle;
@@ -52,6 +51,16 @@ pub enum TusError {
     TooShort,
     #[error(transparent)]
     Upload(#[from] UploadError),
+}
+
+impl From<BodyFault> for TusError {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Checksum => Self::Checksum,
+            BodyFault::TooLong => Self::TooLong,
+            BodyFault::BrokeOff(how) => Self::Upload(UploadError::BrokeOff(how)),
+        }
+    }
 }
 
 impl From<sqlx::Error> for TusError {
@@ -191,7 +200,7 @@ where
             files,
             holder,
             lease,
-            advances: watch.checksum.is_none(),
+            advances: !watch.has_checksum(),
             chunks: upload.progress.chunks,
             tail: std::mem::take(&mut upload.progress.tail),
         };
@@ -349,92 +358,6 @@ async fn hold_for(
     let (id, user) = (upload.upload.id, upload.upload.user_id);
     session::raise_hold(files, id, user, held, target).await?;
     Ok(target)
-}
-
-/// What is found out of a body while it is read.
-#[derive(Clone)]
-struct Watch {
-    most: u64,
-    checksum: Option<Checksum>,
-    seen: Arc<Mutex<Seen>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    bytes: u64,
-    hasher: Option<Hasher>,
-    /// Why it ended before its end.
-    fault: Option<String>,
-}
-
-impl Watch {
-    fn new(most: u64, checksum: Option<Checksum>) -> Self {
-        let seen = Seen {
-            hasher: checksum.as_ref().map(Checksum::hasher),
-            ..Seen::default()
-        };
-        Self {
-            most,
-            checksum,
-            seen: Arc::new(Mutex::new(seen)),
-        }
-    }
-
-    /// Up to where it breaks off, or becomes too long.
-    fn body<S, E>(
-        &self,
-        body: S,
-    ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Unpin + use<S, E>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::error::Error,
-    {
-        let watch = self.clone();
-        tokio_stream::StreamExt::map_while(body, move |piece| {
-            let mut seen = watch.seen();
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => {
-                    seen.fault = Some(error.to_string());
-                    return None;
-                }
-            };
-            seen.bytes += piece.len() as u64;
-            if seen.bytes > watch.most {
-                return None;
-            }
-            if let Some(hasher) = &mut seen.hasher {
-                hasher.update(&piece);
-            }
-            Some(Ok(piece))
-        })
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Before anything counts.
-    fn check_sum(&self) -> Result<(), TusError> {
-        let Some(checksum) = &self.checksum else {
-            return Ok(());
-        };
-        self.check_end()?;
-        let hasher = self.seen().hasher.take();
-        let is_same = hasher.is_some_and(|hasher| checksum.is_of(hasher));
-        is_same.then_some(()).ok_or(TusError::Checksum)
-    }
-
-    fn check_end(&self) -> Result<(), TusError> {
-        let seen = self.seen();
-        if seen.bytes > self.most {
-            return Err(TusError::TooLong);
-        }
-        match &seen.fault {
-            Some(fault) => Err(UploadError::BrokeOff(fault.clone()).into()),
-            None => Ok(()),
-        }
-    }
 }
 
 /// That nobody else appends; renewed while it is there.

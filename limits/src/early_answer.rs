@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 
-use limits::connections::UnderWay;
+use crate::connections::UnderWay;
 
 /// What is read of a body that nobody wants, at most.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 64 * 1024 * 1024;
 const MOST_TIME: Duration = Duration::from_secs(15);
 
 /// A request's body, which is read on when it is dropped before its end.
-pub(super) struct RequestBody {
+pub struct RequestBody {
     inner: Option<Incoming>,
     /// Set where it should be.
     on_drop: Option<ReadOn>,
@@ -34,15 +34,15 @@ struct ReadOn {
 }
 
 /// To be used when the answer is on its way, so that a client that waits for `100 Continue` sees that first.
-pub(super) struct Answered(oneshot::Sender<()>);
+pub struct Answered(oneshot::Sender<()>);
 
 impl Answered {
-    pub(super) fn tell(self) {
+    pub fn tell(self) {
         let _ = self.0.send(());
     }
 }
 
-pub(super) fn wrap(
+pub fn wrap(
     request: Request<Incoming>,
     under_way: Arc<UnderWay>,
 ) -> (Request<RequestBody>, Answered) {

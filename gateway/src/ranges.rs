@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::HeaderValue;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Requested {
+pub enum Requested {
     Whole,
     Part(Range<u64>),
     Unsatisfiable,
@@ -13,7 +13,7 @@ pub(super) enum Requested {
 
 /// One range of bytes is honoured. Several, another unit, and what cannot be read are answered with the whole, as the
 /// RFC allows.
-pub(super) fn requested(value: &HeaderValue, size: u64) -> Requested {
+pub fn requested(value: &HeaderValue, size: u64) -> Requested {
     let text = value.to_str().unwrap_or_default();
     let Some(range) = text
         .split_once('=')
