@@ -7,6 +7,9 @@ pub const API_KEY: &str = "x-api-key";
 /// done once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The storage class of a file that is uploaded.
+pub const CLASS: &str = "x-fsn-class";
+
 /// Names a request in the answer, in its problem and in the coordinator's log; the client's own (up to 128
 /// visible ASCII characters) is taken over.
 pub const REQUEST_ID: &str = "x-request-id";

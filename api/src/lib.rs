@@ -53,6 +53,7 @@
 
 pub mod access_keys;
 pub mod auth;
+pub mod classes;
 pub mod credits;
 pub mod drain;
 pub mod durability;

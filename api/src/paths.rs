@@ -39,6 +39,8 @@ pub const PURCHASE_STATUS: &str = "/api/v1/credits/purchases/{id}";
 pub const PAYMENT_WEBHOOK: &str = "/api/v1/payments/webhook";
 pub const PAYOUT_DESTINATION: &str = "/api/v1/payout-destination";
 
+pub const CLASSES: &str = "/api/v1/classes";
+
 pub const FILES: &str = "/api/v1/files";
 pub const FILE: &str = "/api/v1/files/{id}";
 pub const FILE_DOWNLOAD: &str = "/api/v1/files/{id}/download";
@@ -85,7 +87,7 @@ pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 56] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -113,6 +115,7 @@ pub const ALL: [&str; 55] = [
     PURCHASE_STATUS,
     PAYMENT_WEBHOOK,
     PAYOUT_DESTINATION,
+    CLASSES,
     FILES,
     FILE,
     FILE_DOWNLOAD,

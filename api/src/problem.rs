@@ -155,6 +155,8 @@ problem_kinds! {
     Busy = "busy", 503, "too many proofs are being asked for at the moment: wait";
     TooFewNodes = "too-few-nodes", 503,
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
+    ClassUnavailable = "class-unavailable", 503,
+        "nothing can be stored in this class now: ask `GET classes`, take another one, or wait";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
     NoMail = "no-mail", 503, "ask the network's operator, or later";
     PaymentsNotConfigured = "payments-not-configured", 503,

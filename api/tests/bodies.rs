@@ -10,6 +10,7 @@ use api::auth::{
     AddressToken, Credentials, DeleteAccount, Me, NewPassword, PasswordReset, RefreshToken,
     Registered, ResetRequest, Tokens,
 };
+use api::classes::Classes;
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
@@ -49,6 +50,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
+    ("classes.Classes", rewrite::<Classes>),
     ("credits.Balance", rewrite::<Balance>),
     ("credits.Purchased", rewrite::<Purchased>),
     ("credits.Transaction", rewrite::<Transaction>),

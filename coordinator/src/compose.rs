@@ -214,7 +214,7 @@ impl Coordinator {
             blobs: Arc::clone(&blobs),
             billing: Arc::clone(&billing),
             idle_timeout: config.http.idle_timeout,
-            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
+            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.copies()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
             file_commits: single_chunk_commit::spawn(

@@ -21,6 +21,7 @@ pub mod objects;
 pub mod payment;
 pub mod scheme;
 pub mod security;
+pub mod storage_class;
 pub mod terms;
 pub mod upload;
 pub mod user;

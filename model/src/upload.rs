@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::ids::{UploadId, UserId};
 use crate::names::{ContentType, Filename};
 use crate::objects::Target;
+use crate::storage_class::StorageClass;
 use crate::terms::Terms;
 
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct UploadRequest {
     pub content_type: ContentType,
     /// `None` for a body whose length is not known before its end.
     pub size_bytes: Option<u64>,
+    /// How it is to be kept.
+    pub class: StorageClass,
     pub idempotency_key: Option<String>,
     pub declared: DeclaredDigests,
     /// What of a bucket points to the file from the transaction on that makes it visible. `None`: it is listed by itself.
@@ -82,11 +85,12 @@ impl UploadRequest {
     /// Tells a repeated request from another one under the same key, as far as its head goes. The content is compared
     /// besides.
     pub fn digest(&self) -> [u8; 32] {
-        let fields = json!([
-            self.filename.as_str(),
-            self.content_type.as_str(),
-            self.size_bytes
-        ]);
+        let (name, kind) = (self.filename.as_str(), self.content_type.as_str());
+        let fields = match self.class {
+            // As before there were classes.
+            StorageClass::Standard => json!([name, kind, self.size_bytes]),
+            class => json!([name, kind, self.size_bytes, class.name()]),
+        };
         *blake3::hash(fields.to_string().as_bytes()).as_bytes()
     }
 }

@@ -7,6 +7,7 @@ use super::Files;
 use super::tables::files::{self, ByTime};
 use model::file::{File, UploadingFile};
 use model::ids::UserId;
+use model::storage_class::StorageClass;
 
 /// Where a list goes on: behind the last entry of the page before.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub fn described(file: File) -> api::files::File {
         content_type: file.content_type,
         chunk_size_bytes: file.layout.chunk_size,
         chunk_count: file.layout.chunk_count(),
+        class: StorageClass::of(file.scheme).name().to_owned(),
         state: "ready".to_owned(),
         created_at: file.created_at,
         completed_at: Some(file.completed_at),

@@ -4,6 +4,7 @@ mod access_keys;
 mod account_problems;
 mod auth;
 mod authorization;
+mod classes;
 mod client_address;
 mod conditions;
 mod credits;
@@ -180,6 +181,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(evidence::proof))
         .routes(routes!(evidence::sealed))
         .routes(routes!(durability::durability))
+        .routes(routes!(classes::list))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
@@ -248,6 +250,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             HeaderName::from_static(headers::CONTENT_DIGEST),
             HeaderName::from_static(headers::REPR_DIGEST),
             HeaderName::from_static(headers::CONTENT_MD5),
+            HeaderName::from_static(headers::CLASS),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
             observe::REQUEST_ID,

@@ -17,7 +17,7 @@ use proto::{MicroCredits, UploadId};
 
 use super::authorization::{Sharer, User, Write, charge};
 use super::digests::Declared;
-use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params};
+use super::extract::{Id, Json, OptionalJson, Params, UploadHead};
 use super::form;
 use super::paced_body::PacedBody;
 use super::problem::Problem;
@@ -31,24 +31,29 @@ use model::upload::{DeclaredDigests, UploadRequest};
 
 use model::chunking::ChunkLayout;
 use model::names::{ContentType, Filename};
+use model::scheme::Scheme;
 use model::terms::Terms;
 use rules::file_meter::Priced;
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
 #[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
-    request_body = InitiateBody, responses(
+    params(("X-FSN-Class" = Option<String>, Header, description = "`standard`, unless told, or `dense`: see \
+        `GET classes`")), request_body = InitiateBody, responses(
     (status = 201, body = Initiated),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
     (status = 413, description = "The file is longer than this network takes"),
     (status = 429, description = "Too many uploads were begun, or are open"),
-    (status = 503, description = "Too few storage nodes are online"),
+    (status = 503, description = "Too few storage nodes are online, for the file or for its class"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
     User(caller, ..): User<Write>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    UploadHead {
+        idempotency_key,
+        class,
+    }: UploadHead,
     Json(body): Json<InitiateBody>,
 ) -> Result<Created<Initiated>, Problem> {
     let request = UploadRequest {
@@ -56,15 +61,17 @@ pub(super) async fn initiate(
         filename: Filename::try_from(body.filename)?,
         content_type: content_type(body.content_type)?,
         size_bytes: Some(body.size_bytes),
+        class,
         idempotency_key,
         declared: DeclaredDigests::default(),
         target: None,
     };
     limits.check_session(caller.user_id)?;
     recovery::demand_verified(&accounts, caller.user_id).await?;
-    let cost = price(&files, &request.filename, body.size_bytes)?;
+    let scheme = session::scheme(&files, &request)?;
+    let cost = price(&files, &request.filename, body.size_bytes, scheme)?;
     charge(&accounts, &caller, 0, cost).await?;
-    let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
+    let initiated = match session::begin(&files, &request, Mode::Stepwise, scheme).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,
             file_id: session.file_id,
@@ -230,7 +237,8 @@ pub(super) async fn abort(
 /// Store a file in one request: a raw body (`curl -T FILE`), of known length or chunked, or a multipart form with one
 /// file. `Content-Digest`, `Repr-Digest` and `Content-MD5` are checked.
 #[utoipa::path(method(post, put), path = paths::FILES, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
-    params(UploadParams), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    params(UploadParams, ("X-FSN-Class" = Option<String>, Header, description = "`standard`, unless told, or `dense`: \
+        see `GET classes`")), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
     (status = 201, body = File),
     (status = 400, description = "The bytes are not those of the digest, or it is no request for this"),
@@ -239,13 +247,16 @@ pub(super) async fn abort(
     (status = 413, description = "The file is longer than this network takes"),
     (status = 415, description = "The bytes are in a coding"),
     (status = 422, description = "The Idempotency-Key was used for another file"),
-    (status = 503, description = "Too few storage nodes are online"),
+    (status = 503, description = "Too few storage nodes are online, for the file or for its class"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn upload(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     Sharer { caller, holder, .. }: Sharer<Write>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    UploadHead {
+        idempotency_key,
+        class,
+    }: UploadHead,
     Params(params): Params<UploadParams>,
     Declared(declared): Declared,
     request: Request,
@@ -277,6 +288,7 @@ pub(super) async fn upload(
                 filename: Filename::try_from(filename)?,
                 content_type: content_type(form.content_type.clone())?,
                 size_bytes: None,
+                class,
                 idempotency_key,
                 declared: form.declared,
                 target: None,
@@ -295,11 +307,15 @@ pub(super) async fn upload(
                 filename: Filename::try_from(filename)?,
                 content_type: content_type(given_type)?,
                 size_bytes: length(&headers),
+                class,
                 idempotency_key,
                 declared,
                 target: None,
             };
-            let cost = |bytes| price(&files, &request.filename, bytes);
+            let cost = |bytes| {
+                let scheme = session::scheme(&files, &request)?;
+                price(&files, &request.filename, bytes, scheme)
+            };
             charge_body(&accounts, &caller, length(&headers), cost).await?;
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }
@@ -309,9 +325,14 @@ pub(super) async fn upload(
 }
 
 /// What the first month costs.
-fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
+fn price(
+    files: &Files,
+    name: &Filename,
+    bytes: u64,
+    scheme: Scheme,
+) -> Result<MicroCredits, Problem> {
     let terms = Terms::named(name.as_str().len());
-    let priced = files.billing.priced(terms, bytes, files.blobs.scheme());
+    let priced = files.billing.priced(terms, bytes, scheme);
     Ok(priced.month().map_err(UploadError::from)?)
 }
 

@@ -40,9 +40,9 @@ use zeroize::Zeroizing;
 
 use self::dir::{KeyDir, ed25519};
 use self::network_document::CurrentDocument;
-use self::tables::keys::RunningCoordinator;
+use self::tables::keys::{READS_PIECES, RunningCoordinator};
 
-use sealing::{ChunkVersion, MasterKey, Sealing};
+use sealing::{Located, MasterKey, Sealing};
 
 /// A coordinator that has not said so for this long does not run.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -121,8 +121,13 @@ impl KeyRing {
         self.sealing.get()
     }
 
+    /// Whether all coordinators that run can read coded files.
+    pub fn all_read_pieces(&self) -> bool {
+        self.sealing.all_read_pieces()
+    }
+
     /// Where a blob belongs, whichever of the master keys its locator was sealed under.
-    pub fn open_locator(&self, locator: &Locator) -> Option<ChunkVersion> {
+    pub fn open_locator(&self, locator: &Locator) -> Option<Located> {
         let rotating = self.rotating.load();
         let mut masters = rotating.masters.values();
         masters.find_map(|master| master.open_locator(locator).ok())
@@ -315,7 +320,7 @@ struct NewFiles(AtomicU8);
 
 impl Default for NewFiles {
     fn default() -> Self {
-        Self(AtomicU8::new(Sealing::NEWEST.number()))
+        Self(AtomicU8::new(READS_PIECES))
     }
 }
 
@@ -324,11 +329,14 @@ impl NewFiles {
         Sealing::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(Sealing::NEWEST)
     }
 
+    fn all_read_pieces(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= READS_PIECES
+    }
+
     /// `common` is the newest that all others can read; `None` when nobody else runs.
     fn set(&self, common: Option<u8>) {
-        let common = common.and_then(|number| Sealing::try_from(number).ok());
-        let sealing = common.unwrap_or(Sealing::NEWEST);
-        self.0.store(sealing.number(), Ordering::Relaxed);
+        self.0
+            .store(common.unwrap_or(READS_PIECES), Ordering::Relaxed);
     }
 }
 

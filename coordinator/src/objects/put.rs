@@ -9,11 +9,12 @@ use limits::memory::Holder;
 use model::ids::VersionId;
 use model::names::Filename;
 use model::objects::{Bucket, Described, NewObject, ObjectContent, SumSlot, Target};
+use model::storage_class::StorageClass;
 use model::upload::{DeclaredDigests, UploadRequest};
 
 use super::{ObjectError, Objects};
 use crate::blobs::body::ChunkBody;
-use crate::files::upload::{single_chunk, stream};
+use crate::files::upload::{session, single_chunk, stream};
 
 /// Stores what `body` brings, as a version. Whoever hands it over fills `sum` when its last byte has come.
 pub async fn put<S, E>(
@@ -52,8 +53,9 @@ pub(super) async fn put_without_bytes(
     content: ObjectContent,
 ) -> Result<VersionId, ObjectError> {
     let (request, version) = request(objects, bucket, described, content, Some(0));
-    let nothing = ChunkBody::default();
-    single_chunk::upload(&objects.files, &request, holder, nothing).await?;
+    let (files, nothing) = (&objects.files, ChunkBody::default());
+    let chunk_size = session::chunk_size(files, files.blobs.copies());
+    single_chunk::upload(files, &request, holder, nothing, chunk_size).await?;
     objects.files.forget_wake.wake();
     Ok(version)
 }
@@ -71,6 +73,7 @@ fn request(
         filename: Filename::from(&described.key),
         content_type: described.content_type.clone(),
         size_bytes,
+        class: StorageClass::Standard,
         idempotency_key: None,
         declared: DeclaredDigests::default(),
         target: Some(Arc::new(Target::Object(NewObject {

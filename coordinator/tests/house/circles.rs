@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 21] = [
+const CRATES: [&str; 22] = [
     "proto",
+    "coding",
     "sealing",
     "credentials",
     "evidence-check",

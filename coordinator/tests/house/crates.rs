@@ -6,14 +6,18 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("proto", &[]),
+    ("coding", &["proto"]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("credentials", &["proto"]),
-    ("evidence-check", &["proto", "kit", "sealing", "api"]),
+    (
+        "evidence-check",
+        &["proto", "coding", "kit", "sealing", "api"],
+    ),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
@@ -33,6 +37,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         "coordinator",
         &[
             "proto",
+            "coding",
             "kit",
             "sealing",
             "credentials",

@@ -40,7 +40,7 @@ use crate::durability::tables::repair::{KeptChunk, ScannedPage};
 use rules::placement;
 use rules::placement::{Candidate, FailureDomains, Rules};
 use rules::repair::{Replica, misplaced};
-use sealing::{ChunkRef, SEALING_OVERHEAD};
+use sealing::ChunkRef;
 
 /// Replicas in one page of a scan.
 const PAGE: i64 = 500;
@@ -227,14 +227,14 @@ pub async fn show_queue(durability: &Durability) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes chunks, fewest healthy replicas first. While much of the fleet fails at once, only those that
-/// have no more than one.
+/// Takes chunks, those first that can lose the fewest pieces more. While much of the fleet fails at once, only those that
+/// can lose none, or are lost already.
 async fn take(durability: &Durability, limit: usize) -> anyhow::Result<Vec<rebuild::Work>> {
     let mut connection = durability.db.acquire().await?;
     let alarm = fleet::tables::node_status::last_alarm(&mut connection).await?;
     let alarm = alarm.is_some_and(|alarm| alarm.is_on(durability.clock.now()));
-    let most_healthy = if alarm { 1 } else { u32::MAX };
-    let taken = tables::repair::take(&mut connection, limit as i64, most_healthy, LEASE).await?;
+    let most_margin = if alarm { 1 } else { u32::MAX };
+    let taken = tables::repair::take(&mut connection, limit as i64, most_margin, LEASE).await?;
     rebuild::look_up(&mut connection, taken).await
 }
 
@@ -284,15 +284,16 @@ fn better_placed(
         let mut vetted = candidates.iter().filter(|candidate| candidate.vetted);
         vetted.any(|candidate| candidate.node_id == replica.node_id)
     };
-    let vetted_beside = others.clone().any(|(_, other)| is_vetted(other));
+    let vetted_beside = others.clone().filter(|(_, other)| is_vetted(other)).count();
     let occupied: Vec<FailureDomains> = others.map(|(_, other)| other.domains.clone()).collect();
     let request = placement::Request {
         count: 1,
         scheme,
-        blob_bytes: u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64,
+        blob_bytes: kept.blob_bytes(),
         distinct_domains: true,
         rules: Rules::Hard,
         vetted_beside,
+        newcomers_beside: occupied.len() - vetted_beside,
         excluded: &replicas.iter().map(|replica| replica.node_id).collect(),
         occupied: &occupied,
     };

@@ -162,7 +162,8 @@ async fn finish(
     };
     tables::files::mark_ready(connection, file.id, &meter, kept).await?;
     // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
-    let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
+    let held =
+        billing::tables::earnings::holdings(connection, file.id, layout, file.scheme).await?;
     billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
     match verified {
         // The session is locked now: what was read back is what stands.

@@ -27,6 +27,7 @@ use proto::MicroCredits;
 use self::chunk_commit::CommitError;
 use self::file_commit::ExceedsFunds;
 use crate::billing::charges::ChargeError;
+use crate::blobs::ClassUnavailable;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
@@ -81,6 +82,8 @@ pub enum UploadError {
     CopiesLost { chunks: u64 },
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    #[error(transparent)]
+    Class(#[from] ClassUnavailable),
     #[error("the request body broke off: {0}")]
     BrokeOff(String),
     #[error("the bytes are not those that the {algorithm} was taken of")]

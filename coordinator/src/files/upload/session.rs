@@ -24,6 +24,8 @@ use model::upload::UploadRequest;
 use model::chunking::{ChunkLayout, MAX_CHUNKS};
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId, uuid_v7};
+use model::scheme::Scheme;
+use model::storage_class;
 use model::upload::{Upload, UploadState};
 use sealing::DataKey;
 
@@ -53,8 +55,9 @@ pub async fn begin(
     files: &Files,
     request: &UploadRequest,
     mode: Mode,
+    scheme: Scheme,
 ) -> Result<Begun, UploadError> {
-    let chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    let chunk_size = chunk_size(files, scheme);
     let limit_bytes = max_file_size(files, chunk_size);
     if request.size_bytes.is_some_and(|size| size > limit_bytes) {
         return Err(UploadError::TooLarge { limit_bytes });
@@ -62,7 +65,6 @@ pub async fn begin(
     if let Some(upload) = earlier(files, request).await? {
         return Ok(Begun::Before(upload));
     }
-    let scheme = files.blobs.scheme();
     let (ttl, first_hold_bytes) = match mode {
         Mode::Stepwise => (files.uploads.session_ttl, 0),
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
@@ -159,6 +161,19 @@ pub async fn begin(
         scheme,
     };
     Ok(Begun::New(session, Arc::new(key)))
+}
+
+/// How a file is to be kept, as far as that is known before its body is.
+pub fn scheme(files: &Files, request: &UploadRequest) -> Result<Scheme, UploadError> {
+    Ok(match request.size_bytes {
+        Some(bytes) => files.blobs.scheme_for(request.class, bytes)?,
+        None => files.blobs.scheme(request.class)?,
+    })
+}
+
+/// Bytes in each chunk of such a file.
+pub fn chunk_size(files: &Files, scheme: Scheme) -> u32 {
+    storage_class::chunk_size(scheme, files.uploads.chunk_size.as_u64() as u32)
 }
 
 pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {

@@ -58,7 +58,7 @@ where
 
 /// Whether an account could store anything at all: asked before a form is searched for its file.
 pub async fn check_allowance(files: &Files, user: UserId) -> Result<(), UploadError> {
-    let least = files.billing.least_priced(files.blobs.scheme());
+    let least = files.billing.least_priced(files.blobs.copies());
     allowance::check(files, user, least.month()?).await
 }
 
@@ -73,7 +73,8 @@ where
     E: std::error::Error + Send + 'static,
 {
     let user = request.user_id;
-    let mut source = Source::new(&files, holder, body);
+    let scheme = session::scheme(&files, &request)?;
+    let mut source = Source::new(&files, holder, body, session::chunk_size(&files, scheme));
     let mut first = None;
     if request
         .size_bytes
@@ -82,7 +83,6 @@ where
         // Who cannot pay for it holds nothing. (Longer ones pay when their session begins.)
         if !session::is_repeated(&files, &request).await? {
             let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
-            let scheme = files.blobs.scheme();
             let priced = files.billing.priced(request.terms(), least_bytes, scheme);
             allowance::check(&files, user, priced.month()?).await?;
         }
@@ -90,13 +90,14 @@ where
         if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
             let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, Some(t.share)));
             check_length(&request, chunk.len() as u64)?;
-            return single_chunk::upload(&files, &request, holder, chunk).await;
+            let chunk_size = source.chunk_size as u32;
+            return single_chunk::upload(&files, &request, holder, chunk, chunk_size).await;
         }
     }
     let mode = Mode::Streaming {
         first_hold_bytes: FIRST_HOLD_BYTES,
     };
-    let (session, key) = match session::begin(&files, &request, mode).await? {
+    let (session, key) = match session::begin(&files, &request, mode, scheme).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
             let stored = session::file_of(&files, &upload).await?;
@@ -206,13 +207,12 @@ where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::error::Error + 'static,
 {
-    fn new(files: &'a Files, holder: Holder, body: S) -> Self {
-        let chunk_size = files.uploads.chunk_size.as_u64();
+    fn new(files: &'a Files, holder: Holder, body: S, chunk_size: u32) -> Self {
         Self {
             files,
             holder,
-            reader: ChunkReader::new(body, chunk_size as u32),
-            chunk_size,
+            reader: ChunkReader::new(body, chunk_size),
+            chunk_size: chunk_size.into(),
         }
     }
 

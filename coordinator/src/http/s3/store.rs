@@ -82,7 +82,7 @@ impl CoordinatorStore {
         let terms = Terms::named(name_bytes);
         let cost = files
             .billing
-            .priced(terms, bytes, files.blobs.scheme())
+            .priced(terms, bytes, files.blobs.copies())
             .month();
         let cost = cost.map_err(|error| of_problem(&Problem::from(UploadError::from(error))))?;
         self.charge(caller, bytes, cost).await

@@ -245,7 +245,7 @@ pub(crate) fn bounds(ids: &std::ops::RangeInclusive<u64>) -> ([u8; 32], [u8; 32]
 #[derive(Debug, Clone)]
 pub struct AuditedReplica {
     pub blob_id: BlobId,
-    /// Of the chunk's plaintext.
+    /// Of the plaintext that it holds.
     pub size_bytes: u32,
     /// What became of it.
     pub lost: Option<Lost>,
@@ -271,11 +271,11 @@ pub async fn cell(
 ) -> sqlx::Result<Vec<AuditedReplica>> {
     let (first, last) = bounds(&cell.ids);
     let rows = sqlx::query!(
-        r#"SELECT r.blob_id, c.size_bytes, r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
+        r#"SELECT r.blob_id, piece_bytes(c.size_bytes, files.data_pieces) AS "size_bytes!", r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
                   r.demoted_reason, f.ask AS "ask?", f.due_at AS "due_at?: jiff_sqlx::Timestamp",
                   f.attempts AS "attempts?", f.drawn AS "drawn?", f.weight_ppm AS "weight_ppm?",
                   f.penalty_id, f.reason AS "reason?"
-           FROM replicas r JOIN chunks c USING (file_id, chunk_index)
+           FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files USING (file_id)
            LEFT JOIN audit_follow_ups f ON f.node_id = r.node_id AND f.blob_id = r.blob_id
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
              AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> ALL($6)))
