@@ -23,6 +23,7 @@ mod challenges;
 mod chargebacks;
 mod checksums;
 mod closing;
+mod coded_files;
 mod command_line;
 mod commits;
 mod crowds;
