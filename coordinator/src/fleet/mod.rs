@@ -313,7 +313,7 @@ impl Fleet {
             blob_bytes: 1,
             distinct_domains: false,
             rules: Rules::Hard,
-            vetted_beside: 1,
+            vetted_beside: 0,
             newcomers_beside: 0,
             excluded: &HashSet::new(),
             occupied: &[],
