@@ -50,6 +50,7 @@ pub const FILE_SEALED: &str = "/api/v1/files/{id}/sealed";
 pub const UPLOAD_INITIATE: &str = "/api/v1/files/upload/initiate";
 pub const UPLOAD: &str = "/api/v1/files/upload/{id}";
 pub const UPLOAD_CHUNK: &str = "/api/v1/files/upload/{id}/chunk";
+pub const UPLOAD_CHUNKS: &str = "/api/v1/files/upload/{id}/chunks";
 pub const UPLOAD_COMPLETE: &str = "/api/v1/files/upload/{id}/complete";
 
 pub const NETWORK: &str = "/api/v1/network";
@@ -85,7 +86,7 @@ pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 56] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -123,6 +124,7 @@ pub const ALL: [&str; 55] = [
     UPLOAD_INITIATE,
     UPLOAD,
     UPLOAD_CHUNK,
+    UPLOAD_CHUNKS,
     UPLOAD_COMPLETE,
     NETWORK,
     NODES,
@@ -190,6 +192,10 @@ pub fn upload(id: UploadId) -> String {
 
 pub fn upload_chunk(id: UploadId) -> String {
     of(UPLOAD_CHUNK, id)
+}
+
+pub fn upload_chunks(id: UploadId) -> String {
+    of(UPLOAD_CHUNKS, id)
 }
 
 pub fn upload_complete(id: UploadId) -> String {

@@ -73,6 +73,27 @@ pub struct Chunk {
     pub replicas: u32,
 }
 
+/// Chunks that one body may bring at most.
+pub const MAX_CHUNKS_IN_A_BODY: u32 = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct ChunksParams {
+    /// The chunk with which the body begins, counted from 0.
+    pub first: u32,
+}
+
+/// Chunks that came in one body, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Chunks {
+    pub first: u32,
+    pub count: u32,
+    /// Of the bytes of each, 64 hex digits, in order.
+    pub sha256: Vec<String>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]

@@ -29,7 +29,7 @@ use api::second_factor::{
 };
 use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
-use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
+use api::uploads::{Chunk, Chunks, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -80,6 +80,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
     ("sessions.Sessions", rewrite::<Sessions>),
     ("uploads.Chunk", rewrite::<Chunk>),
+    ("uploads.Chunks", rewrite::<Chunks>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),
 ];

@@ -36,6 +36,7 @@ fn every_route_with_an_id_can_be_asked_for() {
         sealed.split('?').next().unwrap().to_owned(),
         paths::upload(upload),
         paths::upload_chunk(upload),
+        paths::upload_chunks(upload),
         paths::upload_complete(upload),
         paths::node(node),
         paths::node_drain(node),

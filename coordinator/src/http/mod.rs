@@ -206,6 +206,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     let bodies = OpenApiRouter::new()
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::chunk))
+        .routes(routes!(uploads::chunks))
         .routes(routes!(download::download))
         .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());

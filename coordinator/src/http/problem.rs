@@ -321,6 +321,9 @@ impl From<UploadError> for Problem {
                 expected_bytes: Some(expected.into()),
                 ..Members::default()
             }),
+            UploadError::TooManyAtOnce { limit, next } => Self::invalid(format!(
+                "A body brings at most {limit} chunks. These are stored; go on with first={next}."
+            )),
             UploadError::ChunksMissing { count, first } => Self::new(
                 ProblemKind::ChunksMissing,
                 format!(

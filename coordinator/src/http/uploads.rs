@@ -6,8 +6,8 @@ use api::files::File;
 use api::paths;
 use api::problem::ProblemKind;
 use api::uploads::{
-    Chunk, ChunkDigest, ChunkParams, CompleteBody, InitiateBody, Initiated, StatusParams,
-    UploadParams, UploadStatus,
+    Chunk, ChunkDigest, ChunkParams, Chunks, ChunksParams, CompleteBody, InitiateBody, Initiated,
+    StatusParams, UploadParams, UploadStatus,
 };
 use axum::Extension;
 use axum::body::{Body, HttpBody};
@@ -25,7 +25,7 @@ use super::rate_limit::AccountLimits;
 use crate::accounts::principal::Principal;
 use crate::accounts::{Accounts, recovery};
 use crate::files::upload::session::{Begun, Mode};
-use crate::files::upload::{UploadError, complete, put, session, stream};
+use crate::files::upload::{UploadError, complete, put, range, session, stream};
 use crate::files::{Files, listing};
 use model::upload::{DeclaredDigests, UploadRequest};
 
@@ -140,12 +140,7 @@ pub(super) async fn chunk(
     Declared(declared): Declared,
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
-    if let Sent::Form(_) = Sent::of(request.headers())? {
-        return Err(Problem::new(
-            ProblemKind::UnsupportedMediaType,
-            "A form is not taken here: a chunk is sent as its bytes alone (`curl -T CHUNK`).",
-        ));
-    }
+    refuse_form(request.headers())?;
     let bytes = length(request.headers());
     charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
@@ -156,6 +151,45 @@ pub(super) async fn chunk(
         size_bytes: chunk.size_bytes,
         sha256: hex::encode(chunk.sha256),
         replicas: chunk.replicas,
+    }))
+}
+
+/// Send many chunks in one body, one behind the other, raw. Each is taken as if it came alone. Of a body that breaks off,
+/// the chunks that came whole stay. At most 4096 at a time; several bodies may come at the same time.
+#[utoipa::path(put, path = paths::UPLOAD_CHUNKS, tag = "uploads",
+    security(("bearer" = []), ("access_key" = [])), params(("id" = Uuid, Path), ChunksParams),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
+    (status = 200, body = Chunks),
+    (status = 400, description = "The body broke off, brought too many chunks, or came with a digest"),
+    (status = 402, description = "Too few credits for a chunk that replaces another"),
+    (status = 409, description = "The upload is completed or given up, or too many chunks were replaced"),
+    (status = 410, description = "The upload has expired"),
+    (status = 415, description = "A form: chunks are the bytes themselves"),
+    (status = 422, description = "A chunk is too long, too short, or beyond the last")))]
+pub(super) async fn chunks(
+    State(files): State<Arc<Files>>,
+    State(accounts): State<Arc<Accounts>>,
+    Sharer { caller, holder, .. }: Sharer<Write>,
+    Id(id): Id<UploadId>,
+    Params(params): Params<ChunksParams>,
+    Declared(declared): Declared,
+    request: Request,
+) -> Result<Json<Chunks>, Problem> {
+    refuse_form(request.headers())?;
+    if !declared.is_empty() {
+        return Err(Problem::invalid(
+            "A digest of several chunks is not checked: leave it out, and compare those that the answer has of each.",
+        ));
+    }
+    let bytes = length(request.headers());
+    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
+    let first = params.first;
+    let sha256 = range::put_chunks(files, holder, id, first, body).await?;
+    Ok(Json(Chunks {
+        first,
+        count: sha256.len() as u32,
+        sha256: sha256.into_iter().map(hex::encode).collect(),
     }))
 }
 
@@ -367,6 +401,16 @@ impl Sent {
         // The type that `curl -d` and `--data-binary` claim says nothing about the file.
         let claimed = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
         Ok(Self::Raw((!claimed).then(|| text.to_owned())))
+    }
+}
+
+fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
+    match Sent::of(headers)? {
+        Sent::Raw(_) => Ok(()),
+        Sent::Form(_) => Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "A form is not taken here: chunks are sent as their bytes alone (`curl -T CHUNK`).",
+        )),
     }
 }
 

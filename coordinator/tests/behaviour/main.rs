@@ -76,5 +76,6 @@ mod tokens;
 mod two_clocks;
 mod upload_limits;
 mod upload_races;
+mod upload_ranges;
 mod uploads;
 mod uptime;

@@ -9,11 +9,13 @@ pub mod digest;
 pub mod file_commit;
 pub mod pointing;
 pub mod put;
+pub mod range;
 mod resend;
 mod send;
 pub mod session;
 pub mod single_chunk;
 pub mod single_chunk_commit;
+mod source;
 pub mod stream;
 pub mod turns;
 
@@ -75,6 +77,8 @@ pub enum UploadError {
         expected: u32,
         received: Received,
     },
+    #[error("a body may bring at most {limit} chunks")]
+    TooManyAtOnce { limit: u32, next: u32 },
     #[error("{count} chunks are missing")]
     ChunksMissing { count: u64, first: Vec<u32> },
     #[error("a node lost its copy of {chunks} chunks while the file was sent")]

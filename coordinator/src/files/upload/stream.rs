@@ -10,18 +10,19 @@ use proto::MicroCredits;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::blobs::body::{ChunkBody, ChunkReader};
+use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::content_hash::RunningHash;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
+use crate::files::upload::source::{Source, Taken};
 use crate::files::upload::{
     Session, UploadError, allowance, complete, send, session, single_chunk,
 };
 use crate::files::{Files, tables};
 use crate::security;
 use anyhow::anyhow;
-use limits::memory::{Holder, MemoryShare};
+use limits::memory::Holder;
 use model::upload::UploadRequest;
 
 use model::chunking::ChunkLayout;
@@ -73,7 +74,8 @@ where
     E: std::error::Error + Send + 'static,
 {
     let user = request.user_id;
-    let mut source = Source::new(&files, holder, body);
+    let chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    let mut source = Source::new(&files, holder, chunk_size, body);
     let mut first = None;
     if request
         .size_bytes
@@ -179,51 +181,6 @@ async fn keep_alive(files: Arc<Files>, id: UploadId) {
         if let Err(error) = renew.await {
             tracing::warn!(upload_id = %id, %error, "an upload's lease could not be renewed yet");
         }
-    }
-}
-
-/// A request body, chunk by chunk, each with its share of the memory for uploads.
-struct Source<'a, S> {
-    files: &'a Files,
-    holder: Holder,
-    reader: ChunkReader<S>,
-    chunk_size: u64,
-}
-
-struct Taken {
-    chunk: ChunkBody,
-    share: MemoryShare,
-}
-
-impl Taken {
-    fn len(&self) -> u64 {
-        self.chunk.len() as u64
-    }
-}
-
-impl<'a, S, E> Source<'a, S>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::error::Error + 'static,
-{
-    fn new(files: &'a Files, holder: Holder, body: S) -> Self {
-        let chunk_size = files.uploads.chunk_size.as_u64();
-        Self {
-            files,
-            holder,
-            reader: ChunkReader::new(body, chunk_size as u32),
-            chunk_size,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
-        let mut share = self.files.upload_memory.arriving.open(self.holder);
-        let chunk = self.reader.next_chunk(&mut share).await?;
-        Ok(chunk.map(|chunk| Taken { chunk, share }))
-    }
-
-    async fn has_ended(&mut self) -> Result<bool, UploadError> {
-        Ok(!self.reader.has_more().await?)
     }
 }
 

@@ -100,6 +100,17 @@ impl Client {
         call.body(content.to_vec()).send().await
     }
 
+    /// Chunks in one body, of which `first` is the first.
+    pub(crate) async fn send_chunks(&self, upload: &Value, first: usize, content: &[u8]) -> Answer {
+        let call = self.send_chunks_call(upload, first);
+        call.body(content.to_vec()).send().await
+    }
+
+    pub(crate) fn send_chunks_call(&self, upload: &Value, first: usize) -> Call {
+        let id = upload["upload_id"].as_str().unwrap();
+        self.put(&format!("/api/v1/files/upload/{id}/chunks?first={first}"))
+    }
+
     pub(crate) async fn complete(&self, upload: &Value) -> Answer {
         let id = upload["upload_id"].as_str().unwrap();
         let call = self.post(&format!("/api/v1/files/upload/{id}/complete"));
