@@ -19,3 +19,15 @@ pub const CONTENT_MD5: &str = "content-md5";
 /// What is left of a quota, and the quota, as the IETF's draft writes them.
 pub const RATE_LIMIT: &str = "ratelimit";
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+
+/// What a client says of an object: each header that begins so is kept, and handed back with it.
+pub const META: &str = "x-fsn-meta-";
+
+/// When an object is deleted (RFC 3339).
+pub const EXPIRES_AT: &str = "x-fsn-expires-at";
+
+/// What an end-to-end client keeps with an object, in Base64.
+pub const ENVELOPE: &str = "x-fsn-envelope";
+
+/// Which version of its key was written, read or deleted.
+pub const VERSION_ID: &str = "x-fsn-version-id";

@@ -53,6 +53,7 @@
 
 pub mod access_keys;
 pub mod auth;
+pub mod buckets;
 pub mod credits;
 pub mod drain;
 pub mod durability;

@@ -53,6 +53,17 @@ pub const UPLOAD_CHUNK: &str = "/api/v1/files/upload/{id}/chunk";
 pub const UPLOAD_CHUNKS: &str = "/api/v1/files/upload/{id}/chunks";
 pub const UPLOAD_COMPLETE: &str = "/api/v1/files/upload/{id}/complete";
 
+pub const BUCKETS: &str = "/api/v1/buckets";
+pub const BUCKET: &str = "/api/v1/buckets/{bucket}";
+pub const BUCKET_OBJECTS: &str = "/api/v1/buckets/{bucket}/objects";
+/// A key is all that is left of the path, slashes included.
+pub const OBJECT: &str = "/api/v1/buckets/{bucket}/objects/{key}";
+pub const BUCKET_ENTRY: &str = "/api/v1/buckets/{bucket}/entry";
+pub const BUCKET_COPY: &str = "/api/v1/buckets/{bucket}/copy";
+pub const BUCKET_MOVE: &str = "/api/v1/buckets/{bucket}/move";
+pub const BUCKET_RESTORE: &str = "/api/v1/buckets/{bucket}/restore";
+pub const BUCKET_CHANGES: &str = "/api/v1/buckets/{bucket}/changes";
+
 pub const NETWORK: &str = "/api/v1/network";
 pub const NODES: &str = "/api/v1/nodes";
 pub const NODE: &str = "/api/v1/nodes/{id}";
@@ -86,7 +97,7 @@ pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 56] = [
+pub const ALL: [&str; 65] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -126,6 +137,15 @@ pub const ALL: [&str; 56] = [
     UPLOAD_CHUNK,
     UPLOAD_CHUNKS,
     UPLOAD_COMPLETE,
+    BUCKETS,
+    BUCKET,
+    BUCKET_OBJECTS,
+    OBJECT,
+    BUCKET_ENTRY,
+    BUCKET_COPY,
+    BUCKET_MOVE,
+    BUCKET_RESTORE,
+    BUCKET_CHANGES,
     NETWORK,
     NODES,
     NODE,
@@ -200,6 +220,60 @@ pub fn upload_chunks(id: UploadId) -> String {
 
 pub fn upload_complete(id: UploadId) -> String {
     of(UPLOAD_COMPLETE, id)
+}
+
+fn of_bucket(route: &str, bucket: &str) -> String {
+    route.replace("{bucket}", &encoded(bucket, false))
+}
+
+pub fn bucket(bucket: &str) -> String {
+    of_bucket(BUCKET, bucket)
+}
+
+pub fn bucket_objects(bucket: &str) -> String {
+    of_bucket(BUCKET_OBJECTS, bucket)
+}
+
+/// Slashes of a key stay as they are, unless it has a segment `.` or `..`: clients and proxies would resolve it. A key that
+/// is nothing but one of these cannot be asked for by most of them.
+pub fn object(bucket: &str, key: &str) -> String {
+    let keeps_slashes = !key.split('/').any(|segment| matches!(segment, "." | ".."));
+    of_bucket(OBJECT, bucket).replace("{key}", &encoded(key, keeps_slashes))
+}
+
+pub fn bucket_entry(bucket: &str) -> String {
+    of_bucket(BUCKET_ENTRY, bucket)
+}
+
+pub fn bucket_copy(bucket: &str) -> String {
+    of_bucket(BUCKET_COPY, bucket)
+}
+
+pub fn bucket_move(bucket: &str) -> String {
+    of_bucket(BUCKET_MOVE, bucket)
+}
+
+pub fn bucket_restore(bucket: &str) -> String {
+    of_bucket(BUCKET_RESTORE, bucket)
+}
+
+pub fn bucket_changes(bucket: &str) -> String {
+    of_bucket(BUCKET_CHANGES, bucket)
+}
+
+/// Percent-encoded, but for what RFC 3986 has unreserved.
+fn encoded(text: &str, keeps_slashes: bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into());
+            }
+            b'/' if keeps_slashes => encoded.push('/'),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 pub fn node(id: NodeId) -> String {

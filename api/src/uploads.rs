@@ -10,11 +10,15 @@ use jiff::Timestamp;
 use proto::{FileId, MicroCredits, UploadId};
 use serde::{Deserialize, Serialize};
 
+use crate::buckets::ObjectTarget;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InitiateBody {
-    /// Any Unicode without NUL, 1 to 1024 bytes of UTF-8; names need not be unique.
+    /// Any Unicode without NUL, 1 to 1024 bytes of UTF-8; names need not be unique. With a `target` it is called like
+    /// its key, and this is left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "openapi", schema(example = "test.txt"))]
     pub filename: String,
     #[cfg_attr(feature = "openapi", schema(example = 1024))]
@@ -22,6 +26,9 @@ pub struct InitiateBody {
     /// `application/octet-stream` unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// What of a bucket points to it from `complete` on. It is then an object's, and not among the account's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ObjectTarget>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

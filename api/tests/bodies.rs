@@ -10,6 +10,10 @@ use api::auth::{
     AddressToken, Credentials, DeleteAccount, Me, NewPassword, PasswordReset, RefreshToken,
     Registered, ResetRequest, Tokens,
 };
+use api::buckets::{
+    Bucket, BucketChange, Buckets, Changes, CopyBody, NewBucket, Object, ObjectTarget, Objects,
+    RestoreBody,
+};
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
 use api::durability::Durability;
@@ -49,6 +53,11 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
+    ("buckets.Bucket", rewrite::<Bucket>),
+    ("buckets.Buckets", rewrite::<Buckets>),
+    ("buckets.Changes", rewrite::<Changes>),
+    ("buckets.Object", rewrite::<Object>),
+    ("buckets.Objects", rewrite::<Objects>),
     ("credits.Balance", rewrite::<Balance>),
     ("credits.Purchased", rewrite::<Purchased>),
     ("credits.Transaction", rewrite::<Transaction>),
@@ -94,6 +103,11 @@ const REQUESTS: &[(&str, Rewrite)] = &[
     ("auth.PasswordReset", rewrite::<PasswordReset>),
     ("auth.ResetRequest", rewrite::<ResetRequest>),
     ("auth.RefreshToken", rewrite::<RefreshToken>),
+    ("buckets.BucketChange", rewrite::<BucketChange>),
+    ("buckets.CopyBody", rewrite::<CopyBody>),
+    ("buckets.NewBucket", rewrite::<NewBucket>),
+    ("buckets.ObjectTarget", rewrite::<ObjectTarget>),
+    ("buckets.RestoreBody", rewrite::<RestoreBody>),
     ("credits.PurchaseBody", rewrite::<PurchaseBody>),
     ("earnings.PayoutBody", rewrite::<PayoutBody>),
     (
@@ -116,12 +130,12 @@ fn example(name: &str) -> String {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The same with a member in every object that nobody knows yet. `cause` is free in its form.
+/// The same with a member in every object that nobody knows yet. `cause` and `metadata` are free in their form.
 fn with_more(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let known = members.into_iter().map(|(name, value)| {
-                let value = if name == "cause" {
+                let value = if matches!(name.as_str(), "cause" | "metadata") {
                     value
                 } else {
                     with_more(value)
@@ -196,6 +210,10 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
             "auth.PasswordReset" => &["token", "new_password"],
             "auth.RefreshToken" => &["refresh_token"],
             "auth.ResetRequest" => &["email"],
+            "buckets.CopyBody" => &["key", "to"],
+            "buckets.NewBucket" => &["name"],
+            "buckets.ObjectTarget" => &["key"],
+            "buckets.RestoreBody" => &["key", "version"],
             "credits.PurchaseBody" => &["amount_usd"],
             "evidence.SealedParams" => &["index", "node"],
             "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],
@@ -203,7 +221,7 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
             "second_factor.Enrol" => &["password"],
             "second_factor.LoginCode" => &["challenge", "code"],
             "second_factor.Proven" => &["password", "code"],
-            "uploads.InitiateBody" => &["filename", "size_bytes"],
+            "uploads.InitiateBody" => &["size_bytes"],
             _ => &[],
         };
         let whole: Value = serde_json::from_str(&example(name)).unwrap();
@@ -230,6 +248,10 @@ fn what_a_request_leaves_out_is_not_sent() {
         json!(api::uploads::StatusParams::default()),
         json!(api::uploads::UploadParams::default()),
         json!(CompleteBody::default()),
+        json!(api::buckets::BucketChange::default()),
+        json!(api::buckets::ObjectsParams::default()),
+        json!(api::buckets::ObjectParams::default()),
+        json!(api::buckets::ChangesParams::default()),
     ];
     for request in bare {
         assert_eq!(request, json!({}));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::ids::{UploadId, UserId};
 use crate::names::{ContentType, Filename};
-use crate::objects::Target;
+use crate::objects::{Envelope, Target};
 use crate::terms::Terms;
 
 #[derive(Debug, Clone)]
@@ -70,23 +70,36 @@ impl DeclaredDigests {
 }
 
 impl UploadRequest {
-    /// What it is sold under: billed are its name, and what is kept of it besides.
-    pub fn terms(&self) -> Terms {
-        let metadata = self
-            .target
-            .as_ref()
-            .map_or(0, |target| target.metadata_bytes());
-        Terms::named(self.filename.as_str().len() + metadata)
+    /// What it is sold under, with so many bytes: billed are its name, and what is kept of it besides.
+    pub fn terms(&self, size_bytes: u64) -> Terms {
+        let name = self.filename.as_str();
+        match &self.target {
+            None => Terms::named(name.len()),
+            Some(target) => target.terms(name, size_bytes),
+        }
     }
 
     /// Tells a repeated request from another one under the same key, as far as its head goes. The content is compared
     /// besides.
     pub fn digest(&self) -> [u8; 32] {
-        let fields = json!([
+        let mut fields = json!([
             self.filename.as_str(),
             self.content_type.as_str(),
             self.size_bytes
         ]);
+        if let Some(Target::Object(object)) = self.target.as_deref()
+            && let Some(fields) = fields.as_array_mut()
+        {
+            let described = &object.described;
+            let envelope = described.envelope.as_ref().map(Envelope::as_bytes);
+            fields.extend([
+                json!(object.bucket.as_uuid()),
+                json!(described.metadata),
+                json!(envelope.map(|bytes| blake3::hash(bytes).to_string())),
+                json!(described.expires_at),
+                json!(format!("{:?}", described.condition)),
+            ]);
+        }
         *blake3::hash(fields.to_string().as_bytes()).as_bytes()
     }
 }

@@ -63,6 +63,16 @@ scopes! {
     Account,
 }
 
+/// Something in a bucket: what a key may do there is looked at where it is known which bucket, and where in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InPlace;
+
+impl Need for InPlace {
+    fn check(_: &Principal) -> Result<(), NotAllowed> {
+        Ok(())
+    }
+}
+
 /// Somebody who has logged in: no key does it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Login;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use api::problem::ProblemKind;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, Method};
+use jiff::Timestamp;
 
 use super::problem::Problem;
 use model::file::File;
@@ -51,9 +52,14 @@ pub(super) fn failed() -> Problem {
 
 impl Validators {
     pub(super) fn of(file: &File) -> Self {
-        let seconds = file.completed_at.as_second().unsigned_abs();
+        Self::new(&file.id.to_string(), file.completed_at)
+    }
+
+    /// Of what never changes under this tag, which comes without its quotes.
+    pub(super) fn new(etag: &str, since: Timestamp) -> Self {
+        let seconds = since.as_second().unsigned_abs();
         Self {
-            etag: format!("\"{}\"", file.id),
+            etag: format!("\"{etag}\""),
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
         }
     }

@@ -1,6 +1,7 @@
 //! `GET|HEAD /files/{id}/download`: the bytes, whole or a range of them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use api::paths;
@@ -53,35 +54,14 @@ pub(super) async fn download(
         }
         Verdict::Failed => return Err(conditions::failed()),
     }
-    let size = file.layout.size_bytes;
-    // Ranges are defined for GET alone.
-    let asked = headers
-        .get(header::RANGE)
-        .filter(|_| method == Method::GET && validators.range_applies(&headers));
-    let range = match asked.map(|range| ranges::requested(range, size)) {
-        None | Some(Requested::Whole) => None,
-        Some(Requested::Part(range)) => Some(range),
-        Some(Requested::Unsatisfiable) => {
-            let detail = format!("The file has {size} bytes; the range lies outside of it.");
-            let mut problem = Problem::new(ProblemKind::RangeNotSatisfiable, detail);
-            problem
-                .headers
-                .push((header::CONTENT_RANGE, format!("bytes */{size}")));
-            return Err(problem);
-        }
-    };
-    let status = match range {
-        Some(_) => StatusCode::PARTIAL_CONTENT,
-        None => StatusCode::OK,
-    };
-    let bytes = range.clone().unwrap_or(0..size);
-    let length = bytes.end - bytes.start;
+    let asked = whole_or_range(&method, &headers, &validators, file.layout.size_bytes)?;
+    let length = asked.length();
     let body = if method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
         charge(&accounts, &caller, length, MicroCredits::ZERO).await?;
         let downloaded = files.metrics.downloaded_bytes.clone();
-        match download::read(files, readable, bytes.clone(), holder).await? {
+        match download::read(files, readable, asked.bytes.clone(), holder).await? {
             Content::Piece(piece) => {
                 downloaded.inc_by(length);
                 Body::from(piece)
@@ -96,14 +76,69 @@ pub(super) async fn download(
             }
         }
     };
-    let mut response = respond(status, &file, &validators, body)?;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if range.is_some() {
-        let value = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
-        headers.insert(header::CONTENT_RANGE, header_value(&value)?);
-    }
+    let mut response = respond(asked.status(), &file, &validators, body)?;
+    asked.add_to(response.headers_mut())?;
     Ok(response)
+}
+
+/// The bytes that an answer has.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub bytes: Range<u64>,
+    /// Of so many bytes, where it is a range of them that was asked for.
+    part_of: Option<u64>,
+}
+
+/// Ranges are defined for GET alone.
+pub(super) fn whole_or_range(
+    method: &Method,
+    headers: &HeaderMap,
+    validators: &Validators,
+    size: u64,
+) -> Result<Asked, Problem> {
+    let asked = headers
+        .get(header::RANGE)
+        .filter(|_| method == Method::GET && validators.range_applies(headers));
+    match asked.map(|range| ranges::requested(range, size)) {
+        None | Some(Requested::Whole) => Ok(Asked {
+            bytes: 0..size,
+            part_of: None,
+        }),
+        Some(Requested::Part(bytes)) => Ok(Asked {
+            bytes,
+            part_of: Some(size),
+        }),
+        Some(Requested::Unsatisfiable) => {
+            let detail = format!("There are {size} bytes; the range lies outside of them.");
+            let mut problem = Problem::new(ProblemKind::RangeNotSatisfiable, detail);
+            problem
+                .headers
+                .push((header::CONTENT_RANGE, format!("bytes */{size}")));
+            Err(problem)
+        }
+    }
+}
+
+impl Asked {
+    pub(super) fn length(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match self.part_of {
+            Some(_) => StatusCode::PARTIAL_CONTENT,
+            None => StatusCode::OK,
+        }
+    }
+
+    pub(super) fn add_to(&self, headers: &mut HeaderMap) -> Result<(), Problem> {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length()));
+        if let Some(size) = self.part_of {
+            let value = format!("bytes {}-{}/{size}", self.bytes.start, self.bytes.end - 1);
+            headers.insert(header::CONTENT_RANGE, header_value(&value)?);
+        }
+        Ok(())
+    }
 }
 
 fn respond(
@@ -164,7 +199,7 @@ fn shortened(filename: &str) -> Cow<'_, str> {
 }
 
 /// RFC 6266: a plain name for old clients, and the real one in UTF-8.
-fn disposition(filename: &str) -> String {
+pub(super) fn disposition(filename: &str) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')

@@ -4,6 +4,7 @@ mod access_keys;
 mod account_problems;
 mod auth;
 mod authorization;
+mod buckets;
 mod client_address;
 mod conditions;
 mod credits;
@@ -86,6 +87,7 @@ use crate::metrics::{JobMetrics, Metrics};
         (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
+        (name = "buckets", description = "Names for what is stored, as S3 has them"),
         (name = "credits", description = "What it costs and earns"),
         (name = "nodes", description = "The fleet"),
         (name = "service", description = "How the coordinator is"),
@@ -176,6 +178,14 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::complete))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::delete))
+        .routes(routes!(buckets::create, buckets::list))
+        .routes(routes!(buckets::one, buckets::change, buckets::delete))
+        .routes(routes!(buckets::lists::list))
+        .routes(routes!(buckets::lists::entry))
+        .routes(routes!(buckets::lists::feed))
+        .routes(routes!(buckets::copies::copy))
+        .routes(routes!(buckets::copies::rename))
+        .routes(routes!(buckets::copies::restore))
         .routes(routes!(evidence::receipts))
         .routes(routes!(evidence::proof))
         .routes(routes!(evidence::sealed))
@@ -208,13 +218,24 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::chunk))
         .routes(routes!(uploads::chunks))
         .routes(routes!(download::download))
+        .routes(routes!(
+            buckets::object::put,
+            buckets::object::read,
+            buckets::object::remove
+        ))
         .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());
-    OpenApiRouter::with_openapi(ApiDescription::openapi())
+    let mut api = OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(plain.merge(bodies))
         .routes(routes!(health::health))
         .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
+        .routes(routes!(health::readyz));
+    // The router's form for a rest of the path is none of OpenAPI's.
+    let described = &mut api.get_openapi_mut().paths.paths;
+    if let Some(object) = described.remove(buckets::object::ROUTE) {
+        described.insert(paths::OBJECT.to_owned(), object);
+    }
+    api
 }
 
 fn cors(config: &HttpConfig) -> CorsLayer {
@@ -232,6 +253,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
         Method::HEAD,
         Method::POST,
         Method::PUT,
+        Method::PATCH,
         Method::DELETE,
     ];
     CorsLayer::new()
@@ -251,6 +273,8 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             HeaderName::from_static(headers::CONTENT_MD5),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
+            HeaderName::from_static(headers::EXPIRES_AT),
+            HeaderName::from_static(headers::ENVELOPE),
             observe::REQUEST_ID,
         ])
         .expose_headers([
@@ -263,6 +287,9 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::LAST_MODIFIED,
             header::LOCATION,
             HeaderName::from_static(headers::REPR_DIGEST),
+            HeaderName::from_static(headers::EXPIRES_AT),
+            HeaderName::from_static(headers::ENVELOPE),
+            HeaderName::from_static(headers::VERSION_ID),
             header::RETRY_AFTER,
             rate_limit::RATE_LIMIT,
             rate_limit::RATE_LIMIT_POLICY,

@@ -16,6 +16,7 @@ use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
 use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::objects::Objects;
 use crate::proofs::Proofs;
 
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub struct ApiState {
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    objects: Arc<Objects>,
     closing: Arc<Closing>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
@@ -45,6 +47,7 @@ impl ApiState {
             peers: coordinator.peers.clone(),
             billing: Arc::clone(&coordinator.billing),
             files: Arc::clone(&coordinator.files),
+            objects: Arc::clone(&coordinator.objects),
             closing: Arc::clone(&coordinator.closing),
             proofs: Arc::clone(&coordinator.proofs),
             durability: Arc::clone(&coordinator.durability),
@@ -77,6 +80,7 @@ parts! {
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    objects: Arc<Objects>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,

@@ -12,10 +12,14 @@ use api::uploads::{
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use credentials::scope::Scope;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use proto::{MicroCredits, UploadId};
 
-use super::authorization::{Sharer, User, Write, charge};
+use super::authorization::{Sharer, Write, charge};
+use super::buckets::caller::BucketCaller;
+use super::buckets::uploads as targets;
 use super::digests::Declared;
 use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params};
 use super::form;
@@ -27,6 +31,7 @@ use crate::accounts::{Accounts, recovery};
 use crate::files::upload::session::{Begun, Mode};
 use crate::files::upload::{UploadError, complete, put, range, session, stream};
 use crate::files::{Files, listing};
+use crate::objects::{Objects, stepwise};
 use model::upload::{DeclaredDigests, UploadRequest};
 
 use model::chunking::ChunkLayout;
@@ -46,24 +51,38 @@ use rules::file_meter::Priced;
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
+    State(objects): State<Arc<Objects>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller, ..): User<Write>,
+    caller: BucketCaller,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<InitiateBody>,
 ) -> Result<Created<Initiated>, Problem> {
-    let request = UploadRequest {
-        user_id: caller.user_id,
-        filename: Filename::try_from(body.filename)?,
-        content_type: content_type(body.content_type)?,
-        size_bytes: Some(body.size_bytes),
-        idempotency_key,
-        declared: DeclaredDigests::default(),
-        target: None,
+    let user = caller.principal().user_id;
+    let content_type = content_type(body.content_type)?;
+    let size_bytes = body.size_bytes;
+    let request = match body.target {
+        None => {
+            caller.principal().check(Scope::Write)?;
+            UploadRequest {
+                user_id: user,
+                filename: Filename::try_from(body.filename)?,
+                content_type,
+                size_bytes: Some(size_bytes),
+                idempotency_key,
+                declared: DeclaredDigests::default(),
+                target: None,
+            }
+        }
+        Some(target) => {
+            let (bucket, described) =
+                targets::target(&objects, &caller, target, content_type).await?;
+            stepwise::request(&objects, &bucket, described, size_bytes, idempotency_key)
+        }
     };
-    limits.check_session(caller.user_id)?;
-    recovery::demand_verified(&accounts, caller.user_id).await?;
-    let cost = price(&files, &request.filename, body.size_bytes)?;
-    charge(&accounts, &caller, 0, cost).await?;
+    limits.check_session(user)?;
+    recovery::demand_verified(&accounts, user).await?;
+    let cost = price(&files, request.terms(size_bytes), size_bytes)?;
+    charge(&accounts, caller.principal(), 0, cost).await?;
     let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,
@@ -111,7 +130,7 @@ fn created_file(file: model::file::File) -> Created<File> {
     created(paths::file(file.id), listing::described(file))
 }
 
-fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
+pub(super) fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     match given {
         Some(text) => Ok(ContentType::try_from(text)?),
         None => Ok(ContentType::octet_stream()),
@@ -134,15 +153,19 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
 pub(super) async fn chunk(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
-    Sharer { caller, holder, .. }: Sharer<Write>,
+    State(objects): State<Arc<Objects>>,
+    caller: BucketCaller,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
     Declared(declared): Declared,
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
+    targets::may_go_on(&objects, &caller, id).await?;
     refuse_form(request.headers())?;
     let bytes = length(request.headers());
-    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
+    let holder = caller.holder();
+    let caller = caller.principal();
+    charge_body(&accounts, caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let index = params.index;
     let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
@@ -169,12 +192,14 @@ pub(super) async fn chunk(
 pub(super) async fn chunks(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
-    Sharer { caller, holder, .. }: Sharer<Write>,
+    State(objects): State<Arc<Objects>>,
+    caller: BucketCaller,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunksParams>,
     Declared(declared): Declared,
     request: Request,
 ) -> Result<Json<Chunks>, Problem> {
+    targets::may_go_on(&objects, &caller, id).await?;
     refuse_form(request.headers())?;
     if !declared.is_empty() {
         return Err(Problem::invalid(
@@ -182,10 +207,11 @@ pub(super) async fn chunks(
         ));
     }
     let bytes = length(request.headers());
-    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
+    let principal = caller.principal();
+    charge_body(&accounts, principal, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let first = params.first;
-    let sha256 = range::put_chunks(files, holder, id, first, body).await?;
+    let sha256 = range::put_chunks(files, caller.holder(), id, first, body).await?;
     Ok(Json(Chunks {
         first,
         count: sha256.len() as u32,
@@ -199,12 +225,14 @@ pub(super) async fn chunks(
     (status = 200, body = UploadStatus), (status = 404, description = "No such upload")))]
 pub(super) async fn status(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    caller: BucketCaller,
     Id(id): Id<UploadId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Json<UploadStatus>, Problem> {
+    targets::may_go_on(&objects, &caller, id).await?;
     let from = params.from_index.unwrap_or(0);
-    let status = session::status(&files, caller.user_id, id, from).await?;
+    let status = session::status(&files, caller.principal().user_id, id, from).await?;
     let digest = |(index, sha256): (u32, Option<[u8; 32]>)| ChunkDigest {
         index,
         sha256: sha256.map(hex::encode),
@@ -230,10 +258,13 @@ pub(super) async fn status(
     (status = 409, description = "Chunks are missing; the answer says which. Or the digest is still being compared")))]
 pub(super) async fn complete(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    caller: BucketCaller,
     Id(id): Id<UploadId>,
     OptionalJson(body): OptionalJson<CompleteBody>,
-) -> Result<Created<File>, Problem> {
+) -> Result<Response, Problem> {
+    let user = caller.principal().user_id;
+    targets::may_go_on(&objects, &caller, id).await?;
     let declared = match body.and_then(|body| body.sha256) {
         None => None,
         Some(text) => {
@@ -243,8 +274,11 @@ pub(super) async fn complete(
             Some(sha256)
         }
     };
-    let file = complete::complete(&files, caller.user_id, id, declared, None).await?;
-    Ok(created_file(file))
+    let file = complete::complete(&files, user, id, declared, None).await?;
+    match stepwise::aim(&objects, user, id).await? {
+        None => Ok(created_file(file).into_response()),
+        Some(aim) => Ok(targets::completed(&aim, file).into_response()),
+    }
 }
 
 /// Give an upload up: its credits come back.
@@ -254,10 +288,12 @@ pub(super) async fn complete(
     (status = 409, description = "It is completed: delete the file instead")))]
 pub(super) async fn abort(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    caller: BucketCaller,
     Id(id): Id<UploadId>,
 ) -> Result<StatusCode, Problem> {
-    complete::abort(&files, caller.user_id, id).await?;
+    targets::may_go_on(&objects, &caller, id).await?;
+    complete::abort(&files, caller.principal().user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -333,7 +369,7 @@ pub(super) async fn upload(
                 declared,
                 target: None,
             };
-            let cost = |bytes| price(&files, &request.filename, bytes);
+            let cost = |bytes| price(&files, request.terms(bytes), bytes);
             charge_body(&accounts, &caller, length(&headers), cost).await?;
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }
@@ -343,14 +379,13 @@ pub(super) async fn upload(
 }
 
 /// What the first month costs.
-fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
-    let terms = Terms::named(name.as_str().len());
+pub(super) fn price(files: &Files, terms: Terms, bytes: u64) -> Result<MicroCredits, Problem> {
     let priced = files.billing.priced(terms, bytes, files.blobs.scheme());
     Ok(priced.month().map_err(UploadError::from)?)
 }
 
 /// Of a key that has a cap, what a body brings and costs is counted before it is read.
-async fn charge_body(
+pub(super) async fn charge_body(
     accounts: &Accounts,
     caller: &Principal,
     length: Option<u64>,
@@ -374,7 +409,7 @@ fn check_no_cap(caller: &Principal) -> Result<(), Problem> {
 }
 
 /// How a file's bytes come.
-enum Sent {
+pub(super) enum Sent {
     /// As they are, with the type that they are said to have.
     Raw(Option<String>),
     /// In a multipart form with this boundary.
@@ -382,7 +417,7 @@ enum Sent {
 }
 
 impl Sent {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut types = headers.get_all(header::CONTENT_TYPE).iter();
         let Some(given) = types.next() else {
             return Ok(Self::Raw(None));
@@ -415,7 +450,7 @@ fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// A request that has neither a body nor says that it has none is a mistake more often than an empty file.
-fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
+pub(super) fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
     let announced = headers.contains_key(header::CONTENT_LENGTH)
         || headers.contains_key(header::TRANSFER_ENCODING);
     if announced || !body.is_end_stream() {
@@ -428,7 +463,7 @@ fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
     ))
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     let length = headers.get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
 }

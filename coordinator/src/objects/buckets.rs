@@ -2,7 +2,7 @@
 
 use model::ids::{BucketId, UserId};
 use model::names::BucketName;
-use model::objects::{Bucket, Versioning};
+use model::objects::{Bucket, Names, Versioning};
 
 use super::{ObjectError, Objects, tables};
 
@@ -10,6 +10,7 @@ pub async fn create(
     objects: &Objects,
     user: UserId,
     name: &BucketName,
+    kind: (Versioning, Names),
 ) -> Result<Bucket, ObjectError> {
     let limit = objects.config.max_buckets_per_user;
     let mut transaction = objects.db.begin().await?;
@@ -23,7 +24,7 @@ pub async fn create(
         return Err(ObjectError::NameRests);
     }
     let id = BucketId::from_uuid(objects.new_id());
-    let added = tables::buckets::insert(&mut transaction, id, user, name).await?;
+    let added = tables::buckets::insert(&mut transaction, id, user, name, kind).await?;
     let bucket = tables::buckets::by_name(&mut transaction, name.as_str()).await?;
     let bucket = bucket.ok_or(ObjectError::NameTaken)?;
     if !added {

@@ -17,6 +17,17 @@ impl Job for ChargeObjects {
     }
 }
 
+/// Deletes versions that were stored for a time.
+pub struct DeleteExpired(pub Arc<Objects>);
+
+impl Job for DeleteExpired {
+    const NAME: &'static str = "object-expiry";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(expiry::expire_one_version(&self.0).await?))
+    }
+}
+
 /// Ends uploads in parts that nobody completed, and files that were let go.
 pub struct EndLeftOvers(pub Arc<Objects>);
 

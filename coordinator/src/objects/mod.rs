@@ -9,16 +9,18 @@ pub mod expiry;
 pub mod get;
 pub mod jobs;
 pub mod listing;
+pub mod moving;
 pub mod multipart;
 pub mod pointing;
 pub mod put;
 mod release;
+pub mod stepwise;
 pub mod tables;
 
 use std::sync::Arc;
 
 use kit::{Clock, Entropy};
-use model::ids::{UserId, uuid_v7};
+use model::ids::{UserId, VersionId, uuid_v7};
 use model::objects::{Bucket, ObjectVersion};
 use uuid::Uuid;
 
@@ -39,6 +41,10 @@ pub struct Objects {
 }
 
 impl Objects {
+    fn new_version(&self) -> VersionId {
+        VersionId::from_uuid(self.new_id())
+    }
+
     fn new_id(&self) -> Uuid {
         uuid_v7(self.clock.now(), &mut self.entropy.rng())
     }

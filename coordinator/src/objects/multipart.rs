@@ -200,10 +200,10 @@ pub async fn complete(
         return Err(ObjectError::NoSuchMultipart); // were looked at when it began
     };
     let described = Described {
-        key,
         content_type,
         metadata: multipart.metadata.clone(),
         condition,
+        ..Described::plain(key)
     };
     let content = ObjectContent::Parts {
         parts,

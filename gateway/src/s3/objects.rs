@@ -136,10 +136,10 @@ impl<S: ObjectStore> On<PutObjectInput, PutObjectOutput> for Face<S> {
             .await?;
         let declared = declared!(input);
         let described = Described {
-            key,
             content_type: metadata::content_type(input.content_type.take())?,
             metadata: heads!(input).metadata()?,
             condition: write_condition(input.if_match.take(), input.if_none_match.take())?,
+            ..Described::plain(key)
         };
         let length = declared.length;
         let body = checked(input.body.take(), declared, trailers);

@@ -42,6 +42,7 @@ impl Session {
             filename: filename.to_owned(),
             size_bytes: size,
             content_type: None,
+            target: None,
         };
         let request = self.request(Method::POST, paths::UPLOAD_INITIATE).await?;
         json_of(request.json(&body)).await

@@ -151,19 +151,21 @@ pub async fn wrapped_key(
         .transpose()
 }
 
-/// Sets the size and the digest of a body that has ended.
+/// Sets the size, the terms and the digest of a body that has ended.
 pub async fn set_content(
     connection: &mut PgConnection,
     id: FileId,
     layout: ChunkLayout,
+    terms: Terms,
     sha256: &[u8; 32],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4 WHERE file_id = $1",
+        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4, billed_name_bytes = $5 WHERE file_id = $1",
         id.as_uuid(),
         layout.size_bytes as i64,
         layout.chunk_count() as i32,
         &sha256[..],
+        terms.name_bytes().map(u32::cast_signed),
     )
     .execute(connection)
     .await?;

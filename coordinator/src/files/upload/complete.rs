@@ -28,7 +28,7 @@ use rules::file_meter::Priced;
 pub const MISSING_NAMED: i64 = 1000;
 
 /// Checks that every chunk has its receipts, and that the file is the one that `declared` is the SHA-256 of, then moves
-/// the price to escrow, makes the file visible and has `target` point to it, in one transaction. Repeated, it returns the
+/// the price to escrow, makes the file visible and has `target`, or what the upload was begun for, point to it, in one transaction. Repeated, it returns the
 /// same file.
 pub async fn complete(
     files: &Arc<Files>,
@@ -42,9 +42,12 @@ pub async fn complete(
         .await?
         .ok_or(UploadError::NotFound)?;
     let is_open = upload.state == UploadState::Open && !upload.expired;
+    let mut remembered = None;
     if is_open {
         check_receipts(&mut connection, upload.file_id).await?;
+        remembered = files.pointing.recall(&mut connection, id).await?;
     }
+    let target = target.or(remembered.as_ref());
     drop(connection);
     if is_open && let Some(declared) = declared {
         digest::verify(files, user, id, declared).await?;

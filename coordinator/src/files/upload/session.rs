@@ -68,7 +68,9 @@ pub async fn begin(
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
     };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
-    let priced = files.billing.priced(request.terms(), held_bytes, scheme);
+    let priced = files
+        .billing
+        .priced(request.terms(held_bytes), held_bytes, scheme);
     let cost = priced.month()?;
     allowance::check(files, request.user_id, cost).await?;
     let placement = &files.blobs.placement;
@@ -131,6 +133,14 @@ pub async fn begin(
         }
         inserted => inserted?,
     };
+    if let Some(target) = &request.target
+        && mode == Mode::Stepwise
+    {
+        let pointing = &files.pointing;
+        pointing
+            .remember(&mut transaction, upload_id, target)
+            .await?;
+    }
     lend(files, &mut transaction, upload_id, request.user_id, trial).await?;
     hold(
         files,

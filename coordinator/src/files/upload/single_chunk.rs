@@ -37,7 +37,9 @@ pub async fn upload(
     }
     let scheme = files.blobs.scheme();
     let size_bytes = body.len() as u64;
-    let priced = files.billing.priced(request.terms(), size_bytes, scheme);
+    let priced = files
+        .billing
+        .priced(request.terms(size_bytes), size_bytes, scheme);
     if request.size_bytes.is_none() {
         allowance::check(files, request.user_id, priced.month()?).await?;
     }

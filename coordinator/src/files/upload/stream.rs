@@ -28,6 +28,7 @@ use model::upload::UploadRequest;
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{UploadId, UserId};
+use model::terms::Terms;
 use model::upload::UploadState;
 use rules::file_meter::Priced;
 use sealing::{ChunkRef, ChunkVersion};
@@ -85,7 +86,9 @@ where
         if !session::is_repeated(&files, &request).await? {
             let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
             let scheme = files.blobs.scheme();
-            let priced = files.billing.priced(request.terms(), least_bytes, scheme);
+            let priced = files
+                .billing
+                .priced(request.terms(least_bytes), least_bytes, scheme);
             allowance::check(&files, user, priced.month()?).await?;
         }
         first = source.next().await?;
@@ -313,7 +316,7 @@ impl Transfer<'_> {
         }
         let priced = |size_bytes| Priced {
             size_bytes,
-            terms: self.session.terms,
+            terms: self.terms(size_bytes),
             scheme: self.key.scheme,
             price: self.files.billing.money.price_per_gb_month,
         };
@@ -347,9 +350,17 @@ impl Transfer<'_> {
         let content = self.hash.finish().await?;
         let mut connection = self.files.db.acquire().await?;
         let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
-        let id = self.session.file_id;
-        tables::files::set_content(&mut connection, id, layout, &content.sha256).await?;
+        let (id, terms) = (self.session.file_id, self.terms(self.bytes));
+        tables::files::set_content(&mut connection, id, layout, terms, &content.sha256).await?;
         Ok(())
+    }
+
+    /// What of an object is billed beside its bytes is a matter of how many these are.
+    fn terms(&self, size_bytes: u64) -> Terms {
+        match self.session.terms {
+            Terms::Content => Terms::Content,
+            Terms::ContentAndName { .. } => self.request.terms(size_bytes),
+        }
     }
 }
 

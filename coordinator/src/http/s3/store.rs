@@ -13,8 +13,8 @@ use limits::memory::Holder;
 use model::ids::{MultipartId, VersionId};
 use model::names::{BucketName, ContentType, ObjectKey};
 use model::objects::{
-    Bucket, ContentSum, Deleted, Described, ListPage, Multipart, MultipartPart, ObjectMetadata,
-    ObjectPart, ObjectVersion, SumSlot, VersionRef, WriteCondition,
+    Bucket, ContentSum, Deleted, Described, ListPage, Multipart, MultipartPart, Names,
+    ObjectMetadata, ObjectPart, ObjectVersion, SumSlot, VersionRef, Versioning, WriteCondition,
 };
 use model::terms::Terms;
 use proto::MicroCredits;
@@ -33,7 +33,7 @@ pub(super) struct CoordinatorStore {
     pub accounts: Arc<Accounts>,
 }
 
-fn rights(scopes: Scopes) -> Rights {
+pub(in crate::http) fn rights_of(scopes: Scopes) -> Rights {
     Rights {
         read: scopes.contains(Scope::Read),
         write: scopes.contains(Scope::Write),
@@ -68,7 +68,7 @@ impl CoordinatorStore {
         &self,
         caller: &Caller<Principal>,
         size_bytes: Option<u64>,
-        name_bytes: usize,
+        terms: impl Fn(u64) -> Terms + Send,
     ) -> Answer<()> {
         if !caller.account.is_capped() {
             return Ok(());
@@ -79,10 +79,9 @@ impl CoordinatorStore {
             ));
         };
         let files = &self.objects.files;
-        let terms = Terms::named(name_bytes);
         let cost = files
             .billing
-            .priced(terms, bytes, files.blobs.scheme())
+            .priced(terms(bytes), bytes, files.blobs.scheme())
             .month();
         let cost = cost.map_err(|error| of_problem(&Problem::from(UploadError::from(error))))?;
         self.charge(caller, bytes, cost).await
@@ -103,7 +102,7 @@ impl ObjectStore for CoordinatorStore {
         Ok(Some(Grant {
             account: found.principal,
             secret: Zeroizing::new(found.secret.expose().to_owned()),
-            rights: rights(own.scopes),
+            rights: rights_of(own.scopes),
             bucket: found.bucket,
             prefix: found.prefix,
         }))
@@ -125,7 +124,9 @@ impl ObjectStore for CoordinatorStore {
 
     async fn create_bucket(&self, caller: &Caller<Principal>, name: &BucketName) -> Answer<Bucket> {
         let user = caller.account.user_id;
-        buckets::create(&self.objects, user, name).await.map_err(of)
+        buckets::create(&self.objects, user, name, (Versioning::Off, Names::Plain))
+            .await
+            .map_err(of)
     }
 
     async fn delete_bucket(&self, bucket: &Bucket) -> Answer<()> {
@@ -169,8 +170,8 @@ impl ObjectStore for CoordinatorStore {
         sum: SumSlot,
         body: ByteStream,
     ) -> Answer<VersionId> {
-        let name = described.key.as_str().len() + described.metadata.bytes();
-        self.charge_body(caller, size_bytes, name).await?;
+        let terms = |bytes| described.terms(bytes);
+        self.charge_body(caller, size_bytes, terms).await?;
         let holder = holder(caller);
         let stored = put::put(
             &self.objects,
@@ -191,8 +192,8 @@ impl ObjectStore for CoordinatorStore {
         bucket: &Bucket,
         described: Described,
     ) -> Answer<VersionId> {
-        let name = described.key.as_str().len() + described.metadata.bytes();
-        self.charge_body(caller, Some(0), name).await?;
+        let terms = |bytes| described.terms(bytes);
+        self.charge_body(caller, Some(0), terms).await?;
         let copied = copy::copy(&self.objects, holder(caller), source, bucket, described).await;
         copied.map_err(of)
     }
@@ -265,8 +266,8 @@ impl ObjectStore for CoordinatorStore {
         sum: SumSlot,
         body: ByteStream,
     ) -> Answer<()> {
-        self.charge_body(caller, size_bytes, place.key.as_str().len())
-            .await?;
+        let terms = |bytes| Terms::beside(place.key.as_str().len(), bytes);
+        self.charge_body(caller, size_bytes, terms).await?;
         let place = own(place);
         let holder = holder(caller);
         let stored = multipart::put_part(&self.objects, holder, &place, size_bytes, sum, body);

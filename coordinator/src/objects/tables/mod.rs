@@ -6,4 +6,5 @@ pub mod lists;
 pub mod locks;
 pub mod multiparts;
 pub mod parts;
+pub mod upload_targets;
 pub mod versions;
