@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use proto::FileId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -45,6 +46,8 @@ pub struct NewBucket {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Bucket {
+    /// The same as long as the bucket lives. Keys of sealed names come from it.
+    pub bucket_id: Uuid,
     #[cfg_attr(feature = "openapi", schema(example = "holiday-photos"))]
     pub name: String,
     /// `off`, `enabled` or `suspended`.
@@ -98,6 +101,11 @@ pub struct Object {
     pub expires_at: Option<Timestamp>,
     /// What an end-to-end client keeps with it, in Base64; nothing that the network reads. Only where it is asked for.
     pub envelope: Option<String>,
+    /// The stored files that its bytes are, in order: whose receipts and proofs can be asked for. Only in
+    /// `buckets/{bucket}/entry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<Uuid>>))]
+    pub file_ids: Option<Vec<FileId>>,
 }
 
 /// The query of a bucket's objects.

@@ -29,7 +29,7 @@ use proto::evidence::{Checker, Finding, Found, Sealed};
 use proto::{FileId, NetworkId, ProofSeed};
 use sealing::{ChunkRef, Sealing, content_of};
 
-use self::documents::{Document, read};
+pub use self::documents::{Document, read};
 use self::sample::Sample;
 
 /// Lines about single receipts or proofs that are printed.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 21] = [
+const CRATES: [&str; 23] = [
     "proto",
     "sealing",
     "credentials",
@@ -23,6 +23,8 @@ const CRATES: [&str; 21] = [
     "gateway",
     "coordinator",
     "storage-node",
+    "client",
+    "fsn",
     "local-cluster",
     "bench",
     "futures-timer",

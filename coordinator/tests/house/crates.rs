@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
@@ -54,7 +54,15 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         "storage-node",
         &["proto", "kit", "api", "network", "blobstore"],
     ),
-    ("local-cluster", &["proto", "kit", "api", "network"]),
+    ("client", &["proto", "kit", "sealing", "api"]),
+    (
+        "fsn",
+        &["proto", "kit", "sealing", "api", "client", "evidence-check"],
+    ),
+    (
+        "local-cluster",
+        &["proto", "kit", "sealing", "api", "client", "network"],
+    ),
     (
         "bench",
         &[

@@ -154,7 +154,16 @@ pub(in crate::http) async fn entry(
     let version = find(&objects, &bucket, &key, version_of(version)).await?;
     let envelopes = get::envelopes(&objects, &[version.id]).await?;
     let envelope = envelopes.get(&version.id);
-    Ok(Json(said::object(version, envelope)))
+    let parts = get::parts(&objects, &version).await?;
+    // Part 0 has no bytes.
+    let parts = parts
+        .iter()
+        .filter(|part| part.number > 0 || parts.len() == 1);
+    let file_ids = parts.map(|part| part.file_id).collect();
+    Ok(Json(Object {
+        file_ids: Some(file_ids),
+        ..said::object(version, envelope)
+    }))
 }
 
 /// What has happened to a bucket's keys, deletions included, in order and without a gap. Changes are kept for 90 days.

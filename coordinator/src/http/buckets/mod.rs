@@ -134,6 +134,7 @@ pub(super) async fn delete(
 
 fn view(bucket: stored::Bucket) -> Bucket {
     Bucket {
+        bucket_id: bucket.id.as_uuid(),
         name: bucket.name,
         versioning: bucket.versioning.name().to_owned(),
         names: bucket.names.name().to_owned(),

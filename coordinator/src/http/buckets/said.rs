@@ -188,6 +188,7 @@ pub(super) fn object(version: ObjectVersion, envelope: Option<&Envelope>) -> Obj
         created_at: version.created_at,
         expires_at: version.expires_at,
         envelope: envelope.map(|envelope| BASE64_STANDARD.encode(envelope.as_bytes())),
+        file_ids: None,
         key: version.key,
     }
 }

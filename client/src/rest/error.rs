@@ -1,7 +1,9 @@
 //! Why a request did not do what it was asked to.
 
-use api::problem::Problem;
-use reqwest::{Response, StatusCode};
+use std::time::Duration;
+
+use api::problem::{Problem, ProblemKind};
+use reqwest::{Response, StatusCode, header};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -10,6 +12,8 @@ pub enum ApiError {
     Refused {
         status: StatusCode,
         problem: Box<Problem>,
+        /// When to ask again, if it says so.
+        retry_after: Option<Duration>,
     },
     /// No answer, or one that was cut.
     #[error("no answer from the coordinator: {}", innermost(.0))]
@@ -21,6 +25,13 @@ impl ApiError {
     /// requests that change nothing.
     pub(crate) fn is_closed_connection(&self) -> bool {
         matches!(self, Self::Transport(error) if error.is_request() && !error.is_timeout() && !error.is_connect())
+    }
+
+    pub fn kind(&self) -> Option<ProblemKind> {
+        match self {
+            Self::Refused { problem, .. } => problem.kind(),
+            Self::Transport(_) => None,
+        }
     }
 
     pub fn status(&self) -> Option<StatusCode> {
@@ -37,10 +48,13 @@ pub(crate) async fn checked(response: Response) -> Result<Response, ApiError> {
     if status.is_success() {
         return Ok(response);
     }
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
     let problem = Problem::of_answer(status.as_u16(), &response.bytes().await?);
     Err(ApiError::Refused {
         status,
         problem: Box::new(problem),
+        retry_after: retry_after.map(Duration::from_secs),
     })
 }
 

@@ -2,10 +2,14 @@
 
 use std::ops::Range;
 
+use api::evidence::{ProofRequest, Proofs, Receipts};
 use api::files::{File, ListParams};
-use api::page::{DEFAULT_LIMIT, Page};
-use api::paths;
-use api::uploads::{Chunk, ChunkParams, InitiateBody, Initiated, UploadParams, UploadStatus};
+use api::page::{DEFAULT_LIMIT, MAX_LIMIT, Page, PageParams};
+use api::uploads::{
+    Chunk, ChunkParams, Chunks, ChunksParams, InitiateBody, Initiated, StatusParams, UploadParams,
+    UploadStatus,
+};
+use api::{headers, paths};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use proto::{FileId, UploadId};
@@ -14,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::session::{Session, json_of, send};
+
+const OCTETS: &str = "application/octet-stream";
 
 impl Session {
     /// One request; `size` makes it one of known length, `None` a chunked one.
@@ -29,12 +35,58 @@ impl Session {
         let mut request = self.request(Method::POST, paths::FILES).await?;
         request = request
             .query(&params)
-            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_TYPE, OCTETS)
             .body(body);
         if let Some(size) = size {
             request = request.header(header::CONTENT_LENGTH, size);
         }
         json_of(request).await
+    }
+
+    /// One request of known length that is done once, however often it comes.
+    pub async fn upload_once(
+        &self,
+        (filename, key): (&str, &str),
+        size: u64,
+        body: impl Into<Body>,
+    ) -> Result<File, ApiError> {
+        let params = UploadParams {
+            filename: Some(filename.to_owned()),
+        };
+        let request = self.request(Method::POST, paths::FILES).await?;
+        let request = request
+            .query(&params)
+            .header(header::CONTENT_TYPE, OCTETS)
+            .header(header::CONTENT_LENGTH, size)
+            .header(headers::IDEMPOTENCY_KEY, key);
+        json_of(request.body(body)).await
+    }
+
+    /// As [`Self::initiate`], done once, however often it comes.
+    pub async fn initiate_once(
+        &self,
+        key: &str,
+        body: &InitiateBody,
+    ) -> Result<Initiated, ApiError> {
+        let request = self.request(Method::POST, paths::UPLOAD_INITIATE).await?;
+        let request = request.header(headers::IDEMPOTENCY_KEY, key);
+        json_of(request.json(body)).await
+    }
+
+    /// Whole chunks of which `first` is the first, `size` bytes of them.
+    pub async fn send_chunks(
+        &self,
+        upload_id: UploadId,
+        first: u32,
+        size: u64,
+        body: impl Into<Body>,
+    ) -> Result<Chunks, ApiError> {
+        let path = paths::upload_chunks(upload_id);
+        let request = self.request(Method::PUT, &path).await?;
+        let request = request
+            .query(&ChunksParams { first })
+            .header(header::CONTENT_LENGTH, size);
+        json_of(request.body(body)).await
     }
 
     pub async fn initiate(&self, filename: &str, size: u64) -> Result<Initiated, ApiError> {
@@ -60,7 +112,19 @@ impl Session {
     }
 
     pub async fn upload_status(&self, upload_id: UploadId) -> Result<UploadStatus, ApiError> {
-        self.get(&paths::upload(upload_id)).await
+        self.upload_status_from(upload_id, 0).await
+    }
+
+    /// With the digests of a thousand chunks from this one on.
+    pub async fn upload_status_from(
+        &self,
+        upload_id: UploadId,
+        index: u32,
+    ) -> Result<UploadStatus, ApiError> {
+        let params = StatusParams {
+            from_index: Some(index),
+        };
+        self.get_with(&paths::upload(upload_id), &params).await
     }
 
     pub async fn complete(&self, upload_id: UploadId) -> Result<File, ApiError> {
@@ -101,11 +165,19 @@ impl Session {
         file_id: FileId,
         range: Range<u64>,
     ) -> Result<Bytes, ApiError> {
+        Ok(self.open_range(file_id, range).await?.bytes().await?)
+    }
+
+    /// The answer's body is the part; `range` is not empty.
+    pub async fn open_range(
+        &self,
+        file_id: FileId,
+        range: Range<u64>,
+    ) -> Result<Response, ApiError> {
         let path = paths::file_download(file_id);
         let wanted = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.request(Method::GET, &path).await?;
-        let answer = send(request.header(header::RANGE, wanted)).await?;
-        Ok(answer.bytes().await?)
+        send(request.header(header::RANGE, wanted)).await
     }
 
     /// Downloads without keeping: the number of bytes and their SHA-256 in hex.
@@ -153,6 +225,25 @@ impl Session {
         let path = paths::file(file_id);
         send(self.request(Method::DELETE, &path).await?).await?;
         Ok(())
+    }
+
+    /// A page of the nodes' signed receipts.
+    pub async fn receipts(
+        &self,
+        file_id: FileId,
+        cursor: Option<String>,
+    ) -> Result<Receipts, ApiError> {
+        let params = PageParams {
+            limit: Some(MAX_LIMIT),
+            cursor,
+        };
+        self.get_with(&paths::file_receipts(file_id), &params).await
+    }
+
+    /// Has copies of a file's chunks proven now.
+    pub async fn prove(&self, file_id: FileId, body: &ProofRequest) -> Result<Proofs, ApiError> {
+        let path = paths::file_proof(file_id);
+        json_of(self.request(Method::POST, &path).await?.json(body)).await
     }
 }
 
