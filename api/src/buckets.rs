@@ -58,6 +58,53 @@ pub struct Bucket {
     pub names: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
+    /// Only where one bucket is asked for.
+    pub rules: Option<BucketRules>,
+}
+
+/// What is set for a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BucketRules {
+    pub cors: Vec<CorsRule>,
+    pub lifecycle: Vec<LifecycleRule>,
+    /// Anybody may read keys that begin with one of these, from the listener for S3.
+    pub public_read: Vec<String>,
+    /// What is read there in place of a public key that ends with a slash.
+    #[cfg_attr(feature = "openapi", schema(example = "index.html"))]
+    pub index_document: Option<String>,
+}
+
+/// Which web pages may ask the listener for S3 for objects, and how. Origins and headers may have one `*` each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CorsRule {
+    #[serde(default)]
+    pub id: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(example = json!(["https://example.com"])))]
+    pub origins: Vec<String>,
+    /// `GET`, `HEAD`, `PUT`, `POST`, `DELETE`
+    pub methods: Vec<String>,
+    /// That a page may send.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// That a page may read.
+    #[serde(default)]
+    pub exposed: Vec<String>,
+    #[serde(default)]
+    pub max_age_seconds: Option<u32>,
+}
+
+/// Objects whose keys begin like this are deleted so many days after they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LifecycleRule {
+    #[serde(default)]
+    pub id: Option<String>,
+    pub prefix: String,
+    /// 1 to 36525
+    pub days: u32,
+    pub enabled: bool,
 }
 
 /// All of the account's, in order of name.
@@ -75,6 +122,18 @@ pub struct BucketChange {
     /// `enabled`, or `suspended`: versions that are there stay, and what is written from now on replaces what is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versioning: Option<String>,
+    /// All of them; none: no page may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Vec<CorsRule>>,
+    /// All of them; none: objects are kept for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Vec<LifecycleRule>>,
+    /// All of them; none: nothing is public; an empty one: everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_read: Option<Vec<String>>,
+    /// Empty: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_document: Option<String>,
 }
 
 /// A version of a key. Without versioning there is one.

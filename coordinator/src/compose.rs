@@ -414,6 +414,7 @@ impl Coordinator {
         let objects = || Arc::clone(&self.objects);
         runner.spawn(objects::jobs::ChargeObjects(objects()), gated(5 * second));
         runner.spawn(objects::jobs::DeleteExpired(objects()), timed(15 * second));
+        runner.spawn(objects::jobs::WalkBuckets(objects()), timed(15 * second));
         runner.spawn(objects::jobs::EndLeftOvers(objects()), timed(15 * second));
         runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
 

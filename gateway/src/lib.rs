@@ -1,7 +1,7 @@
 //! Objects as foreign programs ask for them: S3, over any [`ObjectStore`].
 //!
 //! What is of the protocol is here: how requests are signed and what a signature stands for, checksums, entity tags,
-//! conditions, lists and their tokens, and the words for errors. The store keeps buckets and objects, and knows nothing of
+//! conditions, lists and their tokens, and the words for errors. [`said`] is what the REST API says of objects. The store keeps buckets and objects, and knows nothing of
 //! S3. The crate `s3s` reads and writes the HTTP messages.
 //!
 //! ```
@@ -16,8 +16,10 @@
 pub mod checked_body;
 pub mod checksum;
 pub mod conditions;
+mod cors;
 pub mod etag;
 pub mod s3;
+pub mod said;
 pub mod store;
 
 pub use s3::{S3Gateway, S3Settings};

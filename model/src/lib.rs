@@ -8,6 +8,7 @@
 //! assert_eq!((three_copies.needed(), three_copies.safe()), (1, 2));
 //! ```
 
+pub mod bucket_rules;
 pub mod chunk;
 pub mod chunking;
 pub mod day;

@@ -267,6 +267,10 @@ pub enum Deleted {
 }
 
 /// One line of a list.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most lines of a list are objects"
+)]
 #[derive(Debug, Clone)]
 pub enum ListEntry {
     Object(ObjectVersion),

@@ -22,6 +22,7 @@ pub mod instance;
 pub mod inventory;
 pub mod judging;
 pub mod least_rate;
+pub mod lifecycle;
 pub mod listing;
 pub mod node_pay;
 pub mod placement;

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, header};
 
+use super::buckets::object;
 use super::conditions;
 use super::problem::Problem;
 
@@ -51,8 +52,9 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
         .map_or("", MatchedPath::as_str);
     let refused = match *request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => None,
-        // The one write with a file to compare with; its handler does.
+        // Writes with something to compare with; their handlers do.
         Method::DELETE if route == paths::FILE => meaning(headers),
+        Method::PUT | Method::DELETE if route == object::ROUTE => meaning(headers),
         _ => meaning(headers).or_else(|| condition(headers)),
     };
     match refused {

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use proto::{MicroCredits, UploadId};
 
 use super::authorization::{Sharer, Write, charge};
-use super::buckets::caller::BucketCaller;
+use super::buckets::caller::Uploader;
 use super::buckets::uploads as targets;
 use super::digests::Declared;
 use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params};
@@ -53,7 +53,7 @@ pub(super) async fn initiate(
     State(accounts): State<Arc<Accounts>>,
     State(objects): State<Arc<Objects>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<InitiateBody>,
 ) -> Result<Created<Initiated>, Problem> {
@@ -154,7 +154,7 @@ pub(super) async fn chunk(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     State(objects): State<Arc<Objects>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
     Declared(declared): Declared,
@@ -226,7 +226,7 @@ pub(super) async fn chunks(
 pub(super) async fn status(
     State(files): State<Arc<Files>>,
     State(objects): State<Arc<Objects>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Json<UploadStatus>, Problem> {
@@ -259,7 +259,7 @@ pub(super) async fn status(
 pub(super) async fn complete(
     State(files): State<Arc<Files>>,
     State(objects): State<Arc<Objects>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     OptionalJson(body): OptionalJson<CompleteBody>,
 ) -> Result<Response, Problem> {
@@ -289,7 +289,7 @@ pub(super) async fn complete(
 pub(super) async fn abort(
     State(files): State<Arc<Files>>,
     State(objects): State<Arc<Objects>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
 ) -> Result<StatusCode, Problem> {
     targets::may_go_on(&objects, &caller, id).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use super::{Objects, expiry, tables};
+use super::{Objects, bucket_rules, expiry, tables};
 
 /// Ends versions whose files nobody pays for any longer.
 pub struct ChargeObjects(pub Arc<Objects>);
@@ -25,6 +25,17 @@ impl Job for DeleteExpired {
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(expiry::expire_one_version(&self.0).await?))
+    }
+}
+
+/// Deletes objects that their bucket keeps no longer.
+pub struct WalkBuckets(pub Arc<Objects>);
+
+impl Job for WalkBuckets {
+    const NAME: &'static str = "object-lifecycle";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(bucket_rules::walk_one(&self.0).await?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objects: buckets, and in each of them keys that point to stored bytes. A key is overwritten, copied, deleted and brought
 //! back in one transaction, and no bytes move.
 
+pub mod bucket_rules;
 pub mod buckets;
 pub mod changes;
 pub mod copy;

@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
         &["proto", "kit", "model", "network", "mail", "payments"],
     ),
     ("payments", &["model"]),
-    ("gateway", &["model", "rules"]),
+    ("gateway", &["api", "model", "rules"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (

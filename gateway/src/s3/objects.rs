@@ -100,12 +100,27 @@ macro_rules! refuse_unserved {
         if $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() {
             return Err(not_served("Object lock is not served."));
         }
+        if !$crate::s3::objects::is_owners($input.acl.as_ref()) {
+            return Err(not_served(
+                "The only access list of an object is `private`: what anybody may read is set for the bucket.",
+            ));
+        }
         if $input.website_redirect_location.is_some() {
             return Err(not_served("Redirects are not served."));
         }
     };
 }
 pub(super) use refuse_unserved;
+
+/// Access lists that give nobody more than the owner of the bucket has anyway.
+pub(super) fn is_owners(acl: Option<&ObjectCannedACL>) -> bool {
+    let own = [
+        ObjectCannedACL::PRIVATE,
+        ObjectCannedACL::BUCKET_OWNER_READ,
+        ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL,
+    ];
+    acl.is_none_or(|acl| own.contains(&acl.as_str()))
+}
 
 pub(super) fn write_condition(
     if_match: Option<IfMatch>,
@@ -265,6 +280,29 @@ impl<S: ObjectStore> Face<S> {
     }
 }
 
+impl<S: ObjectStore> Face<S> {
+    /// What is readable, by the caller or by anybody; and who reads it.
+    async fn open(
+        &self,
+        caller: &CallerOf<S>,
+        bucket: &str,
+        key: &str,
+        version: VersionRef,
+    ) -> S3Result<(CallerOf<S>, StoredBucket, Version)> {
+        let denied = match self.readable(caller, bucket, key, version).await {
+            Ok((bucket, found)) => return Ok((caller.clone(), bucket, found)),
+            Err(error) => error,
+        };
+        if *denied.code() != S3ErrorCode::AccessDenied || version != VersionRef::Latest {
+            return Err(denied);
+        }
+        let anybody = self.store.anybody(bucket, key, caller.address).await;
+        let anybody = anybody.map_err(of_store)?.ok_or(denied)?;
+        let (bucket, found) = self.readable(&anybody, bucket, key, version).await?;
+        Ok((anybody, bucket, found))
+    }
+}
+
 /// What is told of an object, in the fields that both outputs have.
 macro_rules! describe {
     ($output:expr, $bucket:expr, $version:expr, $asked:expr, $with_checksum:expr) => {
@@ -302,8 +340,8 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) = self
-            .readable(&caller, &input.bucket, &input.key, version)
+        let (reader, bucket, version) = self
+            .open(&caller, &input.bucket, &input.key, version)
             .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),
@@ -313,7 +351,7 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         };
         weigh(&conditions, &version)?;
         let asked = self.asked(&version, input.range, input.part_number).await?;
-        let bytes = self.store.read(&caller, &asked.parts, &asked.range).await;
+        let bytes = self.store.read(&reader, &asked.parts, &asked.range).await;
         let mut output = GetObjectOutput {
             body: Some(blob(bytes.map_err(of_store)?)),
             ..Default::default()
@@ -351,8 +389,8 @@ impl<S: ObjectStore> On<HeadObjectInput, HeadObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) = self
-            .readable(&caller, &input.bucket, &input.key, version)
+        let (_, bucket, version) = self
+            .open(&caller, &input.bucket, &input.key, version)
             .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
+use credentials::scope::Scope;
 use gateway::store::{Action, Caller, Rights, StoreError};
 use http::request::Parts;
 use limits::memory::Holder;
 use model::objects::Bucket;
 
-use crate::accounts::principal::{self, Principal};
+use crate::accounts::principal::{self, NotAllowed, Principal};
 use crate::accounts::{Accounts, key_login};
 use crate::config::HttpConfig;
 use crate::http::authorization::{InPlace, Sharer};
@@ -50,6 +51,27 @@ where
             bucket: place.bucket,
             prefix: place.prefix,
         }))
+    }
+}
+
+/// Whoever brings a file in steps. Whether he may write at all is known before his request is read.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Uploader(pub BucketCaller);
+
+impl<S> FromRequestParts<S> for Uploader
+where
+    S: Send + Sync,
+    Arc<Accounts>: FromRef<S>,
+    Arc<HttpConfig>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = BucketCaller::from_request_parts(parts, state).await?;
+        match caller.principal().check(Scope::Write) {
+            Ok(()) | Err(NotAllowed::OutsideOfBucket { .. }) => Ok(Self(caller)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use api::buckets::{CopyBody, RestoreBody};
 use api::paths;
 use axum::extract::State;
 use axum::response::Response;
+use gateway::said;
 use gateway::store::Action;
 use http::StatusCode;
 use model::ids::VersionId;
@@ -13,7 +14,6 @@ use model::objects::{Bucket, Described, ObjectVersion, TargetRefusal, VersionRef
 
 use super::caller::BucketCaller;
 use super::object::{find, version_of, written};
-use super::said;
 use crate::accounts::Accounts;
 use crate::http::authorization::charge;
 use crate::http::extract::{Id, Json};

@@ -10,6 +10,7 @@ use api::buckets::{
 use api::page::PageParams;
 use api::paths;
 use axum::extract::State;
+use gateway::said;
 use gateway::store::Action;
 use model::ids::VersionId;
 use model::objects::{Bucket, Envelope, ListEntry, ListPage};
@@ -17,7 +18,6 @@ use rules::listing::{Listing, Start};
 
 use super::caller::BucketCaller;
 use super::object::{find, version_of};
-use super::said;
 use crate::http::extract::{Id, Json, Params};
 use crate::http::page;
 use crate::http::problem::Problem;

@@ -4,7 +4,7 @@ pub(super) mod caller;
 pub(super) mod copies;
 pub(super) mod lists;
 pub(super) mod object;
-pub(super) mod said;
+mod rules;
 pub(super) mod uploads;
 
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use api::paths;
 use axum::extract::State;
 use gateway::store::Action;
 use http::{HeaderName, StatusCode, header};
+use model::bucket_rules::BucketRules;
 use model::names::BucketName;
 use model::objects::{self as stored, Names, Versioning};
 
 use self::caller::BucketCaller;
 use super::extract::{Id, Json};
 use super::problem::Problem;
+use crate::objects::bucket_rules::{self as set, RulesError};
 use crate::objects::{Objects, buckets};
 
 /// Make a bucket. Its name is unique in the network; that of one that was deleted rests for 30 days.
@@ -34,7 +36,7 @@ pub(super) async fn create(
     Json(body): Json<NewBucket>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Bucket>), Problem> {
     let name = BucketName::try_from(body.name)?;
-    caller.check_at(Action::Write, name.as_str(), "")?;
+    caller.check_everywhere(|rights| rights.write)?;
     let versioning = match body.versioning.as_deref() {
         None | Some("off") => Versioning::Off,
         Some("enabled") => Versioning::Enabled,
@@ -48,7 +50,7 @@ pub(super) async fn create(
     let user = caller.principal().user_id;
     let bucket = buckets::create(&objects, user, &name, (versioning, names)).await?;
     let location = [(header::LOCATION, paths::bucket(&bucket.name))];
-    Ok((StatusCode::CREATED, location, Json(view(bucket))))
+    Ok((StatusCode::CREATED, location, Json(view(bucket, None))))
 }
 
 /// The account's buckets, in order of name.
@@ -60,7 +62,8 @@ pub(super) async fn list(
 ) -> Result<Json<Buckets>, Problem> {
     caller.check_everywhere(|rights| rights.list)?;
     let found = buckets::list(&objects, caller.principal().user_id).await?;
-    let items = found.into_iter().map(view).collect();
+    let items = found.into_iter().map(|bucket| view(bucket, None));
+    let items = items.collect();
     Ok(Json(Buckets { items }))
 }
 
@@ -80,10 +83,12 @@ pub(super) async fn one(
         .may(Action::List, &name)
         .map_err(caller::not_allowed)?;
     let bucket = objects.bucket(caller.principal().user_id, &name).await?;
-    Ok(Json(view(bucket)))
+    let rules = set::of(&objects, &bucket).await?;
+    Ok(Json(view(bucket, Some(rules))))
 }
 
-/// Change a bucket: keep versions from now on, or no longer.
+/// Change a bucket: whether it keeps versions, which web pages may ask for its objects, how long they are kept, and what
+/// anybody may read.
 #[utoipa::path(patch, path = paths::BUCKET, tag = "buckets", security(("bearer" = []), ("access_key" = [])),
     params(("bucket" = String, Path)), request_body = BucketChange, responses(
     (status = 200, body = Bucket),
@@ -106,11 +111,21 @@ pub(super) async fn change(
             ));
         }
     };
+    let changes = rules::changes(body);
+    for change in &changes {
+        let may = caller.0.may_set(change, &name);
+        may.map_err(caller::not_allowed)?;
+        change.check().map_err(RulesError::from)?; // all, or nothing
+    }
+    for change in &changes {
+        set::change(&objects, &bucket, change).await?;
+    }
     if let Some(keep) = keep {
         buckets::keep_versions(&objects, &bucket, keep).await?;
     }
     let bucket = objects.bucket(caller.principal().user_id, &name).await?;
-    Ok(Json(view(bucket)))
+    let rules = set::of(&objects, &bucket).await?;
+    Ok(Json(view(bucket, Some(rules))))
 }
 
 /// Delete an empty bucket.
@@ -132,12 +147,13 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn view(bucket: stored::Bucket) -> Bucket {
+fn view(bucket: stored::Bucket, rules: Option<BucketRules>) -> Bucket {
     Bucket {
         bucket_id: bucket.id.as_uuid(),
         name: bucket.name,
         versioning: bucket.versioning.name().to_owned(),
         names: bucket.names.name().to_owned(),
         created_at: bucket.created_at,
+        rules: rules.map(rules::view),
     }
 }

@@ -8,6 +8,7 @@ use api::{headers, paths};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use gateway::said;
 use gateway::store::Action;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use model::ids::VersionId;
@@ -15,7 +16,6 @@ use model::objects::{Bucket, Deleted, Envelope, ObjectVersion, VersionRef};
 use proto::MicroCredits;
 
 use super::caller::BucketCaller;
-use super::said;
 use crate::accounts::{Accounts, recovery};
 use crate::http::authorization::charge;
 use crate::http::conditions::{self, Validators, Verdict};

@@ -3,6 +3,7 @@
 use api::buckets::ObjectTarget;
 use api::files::File;
 use api::{headers, paths};
+use gateway::said;
 use gateway::store::Action;
 use http::{HeaderName, StatusCode, header};
 use model::ids::UploadId;
@@ -10,7 +11,6 @@ use model::names::ContentType;
 use model::objects::{Bucket, ContentSum, Described};
 
 use super::caller::BucketCaller;
-use super::said;
 use crate::files::listing;
 use crate::http::extract::Json;
 use crate::http::problem::Problem;

@@ -1,5 +1,6 @@
 //! The only SQL on buckets, objects and what belongs to them.
 
+pub mod bucket_rules;
 pub mod buckets;
 pub mod changes;
 pub mod lists;

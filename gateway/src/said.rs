@@ -13,24 +13,31 @@ use jiff::Timestamp;
 use model::names::{ContentType, ObjectKey};
 use model::objects::{Described, Envelope, ObjectMetadata, ObjectVersion, WriteCondition};
 
-use crate::http::problem::Problem;
+/// What a client said makes no sense; a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Senseless(String);
+
+fn senseless(text: impl Into<String>) -> Senseless {
+    Senseless(text.into())
+}
 
 /// As S3 calls what is [`headers::META`] here.
 const KEPT_AS: &str = "x-amz-meta-";
 
 /// Of a request that brings an object's bytes.
-pub(super) fn of_headers(
+pub fn of_headers(
     key: ObjectKey,
     content_type: ContentType,
     headers: &HeaderMap,
     now: Timestamp,
-) -> Result<Described, Problem> {
+) -> Result<Described, Senseless> {
     let mut own = BTreeMap::new();
     for (name, value) in headers {
         if let Some(name) = name.as_str().strip_prefix(headers::META) {
             let value = text(headers::META, value)?;
             if own.insert(name.to_owned(), value.to_owned()).is_some() {
-                return Err(Problem::invalid(format!(
+                return Err(senseless(format!(
                     "`{}{name}` was sent twice.",
                     headers::META
                 )));
@@ -41,7 +48,7 @@ pub(super) fn of_headers(
     let expires_at = only(HeaderName::from_static(headers::EXPIRES_AT))?;
     let expires_at = expires_at.map(|text| {
         let at = text.parse::<Timestamp>();
-        at.map_err(|_| Problem::invalid("x-fsn-expires-at is a time like 2027-01-31T12:00:00Z."))
+        at.map_err(|_| senseless("x-fsn-expires-at is a time like 2027-01-31T12:00:00Z."))
     });
     let envelope = only(HeaderName::from_static(headers::ENVELOPE))?;
     Ok(Described {
@@ -55,18 +62,19 @@ pub(super) fn of_headers(
 }
 
 /// Of a target, over what is said already. An object of so many parts.
-pub(super) fn of_target(
+pub fn of_target(
     said: Described,
     target: ObjectTarget,
     parts: usize,
     now: Timestamp,
-) -> Result<Described, Problem> {
+) -> Result<Described, Senseless> {
     let mut said = Described {
         condition: condition(target.if_match.as_deref(), target.if_none_match.as_deref())?,
         ..said
     };
     if let Some(text) = target.content_type {
-        said.content_type = ContentType::try_from(text)?;
+        said.content_type = ContentType::try_from(text)
+            .map_err(|error| senseless(format!("That is no type: {error}.")))?;
     }
     if let Some(own) = target.metadata {
         said.metadata = metadata(own)?;
@@ -80,48 +88,48 @@ pub(super) fn of_target(
     Ok(said)
 }
 
-fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Problem> {
+fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Senseless> {
     let text = value.to_str();
-    text.map_err(|_| Problem::invalid(format!("`{name}` is not ASCII.")))
+    text.map_err(|_| senseless(format!("`{name}` is not ASCII.")))
 }
 
 /// The value of a header that is sent once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Senseless> {
     let mut values = headers.get_all(&name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => text(name.as_str(), value).map(Some),
-        (Some(_), Some(_)) => Err(Problem::invalid(format!("`{name}` was sent twice."))),
+        (Some(_), Some(_)) => Err(senseless(format!("`{name}` was sent twice."))),
     }
 }
 
-fn metadata(own: BTreeMap<String, String>) -> Result<ObjectMetadata, Problem> {
+fn metadata(own: BTreeMap<String, String>) -> Result<ObjectMetadata, Senseless> {
     let mut entries = BTreeMap::new();
     for (name, value) in own {
         let name = name.to_ascii_lowercase();
         let is_header = HeaderName::try_from(format!("{}{name}", headers::META)).is_ok()
             && HeaderValue::from_str(&value).is_ok();
         if name.is_empty() || !is_header {
-            return Err(Problem::invalid(format!(
+            return Err(senseless(format!(
                 "The metadata `{}` cannot be a header: names are letters, digits and `-`, values visible ASCII.",
                 name.escape_default()
             )));
         }
         entries.insert(format!("{KEPT_AS}{name}"), value);
     }
-    ObjectMetadata::new(entries).map_err(|error| Problem::invalid(format!("The {error}.")))
+    ObjectMetadata::new(entries).map_err(|error| senseless(format!("The {error}.")))
 }
 
-fn opened(text: &str, parts: usize) -> Result<Envelope, Problem> {
+fn opened(text: &str, parts: usize) -> Result<Envelope, Senseless> {
     let bytes = BASE64_STANDARD.decode(text);
-    let bytes = bytes.map_err(|_| Problem::invalid("The envelope is not Base64."))?;
+    let bytes = bytes.map_err(|_| senseless("The envelope is not Base64."))?;
     let envelope = Envelope::new(bytes, parts);
-    envelope.map_err(|error| Problem::invalid(format!("It does not fit: {error}.")))
+    envelope.map_err(|error| senseless(format!("It does not fit: {error}.")))
 }
 
-fn later(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+fn later(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Senseless> {
     match at {
-        Some(at) if at <= now => Err(Problem::invalid(
+        Some(at) if at <= now => Err(senseless(
             "The object would expire before it is there: name a later time.",
         )),
         at => Ok(at),
@@ -129,14 +137,14 @@ fn later(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Pro
 }
 
 /// Of a write. An ETag may come in its quotes or without them.
-pub(super) fn condition(
+pub fn condition(
     if_match: Option<&str>,
     if_none_match: Option<&str>,
-) -> Result<WriteCondition, Problem> {
+) -> Result<WriteCondition, Senseless> {
     match (if_match, if_none_match) {
         (None, None) => Ok(WriteCondition::None),
         (None, Some("*")) => Ok(WriteCondition::Absent),
-        (None, Some(_)) => Err(Problem::invalid(
+        (None, Some(_)) => Err(senseless(
             "If-None-Match of a write is `*`: only if there is no such key.",
         )),
         (Some(etag), None) => {
@@ -150,19 +158,29 @@ pub(super) fn condition(
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             match is_one {
                 true => Ok(WriteCondition::Etag(bare.to_owned())),
-                false => Err(Problem::invalid(
+                false => Err(senseless(
                     "If-Match of a write is one ETag, as a GET or a list tells it.",
                 )),
             }
         }
-        (Some(_), Some(_)) => Err(Problem::invalid(
+        (Some(_), Some(_)) => Err(senseless(
             "If-Match and If-None-Match do not go together: the key is there, or it is not.",
         )),
     }
 }
 
 /// Of a write whose headers say nothing else.
-pub(super) fn condition_of(headers: &HeaderMap) -> Result<WriteCondition, Problem> {
+pub fn condition_of(headers: &HeaderMap) -> Result<WriteCondition, Senseless> {
+    let others = [
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_RANGE,
+    ];
+    if let Some(name) = others.iter().find(|name| headers.contains_key(*name)) {
+        return Err(senseless(format!(
+            "`{name}` is not served by this request, and nothing was done: send `If-Match` with the ETag."
+        )));
+    }
     let only = |name| only(headers, name);
     condition(only(header::IF_MATCH)?, only(header::IF_NONE_MATCH)?)
 }
@@ -174,7 +192,7 @@ fn own(metadata: &ObjectMetadata) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// In JSON.
-pub(super) fn object(version: ObjectVersion, envelope: Option<&Envelope>) -> Object {
+pub fn object(version: ObjectVersion, envelope: Option<&Envelope>) -> Object {
     let metadata = own(&version.metadata);
     let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Object {
@@ -201,11 +219,7 @@ const STANDARD: [HeaderName; 3] = [
 ];
 
 /// In the head of an answer. What a client of S3 has set and is no header is left out.
-pub(super) fn add_to(
-    headers: &mut HeaderMap,
-    version: &ObjectVersion,
-    envelope: Option<&Envelope>,
-) {
+pub fn add_to(headers: &mut HeaderMap, version: &ObjectVersion, envelope: Option<&Envelope>) {
     for name in STANDARD {
         if let Some(Ok(value)) = version
             .metadata
@@ -232,7 +246,7 @@ pub(super) fn add_to(
         ),
     ];
     for (name, value) in told {
-        if let Some(Ok(value)) = value.map(|value| HeaderValue::try_from(value)) {
+        if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -242,7 +256,7 @@ pub(super) fn add_to(
 mod tests {
     use super::*;
 
-    fn described(sent: &[(&str, &str)]) -> Result<Described, Problem> {
+    fn described(sent: &[(&str, &str)]) -> Result<Described, Senseless> {
         let headers = sent.iter().map(|(name, value)| {
             (
                 HeaderName::try_from(*name).unwrap(),
@@ -289,6 +303,7 @@ mod tests {
             ("if-match", "*"),
             ("if-match", "\"a\", \"b\""),
             ("if-match", ""),
+            ("if-unmodified-since", "Sat, 21 Nov 2026 12:00:00 GMT"),
         ] {
             assert!(described(&[sent]).is_err(), "{sent:?}");
         }
