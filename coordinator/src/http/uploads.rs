@@ -193,7 +193,7 @@ pub(super) async fn chunks(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     State(objects): State<Arc<Objects>>,
-    caller: BucketCaller,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunksParams>,
     Declared(declared): Declared,
