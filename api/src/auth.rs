@@ -102,6 +102,19 @@ pub struct Me {
     pub forfeited_by_deletion_microcredits: MicroCredits,
 }
 
+/// What an account stores, and what keeping it as it is costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Usage {
+    /// Files, objects of buckets among them.
+    pub files: u64,
+    /// Of their content, each counted once.
+    pub bytes: u64,
+    /// What a month of all of them comes to, at the prices that they were sold at.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub month_microcredits: MicroCredits,
+}
+
 /// The account is deleted by this, for good.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

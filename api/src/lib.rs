@@ -72,4 +72,5 @@ pub mod problem;
 pub mod second_factor;
 pub mod security_events;
 pub mod sessions;
+pub mod summary;
 pub mod uploads;

@@ -28,6 +28,7 @@ pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
 pub const EVENTS: &str = "/api/v1/auth/events";
 pub const ME: &str = "/api/v1/auth/me";
 pub const EXPORT: &str = "/api/v1/auth/me/export";
+pub const USAGE: &str = "/api/v1/auth/me/usage";
 pub const PURCHASE: &str = "/api/v1/auth/credits/purchase";
 
 pub const ACCESS_KEYS: &str = "/api/v1/access-keys";
@@ -53,6 +54,7 @@ pub const UPLOAD_CHUNK: &str = "/api/v1/files/upload/{id}/chunk";
 pub const UPLOAD_COMPLETE: &str = "/api/v1/files/upload/{id}/complete";
 
 pub const NETWORK: &str = "/api/v1/network";
+pub const NETWORK_SUMMARY: &str = "/api/v1/network/summary";
 pub const NODES: &str = "/api/v1/nodes";
 pub const NODE: &str = "/api/v1/nodes/{id}";
 pub const NODE_DRAIN: &str = "/api/v1/nodes/{id}/drain";
@@ -85,7 +87,7 @@ pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 57] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -105,6 +107,7 @@ pub const ALL: [&str; 55] = [
     EVENTS,
     ME,
     EXPORT,
+    USAGE,
     PURCHASE,
     ACCESS_KEYS,
     ACCESS_KEY,
@@ -125,6 +128,7 @@ pub const ALL: [&str; 55] = [
     UPLOAD_CHUNK,
     UPLOAD_COMPLETE,
     NETWORK,
+    NETWORK_SUMMARY,
     NODES,
     NODE,
     NODE_DRAIN,

@@ -8,7 +8,7 @@ use std::fs;
 use api::access_keys::{AccessKey, AccessKeys, NewAccessKey};
 use api::auth::{
     AddressToken, Credentials, DeleteAccount, Me, NewPassword, PasswordReset, RefreshToken,
-    Registered, ResetRequest, Tokens,
+    Registered, ResetRequest, Tokens, Usage,
 };
 use api::credits::{Balance, PurchaseBody, Purchased, Transaction};
 use api::drain::{DrainPlan, DrainView};
@@ -29,6 +29,7 @@ use api::second_factor::{
 };
 use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
+use api::summary::Summary;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,6 +50,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("auth.Me", rewrite::<Me>),
     ("auth.Registered", rewrite::<Registered>),
     ("auth.Tokens", rewrite::<Tokens>),
+    ("auth.Usage", rewrite::<Usage>),
     ("credits.Balance", rewrite::<Balance>),
     ("credits.Purchased", rewrite::<Purchased>),
     ("credits.Transaction", rewrite::<Transaction>),
@@ -79,6 +81,7 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("second_factor.SecondFactor", rewrite::<SecondFactor>),
     ("security_events.SecurityEvent", rewrite::<SecurityEvent>),
     ("sessions.Sessions", rewrite::<Sessions>),
+    ("summary.Summary", rewrite::<Summary>),
     ("uploads.Chunk", rewrite::<Chunk>),
     ("uploads.Initiated", rewrite::<Initiated>),
     ("uploads.UploadStatus", rewrite::<UploadStatus>),

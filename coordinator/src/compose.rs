@@ -37,6 +37,7 @@ use crate::config::{Config, NodesConfig};
 use crate::database::clocks::Clocks;
 use crate::durability::metrics::DurabilityMetrics;
 use crate::durability::repair::Repair;
+use crate::durability::summary::Summaries;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
 use crate::files::metrics::FileMetrics;
@@ -275,6 +276,7 @@ impl Coordinator {
             facts: FACTS,
             node_states,
             metrics: DurabilityMetrics::new(&mut metrics),
+            summaries: Summaries::default(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });

@@ -41,8 +41,8 @@ pub struct HttpConfig {
     #[config(env = "FSN_HTTP_PUBLIC_URL")]
     pub public_url: Option<String>,
 
-    /// Web pages that may call the API from a browser; "*" allows all. Tokens travel in headers,
-    /// never in cookies, so a foreign page can do nothing in a visitor's name.
+    /// Web pages that may call the API from a browser; "*" allows all. They bring a token in
+    /// a header: the cookie of this site's own pages counts for no other page.
     #[config(default = ["*"], env = "FSN_HTTP_CORS_ORIGINS", parse_env = list)]
     pub cors_origins: Vec<String>,
 

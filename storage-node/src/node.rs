@@ -248,6 +248,7 @@ impl Node {
             name: config.node.name.clone().unwrap_or_default(),
             node_id: credentials.node_id,
             context,
+            clock: clock.clone(),
             started_at: clock.now(),
             store: store.clone(),
             scrubber: scrubber.clone(),

@@ -1,10 +1,11 @@
 //! A user's own files, as the API lists them.
 
 use jiff::Timestamp;
-use proto::FileId;
+use proto::{FileId, MicroCredits};
 
 use super::Files;
 use super::tables::files::{self, ByTime};
+use super::tables::owners;
 use model::file::{File, UploadingFile};
 use model::ids::UserId;
 
@@ -41,6 +42,12 @@ pub async fn list(
 pub async fn own(own: &Files, id: FileId, user: UserId) -> sqlx::Result<Option<File>> {
     let mut connection = own.db.acquire().await?;
     files::by_id(&mut connection, id, user).await
+}
+
+/// How many files the user has, their bytes, and what a month of them costs.
+pub async fn usage(own: &Files, user: UserId) -> sqlx::Result<(u64, u64, MicroCredits)> {
+    let mut connection = own.db.acquire().await?;
+    owners::usage(&mut connection, user).await
 }
 
 /// A file whose upload has begun.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::auth::Usage;
 use api::files::ListParams;
 use api::page::{Page, PageParams};
 use api::paths;
@@ -10,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use proto::FileId;
 
-use super::authorization::{Delete, List, Read, User};
+use super::authorization::{Account, Delete, List, Read, User};
 use super::conditions::{self, Validators, Verdict};
 use super::extract::{Id, Json, Params};
 use super::page;
@@ -62,6 +63,21 @@ pub(super) async fn list(
         Some(_) => return Err(Problem::invalid("`sort` is `-completed_at` or `name`.")),
     };
     Ok(Json(page))
+}
+
+/// What the account stores, and what keeping it as it is costs.
+#[utoipa::path(get, path = paths::USAGE, tag = "auth", security(("bearer" = []), ("access_key" = [])), responses(
+    (status = 200, body = Usage)))]
+pub(super) async fn usage(
+    State(files): State<Arc<Files>>,
+    User(caller, ..): User<Account>,
+) -> Result<Json<Usage>, Problem> {
+    let (count, bytes, month) = listing::usage(&files, caller.user_id).await?;
+    Ok(Json(Usage {
+        files: count,
+        bytes,
+        month_microcredits: month,
+    }))
 }
 
 /// One file's metadata.

@@ -30,6 +30,7 @@ mod object_problems;
 mod observe;
 mod paced_body;
 mod page;
+mod pages;
 mod passwords;
 mod payment_problems;
 mod payments;
@@ -119,12 +120,16 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let account_limits = AccountLimits::new(&config.uploads, purchases_per_day, entropy);
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
-    routes
-        .merge(site::viewer::router(description))
-        .merge(site::account::router())
+    let api = routes
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(account_limits)))
         .layer(middleware::from_fn(unserved::refuse))
+        .with_state(state.clone());
+    let observed = || middleware::from_fn_with_state(state.clone(), observe::observe);
+    let site = pages::site(coordinator, api.clone().layer(observed()));
+    api.merge(site::viewer::router(description))
+        .merge(site::router(site.clone()))
+        .layer(middleware::from_fn_with_state(site, site::signed_in::carry))
         .layer(middleware::from_fn_with_state(
             RequestLimit::new(Arc::new(config.http.clone())),
             requests_per_address::limit,
@@ -132,11 +137,7 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn(guards::add_headers))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            observe::observe,
-        ))
-        .with_state(state)
+        .layer(observed())
 }
 
 /// The API as it is described to clients.
@@ -161,6 +162,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(sessions::end))
         .routes(routes!(events::list))
         .routes(routes!(auth::me, auth::delete))
+        .routes(routes!(files::usage))
         .routes(routes!(access_keys::create, access_keys::list))
         .routes(routes!(access_keys::revoke))
         .routes(routes!(payments::purchase))
@@ -185,6 +187,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(earnings::earnings))
         .routes(routes!(earnings::pay_out, earnings::payouts))
         .routes(routes!(nodes::network))
+        .routes(routes!(nodes::summary))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
         .routes(routes!(node_proofs::proofs))

@@ -300,7 +300,7 @@ async fn the_page_of_a_link_runs_one_script_of_its_own_and_stands_in_no_frame(po
         let html = String::from_utf8(shown.bytes().to_vec()).unwrap();
         assert!(!html.contains("onclick") && html.matches("<script").count() == 1);
     }
-    for part in ["/account.js", "/account.css"] {
+    for part in ["/static/account.js", "/static/style.css"] {
         assert_eq!(client.get(part).await.status, StatusCode::OK);
     }
 }

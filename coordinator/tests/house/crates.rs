@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
@@ -20,7 +20,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("rules", &["proto", "sealing", "model"]),
     ("limits", &["model", "rules"]),
     ("mail", &["kit"]),
-    ("site", &["api"]),
+    ("look", &["proto"]),
+    ("site", &["proto", "api", "look"]),
     (
         "settings",
         &["proto", "kit", "model", "network", "mail", "payments"],
@@ -52,7 +53,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ),
     (
         "storage-node",
-        &["proto", "kit", "api", "network", "blobstore"],
+        &["proto", "kit", "api", "look", "network", "blobstore"],
     ),
     ("local-cluster", &["proto", "kit", "api", "network"]),
     (

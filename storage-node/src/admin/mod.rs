@@ -1,12 +1,15 @@
 //! The HTTP API for the node's operator, on localhost. Reading is free, changing needs the token
 //! from `admin.token`, which only the operator's account can read.
 
+mod figures;
 mod metrics;
+mod page;
 mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use api::drain::DrainView;
 use api::problem::CONTENT_TYPE;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
@@ -47,6 +50,8 @@ struct Admin {
     node: Arc<Subject>,
     peers: PeerNetwork,
     operator: Arc<Operator>,
+    /// What the network says of the node, for the page.
+    said: Arc<figures::Said>,
 }
 
 pub(crate) fn router(
@@ -62,6 +67,10 @@ pub(crate) fn router(
         .route("/peers", get(peers_report))
         .route("/chunks", get(chunks))
         .route("/drain", post(drain))
+        .route("/", get(page::show))
+        .route("/style.css", get(page::style))
+        .route("/leave", post(page::leave))
+        .route("/stay", post(page::stay))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this takes another method")
@@ -71,6 +80,7 @@ pub(crate) fn router(
             node: node.into(),
             peers,
             operator: operator.into(),
+            said: Arc::default(),
         })
 }
 
@@ -86,10 +96,11 @@ async fn check_host(State(listen): State<SocketAddr>, request: Request, next: Ne
         }
     };
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
-    );
+    // The page says for itself what it loads.
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+    let said = headers.entry(header::CONTENT_SECURITY_POLICY);
+    said.or_insert(policy);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -200,16 +211,37 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let operator = &admin.operator;
-    let token = operator.token.as_bytes();
-    let allowed = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token)));
-    if !allowed {
+    if !given.is_some_and(|given| admin.operator.is_token(given)) {
         let detail = "send `Authorization: Bearer <token>`; the token is in admin.token in the \
                       node's data directory";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
     }
-    let progress = operator.api.drain(&operator.credentials).await;
-    let progress = progress.map_err(|error| match error.downcast_ref::<ApiError>() {
+    let progress = admin.begin_drain().await?;
+    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
+}
+
+impl Operator {
+    fn is_token(&self, given: &str) -> bool {
+        given.as_bytes().ct_eq(self.token.as_bytes()).into()
+    }
+}
+
+impl Admin {
+    async fn begin_drain(&self) -> Result<DrainView, Problem> {
+        let operator = &self.operator;
+        let progress = operator.api.drain(&operator.credentials).await;
+        let progress = progress.map_err(refused)?;
+        if progress.state == DRAINING {
+            self.node.coordinators.note_draining();
+        }
+        tracing::info!(state = progress.state, "the operator asked to drain");
+        Ok(progress)
+    }
+}
+
+/// What the coordinator says, or that it says nothing.
+fn refused(error: anyhow::Error) -> Problem {
+    match error.downcast_ref::<ApiError>() {
         Some(ApiError::Refused(problem)) => {
             let status = StatusCode::from_u16(problem.status);
             Problem::new(status.unwrap_or(StatusCode::BAD_GATEWAY), reason(problem))
@@ -218,12 +250,7 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
             Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
         }
         None => Problem::internal(format!("{error:#}")),
-    })?;
-    if progress.state == DRAINING {
-        admin.node.coordinators.note_draining();
     }
-    tracing::info!(state = progress.state, "the operator asked to drain");
-    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
 }
 
 /// RFC 9457

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use blobstore::{Counts, Deferred, ScrubStatus, Scrubber, Space, Store};
 use jiff::Timestamp;
+use kit::Clock;
 use network::{Channel, NetworkHandle};
 use proto::{NetworkContext, NodeActivity, NodeId};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub(crate) struct Subject {
     pub name: String,
     pub node_id: NodeId,
     pub context: NetworkContext,
+    pub clock: Clock,
     pub started_at: Timestamp,
     pub store: Store,
     pub scrubber: Scrubber,

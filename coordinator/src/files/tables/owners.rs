@@ -1,9 +1,10 @@
 //! `files`, by whose they are.
 
-use proto::FileId;
+use proto::{FileId, MicroCredits};
 use sqlx::PgConnection;
 
 use model::ids::{UploadId, UserId};
+use model::terms::LEAST_BILLED_BYTES;
 
 /// Whose a complete file is.
 pub async fn of(connection: &mut PgConnection, id: FileId) -> sqlx::Result<Option<UserId>> {
@@ -14,6 +15,27 @@ pub async fn of(connection: &mut PgConnection, id: FileId) -> sqlx::Result<Optio
     .fetch_optional(connection)
     .await?;
     Ok(owner.map(UserId::from_uuid))
+}
+
+/// Complete files of a user, parts of uploads among them: how many there are, their bytes, and what a month of all of them
+/// costs, each rounded up as `Priced::month` does.
+pub async fn usage(
+    connection: &mut PgConnection,
+    user: UserId,
+) -> sqlx::Result<(u64, u64, MicroCredits)> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) AS "files!", coalesce(sum(size_bytes), 0)::bigint AS "bytes!",
+                  coalesce(sum(ceil(replication::numeric * price_microcredits
+                      * CASE WHEN billed_name_bytes IS NULL THEN size_bytes
+                             ELSE greatest(size_bytes + billed_name_bytes, $2) END / 1000000000)), 0)::bigint AS "month!"
+           FROM files WHERE user_id = $1 AND state = 'ready'"#,
+        user.as_uuid(),
+        LEAST_BILLED_BYTES as i64,
+    )
+    .fetch_one(connection)
+    .await?;
+    let month = MicroCredits::new(row.month);
+    Ok((row.files.unsigned_abs(), row.bytes.unsigned_abs(), month))
 }
 
 /// Some complete files of a user.

@@ -344,6 +344,27 @@ pub async fn insert_statement(
     shown_orders::insert(connection, of, &kept.orders, kept.at).await
 }
 
+/// Replicas that were proven since then, that were not, and for which nothing came in time. It goes from node to node, for
+/// the index does: statements of a whole day are many.
+pub async fn tally_since(
+    connection: &mut PgConnection,
+    since: Timestamp,
+) -> sqlx::Result<(u64, u64, u64)> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(sum(s.passed), 0)::bigint AS "passed!", coalesce(sum(s.failed), 0)::bigint AS "failed!",
+                  coalesce(sum(s.missed), 0)::bigint AS "missed!"
+           FROM nodes n CROSS JOIN LATERAL (
+               SELECT sum(passed) AS passed, sum(failed) AS failed, sum(missed) AS missed
+               FROM audit_statements WHERE node_id = n.node_id AND at >= $1
+           ) s"#,
+        since.to_sqlx() as _
+    )
+    .fetch_one(connection)
+    .await?;
+    let counts = [row.passed, row.failed, row.missed].map(i64::unsigned_abs);
+    Ok(counts.into())
+}
+
 /// A node's statements, the newest first.
 pub async fn statements(
     connection: &mut PgConnection,
