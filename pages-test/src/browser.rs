@@ -176,7 +176,7 @@ impl Browser {
 
     pub(crate) async fn width(&self, narrow: bool) -> Result<()> {
         let metrics = match narrow {
-            true => json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true}),
+            true => json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": false}),
             false => json!({"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": false}),
         };
         self.cdp("Emulation.setDeviceMetricsOverride", metrics)

@@ -181,7 +181,8 @@ async fn interrupted(browser: &Browser, place: &Place) -> Result<()> {
     browser.offline(false).await?;
     browser.choose_files("#picker", &chosen).await?;
     browser.see("1 stored").await?;
-    browser.click("#rows tr:first-child a").await?;
+    browser.open("/files?prefix=film").await?;
+    browser.click("#rows a").await?;
     browser.see("What it is").await?;
     // What comes back is what was sent.
     let script = "const done = arguments[arguments.length - 1];
@@ -299,7 +300,9 @@ async fn operator(browser: &Browser, place: &Place) -> Result<()> {
     browser.open(&format!("{}/", place.node)).await?;
     browser.see("Leaving the network").await?;
     look(browser, "operator").await?;
-    browser.click("details summary").await?;
+    browser
+        .click("section[aria-labelledby=leaving] summary")
+        .await?;
     browser.type_in("#token", "a guess").await?;
     browser.click("form[action='/leave'] button").await?;
     browser.see("That is not the token").await

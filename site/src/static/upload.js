@@ -81,6 +81,7 @@ async function ask(upload, method, path, body, onProgress) {
     }
     if (got.status >= 200 && got.status < 300) return got.answer;
     const kind = String(got.answer?.type ?? "").split(":").pop();
+    onProgress?.(0); // before anything is said, which it would take back
     const passing = [0, 408, 429, 500, 502, 503, 504].includes(got.status) || kind === "digest-pending" || kind === "upload-in-progress";
     if (got.status === 401) {
       upload.say("Your session has ended. Sign in in another tab: this goes on by itself.");
@@ -91,7 +92,6 @@ async function ask(upload, method, path, body, onProgress) {
       refused.kind = kind;
       throw refused;
     }
-    onProgress?.(0);
     await sleep(Math.min(got.after || 2 ** Math.min(attempt, 5), LONGEST_WAIT));
   }
 }

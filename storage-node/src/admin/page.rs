@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use api::drain::DrainPlan;
-use api::earnings::{Earnings, EarningsDay};
+use api::earnings::{Earnings, EarningsDay, PayoutView};
 use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -153,7 +153,7 @@ fn content(status: &NodeStatus, said: &Figures, now: Timestamp, told: Option<Mar
             }
         }
         @if said.standing.is_none() { (notice(true, "The coordinator does not answer: pay, score and proofs are not shown.")) }
-        @if let Some(earnings) = &said.earnings { (pay(earnings)) }
+        @if let Some(earnings) = &said.earnings { (pay(earnings, &said.payouts)) }
         div.grid.two {
             section.card aria-labelledby="proofs" { h2 #proofs { "Last proofs" } (proofs(said, now)) }
             section.card aria-labelledby="disk" { h2 #disk { "Disk and network" } (facts(status, now)) }
@@ -234,7 +234,7 @@ fn pay_tile(earnings: &Earnings, now: Timestamp) -> Markup {
     })
 }
 
-fn pay(earnings: &Earnings) -> Markup {
+fn pay(earnings: &Earnings, payouts: &[PayoutView]) -> Markup {
     let drawn: Vec<Bar> = earnings
         .days
         .iter()
@@ -254,6 +254,13 @@ fn pay(earnings: &Earnings) -> Markup {
                     thead { tr { th scope="col" { "Day" } th.sum scope="col" { "Gross" } th.sum scope="col" { "Uptime" } th scope="col" { "Penalties" } th.sum scope="col" { "Net" } th.sum scope="col" { "Held back" } } }
                     tbody { @for day in &earnings.days { (pay_row(day)) } }
                 }
+            }
+            @if !payouts.is_empty() {
+                h3 { "Paid out" }
+                ul { @for payout in payouts {
+                    li { @if let Some(at) = payout.created_at { (moment(at)) ": " } (credits(payout.amount_microcredits)) " credits, " (payout.state)
+                        @if let Some(reason) = &payout.reason { " " span.quiet { (reason) } } }
+                } }
             }
         }
     }
