@@ -20,7 +20,7 @@ use crate::asking::{Asker, Refused};
 use crate::signed_in::SignedIn;
 
 /// Chunks whose copies are shown one by one: those of a larger file are summed up.
-const CHUNKS_SHOWN: usize = 100;
+const CHUNKS_SHOWN: usize = 10;
 
 /// Nodes whose names are asked for: a page asks for no more than it shows.
 const NODES_NAMED: usize = 30;
