@@ -101,8 +101,6 @@ problem_kinds! {
     NoSecondFactor = "no-second-factor", 409, "`auth/second-factor/totp` begins one";
     HasNodes = "has-nodes", 409,
         "drain the account's `nodes` nodes, or have them removed, then delete the account again";
-    HasBuckets = "has-buckets", 409,
-        "empty and delete the account's buckets, then delete the account again";
     NoPayoutDestination = "no-payout-destination", 409,
         "`PUT payout-destination` as the node's operator, and do what the page says to which it leads";
     AddressTaken = "address-taken", 409, "log in, or use another address";

@@ -244,6 +244,7 @@ impl Coordinator {
             db: db.clone(),
             accounts: Arc::clone(&accounts),
             files: Arc::clone(&files),
+            objects: Arc::clone(&objects),
             tokens_live: config.auth.access_token_ttl,
             idle_timeout: config.http.idle_timeout,
             clock: clock.clone(),

@@ -14,7 +14,7 @@ use crate::billing::grants::{self, GrantError};
 use crate::database::Pool;
 use crate::files::ending::{self, EndError};
 use crate::fleet::tables::operators;
-use crate::objects::tables::buckets;
+use crate::objects::{self, ObjectError};
 use crate::security::tables::events;
 use model::ids::UserId;
 
@@ -25,14 +25,14 @@ const STEPS: u32 = 16;
 pub enum CloseError {
     #[error("{nodes} nodes of the account have not left the network")]
     HasNodes { nodes: u64 },
-    #[error("the account has buckets: {names}")]
-    HasBuckets { names: String },
     #[error("the account is closed already")]
     Closed,
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error("a file or an upload cannot be ended")]
     Ending(#[from] EndError),
+    #[error("what is in a bucket cannot be ended")]
+    Objects(#[from] ObjectError),
     #[error("the credits cannot be forfeited")]
     Credits(#[from] GrantError),
     #[error(transparent)]
@@ -60,7 +60,7 @@ pub async fn by_owner(
     Ok(())
 }
 
-/// By an administrator. `true` when files are left for the job.
+/// By an administrator. `true` when files or objects are left for the job.
 pub async fn by_administrator(
     db: &Pool,
     by: (&Clock, &Entropy),
@@ -81,12 +81,6 @@ async fn close(
     let nodes = operators::count_present(&mut transaction, user).await?;
     if nodes > 0 {
         return Err(CloseError::HasNodes { nodes });
-    }
-    let buckets = buckets::of_user(&mut transaction, user).await?;
-    if !buckets.is_empty() {
-        let names: Vec<_> = buckets.iter().map(|bucket| bucket.name.as_str()).collect();
-        let names = names.join(", ");
-        return Err(CloseError::HasBuckets { names });
     }
     let known = users::by_id(&mut transaction, user).await?;
     let known = known.ok_or(CloseError::Closed)?;
@@ -110,7 +104,8 @@ pub(super) async fn empty(
 ) -> Result<bool, CloseError> {
     let mut more = true;
     for _ in 0..STEPS {
-        more = ending::end_some(db, by.1, user).await?;
+        let has_files = ending::end_some(db, by.1, user).await?;
+        more = objects::ending::end_some(db, by.1, user).await? || has_files;
         if !more {
             break;
         }

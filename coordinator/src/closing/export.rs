@@ -21,11 +21,15 @@ use crate::accounts::tables::decisions::{self, Made};
 use crate::accounts::tables::standing;
 use crate::accounts::{access_keys, second_factor, sessions};
 use crate::billing::history;
+use crate::billing::tables::{destinations, payouts, purchases};
 use crate::bookkeeping::{balances, chart};
 use crate::database::Pool;
 use crate::files::listing::{self, Order};
 use crate::fleet::tables::operators;
+use crate::objects;
 use model::ids::UserId;
+use model::objects::ListEntry;
+use rules::listing::Listing;
 
 /// Rows in one document.
 const PAGE: i64 = 500;
@@ -101,6 +105,8 @@ async fn write(closing: &Closing, user: UserId, outlet: &Outlet<'_>) -> anyhow::
     events(closing, user, &mut archive, outlet).await?;
     nodes(closing, user, &mut archive, outlet).await?;
     files(closing, user, &mut archive, outlet).await?;
+    buckets(closing, user, &mut archive, outlet).await?;
+    money(closing, user, &mut archive, outlet).await?;
     transactions(closing, user, &mut archive, outlet).await?;
     outlet.send(archive.finish()?).await
 }
@@ -221,6 +227,90 @@ async fn files(
         after = Some((last.completed_at, last.id));
         let page: Vec<_> = page.into_iter().map(listing::described).collect();
         let name = format!("files/{number:06}.json");
+        outlet.send(archive.add(&name, &page)?).await?;
+    }
+    Ok(())
+}
+
+/// Buckets, and the names of what is in them: all versions, markers included.
+async fn buckets(
+    closing: &Closing,
+    user: UserId,
+    archive: &mut Archive,
+    outlet: &Outlet<'_>,
+) -> anyhow::Result<()> {
+    let all = objects::buckets::list(&closing.objects, user).await?;
+    let described = all.iter().map(|bucket| {
+        json!({
+            "name": bucket.name, "versioning": bucket.versioning.name(), "created_at": bucket.created_at,
+        })
+    });
+    let described: Vec<Value> = described.collect();
+    outlet
+        .send(archive.add("buckets.json", &described)?)
+        .await?;
+    for bucket in &all {
+        let mut listing = Listing {
+            limit: PAGE as u32,
+            ..Listing::default()
+        };
+        let mut behind = None;
+        for number in 1.. {
+            let page =
+                objects::listing::versions(&closing.objects, bucket, &listing, behind).await?;
+            let names: Vec<Value> = page.entries.iter().filter_map(object).collect();
+            let name = format!("objects/{}/{number:06}.json", bucket.name);
+            outlet.send(archive.add(&name, &names)?).await?;
+            let Some(next) = page.next else { break };
+            listing.start = next.start;
+            behind = next.behind;
+        }
+    }
+    Ok(())
+}
+
+fn object(entry: &ListEntry) -> Option<Value> {
+    let ListEntry::Object(version) = entry else {
+        return None; // folders are of lists with a delimiter
+    };
+    Some(json!({
+        "key": version.key, "version_id": version.id.as_uuid(), "is_latest": version.is_latest,
+        "is_marker": version.is_marker, "size_bytes": version.size_bytes, "etag": version.etag,
+        "content_type": version.content_type, "metadata": version.metadata, "created_at": version.created_at,
+    }))
+}
+
+/// What was bought, what was paid out, and to whom.
+async fn money(
+    closing: &Closing,
+    user: UserId,
+    archive: &mut Archive,
+    outlet: &Outlet<'_>,
+) -> anyhow::Result<()> {
+    let mut connection = closing.db.acquire().await?;
+    let destination = destinations::of_user(&mut connection, user).await?;
+    drop(connection);
+    outlet
+        .send(archive.add("payout_destination.json", &destination)?)
+        .await?;
+    let mut before = None;
+    for number in 1.. {
+        let mut connection = closing.db.acquire().await?;
+        let page = purchases::made_by(&mut connection, user, before, PAGE).await?;
+        drop(connection);
+        let Some(last) = page.last() else { break };
+        before = Some(last.purchase_id);
+        let name = format!("purchases/{number:06}.json");
+        outlet.send(archive.add(&name, &page)?).await?;
+    }
+    let mut before = None;
+    for number in 1.. {
+        let mut connection = closing.db.acquire().await?;
+        let page = payouts::of_operator(&mut connection, user, before, PAGE).await?;
+        drop(connection);
+        let Some(last) = page.last() else { break };
+        before = Some(last.payout_id);
+        let name = format!("payouts/{number:06}.json");
         outlet.send(archive.add(&name, &page)?).await?;
     }
     Ok(())

@@ -120,15 +120,12 @@ impl From<CloseError> for Problem {
                 nodes: Some(nodes),
                 ..Members::default()
             }),
-            CloseError::HasBuckets { names } => Self::new(
-                ProblemKind::HasBuckets,
-                format!(
-                    "The account has buckets: {names}. Nothing was done. Empty and delete them, then delete the account again."
-                ),
-            ),
             CloseError::Auth(error) => error.into(),
             CloseError::Database(error) => error.into(),
-            error @ (CloseError::Closed | CloseError::Ending(_) | CloseError::Credits(_)) => {
+            error @ (CloseError::Closed
+            | CloseError::Ending(_)
+            | CloseError::Objects(_)
+            | CloseError::Credits(_)) => {
                 Self::internal(format!("{:#}", anyhow::Error::from(error)))
             }
         }

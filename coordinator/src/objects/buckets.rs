@@ -3,6 +3,7 @@
 use model::ids::{BucketId, UserId};
 use model::names::BucketName;
 use model::objects::{Bucket, Versioning};
+use sqlx::PgConnection;
 
 use super::{ObjectError, Objects, tables};
 
@@ -50,14 +51,20 @@ pub async fn list(objects: &Objects, user: UserId) -> Result<Vec<Bucket>, Object
 /// for it to somebody else.
 pub async fn delete(objects: &Objects, bucket: &Bucket) -> Result<(), ObjectError> {
     let mut transaction = objects.db.begin().await?;
-    if !tables::buckets::lock_for_deletion(&mut transaction, bucket.id).await? {
+    remove(&mut transaction, bucket.id).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// [`delete`], in a transaction that does more.
+pub(super) async fn remove(connection: &mut PgConnection, id: BucketId) -> Result<(), ObjectError> {
+    if !tables::buckets::lock_for_deletion(connection, id).await? {
         return Err(ObjectError::NoSuchBucket);
     }
-    if !tables::buckets::is_empty(&mut transaction, bucket.id).await? {
+    if !tables::buckets::is_empty(connection, id).await? {
         return Err(ObjectError::NotEmpty);
     }
-    tables::buckets::delete(&mut transaction, bucket.id).await?;
-    transaction.commit().await?;
+    tables::buckets::delete(connection, id).await?;
     Ok(())
 }
 

@@ -1,9 +1,7 @@
 //! What is not paid for any longer, and what was begun and left: it ends, and with a file whatever it is part of.
 
-use model::objects::key_lock;
-
-use super::{ObjectError, Objects, release, tables};
-use crate::billing::charges::{self, FileEnd};
+use super::{ObjectError, Objects, ending, release, tables};
+use crate::billing::charges::FileEnd;
 use crate::files::renewal;
 use crate::files::tables::files;
 
@@ -13,39 +11,17 @@ pub async fn expire_one(objects: &Objects) -> Result<bool, ObjectError> {
     let Some(unpaid) = tables::parts::one_unpaid(&mut transaction).await? else {
         return Ok(false);
     };
-    let before = tables::versions::of_file(&mut transaction, unpaid).await?;
-    let keys = before.values().map(|(bucket, key)| key_lock(*bucket, key));
-    tables::locks::lock_keys(&mut transaction, keys.collect()).await?;
-    let mut buckets: Vec<_> = before.values().map(|(bucket, _)| *bucket).collect();
-    buckets.sort_unstable();
-    buckets.dedup();
-    tables::buckets::share(&mut transaction, &buckets).await?;
-    let versions = tables::versions::of_file(&mut transaction, unpaid).await?;
-    if versions != before {
-        return Ok(true); // some were written meanwhile: later
-    }
-    let mut ids: Vec<_> = versions.keys().copied().collect();
-    ids.sort_unstable();
-    let mut held = tables::parts::files_of(&mut transaction, &ids).await?;
-    held.push(unpaid);
-    let locked = files::lock_parts(&mut transaction, &held).await?;
-    let Some(file) = locked.into_iter().find(|file| file.id == unpaid) else {
-        return Ok(true); // gone meanwhile
+    let Some(pointed) = ending::lock(&mut transaction, unpaid).await? else {
+        return Ok(true); // gone, or written to meanwhile: later
     };
-    if !renewal::renew(&objects.files, &mut transaction, &file).await? {
-        tables::multiparts::forget_file(&mut transaction, unpaid).await?;
-        tables::versions::delete(&mut transaction, &ids).await?;
-        charges::end(&mut transaction, &objects.entropy, &file, FileEnd::Expired).await?;
-        files::mark_deleted(&mut transaction, unpaid).await?;
-        held.retain(|file| *file != unpaid);
-        release::end_unnamed(&mut transaction, &objects.entropy, &held).await?;
-        let mut gone: Vec<_> = versions.into_iter().collect();
-        gone.sort_by_key(|(_, (bucket, _))| *bucket);
-        for (id, (bucket, key)) in gone {
-            tables::versions::promote_newest(&mut transaction, bucket, &key).await?;
-            let seq = tables::buckets::advance(&mut transaction, bucket, 1).await?;
-            tables::changes::note_removed(&mut transaction, bucket, seq, &key, id).await?;
-        }
+    if !renewal::renew(&objects.files, &mut transaction, &pointed.file).await? {
+        ending::end(
+            &mut transaction,
+            &objects.entropy,
+            pointed,
+            FileEnd::Expired,
+        )
+        .await?;
         tracing::info!(file_id = %unpaid, "an object was not paid for any longer and is deleted");
     }
     transaction.commit().await?;

@@ -5,6 +5,7 @@ pub mod buckets;
 pub mod changes;
 pub mod copy;
 pub mod delete;
+pub mod ending;
 pub mod expiry;
 pub mod get;
 pub mod jobs;
@@ -14,6 +15,7 @@ pub mod pointing;
 pub mod put;
 mod release;
 pub mod tables;
+pub mod take_down;
 
 use std::sync::Arc;
 

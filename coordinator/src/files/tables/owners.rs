@@ -16,14 +16,14 @@ pub async fn of(connection: &mut PgConnection, id: FileId) -> sqlx::Result<Optio
     Ok(owner.map(UserId::from_uuid))
 }
 
-/// Some complete files of a user.
+/// Some complete files of a user that are listed by themselves.
 pub async fn some_of(
     connection: &mut PgConnection,
     user: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<FileId>> {
     let ids = sqlx::query_scalar!(
-        "SELECT file_id FROM files WHERE user_id = $1 AND state = 'ready' ORDER BY file_id LIMIT $2",
+        "SELECT file_id FROM files WHERE user_id = $1 AND state = 'ready' AND role = 'file' ORDER BY file_id LIMIT $2",
         user.as_uuid(),
         limit,
     )

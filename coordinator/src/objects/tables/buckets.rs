@@ -114,6 +114,17 @@ pub async fn of_user(connection: &mut PgConnection, user: UserId) -> sqlx::Resul
     rows.into_iter().map(Bucket::try_from).collect()
 }
 
+/// Any of a user's.
+pub async fn one_of(connection: &mut PgConnection, user: UserId) -> sqlx::Result<Option<BucketId>> {
+    let id = sqlx::query_scalar!(
+        "SELECT bucket_id FROM buckets WHERE user_id = $1 ORDER BY name LIMIT 1",
+        user.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(BucketId::from_uuid))
+}
+
 /// Keeps these from being deleted as long as the transaction lasts; those that are there, and whether they keep versions.
 pub async fn share(
     connection: &mut PgConnection,

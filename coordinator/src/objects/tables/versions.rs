@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use model::ids::{BucketId, VersionId};
+use model::ids::{BucketId, FileId, VersionId};
 use model::objects::{ObjectMetadata, ObjectVersion, StoredChecksum, VersionRef};
 use rules::pointing::Standing;
 
@@ -214,7 +214,7 @@ pub async fn promote_newest(
 /// Versions whose file `file` is, with their keys.
 pub async fn of_file(
     connection: &mut PgConnection,
-    file: model::ids::FileId,
+    file: FileId,
 ) -> sqlx::Result<HashMap<VersionId, (BucketId, String)>> {
     let rows = sqlx::query!(
         "SELECT o.version_id, bucket_id, key FROM object_parts p JOIN objects o ON o.version_id = p.version_id
@@ -228,4 +228,82 @@ pub async fn of_file(
         (VersionId::from_uuid(row.version_id), key)
     });
     Ok(versions.collect())
+}
+
+/// Some versions of a bucket, with their keys: the latest of each key first.
+pub async fn some_of(
+    connection: &mut PgConnection,
+    bucket: BucketId,
+    limit: i64,
+) -> sqlx::Result<Vec<(VersionId, String)>> {
+    let rows = sqlx::query!(
+        "SELECT version_id, key FROM objects WHERE bucket_id = $1 ORDER BY key, change_seq DESC LIMIT $2",
+        bucket.as_uuid(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (VersionId::from_uuid(row.version_id), row.key))
+        .collect())
+}
+
+/// Where in an object a file's bytes are seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Uuid,
+    pub is_latest: bool,
+    pub part: i32,
+}
+
+/// Some places of a file, the newest versions first.
+pub async fn places_of(
+    connection: &mut PgConnection,
+    file: FileId,
+    limit: i64,
+) -> sqlx::Result<Vec<Place>> {
+    sqlx::query_as!(
+        Place,
+        "SELECT b.name AS bucket, o.key, o.version_id, o.is_latest, p.part
+         FROM object_parts p JOIN objects o ON o.version_id = p.version_id JOIN buckets b ON b.bucket_id = o.bucket_id
+         WHERE p.file_id = $1 ORDER BY o.created_at DESC, o.version_id LIMIT $2",
+        file.as_uuid(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The files with bytes of a key, those of its newest version first.
+pub async fn files_of_key(
+    connection: &mut PgConnection,
+    bucket: &str,
+    key: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<(FileId, Place)>> {
+    let rows = sqlx::query!(
+        "SELECT b.name AS bucket, o.key, o.version_id, o.is_latest, p.part, p.file_id
+         FROM buckets b JOIN objects o ON o.bucket_id = b.bucket_id JOIN object_parts p ON p.version_id = o.version_id
+         WHERE b.name = $1 AND o.key = $2 AND p.part > 0
+         ORDER BY o.change_seq DESC, p.part LIMIT $3",
+        bucket,
+        key,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let found = rows.into_iter().map(|row| {
+        let place = Place {
+            bucket: row.bucket,
+            key: row.key,
+            version_id: row.version_id,
+            is_latest: row.is_latest,
+            part: row.part,
+        };
+        (FileId::from_uuid(row.file_id), place)
+    });
+    Ok(found.collect())
 }

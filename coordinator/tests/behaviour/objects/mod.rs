@@ -2,6 +2,7 @@
 //! there.
 
 mod bucket_names;
+mod ending;
 mod lists;
 mod s3;
 
