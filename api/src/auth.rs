@@ -6,6 +6,8 @@ use proto::MicroCredits;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::passkeys::PasskeyAnswer;
+
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -102,11 +104,14 @@ pub struct Me {
     pub forfeited_by_deletion_microcredits: MicroCredits,
 }
 
-/// The account is deleted by this, for good.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The account is deleted by this, for good: password or passkey once more, so that nobody does it with a token that he has
+/// found.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeleteAccount {
-    /// Once more, so that nobody does it with a token that he has found.
-    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<PasskeyAnswer>,
 }

@@ -66,6 +66,7 @@ pub mod network;
 pub mod node_proofs;
 pub mod nodes;
 pub mod page;
+pub mod passkeys;
 pub mod paths;
 pub mod peers;
 pub mod problem;

@@ -22,6 +22,11 @@ pub const LOGIN_SECOND_FACTOR: &str = "/api/v1/auth/login/second-factor";
 pub const SECOND_FACTOR: &str = "/api/v1/auth/second-factor";
 pub const TOTP: &str = "/api/v1/auth/second-factor/totp";
 pub const TOTP_CONFIRM: &str = "/api/v1/auth/second-factor/totp/confirm";
+pub const PASSKEYS: &str = "/api/v1/auth/passkeys";
+pub const PASSKEYS_BEGIN: &str = "/api/v1/auth/passkeys/begin";
+pub const PASSKEY: &str = "/api/v1/auth/passkeys/{id}";
+pub const LOGIN_PASSKEY: &str = "/api/v1/auth/login/passkey";
+pub const LOGIN_PASSKEY_BEGIN: &str = "/api/v1/auth/login/passkey/begin";
 pub const RECOVERY_CODES: &str = "/api/v1/auth/second-factor/recovery-codes";
 pub const SESSIONS: &str = "/api/v1/auth/sessions";
 pub const SESSION: &str = "/api/v1/auth/sessions/{id}";
@@ -85,7 +90,7 @@ pub const RESET_PAGE: &str = "/reset-password";
 pub const VERIFY_PAGE: &str = "/verify-address";
 
 /// Every route that the description has in it.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 60] = [
     REGISTER,
     LOGIN,
     REFRESH,
@@ -100,6 +105,11 @@ pub const ALL: [&str; 55] = [
     TOTP,
     TOTP_CONFIRM,
     RECOVERY_CODES,
+    PASSKEYS,
+    PASSKEYS_BEGIN,
+    PASSKEY,
+    LOGIN_PASSKEY,
+    LOGIN_PASSKEY_BEGIN,
     SESSIONS,
     SESSION,
     EVENTS,

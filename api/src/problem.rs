@@ -58,9 +58,10 @@ problem_kinds! {
         "check address and password; it says the same for both";
     BadRefreshToken = "bad-refresh-token", 401, "log in again";
     SecondFactorRequired = "second-factor-required", 401,
-        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code";
+        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code; or `auth/login/passkey/begin`";
     WrongCode = "wrong-code", 401, "send the code that the app shows now, or a recovery code";
     BadChallenge = "bad-challenge", 401, "log in again";
+    WrongPasskey = "wrong-passkey", 401, "try again, or another passkey; `detail` says what does not hold";
     BadToken = "bad-token", 401, "ask for another one: it is unknown, used or expired";
     InsufficientCredits = "insufficient-credits", 402,
         "buy `missing_microcredits`; also there: `needed_…`, `available_…`";
@@ -81,6 +82,7 @@ problem_kinds! {
         "send keys over TLS, and not from web pages; `detail` says which it was";
     AccountSuspended = "account-suspended", 403, "ask the network's operator; `detail` has his reason";
     TooManyAccessKeys = "too-many-access-keys", 403, "revoke some; `limit`";
+    TooManyPasskeys = "too-many-passkeys", 403, "remove some; `limit`";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
     TooManyUploads = "too-many-uploads", 403,
         "complete some, give some up, or buy credits; `limit`";
@@ -99,6 +101,8 @@ problem_kinds! {
     Timeout = "timeout", 408, "try again";
     HasSecondFactor = "has-second-factor", 409, "remove the one that there is first";
     NoSecondFactor = "no-second-factor", 409, "`auth/second-factor/totp` begins one";
+    LastWayIn = "last-way-in", 409,
+        "set a password first (`auth/password/reset/request`), or add another passkey";
     HasNodes = "has-nodes", 409,
         "drain the account's `nodes` nodes, or have them removed, then delete the account again";
     NoPayoutDestination = "no-payout-destination", 409,
@@ -155,6 +159,8 @@ problem_kinds! {
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
     NoMail = "no-mail", 503, "ask the network's operator, or later";
+    PasskeysNotConfigured = "passkeys-not-configured", 503,
+        "the network's operator has to set `http.public_url` to a name";
     PaymentsNotConfigured = "payments-not-configured", 503,
         "the network's operator has to set `money.provider`";
     PaymentProviderAway = "payment-provider-away", 503,

@@ -22,11 +22,12 @@ use api::network::NetworkDocument;
 use api::node_proofs::ProofsView;
 use api::nodes::{Node, NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNode};
 use api::page::Page;
+use api::passkeys::{
+    AddedPasskey, NewPasskey, PasskeyAnswer, PasskeyLogin, PasskeyName, PasskeyQuestion, Passkeys,
+};
 use api::peers::Peers;
 use api::problem::Problem;
-use api::second_factor::{
-    Confirm, Enrol, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor,
-};
+use api::second_factor::{Confirm, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor};
 use api::security_events::SecurityEvent;
 use api::sessions::Sessions;
 use api::uploads::{Chunk, CompleteBody, InitiateBody, Initiated, UploadStatus};
@@ -72,6 +73,9 @@ const ANSWERS: &[(&str, Rewrite)] = &[
     ("nodes.NodeToken", rewrite::<NodeToken>),
     ("nodes.Nonce", rewrite::<Nonce>),
     ("nodes.RegisteredNode", rewrite::<RegisteredNode>),
+    ("passkeys.AddedPasskey", rewrite::<AddedPasskey>),
+    ("passkeys.PasskeyQuestion", rewrite::<PasskeyQuestion>),
+    ("passkeys.Passkeys", rewrite::<Passkeys>),
     ("peers.Peers", rewrite::<Peers>),
     ("problem.Problem", rewrite::<Problem>),
     ("second_factor.Enrolment", rewrite::<Enrolment>),
@@ -102,8 +106,11 @@ const REQUESTS: &[(&str, Rewrite)] = &[
     ("evidence.ProofRequest", rewrite::<ProofRequest>),
     ("evidence.SealedParams", rewrite::<SealedParams>),
     ("nodes.RegisterBody", rewrite::<RegisterBody>),
+    ("passkeys.NewPasskey", rewrite::<NewPasskey>),
+    ("passkeys.PasskeyAnswer", rewrite::<PasskeyAnswer>),
+    ("passkeys.PasskeyLogin", rewrite::<PasskeyLogin>),
+    ("passkeys.PasskeyName", rewrite::<PasskeyName>),
     ("second_factor.Confirm", rewrite::<Confirm>),
-    ("second_factor.Enrol", rewrite::<Enrol>),
     ("second_factor.LoginCode", rewrite::<LoginCode>),
     ("second_factor.Proven", rewrite::<Proven>),
     ("uploads.CompleteBody", rewrite::<CompleteBody>),
@@ -115,12 +122,12 @@ fn example(name: &str) -> String {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The same with a member in every object that nobody knows yet. `cause` is free in its form.
+/// The same with a member in every object that nobody knows yet. `cause` and `options` are free in their form.
 fn with_more(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let known = members.into_iter().map(|(name, value)| {
-                let value = if name == "cause" {
+                let value = if name == "cause" || name == "options" {
                     value
                 } else {
                     with_more(value)
@@ -190,7 +197,9 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
             "access_keys.NewAccessKey" => &["name", "scopes"],
             "auth.AddressToken" => &["token"],
             "auth.Credentials" => &["email", "password"],
-            "auth.DeleteAccount" => &["password"],
+            "passkeys.NewPasskey" => &["name", "challenge", "credential"],
+            "passkeys.PasskeyAnswer" => &["challenge", "credential"],
+            "passkeys.PasskeyName" => &["name"],
             "auth.NewPassword" => &["current_password", "new_password"],
             "auth.PasswordReset" => &["token", "new_password"],
             "auth.RefreshToken" => &["refresh_token"],
@@ -199,9 +208,7 @@ fn a_request_is_refused_for_a_member_too_many_or_too_few() {
             "evidence.SealedParams" => &["index", "node"],
             "nodes.RegisterBody" => &["peer_id", "name", "capacity_bytes", "nonce", "signature"],
             "second_factor.Confirm" => &["code"],
-            "second_factor.Enrol" => &["password"],
             "second_factor.LoginCode" => &["challenge", "code"],
-            "second_factor.Proven" => &["password", "code"],
             "uploads.InitiateBody" => &["filename", "size_bytes"],
             _ => &[],
         };

@@ -137,6 +137,11 @@ impl Coordinator {
         let mailer = config.mail.mailer()?;
         let (desk, orders) = Desk::open();
         let accounts = Arc::new(Accounts {
+            site: config
+                .http
+                .public_url
+                .as_deref()
+                .and_then(|url| passkeys::Site::at(url).ok()),
             public_url: config.http.public_url.clone().unwrap_or_default(),
             desk: mailer.is_some().then_some(desk),
             security: Arc::clone(&security),

@@ -59,6 +59,20 @@ pub enum AuthError {
     NoSecondFactor,
     #[error("administrators need a second factor here")]
     SecondFactorDemanded,
+    #[error(transparent)]
+    NoSite(#[from] ::passkeys::NotASite),
+    #[error("no passkey can be made of what the browser sent")]
+    BadPasskey(#[source] ::passkeys::Refused),
+    #[error("the passkey was not shown as it was asked for")]
+    WrongPasskey(#[source] ::passkeys::Refused),
+    #[error("this passkey is none of the account's")]
+    UnknownPasskey,
+    #[error("an account may have {limit} passkeys")]
+    TooManyPasskeys { limit: u32 },
+    #[error("a passkey's name has 1 to 256 bytes and no control characters")]
+    PasskeyName,
+    #[error("without it nobody could enter the account")]
+    LastWayIn,
     #[error("a secret cannot be kept or read")]
     Secret(#[source] anyhow::Error),
     #[error(transparent)]

@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use kit::{Clock, Entropy};
-use zeroize::Zeroizing;
 
 use super::Closing;
 use crate::accounts::auth::{self, AuthError};
 use crate::accounts::decisions::{self, Decision};
-use crate::accounts::second_factor;
+use crate::accounts::second_factor::{self, Shown};
 use crate::accounts::tables::{closed, users};
 use crate::billing::grants::{self, GrantError};
 use crate::database::Pool;
@@ -39,16 +38,16 @@ pub enum CloseError {
     Database(#[from] sqlx::Error),
 }
 
-/// By its owner, who shows the password once more. Repeated, it does nothing.
+/// By its owner, who shows password or passkey once more. Repeated, it does nothing.
 pub async fn by_owner(
     closing: &Closing,
     user: UserId,
-    password: Zeroizing<String>,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<(), CloseError> {
     let by = (&closing.clock, &closing.entropy);
     if !auth::is_closed(&closing.accounts, user).await? {
-        auth::check_password(&closing.accounts, user, password, address).await?;
+        second_factor::prove_by_one(&closing.accounts, user, owner, address).await?;
         match close(&closing.db, by, user, "its owner").await {
             Ok(()) => closing.accounts.known.changed(user),
             Err(CloseError::Closed) => {}

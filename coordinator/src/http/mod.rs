@@ -30,6 +30,7 @@ mod object_problems;
 mod observe;
 mod paced_body;
 mod page;
+mod passkeys;
 mod passwords;
 mod payment_problems;
 mod payments;
@@ -152,7 +153,12 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(second_factor::renew_codes))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
-        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::change, passkeys::give_up_password))
+        .routes(routes!(passkeys::begin_login))
+        .routes(routes!(passkeys::log_in))
+        .routes(routes!(passkeys::list, passkeys::add))
+        .routes(routes!(passkeys::begin))
+        .routes(routes!(passkeys::rename, passkeys::remove))
         .routes(routes!(passwords::request_reset))
         .routes(routes!(passwords::reset))
         .routes(routes!(passwords::verify))

@@ -51,6 +51,7 @@ mod node_scores;
 mod node_standing;
 mod node_verdicts;
 mod objects;
+mod passkeys;
 mod passwords;
 mod payouts;
 mod presence;

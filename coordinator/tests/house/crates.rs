@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("rules", &["proto", "sealing", "model"]),
     ("limits", &["model", "rules"]),
     ("mail", &["kit"]),
+    ("passkeys", &[]),
     ("site", &["api"]),
     (
         "settings",
@@ -43,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "rules",
             "limits",
             "mail",
+            "passkeys",
             "payments",
             "settings",
             "site",
