@@ -131,6 +131,7 @@ impl Coordinator {
             ring: Arc::clone(&ring),
             document: document.clone(),
             entropy: entropy.clone(),
+            period: config.keys.period,
             replaced: CancellationToken::new(),
         });
         let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));

@@ -244,6 +244,12 @@ pub struct KeysConfig {
     /// it up apart from the database.
     #[config(default = "keys", env = "FSN_KEYS_DIR")]
     pub dir: PathBuf,
+
+    /// Replace the master key after this long, 1h to 3650d, and destroy it on every coordinator, so that what was deleted cannot be
+    /// read from older backups either. A BACKUP OF THE DATABASE THAT IS OLDER OPENS NOTHING. "0s" switches it off. The same
+    /// at all coordinators.
+    #[config(default = "0s", deserialize_with = humantime_serde::deserialize, env = "FSN_KEYS_PERIOD")]
+    pub period: Duration,
 }
 
 /// Accounts and tokens.

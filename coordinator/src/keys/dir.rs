@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use super::{KeyPurpose, KeyState, NamedKey};
 
+/// Periods that a coordinator can have missed.
+const LONGEST_CHAIN: u32 = 100_000;
+
 #[derive(Debug, Clone)]
 pub(super) struct KeyDir {
     path: PathBuf,
@@ -101,7 +104,8 @@ impl KeyDir {
             bail!(
                 "the {purpose} key {} is missing: this database was written with it, and {} does \
                  not exist. Copy that file from another coordinator of this network or from your \
-                 backup of its keys directory",
+                 backup of its keys directory. Where keys.period is set, keys are destroyed at the end of \
+                 their period, and a backup of the database from before then cannot be opened any more",
                 key.id,
                 file.display()
             );
@@ -114,6 +118,63 @@ impl KeyDir {
             file.display()
         );
         Ok(bytes)
+    }
+
+    /// Writes the master key that follows from another one. One that is there already stays.
+    pub(super) fn follow(&self, before: &str, id: &str) -> anyhow::Result<()> {
+        let bytes = self.read(before)?;
+        let bytes =
+            bytes.with_context(|| format!("{} does not exist", self.file(before).display()))?;
+        match self.read(id)? {
+            Some(_) => Ok(()),
+            None => self.write(id, &next(&bytes)),
+        }
+    }
+
+    /// Makes those of the named master keys that are not there and follow from one that is: other coordinators have gone on.
+    pub(super) fn follow_up(&self, named: &[NamedKey]) -> anyhow::Result<()> {
+        let masters = named.iter().filter(|key| key.purpose == KeyPurpose::Master);
+        for key in masters {
+            let Some(wanted) = number(&key.id).filter(|_| !self.file(&key.id).exists()) else {
+                continue;
+            };
+            let here = self.ids(KeyPurpose::Master)?;
+            let before = here
+                .iter()
+                .filter_map(|id| number(id))
+                .filter(|here| *here < wanted);
+            let Some(last) = before.max().filter(|last| wanted - last <= LONGEST_CHAIN) else {
+                continue;
+            };
+            let Some(mut bytes) = self.read(&format!("master-{last}"))? else {
+                continue;
+            };
+            for _ in last..wanted {
+                bytes = next(&bytes);
+            }
+            // Another value: that key was made by chance, and has to be copied here.
+            if check_value(&bytes) == key.check_value {
+                self.write(&key.id, &bytes)?;
+                tracing::info!(
+                    key = key.id,
+                    "this key follows from one that is here: its file was made"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Overwrites a key and takes its file away. What a file system or a disk keeps of overwritten bytes is beyond a program.
+    pub(super) fn destroy(&self, id: &str) -> anyhow::Result<()> {
+        let path = self.file(id);
+        let destroy = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).open(&path)?;
+            file.write_all(&[b'0'; 64])?;
+            file.sync_all()?;
+            fs::remove_file(&path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        destroy().with_context(|| format!("{} cannot be destroyed", path.display()))
     }
 
     /// Ids of all keys of a purpose that have a file, whether the database names them or not.
@@ -153,6 +214,11 @@ impl KeyDir {
     ) -> anyhow::Result<Zeroizing<[u8; 32]>> {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut bytes[..]);
+        self.write(id, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&self, id: &str, bytes: &[u8; 32]) -> anyhow::Result<()> {
         let path = self.file(id);
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new()
@@ -165,13 +231,22 @@ impl KeyDir {
             file.sync_all()?;
             File::open(&self.path)?.sync_all()
         };
-        write().with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(bytes)
+        write().with_context(|| format!("{} cannot be written", path.display()))
     }
 }
 
+/// dk("fsn next master key v1", key): the key of the next period. Nobody gets back from it.
+fn next(key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(blake3::derive_key("fsn next master key v1", key))
+}
+
+/// Of `master-7`, 7.
+pub(super) fn number(id: &str) -> Option<u32> {
+    id.strip_prefix("master-")?.parse().ok()
+}
+
 /// dk("fsn key check v1", key): tells keys apart and gives nothing away.
-fn check_value(key: &[u8; 32]) -> [u8; 32] {
+pub(super) fn check_value(key: &[u8; 32]) -> [u8; 32] {
     blake3::derive_key("fsn key check v1", key)
 }
 

@@ -16,6 +16,7 @@ mod dir;
 pub mod instance;
 pub mod jobs;
 pub mod network_document;
+pub mod periods;
 pub mod rotation;
 pub mod secrets;
 pub mod tables;
@@ -53,6 +54,8 @@ pub struct Keys {
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub entropy: Entropy,
+    /// After how long a master key is replaced and destroyed; zero: never by itself.
+    pub period: Duration,
     /// Another process serves with this identity by now.
     pub replaced: CancellationToken,
 }
@@ -203,6 +206,21 @@ impl KeyRing {
         ids.cloned().collect()
     }
 
+    /// Makes the file of the master key that follows from another one, or finds it.
+    fn make_following(&self, before: &str, id: String) -> anyhow::Result<NamedKey> {
+        self.dir.follow(before, &id)?;
+        let bytes = self
+            .dir
+            .read(&id)?
+            .context("the key was written a moment ago")?;
+        Ok(NamedKey {
+            check_value: dir::check_value(&bytes),
+            id,
+            purpose: KeyPurpose::Master,
+            state: KeyState::Announced,
+        })
+    }
+
     /// Makes the file of a key that the database does not name yet, or finds it.
     pub fn make(
         &self,
@@ -335,6 +353,7 @@ impl NewFiles {
 impl Rotating {
     /// A key that is only announced may still be missing.
     fn load(dir: &KeyDir, named: Vec<NamedKey>) -> anyhow::Result<Self> {
+        dir.follow_up(&named)?;
         let (mut masters, mut tokens) = (HashMap::new(), HashMap::new());
         let (mut master_in_use, mut token_in_use) = (None, None);
         for key in &named {

@@ -36,6 +36,7 @@ mod guards;
 mod hostile_nodes;
 mod hostile_requests;
 mod instances;
+mod key_periods;
 mod key_rotation;
 mod keys;
 mod ledger;

@@ -90,6 +90,20 @@ pub async fn put_to_use(connection: &mut PgConnection, key: &NamedKey) -> sqlx::
     Ok(())
 }
 
+/// Whether the master key in use has been so for this long.
+pub async fn master_is_older(
+    connection: &mut PgConnection,
+    period: Duration,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM keys WHERE purpose = 'master' AND retired_at IS NULL
+                            AND created_at <= now() - make_interval(secs => $1)) AS "is_older!""#,
+        period.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Takes a name away that has been retired for at least this long and that neither data key nor secret bears;
 /// `false` when there is none such.
 pub async fn forget(
