@@ -157,6 +157,10 @@ fn of(route: &str, id: impl Display) -> String {
     route.replace("{id}", &id.to_string())
 }
 
+pub fn passkey(id: Uuid) -> String {
+    of(PASSKEY, id)
+}
+
 pub fn session(id: Uuid) -> String {
     of(SESSION, id)
 }

@@ -27,6 +27,7 @@ fn every_route_with_an_id_can_be_asked_for() {
     let sealed = paths::file_sealed(file, 0, node);
     let asked = [
         paths::session(ID.parse().unwrap()),
+        paths::passkey(ID.parse().unwrap()),
         paths::purchase(ID),
         paths::file(file),
         paths::file_download(file),

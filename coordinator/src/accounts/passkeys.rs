@@ -78,7 +78,7 @@ pub async fn list(accounts: &Accounts, user: UserId) -> sqlx::Result<Vec<Stored>
 pub async fn begin(
     accounts: &Accounts,
     user: UserId,
-    owner: Shown,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<Question, AuthError> {
     let site = site(accounts)?;
@@ -174,7 +174,7 @@ pub async fn remove(
     accounts: &Accounts,
     of: OwnSession,
     id: PasskeyId,
-    owner: Shown,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<(), AuthError> {
     let user = of.user;

@@ -91,20 +91,25 @@ pub async fn demand_of_admin(accounts: &Accounts, user: UserId) -> Result<(), Au
 pub async fn prove(
     accounts: &Accounts,
     user: UserId,
-    shown: Shown,
+    shown: &Shown,
     address: IpAddr,
 ) -> Result<(), AuthError> {
-    let code = shown.code.clone();
-    prove_by_one(accounts, user, &shown, address).await?;
+    prove_by_one(accounts, user, shown, address).await?;
+    prove_by_other(accounts, user, shown).await
+}
+
+/// Beside a password the code, where there is a second factor.
+async fn prove_by_other(accounts: &Accounts, user: UserId, shown: &Shown) -> Result<(), AuthError> {
     if shown.passkey.is_some() {
         return Ok(());
     }
-    let mut connection = accounts.db.acquire().await?;
-    let is_asked_for = login_challenge::is_asked_for(&mut connection, user).await?;
-    drop(connection);
-    match (is_asked_for, code) {
+    let is_asked_for = {
+        let mut connection = accounts.db.acquire().await?;
+        login_challenge::is_asked_for(&mut connection, user).await?
+    };
+    match (is_asked_for, &shown.code) {
         (false, _) => Ok(()),
-        (true, Some(code)) => check(accounts, user, &code).await,
+        (true, Some(code)) => check(accounts, user, code).await,
         (true, None) => Err(AuthError::WrongCode),
     }
 }
@@ -133,10 +138,14 @@ pub async fn prove_by_one(
 pub async fn enrol(
     accounts: &Accounts,
     user: UserId,
-    owner: Shown,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<Enrolment, AuthError> {
-    prove(accounts, user, owner, address).await?;
+    prove_by_one(accounts, user, owner, address).await?;
+    if status(accounts, user).await?.totp_since.is_some() {
+        return Err(AuthError::HasSecondFactor);
+    }
+    prove_by_other(accounts, user, owner).await?;
     let secret = Secret::generate(&mut accounts.entropy.rng());
     let subject = user.to_string();
     let mut transaction = accounts.db.begin().await?;
@@ -186,7 +195,7 @@ pub async fn confirm(
 pub async fn remove(
     accounts: &Accounts,
     of: OwnSession,
-    owner: Shown,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<(), AuthError> {
     let user = of.user;
@@ -239,7 +248,7 @@ async fn forget_app(connection: &mut PgConnection, user: UserId) -> sqlx::Result
 pub async fn renew_codes(
     accounts: &Accounts,
     user: UserId,
-    owner: Shown,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<Vec<Zeroizing<String>>, AuthError> {
     prove(accounts, user, owner, address).await?;

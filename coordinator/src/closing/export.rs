@@ -19,7 +19,7 @@ use super::Closing;
 use super::archive::Archive;
 use crate::accounts::tables::decisions::{self, Made};
 use crate::accounts::tables::standing;
-use crate::accounts::{access_keys, second_factor, sessions};
+use crate::accounts::{access_keys, passkeys, second_factor, sessions};
 use crate::billing::history;
 use crate::billing::tables::{destinations, payouts, purchases};
 use crate::bookkeeping::{balances, chart};
@@ -137,8 +137,8 @@ async fn account(
     Ok(Some((account, decided)))
 }
 
-/// Sessions, access keys and the second factor: what there is, and none of what lets somebody in.
-async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str, Vec<Value>); 3]> {
+/// Sessions, access keys, passkeys and the second factor: what there is, and none of what lets somebody in.
+async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str, Vec<Value>); 4]> {
     let accounts = &closing.accounts;
     let sessions = sessions::list(accounts, user).await?.into_iter();
     let sessions = sessions.map(|session| {
@@ -155,6 +155,13 @@ async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str,
             "last_used_at": key.last_use.at(), "last_used_address": key.last_used_address,
         })
     });
+    let passkeys = passkeys::list(accounts, user).await?.into_iter();
+    let passkeys = passkeys.map(|passkey| {
+        json!({
+            "passkey_id": passkey.id.as_uuid(), "name": passkey.name, "created_at": passkey.created_at,
+            "last_used_at": passkey.last_used_at,
+        })
+    });
     let factor = second_factor::status(accounts, user).await?;
     let factor = json!({
         "totp_since": factor.totp_since, "recovery_codes_left": factor.recovery_codes_left,
@@ -162,6 +169,7 @@ async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str,
     Ok([
         ("sessions.json", sessions.collect()),
         ("access_keys.json", keys.collect()),
+        ("passkeys.json", passkeys.collect()),
         ("second_factor.json", vec![factor]),
     ])
 }

@@ -100,7 +100,7 @@ pub(super) async fn begin(
     Json(body): Json<Proven>,
 ) -> Result<Json<PasskeyQuestion>, Problem> {
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let question = passkeys::begin(&accounts, caller.user_id, body.into(), address).await;
+    let question = passkeys::begin(&accounts, caller.user_id, &body.into(), address).await;
     Ok(Json(attempt.judge(question)?.into()))
 }
 
@@ -167,7 +167,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
     let own = caller.own_session()?;
-    let removed = passkeys::remove(&accounts, own, id, body.into(), address).await;
+    let removed = passkeys::remove(&accounts, own, id, &body.into(), address).await;
     attempt.judge(removed)?;
     Ok(StatusCode::NO_CONTENT)
 }

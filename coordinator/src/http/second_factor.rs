@@ -48,7 +48,7 @@ pub(super) async fn enrol(
     Json(body): Json<Proven>,
 ) -> Result<Json<Enrolment>, Problem> {
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let enrolled = second_factor::enrol(&accounts, caller.user_id, body.into(), address).await;
+    let enrolled = second_factor::enrol(&accounts, caller.user_id, &body.into(), address).await;
     let enrolled = attempt.judge(enrolled)?;
     Ok(Json(Enrolment {
         secret: enrolled.secret.to_string(),
@@ -89,7 +89,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
     let own = caller.own_session()?;
-    let removed = second_factor::remove(&accounts, own, body.into(), address).await;
+    let removed = second_factor::remove(&accounts, own, &body.into(), address).await;
     attempt.judge(removed)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -108,7 +108,7 @@ pub(super) async fn renew_codes(
     Json(body): Json<Proven>,
 ) -> Result<Json<RecoveryCodes>, Problem> {
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let codes = second_factor::renew_codes(&accounts, caller.user_id, body.into(), address).await;
+    let codes = second_factor::renew_codes(&accounts, caller.user_id, &body.into(), address).await;
     Ok(Json(shown(&attempt.judge(codes)?)))
 }
 
