@@ -131,6 +131,13 @@ impl Config {
                 http.listen
             ));
         }
+        if !self.keys.period.is_zero() {
+            warnings.push(format!(
+                "keys.period is {} s: the master key of before is destroyed after that time, and a backup of the database that is \
+                 older OPENS NOTHING. Back up more often, keys.dir too",
+                self.keys.period.as_secs()
+            ));
+        }
         warnings
     }
 
@@ -185,6 +192,14 @@ mod tests {
             config.money.price_per_gb_month,
             PricePerGbMonth::from_microcredits(1_250_000)
         );
+    }
+
+    #[test]
+    fn keys_by_period_are_warned_of_and_are_no_shorter_than_an_hour() {
+        assert!(load("", &[]).unwrap().warnings().is_empty());
+        let config = load("[keys]\nperiod = \"30d\"", &[]).unwrap();
+        assert!(config.warnings()[0].contains("OPENS NOTHING"));
+        assert!(load("[keys]\nperiod = \"59m\"", &[]).is_err());
     }
 
     #[test]

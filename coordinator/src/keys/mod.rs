@@ -12,7 +12,6 @@
 
 pub mod data_keys;
 mod delete_order;
-mod dir;
 pub mod instance;
 pub mod jobs;
 pub mod network_document;
@@ -39,10 +38,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
-use self::dir::{KeyDir, ed25519};
 use self::network_document::CurrentDocument;
 use self::tables::keys::RunningCoordinator;
 
+use keyfiles::{KeyDir, ed25519};
+pub use keyfiles::{KeyPurpose, KeyState, NamedKey};
 use sealing::{ChunkVersion, MasterKey, Sealing};
 
 /// A coordinator that has not said so for this long does not run.
@@ -214,7 +214,7 @@ impl KeyRing {
             .read(&id)?
             .context("the key was written a moment ago")?;
         Ok(NamedKey {
-            check_value: dir::check_value(&bytes),
+            check_value: keyfiles::check_value(&bytes),
             id,
             purpose: KeyPurpose::Master,
             state: KeyState::Announced,
@@ -235,53 +235,6 @@ impl KeyRing {
     pub fn file(&self, id: &str) -> PathBuf {
         self.dir.file(id)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyPurpose {
-    Network,
-    Master,
-    Token,
-}
-
-impl KeyPurpose {
-    pub const ALL: [Self; 3] = [Self::Network, Self::Master, Self::Token];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Master => "master",
-            Self::Token => "token",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyState {
-    /// To be used once every coordinator has it.
-    Announced,
-    InUse,
-    /// Opens what it sealed; nothing new is made with it.
-    Retired,
-}
-
-impl KeyState {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Announced => "announced",
-            Self::InUse => "in use",
-            Self::Retired => "retired",
-        }
-    }
-}
-
-/// What the database knows of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedKey {
-    pub id: String,
-    pub purpose: KeyPurpose,
-    pub check_value: [u8; 32],
-    pub state: KeyState,
 }
 
 /// Reads the keys that the database names, and makes those of a purpose that has none yet.

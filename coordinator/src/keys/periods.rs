@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use super::dir::number;
+use keyfiles::number;
+
 use super::rotation::{STILL_USED_FOR, announce_following, put_to_use, without};
 use super::{KeyPurpose, KeyRing, KeyState, NamedKey, tables};
 use crate::database::Pool;

@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("proto", &[]),
     ("futures-timer", &[]),
     ("hostile", &[]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("limits", &["model", "rules"]),
     ("mail", &["kit"]),
     ("passkeys", &[]),
+    ("keyfiles", &[]),
     ("site", &["api"]),
     (
         "settings",
@@ -45,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "limits",
             "mail",
             "passkeys",
+            "keyfiles",
             "payments",
             "settings",
             "site",

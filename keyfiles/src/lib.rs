@@ -1,4 +1,10 @@
-//! The directory of key files: `<id>.key`, 64 hex digits each, for its owner only.
+//! The files that keys lie in, in one directory: `<id>.key`, 64 hex digits each, for its owner only; and which of them follow
+//! from others.
+//!
+//! A file is written durably and never over another one. The database names keys by id and check value, and never has their
+//! bytes; this crate never sees a database.
+
+#![warn(unreachable_pub)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,18 +16,67 @@ use libp2p_identity::Keypair;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{KeyPurpose, KeyState, NamedKey};
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPurpose {
+    Network,
+    Master,
+    Token,
+}
+
+impl KeyPurpose {
+    pub const ALL: [Self; 3] = [Self::Network, Self::Master, Self::Token];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Master => "master",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// How far a key has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// To be used once every coordinator has it.
+    Announced,
+    InUse,
+    /// Opens what it sealed; nothing new is made with it.
+    Retired,
+}
+
+impl KeyState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::InUse => "in use",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// What the database knows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedKey {
+    pub id: String,
+    pub purpose: KeyPurpose,
+    pub check_value: [u8; 32],
+    pub state: KeyState,
+}
 
 /// Periods that a coordinator can have missed.
 const LONGEST_CHAIN: u32 = 100_000;
 
+/// Where the keys of a coordinator are.
 #[derive(Debug, Clone)]
-pub(super) struct KeyDir {
+pub struct KeyDir {
     path: PathBuf,
 }
 
 impl KeyDir {
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Makes the directory where there is none; refuses files that others can read.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -46,12 +101,13 @@ impl KeyDir {
         Ok(())
     }
 
-    pub(super) fn file(&self, id: &str) -> PathBuf {
+    /// Where the file of a key is, or belongs.
+    pub fn file(&self, id: &str) -> PathBuf {
         self.path.join(format!("{id}.key"))
     }
 
     /// This coordinator's own identity. The database does not name it: each coordinator has its own.
-    pub(super) fn identity(&self, rng: &mut impl CryptoRng) -> anyhow::Result<Keypair> {
+    pub fn identity(&self, rng: &mut impl CryptoRng) -> anyhow::Result<Keypair> {
         let bytes = match self.read("coordinator")? {
             Some(bytes) => bytes,
             None => self.generate("coordinator", rng)?,
@@ -61,7 +117,7 @@ impl KeyDir {
 
     /// A key for a purpose of which the database names none: a file that an operator put there, or
     /// a new one.
-    pub(super) fn first_key(
+    pub fn first_key(
         &self,
         purpose: KeyPurpose,
         rng: &mut impl CryptoRng,
@@ -75,7 +131,7 @@ impl KeyDir {
 
     /// A key that the database does not name yet. A file that is there already is taken: an operator
     /// put it there, or a crash came between the file and its name.
-    pub(super) fn new_key(
+    pub fn new_key(
         &self,
         id: String,
         purpose: KeyPurpose,
@@ -98,7 +154,8 @@ impl KeyDir {
         })
     }
 
-    pub(super) fn read_named(&self, key: &NamedKey) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    /// The key that the database names, whole and the right one.
+    pub fn read_named(&self, key: &NamedKey) -> anyhow::Result<Zeroizing<[u8; 32]>> {
         let (file, purpose) = (self.file(&key.id), key.purpose.name());
         let Some(bytes) = self.read(&key.id)? else {
             bail!(
@@ -121,7 +178,7 @@ impl KeyDir {
     }
 
     /// Writes the master key that follows from another one. One that is there already stays.
-    pub(super) fn follow(&self, before: &str, id: &str) -> anyhow::Result<()> {
+    pub fn follow(&self, before: &str, id: &str) -> anyhow::Result<()> {
         let bytes = self.read(before)?;
         let bytes =
             bytes.with_context(|| format!("{} does not exist", self.file(before).display()))?;
@@ -132,7 +189,7 @@ impl KeyDir {
     }
 
     /// Makes those of the named master keys that are not there and follow from one that is: other coordinators have gone on.
-    pub(super) fn follow_up(&self, named: &[NamedKey]) -> anyhow::Result<()> {
+    pub fn follow_up(&self, named: &[NamedKey]) -> anyhow::Result<()> {
         let masters = named.iter().filter(|key| key.purpose == KeyPurpose::Master);
         for key in masters {
             let Some(wanted) = number(&key.id).filter(|_| !self.file(&key.id).exists()) else {
@@ -165,7 +222,7 @@ impl KeyDir {
     }
 
     /// Overwrites a key and takes its file away. What a file system or a disk keeps of overwritten bytes is beyond a program.
-    pub(super) fn destroy(&self, id: &str) -> anyhow::Result<()> {
+    pub fn destroy(&self, id: &str) -> anyhow::Result<()> {
         let path = self.file(id);
         let destroy = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).open(&path)?;
@@ -178,7 +235,7 @@ impl KeyDir {
     }
 
     /// Ids of all keys of a purpose that have a file, whether the database names them or not.
-    pub(super) fn ids(&self, purpose: KeyPurpose) -> anyhow::Result<Vec<String>> {
+    pub fn ids(&self, purpose: KeyPurpose) -> anyhow::Result<Vec<String>> {
         let prefix = format!("{}-", purpose.name());
         let mut ids = Vec::new();
         let entries = fs::read_dir(&self.path);
@@ -190,7 +247,8 @@ impl KeyDir {
         Ok(ids)
     }
 
-    pub(super) fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
+    /// `None` where there is no such file.
+    pub fn read(&self, id: &str) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
         let path = self.file(id);
         let text = match fs::read_to_string(&path) {
             Ok(text) => Zeroizing::new(text),
@@ -207,7 +265,7 @@ impl KeyDir {
     }
 
     /// Writes a new key durably; never over an existing file.
-    pub(super) fn generate(
+    pub fn generate(
         &self,
         id: &str,
         rng: &mut impl CryptoRng,
@@ -241,12 +299,12 @@ fn next(key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
 }
 
 /// Of `master-7`, 7.
-pub(super) fn number(id: &str) -> Option<u32> {
+pub fn number(id: &str) -> Option<u32> {
     id.strip_prefix("master-")?.parse().ok()
 }
 
 /// dk("fsn key check v1", key): tells keys apart and gives nothing away.
-pub(super) fn check_value(key: &[u8; 32]) -> [u8; 32] {
+pub fn check_value(key: &[u8; 32]) -> [u8; 32] {
     blake3::derive_key("fsn key check v1", key)
 }
 
@@ -261,6 +319,61 @@ fn check_mode(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn ed25519(mut seed: Zeroizing<[u8; 32]>) -> anyhow::Result<Keypair> {
+/// A key pair of a seed.
+pub fn ed25519(mut seed: Zeroizing<[u8; 32]>) -> anyhow::Result<Keypair> {
     Keypair::ed25519_from_bytes(&mut seed[..]).context("the key file holds no Ed25519 key")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn a_key_follows_from_another_and_nothing_else_is_taken_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = KeyDir::open(dir.path()).unwrap();
+        keys.generate("master-1", &mut StdRng::seed_from_u64(7))
+            .unwrap();
+        keys.follow("master-1", "master-2").unwrap();
+        keys.follow("master-2", "master-3").unwrap();
+        let third = keys.read("master-3").unwrap().unwrap();
+        for id in ["master-2", "master-3"] {
+            keys.destroy(id).unwrap();
+            assert!(keys.read(id).unwrap().is_none());
+        }
+        let named = |check_value| NamedKey {
+            id: "master-3".to_owned(),
+            purpose: KeyPurpose::Master,
+            check_value,
+            state: KeyState::InUse,
+        };
+        keys.follow_up(&[named([0; 32])]).unwrap();
+        assert!(
+            keys.read("master-3").unwrap().is_none(),
+            "it was made by chance"
+        );
+        keys.follow_up(&[named(check_value(&third))]).unwrap();
+        assert_eq!(keys.read("master-3").unwrap().unwrap(), third);
+        assert!(keys.read("master-2").unwrap().is_none());
+    }
+
+    /// Of BLAKE3 (`derive_key`), as its own program works it out: whoever has the key of a period makes the same next one.
+    #[test]
+    fn the_next_key_is_always_the_same() {
+        let next = next(&[7; 32]);
+        assert_eq!(
+            next,
+            Zeroizing::new(blake3::derive_key("fsn next master key v1", &[7; 32]))
+        );
+        assert_eq!(
+            hex::encode(&next[..]),
+            "31e449827f6cef79561deb70c80d39592bd996594678769619d354440a4735b5"
+        );
+        assert_eq!(number("master-12"), Some(12));
+        assert_eq!(number("token-12"), None);
+    }
 }
