@@ -270,36 +270,6 @@ pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     Ok(())
 }
 
-/// Suspends the account, unless it is. Locks the user's row.
-pub async fn suspend(connection: &mut PgConnection, id: UserId, reason: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE users SET suspended_at = now(), suspended_reason = $2
-         WHERE user_id = $1 AND suspended_at IS NULL",
-        id.as_uuid(),
-        reason,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Ends a suspension that has this reason. Locks the user's row.
-pub async fn lift_suspension(
-    connection: &mut PgConnection,
-    id: UserId,
-    reason: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE users SET suspended_at = NULL, suspended_reason = NULL
-         WHERE user_id = $1 AND suspended_reason = $2",
-        id.as_uuid(),
-        reason,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// Locks the user's row. Returns up to when the use of the user's files was charged.
 pub async fn remove_file(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Timestamp> {
     let charged_until = sqlx::query_scalar!(
