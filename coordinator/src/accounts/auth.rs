@@ -105,7 +105,7 @@ pub async fn register(
     password: Zeroizing<String>,
     address: IpAddr,
 ) -> Result<UserId, AuthError> {
-    let known = email.as_str().to_owned();
+    let known = accounts.known_of(email.as_str());
     let policy = accounts.password_policy();
     let hash = accounts
         .passwords
@@ -265,6 +265,7 @@ pub async fn change_password(
         tables::users::by_id(&mut connection, user_id).await?
     };
     let known = known.ok_or(AuthError::WrongCredentials)?.email;
+    let known = accounts.known_of(&known);
     let policy = accounts.password_policy();
     let hash = accounts
         .passwords

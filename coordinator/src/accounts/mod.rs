@@ -60,6 +60,20 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// What somebody who guesses a password would try first: the account's address, and what this network is called.
+    fn known_of(&self, address: &str) -> Vec<String> {
+        let site = self.public_url.parse::<http::Uri>().ok();
+        let host = site.as_ref().and_then(http::Uri::host).map(str::to_owned);
+        let words = [
+            "storage network",
+            "coordinator",
+            "storagenode",
+            "microcredits",
+        ];
+        let known = words.iter().map(|word| (*word).to_owned());
+        known.chain([address.to_owned()]).chain(host).collect()
+    }
+
     /// What new passwords have to be like.
     pub fn password_policy(&self) -> Policy {
         Policy {

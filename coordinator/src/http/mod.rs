@@ -132,7 +132,14 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         ))
         .layer(cors(&config.http))
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(middleware::from_fn(guards::add_headers))
+        .layer(middleware::from_fn_with_state(
+            config
+                .http
+                .public_url
+                .as_deref()
+                .is_some_and(|url| url.starts_with("https:")),
+            guards::add_headers,
+        ))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             observe::observe,
