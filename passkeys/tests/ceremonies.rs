@@ -1,4 +1,5 @@
 //! What a site asks and what an authenticator answers, from the one to the other.
+#![allow(clippy::unwrap_used)]
 
 use passkeys::authenticator::{Authenticator, Unable};
 use passkeys::{Made, NotASite, Refused, Site, claim};
@@ -65,7 +66,7 @@ fn a_passkey_answers_to_one_site_and_for_who_has_shown_himself() {
         passkey,
         credential_id,
     } = made(&mut authenticator);
-    let asked = site().ask(&[credential_id.clone()]).unwrap();
+    let asked = site().ask(std::slice::from_ref(&credential_id)).unwrap();
     authenticator.verifies = false;
     let answer = authenticator.get(&asked.options).unwrap();
     assert!(site().check(&asked.state, &answer, &passkey).is_err());
