@@ -50,7 +50,8 @@ use crate::fleet::uptime_sampler::UptimeSampler;
 use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
-use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::measuring::Measure;
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics, PREFIX, ShareMetrics};
 use crate::objects::Objects;
 use crate::objects::pointing::KeyPointing;
 use crate::proofs::evidence_slots::EvidenceSlots;
@@ -85,6 +86,7 @@ pub struct Coordinator {
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
     pub http_metrics: Arc<HttpMetrics>,
+    pub share_metrics: Arc<ShareMetrics>,
     /// All that the concerns have registered.
     pub metrics: Arc<Metrics>,
     pub clocks: Arc<Clocks>,
@@ -115,7 +117,7 @@ impl Coordinator {
             clock,
             entropy,
         } = parts;
-        let mut metrics = Metrics::new();
+        let mut metrics = Metrics::new(PREFIX, env!("CARGO_PKG_VERSION"));
         let vetting = Vetting {
             chunk_bytes: config.uploads.chunk_size.as_u64(),
             time: SignedDuration::try_from(config.nodes.vetting_time)?,
@@ -282,6 +284,7 @@ impl Coordinator {
         Ok(Self {
             job_metrics: Arc::new(JobMetrics::new(&mut metrics)),
             http_metrics: Arc::new(HttpMetrics::new(&mut metrics)),
+            share_metrics: Arc::new(ShareMetrics::new(&mut metrics)),
             config,
             clocks,
             database_clock_ahead_seconds: metrics.gauge(
@@ -441,6 +444,13 @@ impl Coordinator {
         );
         let restore = every(2 * second).cut_at_stop();
         runner.spawn(durability::jobs::Restore(durability()), restore);
+        let measure = Measure {
+            nodes: nodes(),
+            billing: billing(),
+            files: files(),
+            proofs: Arc::clone(&self.proofs),
+        };
+        runner.spawn(measure, every(15 * second));
         runner.statuses().clone()
     }
 }

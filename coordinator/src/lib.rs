@@ -32,6 +32,7 @@ pub mod fleet;
 pub mod http;
 pub mod keys;
 pub mod local_request;
+pub mod measuring;
 pub mod metrics;
 pub mod objects;
 pub mod p2p;

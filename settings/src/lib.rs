@@ -96,6 +96,11 @@ impl Config {
         kit::config::template::<Self>(&toml::Table::new())
     }
 
+    /// A table of Markdown for each table of settings.
+    pub fn reference() -> String {
+        kit::config::reference::<Self>()
+    }
+
     /// The settings that `load` takes from the same sources, and where each comes from.
     pub fn show(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<String> {
         Self::load(file, overrides)?;
@@ -307,6 +312,12 @@ mod tests {
         let error = format!("{error:#}");
         assert!(error.contains("a duration like \"15m\""), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    fn the_reference_of_settings_is_what_there_is() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        kit::reference::holds(&page, "coordinator", &Config::reference()).unwrap();
     }
 
     #[test]

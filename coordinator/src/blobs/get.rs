@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::blobs::Blobs;
 use crate::blobs::crypto_pool::TaskLost;
+use crate::blobs::metrics::Direction;
 use crate::fleet::ReadFailure;
 use model::chunk::{FailedRead, ReplicaLocation};
 use sealing::{ChunkRef, DataKey, OpenError};
@@ -146,7 +147,9 @@ async fn read_replica(
             reason,
         });
     };
-    let data = match blobs.fleet.retrieve(replica.node_id, replica.blob_id).await {
+    let read = blobs.fleet.retrieve(replica.node_id, replica.blob_id);
+    let read = blobs.metrics.transfer(Direction::Read, read, Bytes::len);
+    let data = match read.await {
         Ok(data) => data,
         Err(failure) => {
             tracing::debug!(node_id = %replica.node_id, %failure, "a read failed");

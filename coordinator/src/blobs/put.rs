@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::blobs::Blobs;
 use crate::blobs::body::ChunkBody;
 use crate::blobs::crypto_pool::TaskLost;
+use crate::blobs::metrics::Direction;
 use crate::blobs::tentative::Tentative;
 use crate::fleet::{Slot, StoreFailure};
 use model::chunk::StoredReplica;
@@ -169,10 +170,12 @@ impl<'a> Round<'a> {
         for (slot, blob) in slots.into_iter().zip(sealed.await??) {
             let master = self.blobs.keys.master();
             let locator = master.seal_locator(&self.place, &mut self.rng)?;
-            let (fleet, blob_id) = (&self.blobs.fleet, blob.blob_id);
+            let (fleet, metrics) = (&self.blobs.fleet, &self.blobs.metrics);
+            let (blob_id, length) = (blob.blob_id, blob.data.len());
             self.tentative.sending(slot.member.node_id, blob_id);
             sends.push(async move {
-                let outcome = fleet.store(&slot, blob, locator).await;
+                let store = fleet.store(&slot, blob, locator);
+                let outcome = metrics.transfer(Direction::Store, store, |_| length).await;
                 (slot, blob_id, outcome)
             });
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use kit::output::{plain_table, print_json};
+use kit::output::{plain_table, print_json, print_table};
 use kit::{Clock, Entropy};
 use proto::FileId;
 use serde_json::json;
@@ -117,6 +117,6 @@ async fn show(pool: &Pool, id: FileId, output: Output) -> Result<()> {
         let what = made.decision.replace('_', " ");
         row(&what, format!("{:.0}: {}", made.at, made.reason));
     }
-    println!("{table}");
+    print_table(table);
     Ok(())
 }

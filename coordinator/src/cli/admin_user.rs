@@ -6,7 +6,7 @@ use crate::database::Pool;
 use anyhow::{Context, Result, bail, ensure};
 use api::paths::RESET_PAGE;
 use clap::Subcommand;
-use kit::output::{align_right, plain_table, print_json, ruled_table};
+use kit::output::{align_right, plain_table, print_json, print_table, ruled_table};
 use kit::{Clock, Entropy};
 use proto::MicroCredits;
 use serde_json::{Value, json};
@@ -344,7 +344,7 @@ async fn list(pool: &Pool, only_suspended: bool, output: Output) -> Result<()> {
     }
     match users.is_empty() {
         true => println!("There is no such account."),
-        false => println!("{table}"),
+        false => print_table(table),
     }
     Ok(())
 }
@@ -405,7 +405,7 @@ async fn show(config: &Config, pool: &Pool, user: &str, output: Output) -> Resul
         let what = made.decision.replace('_', " ");
         row(&what, format!("{:.0}: {}", made.at, made.reason));
     }
-    println!("{table}");
+    print_table(table);
     Ok(())
 }
 

@@ -46,6 +46,11 @@ impl UploadMemory {
         }
     }
 
+    /// Its budgets, by what they are called in the metrics.
+    pub fn budgets(&self) -> [(&'static str, &MemoryBudget); 2] {
+        [("uploads", &self.arriving), ("sealed_copies", &self.sealed)]
+    }
+
     /// For the sealed copies of a chunk.
     pub async fn sealed(&self, holder: Holder, scheme: Scheme, chunk_bytes: usize) -> MemoryShare {
         let bytes = chunk_bytes as u64 * u64::from(scheme.pieces());

@@ -55,6 +55,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware, routing};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kit::Statuses;
+use kit::metrics::CONTENT_TYPE;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -69,9 +70,10 @@ use self::requests_per_address::RequestLimit;
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
+use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::{JobMetrics, Metrics};
+use crate::metrics::{JobMetrics, Metrics, ShareMetrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -285,13 +287,17 @@ pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         State(nodes): State<Arc<Nodes>>,
         State(peers): State<PeerNetwork>,
         State(job_metrics): State<Arc<JobMetrics>>,
+        State(shares): State<Arc<ShareMetrics>>,
+        State(files): State<Arc<Files>>,
         State(jobs): State<Statuses>,
     ) -> Response {
         nodes.metrics.measure(&peers).await;
         job_metrics.measure(&jobs.snapshot());
-        const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let downloads = ("downloads", &files.download_memory);
+        let budgets = files.upload_memory.budgets().into_iter().chain([downloads]);
+        shares.measure(&files.db, budgets);
         match metrics.encode() {
-            Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+            Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }

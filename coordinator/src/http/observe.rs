@@ -20,7 +20,7 @@ use tracing::field::{Empty, display};
 use super::client_address;
 use super::problem::Problem;
 use crate::config::HttpConfig;
-use crate::metrics::{HttpMetrics, RequestLabels};
+use crate::metrics::{HttpMetrics, RequestLabels, RouteLabels};
 use crate::security::Asked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
@@ -70,9 +70,15 @@ pub(super) async fn observe(
         (true, status) => tracing::debug!(status, ms, "answered"),
         (false, status) => tracing::info!(status, ms, "answered"),
     });
-    metrics.request_seconds.observe(elapsed.as_secs_f64());
+    let method = known_method(&method);
+    let timed = RouteLabels {
+        method,
+        route: route.clone(),
+    };
+    let seconds = metrics.request_seconds.get_or_create(&timed);
+    seconds.observe(elapsed.as_secs_f64());
     let labels = RequestLabels {
-        method: known_method(&method),
+        method,
         route,
         status: status.as_u16(),
     };

@@ -15,7 +15,7 @@ use crate::durability::Durability;
 use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics, ShareMetrics};
 use crate::proofs::Proofs;
 
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub struct ApiState {
     metrics: Arc<Metrics>,
     job_metrics: Arc<JobMetrics>,
     http_metrics: Arc<HttpMetrics>,
+    share_metrics: Arc<ShareMetrics>,
     jobs: Statuses,
     config: Arc<HttpConfig>,
     clock: Clock,
@@ -51,6 +52,7 @@ impl ApiState {
             metrics: Arc::clone(&coordinator.metrics),
             job_metrics: Arc::clone(&coordinator.job_metrics),
             http_metrics: Arc::clone(&coordinator.http_metrics),
+            share_metrics: Arc::clone(&coordinator.share_metrics),
             jobs,
             config: Arc::new(coordinator.config.http.clone()),
             clock: coordinator.clock.clone(),
@@ -71,6 +73,7 @@ macro_rules! parts {
 }
 
 parts! {
+    share_metrics: Arc<ShareMetrics>,
     accounts: Arc<Accounts>,
     closing: Arc<Closing>,
     nodes: Arc<Nodes>,

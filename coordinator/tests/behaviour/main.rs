@@ -43,6 +43,7 @@ mod ledger_recomputed;
 mod listing;
 mod local_request;
 mod meanings;
+mod metrics;
 mod money;
 mod network_document;
 mod node_admission;

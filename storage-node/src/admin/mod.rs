@@ -7,7 +7,7 @@ mod status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use api::problem::CONTENT_TYPE;
+use api::problem::CONTENT_TYPE as PROBLEM_TYPE;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,6 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use blobstore::{BlobState, Row};
 use jiff::Timestamp;
+use kit::metrics::CONTENT_TYPE;
 use kit::own_host;
 use proto::BlobId;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,8 @@ use crate::membership::{ApiError, CoordinatorApi, DRAINING, reason};
 use crate::peers::{PeerNetwork, PeersReport};
 use crate::volume::Credentials;
 
-pub(crate) use status::{NodeStatus, Subject};
+pub(crate) use metrics::{Exposition, PREFIX};
+pub(crate) use status::{Activity, NodeStatus, Subject};
 
 pub(crate) const DEFAULT_PAGE: u32 = 100;
 pub(crate) const MAX_PAGE: u32 = 1000;
@@ -47,6 +49,7 @@ struct Admin {
     node: Arc<Subject>,
     peers: PeerNetwork,
     operator: Arc<Operator>,
+    exposition: Arc<Exposition>,
 }
 
 pub(crate) fn router(
@@ -54,6 +57,7 @@ pub(crate) fn router(
     node: Subject,
     peers: PeerNetwork,
     operator: Operator,
+    exposition: Exposition,
 ) -> Router {
     Router::new()
         .route("/health", get(health))
@@ -71,6 +75,7 @@ pub(crate) fn router(
             node: node.into(),
             peers,
             operator: operator.into(),
+            exposition: exposition.into(),
         })
 }
 
@@ -116,9 +121,9 @@ async fn status(State(admin): State<Admin>) -> Result<Json<NodeStatus>, Problem>
 
 async fn metrics_of(State(admin): State<Admin>) -> Result<Response, Problem> {
     let status = NodeStatus::of(&admin.node).await;
-    let text = metrics::exposition(&status.map_err(Problem::internal)?);
+    let text = admin.exposition.text(&status.map_err(Problem::internal)?);
     let text = text.map_err(Problem::internal)?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
 async fn peers_report(State(admin): State<Admin>) -> Json<PeersReport> {
@@ -256,7 +261,7 @@ impl IntoResponse for Problem {
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
-        let json = [(header::CONTENT_TYPE, CONTENT_TYPE)];
+        let json = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
         (self.status, json, body.to_string()).into_response()
     }
 }

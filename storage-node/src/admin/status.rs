@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::membership::{CoordinatorStatus, Coordinators, LedgerDays, LedgerEvidence, Lifecycle};
 use crate::peers::SOFTWARE;
+use crate::served::{Served, ServedStatus};
 
 /// What a status is taken of.
 pub(crate) struct Subject {
@@ -25,6 +26,7 @@ pub(crate) struct Subject {
     pub coordinators: Arc<Coordinators>,
     pub network: NetworkHandle,
     pub ledger_days: LedgerDays,
+    pub served: Served,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub(crate) struct NodeStatus {
     /// Deletions that were ordered and put off: more than the node removes in a day.
     pub deferred: Deferred,
     pub scrub: ScrubStatus,
+    /// What it has done for coordinators since it started.
+    #[serde(default)]
+    pub served: ServedStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
     /// What the node has kept of the ledger's past.
     pub ledger: LedgerEvidence,
@@ -86,6 +91,7 @@ impl NodeStatus {
             catalogue: node.store.counts(),
             deferred: node.store.deferred(),
             scrub: node.scrubber.status(),
+            served: node.served.status(),
             coordinators: coordinators
                 .map(|(peer, status)| (peer.to_string(), status))
                 .collect(),

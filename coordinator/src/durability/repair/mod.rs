@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use kit::Wake;
+use kit::metrics::show;
 use rand::Rng;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
@@ -212,12 +213,16 @@ pub async fn show_queue(durability: &Durability) -> anyhow::Result<()> {
         tables::repair::waiting(&mut connection).await?
     };
     durability.metrics.repair_queue.clear();
-    for level in &waiting {
-        let labels = QueueLabels {
-            healthy: level.healthy,
-        };
-        let gauge = durability.metrics.repair_queue.get_or_create(&labels);
-        gauge.set(i64::try_from(level.chunks).unwrap_or(i64::MAX));
+    // Those that are empty, too: what is not there cannot be told from what is not measured.
+    let replicas = durability.blobs.scheme().pieces();
+    let most = waiting.iter().map(|level| level.healthy).max();
+    for healthy in 0..=most.unwrap_or(0).max(replicas) {
+        let level = waiting.iter().find(|level| level.healthy == healthy);
+        let gauge = durability
+            .metrics
+            .repair_queue
+            .get_or_create(&QueueLabels { healthy });
+        show(&gauge, level.map_or(0, |level| level.chunks));
     }
     let oldest = waiting.iter().map(|level| level.oldest).min();
     let age = oldest.map_or(0, |oldest| {

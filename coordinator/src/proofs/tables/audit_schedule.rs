@@ -88,6 +88,28 @@ impl TryFrom<Row> for Schedule {
     }
 }
 
+/// How far behind the audit is, of nodes that are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    pub oldest_round_seconds: i64,
+    pub overdue_seconds: i64,
+}
+
+pub async fn pace(connection: &mut PgConnection) -> sqlx::Result<Pace> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(greatest(extract(epoch FROM now() - min(a.planned_at)), 0), 0)::bigint AS "age!",
+                  coalesce(greatest(extract(epoch FROM now() - min(a.next_due)), 0), 0)::bigint AS "overdue!"
+           FROM audit_schedule a JOIN nodes n USING (node_id)
+           WHERE n.offline_since IS NULL AND n.last_seen_at IS NOT NULL"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Pace {
+        oldest_round_seconds: row.age,
+        overdue_seconds: row.overdue,
+    })
+}
+
 /// A coordinator's claim on a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {

@@ -1,5 +1,7 @@
 //! `storage-node status`: asks the running node; without one, says so and asks the catalogue.
 
+mod screen;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -8,14 +10,14 @@ use api::nodes::NodeDetail;
 use blobstore::{
     Counts, Deferred, Readers, Tally, attach_layout, catalogue_path, disk_space, measure,
 };
-use bytesize::ByteSize;
-use kit::output::plain_table;
+use kit::Clock;
+use kit::output::{fitted, terminal_width};
 use serde::Serialize;
 
-use super::{Output, SettingsArgs, block_on, doctor, drain, print_json, running};
+use super::{Output, SettingsArgs, block_on, print_json, running};
 use crate::admin::NodeStatus;
 use crate::config::Config;
-use crate::membership::{CoordinatorApi, CoordinatorStatus, DRAINED, DRAINING, LedgerEvidence};
+use crate::membership::{CoordinatorApi, DRAINED, DRAINING, LedgerEvidence};
 use crate::volume::Volume;
 
 /// A node that stores at this moment changes what is measured.
@@ -97,7 +99,11 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     };
     match args.output {
         Output::Json => print_json(&report)?,
-        Output::Table => print_table(&report),
+        Output::Table => {
+            let screen = screen::Screen::of(&report, Clock::system().now());
+            println!("{}", fitted(screen.table, terminal_width()));
+            println!("\n{}", screen.next);
+        }
     }
     let healthy = report.agree != Some(false) && report.node.as_ref().is_some_and(is_healthy);
     Ok(ExitCode::from(u8::from(args.check && !healthy)))
@@ -165,120 +171,4 @@ fn count(volume: &Volume) -> Result<(Counts, Tally)> {
         on_disk = measure(&*layout)?;
     }
     Ok((counts, on_disk))
-}
-
-fn print_table(report: &Report) {
-    let mut table = plain_table();
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
-    match &report.node {
-        Some(node) => {
-            row("node", format!("{} ({})", node.name, node.node_id));
-            row(
-                "state",
-                format!("{:?} since {}", node.activity, node.started_at),
-            );
-            if let Some(fault) = &node.fault {
-                row("fault", fault.clone());
-            }
-            for (peer, status) in &node.coordinators {
-                row("coordinator", format!("{peer}: {}", relation(status)));
-            }
-        }
-        None => row("state", "not running (storage-node start)".to_owned()),
-    }
-    if let Some(NodeDetail { node: standing, .. }) = &report.standing {
-        let since = standing.state_since;
-        row(
-            "in the network",
-            format!("{} since {since:.0}", standing.state),
-        );
-        if !standing.state_reason.is_empty() {
-            row("reason", standing.state_reason.clone());
-        }
-        if standing.on_hold {
-            let why = standing.hold_reason.as_deref();
-            row(
-                "on hold",
-                why.unwrap_or("nothing new for some hours").to_owned(),
-            );
-        }
-        row("score", format!("{} of 1000000", standing.score_ppm));
-    }
-    if let Some(progress) = &report.drain {
-        row("drain", drain::moved(progress));
-    }
-    if let Some(contradiction) = report.ledger.contradictions.first() {
-        row(
-            "ledger",
-            format!("REWRITTEN: {contradiction} (storage-node doctor)"),
-        );
-    } else if let Some(last) = &report.ledger.last_day {
-        let days = report.ledger.days_kept;
-        row(
-            "ledger",
-            format!("heads of {days} days, the last one of {last}"),
-        );
-    }
-    row("data", report.data_dir.clone());
-    let quota = match report.capacity_bytes {
-        Some(capacity) => format!("{} of {}", ByteSize(report.used_bytes), ByteSize(capacity)),
-        None => ByteSize(report.used_bytes).to_string(),
-    };
-    row("quota", quota);
-    let counts = &report.catalogue;
-    row("catalogue", tally(counts.on_disk()));
-    if let Some(on_disk) = report.on_disk {
-        row("on disk", tally(on_disk));
-    }
-    row("disk free", ByteSize(report.disk_free_bytes).to_string());
-    row("trash", tally(counts.trashed));
-    if let Some(until) = doctor::first_until(report.deferred) {
-        let blobs = tally(report.deferred.held);
-        row(
-            "put off",
-            format!(
-                "{blobs} of the trash: more was to be deleted than in a day; the first goes at {until:.0}"
-            ),
-        );
-    }
-    if counts.corrupt.blobs + counts.lost.blobs > 0 {
-        row("corrupt", tally(counts.corrupt));
-        row("lost", tally(counts.lost));
-    }
-    if let Some(node) = &report.node {
-        let scrub = &node.scrub;
-        let (read, rounds) = (scrub.blobs_read, scrub.rounds);
-        row(
-            "scrub",
-            format!("{read} blobs read, {rounds} rounds since the start"),
-        );
-    }
-    println!("{table}");
-    if report.agree == Some(false) {
-        println!("\nCatalogue and disk do not agree: storage-node chunks verify");
-    }
-}
-
-fn tally(tally: Tally) -> String {
-    format!("{} blobs, {}", tally.blobs, ByteSize(tally.bytes))
-}
-
-fn relation(status: &CoordinatorStatus) -> String {
-    match (status.connected, &status.rejection) {
-        (false, _) => "not connected".to_owned(),
-        (true, Some(reason)) => format!("does not accept the node: {reason}"),
-        (true, None) => {
-            let credits = proto::MicroCredits::new(status.earned_microcredits);
-            let reason = match status.state_reason.is_empty() {
-                true => String::new(),
-                false => format!(" ({})", status.state_reason),
-            };
-            format!(
-                "connected, {}{reason}, {credits} credits earned",
-                status.state
-            )
-        }
-    }
 }
