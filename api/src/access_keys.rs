@@ -14,7 +14,7 @@ pub struct NewAccessKey {
     pub name: String,
     /// What it may do: some of `read`, `write`, `list`, `delete`, `account`.
     pub scopes: Vec<String>,
-    /// Only in this bucket; such a key is for the S3 door and no other.
+    /// Only in this bucket: over S3, and for `/buckets`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
     /// Only what begins with this, in that bucket.

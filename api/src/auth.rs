@@ -6,6 +6,8 @@ use proto::MicroCredits;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::passkeys::PasskeyAnswer;
+
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -102,11 +104,27 @@ pub struct Me {
     pub forfeited_by_deletion_microcredits: MicroCredits,
 }
 
-/// The account is deleted by this, for good.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What an account stores, and what keeping it as it is costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Usage {
+    /// Files, objects of buckets among them.
+    pub files: u64,
+    /// Of their content, each counted once.
+    pub bytes: u64,
+    /// What a month of all of them comes to, at the prices that they were sold at.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub month_microcredits: MicroCredits,
+}
+
+/// The account is deleted by this, for good: password or passkey once more, so that nobody does it with a token that he has
+/// found.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeleteAccount {
-    /// Once more, so that nobody does it with a token that he has found.
-    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<PasskeyAnswer>,
 }

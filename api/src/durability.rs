@@ -11,12 +11,19 @@ use serde::{Deserialize, Serialize};
 pub struct Durability {
     #[cfg_attr(feature = "openapi", schema(value_type = uuid::Uuid))]
     pub file_id: FileId,
-    /// Replicas that each chunk should have.
+    /// Replicas that each chunk should have: copies, or coded pieces.
     pub replication_target: u32,
-    /// Healthy replicas of the chunk that has fewest, in the whole file; `null` for an empty one.
+    /// Any so many different ones give a chunk back: 1 of copies.
+    #[serde(default = "one")]
+    pub needed: u32,
+    /// Healthy replicas, of pieces different ones, of the chunk that has fewest, in the whole file; `null` for an empty one.
     pub min_healthy: Option<u32>,
     pub chunks: Vec<ChunkDurability>,
     pub next_cursor: Option<String>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +40,9 @@ pub struct ReplicaView {
     pub node_id: NodeId,
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub blob_id: BlobId,
+    /// Which piece of its chunk it is: 0 of a copy.
+    #[serde(default)]
+    pub piece: u8,
     /// `stored`, or `demoted`: it failed, was reported lost, or its node is out.
     #[cfg_attr(feature = "openapi", schema(example = "stored"))]
     pub state: String,
@@ -40,7 +50,7 @@ pub struct ReplicaView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demoted_reason: Option<String>,
     /// Counts as a copy: not demoted, its node in good standing, and offline for no longer than the grace of
-    /// repair; where no more than one replica can be read, there is no grace.
+    /// repair; where no more replicas can be read than give the chunk back, there is no grace.
     pub healthy: bool,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub stored_at: Timestamp,

@@ -21,6 +21,10 @@ pub struct File {
     pub content_type: String,
     pub chunk_size_bytes: u32,
     pub chunk_count: u64,
+    /// How it is kept: `standard`, as copies, or `dense`, in coded pieces. Coordinators of older releases do not tell.
+    #[serde(default = "standard")]
+    #[cfg_attr(feature = "openapi", schema(example = "standard"))]
+    pub class: String,
     #[cfg_attr(feature = "openapi", schema(example = "ready"))]
     pub state: String,
     /// When its upload was begun.
@@ -35,6 +39,10 @@ pub struct File {
     /// when all is well.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub grace_since: Option<Timestamp>,
+}
+
+fn standard() -> String {
+    "standard".to_owned()
 }
 
 /// The query of the caller's files.

@@ -53,6 +53,8 @@
 
 pub mod access_keys;
 pub mod auth;
+pub mod buckets;
+pub mod classes;
 pub mod credits;
 pub mod drain;
 pub mod durability;
@@ -66,10 +68,13 @@ pub mod network;
 pub mod node_proofs;
 pub mod nodes;
 pub mod page;
+pub mod passkeys;
 pub mod paths;
 pub mod peers;
 pub mod problem;
 pub mod second_factor;
 pub mod security_events;
 pub mod sessions;
+pub mod shares;
+pub mod summary;
 pub mod uploads;

@@ -58,9 +58,12 @@ problem_kinds! {
         "check address and password; it says the same for both";
     BadRefreshToken = "bad-refresh-token", 401, "log in again";
     SecondFactorRequired = "second-factor-required", 401,
-        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code";
+        "`auth/login/second-factor` with `challenge`, which is good for `expires_in` seconds, and a code; or `auth/login/passkey/begin`";
+    SharePasswordRequired = "share-password-required", 401,
+        "POST the password to the share's `unlock`, and show its token in `Share-Token`, or its cookie";
     WrongCode = "wrong-code", 401, "send the code that the app shows now, or a recovery code";
     BadChallenge = "bad-challenge", 401, "log in again";
+    WrongPasskey = "wrong-passkey", 401, "try again, or another passkey; `detail` says what does not hold";
     BadToken = "bad-token", 401, "ask for another one: it is unknown, used or expired";
     InsufficientCredits = "insufficient-credits", 402,
         "buy `missing_microcredits`; also there: `needed_…`, `available_…`";
@@ -81,9 +84,11 @@ problem_kinds! {
         "send keys over TLS, and not from web pages; `detail` says which it was";
     AccountSuspended = "account-suspended", 403, "ask the network's operator; `detail` has his reason";
     TooManyAccessKeys = "too-many-access-keys", 403, "revoke some; `limit`";
+    TooManyPasskeys = "too-many-passkeys", 403, "remove some; `limit`";
     TooManyFiles = "too-many-files", 403, "delete some; `limit`";
     TooManyUploads = "too-many-uploads", 403,
         "complete some, give some up, or buy credits; `limit`";
+    TooManyShares = "too-many-shares", 403, "end one that nobody needs any more; `limit`";
     TooManyBuckets = "too-many-buckets", 403, "delete one, or use prefixes; `limit`";
     NodeTokenRequired = "node-token-required", 403, "what the network's operator asks of a node";
     BadNodeToken = "bad-node-token", 403, "what the network's operator asks of a node";
@@ -99,10 +104,10 @@ problem_kinds! {
     Timeout = "timeout", 408, "try again";
     HasSecondFactor = "has-second-factor", 409, "remove the one that there is first";
     NoSecondFactor = "no-second-factor", 409, "`auth/second-factor/totp` begins one";
+    LastWayIn = "last-way-in", 409,
+        "set a password first (`auth/password/reset/request`), or add another passkey";
     HasNodes = "has-nodes", 409,
         "drain the account's `nodes` nodes, or have them removed, then delete the account again";
-    HasBuckets = "has-buckets", 409,
-        "empty and delete the account's buckets, then delete the account again";
     NoPayoutDestination = "no-payout-destination", 409,
         "`PUT payout-destination` as the node's operator, and do what the page says to which it leads";
     AddressTaken = "address-taken", 409, "log in, or use another address";
@@ -121,12 +126,16 @@ problem_kinds! {
     BucketNameTaken = "bucket-name-taken", 409, "choose another name: they are unique in the network";
     BucketNotEmpty = "bucket-not-empty", 409,
         "delete its objects, their versions and delete markers, and give up its multipart uploads";
+    WrongOffset = "wrong-offset", 409, "ask where the upload stands with `HEAD`, and go on from there";
+    ShareIdTaken = "share-id-taken", 409, "take 16 other bytes of chance";
     WriteConflict = "write-conflict", 409,
         "somebody else wrote the key at the same moment: look at it, and try again";
     UploadExpired = "upload-expired", 410, "begin anew";
+    ShareEnded = "share-ended", 410, "ask whoever sent the link for another one";
     ChangesGone = "changes-gone", 410, "list the bucket anew, and go on from its last change";
     LengthRequired = "length-required", 411,
         "send the file's bytes, or `Content-Length: 0` for an empty one";
+    TusVersion = "tus-version", 412, "send `Tus-Resumable: 1.0.0`; `Tus-Version` tells what is spoken";
     PreconditionFailed = "precondition-failed", 412,
         "the file is not the one that `If-…` names; look at it, and ask again";
     BodyTooLarge = "body-too-large", 413, "a JSON body has at most 64 KiB";
@@ -136,6 +145,10 @@ problem_kinds! {
     RangeNotSatisfiable = "range-not-satisfiable", 416, "`Content-Range` tells the size";
     WrongChunkLength = "wrong-chunk-length", 422, "send exactly `expected_bytes`";
     ChunkOutOfRange = "chunk-out-of-range", 422, "indices end before `chunk_count`";
+    UploadHeld = "upload-held", 423,
+        "another request appends to the upload: wait `Retry-After`, then ask with `HEAD` where it stands";
+    ChecksumMismatch = "checksum-mismatch", 460,
+        "the bytes are not those of `Upload-Checksum`, and none of them counts: send them again";
     AwaitsRestore = "awaits-adoption", 409,
         "the database was restored, and restore mode has ended without this node: it can be drained after another `coordinator restore begin`";
     NotOpenable = "not-openable", 409,
@@ -155,8 +168,12 @@ problem_kinds! {
     Busy = "busy", 503, "too many proofs are being asked for at the moment: wait";
     TooFewNodes = "too-few-nodes", 503,
         "wait: nothing is stored with fewer copies than it should have. Of a drain: `stuck_chunks` of `sampled_chunks` have no other node to go to";
+    ClassUnavailable = "class-unavailable", 503,
+        "nothing can be stored in this class now: ask `GET classes`, take another one, or wait";
     Unreadable = "unreadable", 503, "no copy of a chunk can be read right now: wait";
     NoMail = "no-mail", 503, "ask the network's operator, or later";
+    PasskeysNotConfigured = "passkeys-not-configured", 503,
+        "the network's operator has to set `http.public_url` to a name";
     PaymentsNotConfigured = "payments-not-configured", 503,
         "the network's operator has to set `money.provider`";
     PaymentProviderAway = "payment-provider-away", 503,

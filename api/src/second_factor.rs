@@ -1,9 +1,11 @@
-//! `/auth/second-factor`: apps that show codes, and recovery codes.
+//! `/auth/second-factor`: apps that show codes, and recovery codes. Passkeys are in [`crate::passkeys`].
 //!
 //! What carries a secret has no `Debug`, so that none gets into a log by chance.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::passkeys::PasskeyAnswer;
 
 /// What the account has of second factors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,13 +15,9 @@ pub struct SecondFactor {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub totp_since: Option<Timestamp>,
     pub recovery_codes_left: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Enrol {
-    pub password: String,
+    /// How many passkeys there are (`auth/passkeys`); with any, logins by password are asked for a second factor, too.
+    #[serde(default)]
+    pub passkeys: u32,
 }
 
 /// What an app has to know. Shown this once.
@@ -48,14 +46,19 @@ pub struct RecoveryCodes {
     pub recovery_codes: Vec<String>,
 }
 
-/// What whoever changes a second factor shows.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What whoever changes what lets people in shows once more: the password, and a code where the account has a second factor;
+/// or a passkey, which is both.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proven {
-    pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
     /// Of the app, or a recovery code.
-    pub code: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<PasskeyAnswer>,
 }
 
 /// The second half of a login.

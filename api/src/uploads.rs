@@ -10,11 +10,15 @@ use jiff::Timestamp;
 use proto::{FileId, MicroCredits, UploadId};
 use serde::{Deserialize, Serialize};
 
+use crate::buckets::ObjectTarget;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InitiateBody {
-    /// Any Unicode without NUL, 1 to 1024 bytes of UTF-8; names need not be unique.
+    /// Any Unicode without NUL, 1 to 1024 bytes of UTF-8; names need not be unique. With a `target` it is called like
+    /// its key, and this is left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "openapi", schema(example = "test.txt"))]
     pub filename: String,
     #[cfg_attr(feature = "openapi", schema(example = 1024))]
@@ -22,6 +26,9 @@ pub struct InitiateBody {
     /// `application/octet-stream` unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// What of a bucket points to it from `complete` on. It is then an object's, and not among the account's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ObjectTarget>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +78,27 @@ pub struct Chunk {
     pub sha256: String,
     /// Nodes that have signed a receipt for a copy of their own.
     pub replicas: u32,
+}
+
+/// Chunks that one body may bring at most.
+pub const MAX_CHUNKS_IN_A_BODY: u32 = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct ChunksParams {
+    /// The chunk with which the body begins, counted from 0.
+    pub first: u32,
+}
+
+/// Chunks that came in one body, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Chunks {
+    pub first: u32,
+    pub count: u32,
+    /// Of the bytes of each, 64 hex digits, in order.
+    pub sha256: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

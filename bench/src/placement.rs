@@ -69,7 +69,8 @@ fn cost(nodes: usize, count: usize) -> Result<PlacementCost> {
         blob_bytes: BLOB_BYTES,
         distinct_domains: true,
         rules: Rules::Hard,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &[],
     };

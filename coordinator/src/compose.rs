@@ -37,6 +37,7 @@ use crate::config::{Config, NodesConfig};
 use crate::database::clocks::Clocks;
 use crate::durability::metrics::DurabilityMetrics;
 use crate::durability::repair::Repair;
+use crate::durability::summary::Summaries;
 use crate::durability::{Durability, restore};
 use crate::facts::Facts;
 use crate::files::metrics::FileMetrics;
@@ -50,17 +51,20 @@ use crate::fleet::uptime_sampler::UptimeSampler;
 use crate::fleet::{Fleet, Nodes};
 use crate::keys::network_document::CurrentDocument;
 use crate::keys::{KeyRing, Keys};
-use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::measuring::Measure;
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics, PREFIX, ShareMetrics};
 use crate::objects::Objects;
 use crate::objects::pointing::KeyPointing;
 use crate::proofs::evidence_slots::EvidenceSlots;
 use crate::proofs::metrics::ProofMetrics;
 use crate::proofs::{Proofs, read_failures};
 use crate::security::SecurityLog;
+use crate::shares::Shares;
 use crate::{
-    accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security,
+    accounts, billing, closing, durability, files, fleet, keys, objects, proofs, security, shares,
 };
 use limits::memory::MemoryBudget;
+use limits::running::Running;
 use rules::reputation::Vetting;
 use rules::uptime::SETTLING;
 
@@ -81,10 +85,12 @@ pub struct Coordinator {
     pub files: Arc<Files>,
     pub closing: Arc<Closing>,
     pub objects: Arc<Objects>,
+    pub shares: Arc<Shares>,
     pub proofs: Arc<Proofs>,
     pub durability: Arc<Durability>,
     pub job_metrics: Arc<JobMetrics>,
     pub http_metrics: Arc<HttpMetrics>,
+    pub share_metrics: Arc<ShareMetrics>,
     /// All that the concerns have registered.
     pub metrics: Arc<Metrics>,
     pub clocks: Arc<Clocks>,
@@ -115,7 +121,7 @@ impl Coordinator {
             clock,
             entropy,
         } = parts;
-        let mut metrics = Metrics::new();
+        let mut metrics = Metrics::new(PREFIX, env!("CARGO_PKG_VERSION"));
         let vetting = Vetting {
             chunk_bytes: config.uploads.chunk_size.as_u64(),
             time: SignedDuration::try_from(config.nodes.vetting_time)?,
@@ -131,12 +137,18 @@ impl Coordinator {
             ring: Arc::clone(&ring),
             document: document.clone(),
             entropy: entropy.clone(),
+            period: config.keys.period,
             replaced: CancellationToken::new(),
         });
         let security = Arc::new(SecurityLog::new(db.clone(), clock.clone()));
         let mailer = config.mail.mailer()?;
         let (desk, orders) = Desk::open();
         let accounts = Arc::new(Accounts {
+            site: config
+                .http
+                .public_url
+                .as_deref()
+                .and_then(|url| passkeys::Site::at(url).ok()),
             public_url: config.http.public_url.clone().unwrap_or_default(),
             desk: mailer.is_some().then_some(desk),
             security: Arc::clone(&security),
@@ -214,7 +226,7 @@ impl Coordinator {
             blobs: Arc::clone(&blobs),
             billing: Arc::clone(&billing),
             idle_timeout: config.http.idle_timeout,
-            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.scheme()),
+            upload_memory: UploadMemory::new(config.uploads.memory.as_u64(), blobs.copies()),
             download_memory: MemoryBudget::new(config.downloads.memory.as_u64()),
             chunk_commits: chunk_commit::spawn(db.clone()),
             file_commits: single_chunk_commit::spawn(
@@ -240,10 +252,19 @@ impl Coordinator {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
+        let shares = Arc::new(Shares {
+            db: db.clone(),
+            accounts: Arc::clone(&accounts),
+            objects: Arc::clone(&objects),
+            running: Running::default(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let closing = Arc::new(Closing {
             db: db.clone(),
             accounts: Arc::clone(&accounts),
             files: Arc::clone(&files),
+            objects: Arc::clone(&objects),
             tokens_live: config.auth.access_token_ttl,
             idle_timeout: config.http.idle_timeout,
             clock: clock.clone(),
@@ -275,6 +296,7 @@ impl Coordinator {
             facts: FACTS,
             node_states,
             metrics: DurabilityMetrics::new(&mut metrics),
+            summaries: Summaries::default(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -282,6 +304,7 @@ impl Coordinator {
         Ok(Self {
             job_metrics: Arc::new(JobMetrics::new(&mut metrics)),
             http_metrics: Arc::new(HttpMetrics::new(&mut metrics)),
+            share_metrics: Arc::new(ShareMetrics::new(&mut metrics)),
             config,
             clocks,
             database_clock_ahead_seconds: metrics.gauge(
@@ -299,6 +322,7 @@ impl Coordinator {
             files,
             closing,
             objects,
+            shares,
             proofs,
             durability,
             metrics: Arc::new(metrics),
@@ -413,8 +437,14 @@ impl Coordinator {
 
         let objects = || Arc::clone(&self.objects);
         runner.spawn(objects::jobs::ChargeObjects(objects()), gated(5 * second));
+        runner.spawn(objects::jobs::DeleteExpired(objects()), timed(15 * second));
+        runner.spawn(objects::jobs::WalkBuckets(objects()), timed(15 * second));
         runner.spawn(objects::jobs::EndLeftOvers(objects()), timed(15 * second));
         runner.spawn(objects::jobs::CleanUp(objects()), timed(minute));
+
+        let shares = || Arc::clone(&self.shares);
+        runner.spawn(shares::jobs::CutEnded(shares()), every(second));
+        runner.spawn(shares::jobs::CleanUp(shares()), timed(minute));
 
         runner.spawn(proofs::jobs::Audit(Arc::clone(&self.proofs)), gated(second));
         runner.spawn(
@@ -441,6 +471,13 @@ impl Coordinator {
         );
         let restore = every(2 * second).cut_at_stop();
         runner.spawn(durability::jobs::Restore(durability()), restore);
+        let measure = Measure {
+            nodes: nodes(),
+            billing: billing(),
+            files: files(),
+            proofs: Arc::clone(&self.proofs),
+        };
+        runner.spawn(measure, every(15 * second));
         runner.statuses().clone()
     }
 }

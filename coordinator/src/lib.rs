@@ -3,7 +3,7 @@
 //!
 //! It is sorted by concern, and each concern stands on a floor: it may use those below it and none above.
 //! [`security`] < [`keys`] < [`bookkeeping`] < [`accounts`] < [`fleet`] < [`blobs`] < [`billing`] < [`files`]
-//! < [`objects`] < [`closing`] < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
+//! < [`objects`] < [`shares`] < [`closing`] < [`proofs`] < [`durability`] < the faces [`http`], [`p2p`] and [`cli`]. A concern is a folder: `mod.rs` has a struct
 //! of just what it works with, `tables` the only SQL on its tables, `jobs` its background work. What happens below is
 //! told upwards as [`facts`]. [`compose`] puts it all together. The nouns are in the crate [`model`], what is decided
 //! without any I/O in [`rules`].
@@ -32,11 +32,13 @@ pub mod fleet;
 pub mod http;
 pub mod keys;
 pub mod local_request;
+pub mod measuring;
 pub mod metrics;
 pub mod objects;
 pub mod p2p;
 pub mod proofs;
 pub mod security;
 pub mod serve;
+pub mod shares;
 
 pub use settings as config;

@@ -1,77 +1,21 @@
-//! Counters and gauges, in the format of Prometheus. Each concern registers its own, in its `metrics.rs`; here is
-//! what they register with, and what stands beside them all: requests, and what the background jobs say of themselves.
-
-use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::atomic::Ordering;
+//! Counters and gauges, in the format of Prometheus. Each concern registers its own, in its `metrics.rs`, with
+//! [`kit::metrics`]; here is what stands beside them all: requests, what the background jobs say of themselves, and what
+//! all of them share.
 
 use kit::JobStatus;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::TypedMetric;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::metrics::histogram::Histogram;
 
-/// Everything that is measured, for whoever reads it.
-pub struct Metrics {
-    registry: Registry,
-}
+use crate::database::Pool;
+pub use kit::metrics::Metrics;
+use kit::metrics::{Doubling, raise_to, show};
+use limits::memory::MemoryBudget;
 
-impl Metrics {
-    pub fn new() -> Self {
-        Self {
-            registry: Registry::with_prefix("fsn_coordinator"),
-        }
-    }
-
-    pub fn counter(&mut self, name: &str, help: &str) -> Counter {
-        self.registered(name, help, Counter::default())
-    }
-
-    pub fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        self.registered(name, help, Gauge::default())
-    }
-
-    /// One for each value of the labels, which must be a bounded set: all are kept for ever.
-    pub fn family<L, M>(&mut self, name: &str, help: &str) -> Family<L, M>
-    where
-        L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static,
-        M: EncodeMetric + TypedMetric + Default + Debug + Send + Sync + 'static,
-    {
-        self.registered(name, help, Family::default())
-    }
-
-    /// Times in seconds, in buckets that double from the `shortest`.
-    pub fn seconds(&mut self, name: &str, help: &str, shortest: f64, buckets: u16) -> Histogram {
-        let buckets = exponential_buckets(shortest, 2.0, buckets);
-        self.registered(name, help, Histogram::new(buckets))
-    }
-
-    fn registered<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
-        self.registry.register(name, help, metric.clone());
-        metric
-    }
-
-    /// Everything, as text.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Takes over what is counted elsewhere, however many do so at the same time.
-pub(crate) fn raise_to(counter: &Counter, value: u64) {
-    counter.inner().fetch_max(value, Ordering::Relaxed);
-}
+/// What all names of metrics begin with.
+pub const PREFIX: &str = "fsn_coordinator";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -81,21 +25,29 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    pub method: &'static str,
+    pub route: String,
+}
+
 /// What the API counts.
 pub struct HttpMetrics {
     pub requests: Family<RequestLabels, Counter>,
-    pub request_seconds: Histogram,
+    pub request_seconds: Family<RouteLabels, Histogram, Doubling>,
 }
 
 impl HttpMetrics {
     pub fn new(metrics: &mut Metrics) -> Self {
         Self {
             requests: metrics.family("http_requests", "HTTP requests answered"),
-            request_seconds: metrics.seconds(
+            request_seconds: metrics.seconds_of(
                 "http_request_seconds",
-                "Time to the head of the answer",
-                0.001,
-                16,
+                "Time to the head of the answer, by method and route",
+                Doubling {
+                    shortest: 0.002,
+                    buckets: 14,
+                },
             ),
         }
     }
@@ -132,11 +84,77 @@ impl JobMetrics {
         for job in jobs {
             let labels = JobLabels { job: job.name };
             if let Some(backlog) = job.backlog {
-                let gauge = self.backlog.get_or_create(&labels);
-                gauge.set(i64::try_from(backlog).unwrap_or(i64::MAX));
+                show(&self.backlog.get_or_create(&labels), backlog);
             }
             raise_to(&self.failures.get_or_create(&labels), job.failures);
             raise_to(&self.runs.get_or_create(&labels), job.runs);
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabels {
+    of: &'static str,
+}
+
+/// What requests and background work share: connections to the database, and memory for files on their way.
+pub struct ShareMetrics {
+    connections: Family<ConnectionLabels, Gauge>,
+    most_connections: Gauge,
+    waiting_for_connection: Gauge,
+    budget: Family<BudgetLabels, Gauge>,
+    used: Family<BudgetLabels, Gauge>,
+    waiting: Family<BudgetLabels, Gauge>,
+}
+
+impl ShareMetrics {
+    pub fn new(metrics: &mut Metrics) -> Self {
+        Self {
+            connections: metrics.family(
+                "database_connections",
+                "Connections to the database that are open, by state: busy, idle",
+            ),
+            most_connections: metrics.gauge(
+                "database_connections_max",
+                "Connections to the database that may be open",
+            ),
+            waiting_for_connection: metrics.gauge(
+                "database_waiting",
+                "Who waits for a connection to the database",
+            ),
+            budget: metrics.family(
+                "memory_budget_bytes",
+                "Memory that files on their way may take: uploads, sealed copies, downloads",
+            ),
+            used: metrics.family("memory_used_bytes", "Memory that files on their way have"),
+            waiting: metrics.family("memory_waiting", "Transfers that wait for memory"),
+        }
+    }
+
+    /// Called when somebody reads the metrics.
+    pub fn measure<'a>(
+        &self,
+        db: &Pool,
+        budgets: impl IntoIterator<Item = (&'static str, &'a MemoryBudget)>,
+    ) {
+        let usage = db.usage();
+        let connections = [("busy", usage.busy), ("idle", usage.idle)];
+        for (state, count) in connections {
+            let gauge = self.connections.get_or_create(&ConnectionLabels { state });
+            show(&gauge, count);
+        }
+        show(&self.most_connections, usage.most);
+        show(&self.waiting_for_connection, usage.waiting);
+        for (of, budget) in budgets {
+            let (labels, usage) = (BudgetLabels { of }, budget.usage());
+            show(&self.budget.get_or_create(&labels), usage.total_bytes);
+            show(&self.used.get_or_create(&labels), usage.used_bytes);
+            show(&self.waiting.get_or_create(&labels), usage.waiting);
         }
     }
 }
@@ -149,7 +167,7 @@ mod tests {
 
     #[test]
     fn steps_are_counted_once_by_readers_at_the_same_time() {
-        let metrics = JobMetrics::new(&mut Metrics::new());
+        let metrics = JobMetrics::new(&mut Metrics::new(PREFIX, "0"));
         let status = |runs| JobStatus {
             name: "repair",
             state: JobState::Idle,

@@ -4,6 +4,7 @@
 //! - [`scope`]: what a key may do.
 //! - [`wanted`]: what somebody wants a new key to be, checked.
 //! - [`password`]: which passwords are taken; [`totp`] and [`recovery`]: second factors; [`secrets`]: tokens that are kept hashed.
+//! - [`share`]: what opens a share, and the token of whoever was let in.
 //! - [`known`]: what a coordinator may go by for a moment without asking its database again.
 //!
 //! ```
@@ -33,5 +34,6 @@ pub mod password;
 pub mod recovery;
 pub mod scope;
 pub mod secrets;
+pub mod share;
 pub mod totp;
 pub mod wanted;

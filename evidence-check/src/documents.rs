@@ -18,7 +18,7 @@ pub(super) const MAX_ANSWER_BYTES: u64 = 64 << 20;
 /// What an answer can be, the more telling forms first.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Document {
+pub enum Document {
     Proofs(Box<Proofs>),
     Sealed(Box<Sealed>),
     Receipts(Box<Receipts>),
@@ -27,7 +27,7 @@ pub(super) enum Document {
 }
 
 /// Every answer in a file.
-pub(super) fn read(path: &Path, take: &mut impl FnMut(Document)) -> anyhow::Result<()> {
+pub fn read(path: &Path, take: &mut impl FnMut(Document)) -> anyhow::Result<()> {
     let cannot = || format!("{} cannot be read", path.display());
     let file = File::open(path).with_context(cannot)?;
     let metadata = file.metadata().with_context(cannot)?;

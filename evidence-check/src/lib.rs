@@ -16,6 +16,7 @@
 
 mod content;
 mod documents;
+mod pieces;
 mod sample;
 
 use std::fs::OpenOptions;
@@ -25,11 +26,12 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use clap::Args;
-use proto::evidence::{Checker, Finding, Found, Sealed};
+use proto::evidence::{Checker, Content, Finding, Found, Sealed};
 use proto::{FileId, NetworkId, ProofSeed};
 use sealing::{ChunkRef, Sealing, content_of};
 
-use self::documents::{Document, read};
+pub use self::documents::{Document, read};
+use self::pieces::OpenedPieces;
 use self::sample::Sample;
 
 /// Lines about single receipts or proofs that are printed.
@@ -76,11 +78,12 @@ struct Seen {
     proofs: bool,
     sealed: bool,
     verdicts: bool,
+    pieces: OpenedPieces,
 }
 
 impl VerifyEvidence {
-    /// Succeeds only if everything that was handed in is sound, and every copy that the receipts promise is proven, or
-    /// those that were drawn are opened.
+    /// Succeeds only if everything that was handed in is sound, and every copy that the receipts promise is proven, of a coded
+    /// chunk as many pieces as give it back, or those that were drawn are opened.
     pub async fn run(&self) -> anyhow::Result<()> {
         let mut checker = Checker::new(self.seed, self.network_id, self.file_id);
         let mut seen = Seen::default();
@@ -132,7 +135,9 @@ impl VerifyEvidence {
         for sealed in &drawn.shown {
             self.save(sealed)?;
             let bad = checker.sealed_receipt(sealed);
-            let bad = bad.into_iter().chain([opened(checker, sealed)]);
+            let bad = bad
+                .into_iter()
+                .chain([opened(checker, &mut seen.pieces, sealed)]);
             bad.for_each(|found| lines.take(&found));
             seen.sealed = true;
         }
@@ -212,7 +217,7 @@ fn shown(checker: &mut Checker, seen: &mut Seen, lines: &mut Lines, document: Do
         }
         Document::Sealed(sealed) => {
             seen.sealed = true;
-            lines.take(&opened(checker, &sealed));
+            lines.take(&opened(checker, &mut seen.pieces, &sealed));
         }
         Document::Verdicts(page) => {
             for view in &page.items {
@@ -229,15 +234,19 @@ fn shown(checker: &mut Checker, seen: &mut Seen, lines: &mut Lines, document: Do
     }
 }
 
-fn opened(checker: &mut Checker, sealed: &Sealed) -> Found {
+fn opened(checker: &mut Checker, pieces: &mut OpenedPieces, sealed: &Sealed) -> Found {
     checker.sealed(sealed, |statement, key, blob| {
+        if !statement.piece.is_copy() {
+            return pieces.open(statement, key, &blob);
+        }
         let chunk = ChunkRef {
             file_id: statement.file_id,
             index: statement.index,
         };
         let has_a_key = statement.sealing == Sealing::V2;
         let content = has_a_key.then(|| content_of(key, chunk, BytesMut::from(&blob[..])));
-        content?.ok()
+        let (sha256, bytes) = content?.ok()?;
+        Some(Content::Chunk(sha256, bytes))
     })
 }
 
@@ -256,7 +265,7 @@ impl Lines {
     /// Whatever is not good.
     fn take(&mut self, found: &Found) {
         match found.finding {
-            Finding::Proven | Finding::Opened | Finding::Judged(_) => {}
+            Finding::Proven | Finding::Opened | Finding::Piece | Finding::Judged(_) => {}
             Finding::NotProven(_) | Finding::Refuted(_) => self.print(|| line("", found)),
         }
     }
@@ -275,6 +284,7 @@ fn line(what: &str, found: &Found) -> String {
     let text = match &found.finding {
         Finding::Proven => "proven".to_owned(),
         Finding::Opened => "opened".to_owned(),
+        Finding::Piece => "a piece that opens".to_owned(),
         Finding::Judged(judgement) => format!("judged {judgement:?}"),
         Finding::NotProven(reason) if what.is_empty() => format!("not proven: {reason}"),
         Finding::NotProven(reason) => format!("bad {what}: {reason}"),
@@ -297,6 +307,10 @@ fn conclude(checker: &Checker, seen: &Seen, allow_unbound: bool) -> anyhow::Resu
             checker.chunks().count(),
             fewest.unwrap_or(0)
         );
+        let coded = checker.chunks().filter(|copies| copies.needed > 0);
+        if let Some(needed) = coded.map(|copies| copies.needed).max() {
+            println!("the chunks are coded: {needed} different pieces give one back");
+        }
     }
     if let Some(file_id) = checker.file_id().filter(|_| promised > 0) {
         println!("{bound} of {promised} receipts are bound to file {file_id}");
@@ -323,9 +337,14 @@ fn conclude(checker: &Checker, seen: &Seen, allow_unbound: bool) -> anyhow::Resu
         "there is no evidence in these files: see --help for what can be checked"
     );
     ensure!(checker.is_sound(), "not everything is sound");
+    let incomplete = seen.pieces.incomplete();
+    ensure!(
+        incomplete == 0,
+        "of {incomplete} coded chunks too few pieces are opened to see what they are"
+    );
     ensure!(
         !to_be_proven || checker.is_proven(),
-        "not every copy is proven"
+        "not every copy is proven, or too few pieces of a coded chunk"
     );
     ensure!(
         !of_a_file || allow_unbound || checker.is_bound(),

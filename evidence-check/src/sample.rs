@@ -2,7 +2,7 @@
 //!
 //! The receipts, and what the coordinator has signed with them, are there before anything is drawn: it cannot know which
 //! copies it will have to show. Whole chunks are drawn, all copies of each: of a file no more than some chunks are opened
-//! in a day.
+//! in a day. Of a coded chunk as many pieces are drawn as give it back, and others where some are not to be had.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,27 +79,43 @@ impl Sample {
         let mut chunks: Vec<(u32, Vec<Uuid>)> = chunks.into_iter().collect();
         let mut rng = Entropy::system().rng();
         chunks.shuffle(&mut rng);
-        let copies = chunks.into_iter().flat_map(|(index, mut nodes)| {
-            nodes.shuffle(&mut rng);
-            nodes.into_iter().map(move |node| (index, node))
-        });
-        let copies: Vec<(u32, Uuid)> = copies.take(count).collect();
-        let mut drawn = Drawn::default();
-        let mut closed = None;
-        for (index, node) in copies {
-            if closed == Some(index) {
-                continue;
+        let (mut drawn, mut left) = (Drawn::default(), count);
+        for (index, mut nodes) in chunks {
+            if left == 0 {
+                break;
             }
-            match coordinator.ask(file_id, index, node).await? {
-                Answer::Shown(sealed) => drawn.shown.push(*sealed),
-                Answer::NotShown(reason) => {
-                    let line = format!("chunk {index}, node {node}: not opened: {reason}");
-                    drawn.not_shown.push(line);
+            nodes.shuffle(&mut rng);
+            let needed = checker.needed(index);
+            let is_coded = needed > 0;
+            let goal = match is_coded {
+                true => needed,
+                false => left.min(nodes.len()),
+            };
+            left = left.saturating_sub(goal);
+            let (mut done, mut not_shown) = (0, Vec::new());
+            for node in nodes {
+                if done == goal {
+                    break;
                 }
-                Answer::Enough(reason) => {
-                    drawn.enough = Some(reason);
-                    closed = Some(index);
+                match coordinator.ask(file_id, index, node).await? {
+                    Answer::Shown(sealed) => {
+                        drawn.shown.push(*sealed);
+                        done += 1;
+                    }
+                    Answer::NotShown(reason) => {
+                        let line = format!("chunk {index}, node {node}: not opened: {reason}");
+                        not_shown.push(line);
+                        // Another piece does as well.
+                        done += usize::from(!is_coded);
+                    }
+                    Answer::Enough(reason) => {
+                        drawn.enough = Some(reason);
+                        break;
+                    }
                 }
+            }
+            if !is_coded || done < goal {
+                drawn.not_shown.append(&mut not_shown);
             }
         }
         Ok(drawn)

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use model::bucket_rules::{BucketRules, RulesChange};
 use model::ids::{MultipartId, VersionId};
 use model::names::{BucketName, ContentType, ObjectKey};
 use model::objects::{
@@ -145,6 +146,19 @@ impl<A> Caller<A> {
         }
     }
 
+    /// Whether this may be set for the bucket. Who publishes has to be one who may read, and who has objects deleted one who
+    /// may delete: a key for writing alone is not made a stronger one.
+    pub fn may_set(&self, change: &RulesChange, bucket: &str) -> Answer<()> {
+        let more = match change {
+            RulesChange::Lifecycle(_) => Action::Delete,
+            RulesChange::Cors(_) | RulesChange::PublicRead(_) | RulesChange::IndexDocument(_) => {
+                Action::Read
+            }
+        };
+        self.may_at(more, bucket, "")?;
+        self.may_at(Action::Write, bucket, "")
+    }
+
     /// Whether the key is for everything: what is no one bucket's is not for others.
     pub fn may_everywhere(&self) -> Answer<()> {
         match &self.bucket {
@@ -209,6 +223,30 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     fn keep_versions(&self, bucket: &Bucket, keep: bool)
     -> impl Future<Output = Answer<()>> + Send;
+
+    /// What its owner has set for it.
+    fn rules(&self, bucket: &Bucket) -> impl Future<Output = Answer<BucketRules>> + Send;
+
+    /// Rules that are handed in have been looked at.
+    fn change_rules(
+        &self,
+        bucket: &Bucket,
+        change: RulesChange,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// What is set for a bucket, whosever it is: for browsers, which ask before they show a key.
+    fn rules_of_any(
+        &self,
+        bucket: &str,
+    ) -> impl Future<Output = Answer<Option<BucketRules>>> + Send;
+
+    /// Somebody without a key, where anybody may read this one.
+    fn anybody(
+        &self,
+        bucket: &str,
+        key: &str,
+        from: IpAddr,
+    ) -> impl Future<Output = Answer<Option<Caller<Self::Account>>>> + Send;
 
     fn find(
         &self,
@@ -368,6 +406,23 @@ mod tests {
         assert!(caller.may_at(Action::Write, "any", "key").is_err());
         assert!(caller.may_at(Action::Delete, "any", "key").is_err());
         assert!(caller.may_everywhere().is_ok());
+    }
+
+    #[test]
+    fn a_key_for_writing_alone_publishes_and_expires_nothing() {
+        let mut caller = caller(None, None);
+        let publish = RulesChange::PublicRead(vec![String::new()]);
+        let expire = RulesChange::Lifecycle(Vec::new());
+        assert!(caller.may_set(&publish, "any").is_err());
+        caller.rights.write = true;
+        assert!(caller.may_set(&publish, "any").is_ok());
+        assert!(caller.may_set(&expire, "any").is_err());
+        caller.rights.delete = true;
+        assert!(caller.may_set(&expire, "any").is_ok());
+        caller.rights.read = false;
+        assert!(caller.may_set(&publish, "any").is_err());
+        caller.prefix = Some("in/".to_owned());
+        assert!(caller.may_set(&expire, "any").is_err());
     }
 
     #[test]

@@ -7,10 +7,11 @@
 //! | [`jobs`] | background work in bounded steps: pace, wake, stop and status belong to the runner |
 //! | [`config`] | settings in layers: flag > environment > file > default |
 //! | [`logging`] | logs on standard error, text or JSON lines |
-//! | [`output`] | tables and JSON on standard output |
+//! | [`metrics`] | counters and gauges, the process itself among them |
+//! | [`output`] | tables, times and JSON on standard output |
 //! | [`signals`], [`printing`], [`ready_file`], [`private_file`] | how a process starts, tells that it is ready, prints, and ends |
 //!
-//! The crate depends on nothing else of this project. `config`, `logging` and `output` are features, on by
+//! The crate depends on nothing else of this project. `config`, `logging`, `metrics` and `output` are features, on by
 //! default: without them it is small enough for a library that wants no more than the time.
 //!
 //! A program hands clock and entropy down, and its background work to a runner:
@@ -64,12 +65,16 @@ pub mod entropy;
 pub mod jobs;
 #[cfg(feature = "logging")]
 pub mod logging;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "output")]
 pub mod output;
 pub mod own_host;
 pub mod printing;
 pub mod private_file;
 pub mod ready_file;
+#[doc(hidden)]
+pub mod reference;
 pub mod signals;
 
 mod panics;

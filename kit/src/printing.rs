@@ -48,10 +48,27 @@ pub fn finish<E: Display>(program: &str, outcome: Result<ExitCode, E>) -> ExitCo
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            tell(program, &error);
+            if wants_json(std::env::args()) {
+                tell_program(program, &error);
+            } else {
+                tell(program, &error);
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether a program was asked for JSON: then it is read by one, and its errors are JSON, too.
+fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    let arguments: Vec<String> = arguments.take_while(|argument| argument != "--").collect();
+    let two = arguments.windows(2).any(|two| two == ["--output", "json"]);
+    let one = |argument: &String| ["--output=json", "--json"].contains(&argument.as_str());
+    two || arguments.iter().any(one)
+}
+
+fn tell_program(program: &str, error: &dyn Display) {
+    let document = serde_json::json!({"program": program, "error": format!("{error:#}")});
+    let _ = writeln!(io::stderr(), "{document}");
 }
 
 /// Ends the program when something could not be written to standard output.
@@ -90,6 +107,17 @@ fn tell(program: &str, error: &dyn Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_json_for_whoever_asked_for_json() {
+        let wants = |line: &str| wants_json(line.split(' ').map(str::to_owned));
+        assert!(wants("storage-node status --output json"));
+        assert!(wants("coordinator admin jobs --json"));
+        assert!(wants("storage-node status --output=json --check"));
+        assert!(!wants("storage-node status --output table"));
+        assert!(!wants("storage-node status"));
+        assert!(!wants("storage-node status -- --json"));
+    }
 
     #[test]
     fn a_failed_print_is_told_from_other_panics() {

@@ -74,7 +74,7 @@ pub use rules::{
 pub use tables::{
     Balances, OwnTransfer, PostError, Posted, Sealed, TableError, TransferRow, amount_on, balance,
     balances, close_unused_accounts, has_transfer, head, lock_balance, lock_balances,
-    open_accounts, post, post_new, posted, seal_block, snapshot, transfers_of,
+    open_accounts, post, post_new, posted, seal_block, snapshot, transfers_of, unsealed_since,
 };
 pub use verify::{Verification, verify, verify_heads};
 pub use verify_export::{ExportVerification, ReadExportError, verify_export};

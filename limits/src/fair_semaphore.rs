@@ -128,6 +128,11 @@ impl FairSemaphore {
         self.permit(side)
     }
 
+    /// How many wait for a permit.
+    pub fn waiting(&self) -> usize {
+        self.books().waiting.values().map(VecDeque::len).sum()
+    }
+
     fn permit(&self, side: Option<Side>) -> Permit {
         Permit {
             semaphore: self.clone(),
@@ -264,6 +269,21 @@ mod tests {
                 .boxed(),
             None => async move { semaphore.acquire().await }.boxed(),
         }
+    }
+
+    #[tokio::test]
+    async fn how_many_wait_can_be_told() {
+        let semaphore = FairSemaphore::new(1);
+        let held = semaphore.acquire().await;
+        let mut others = join_all([
+            asks(&semaphore, Some(party(1, None))),
+            asks(&semaphore, None),
+        ]);
+        assert!((&mut others).now_or_never().is_none());
+        assert_eq!(semaphore.waiting(), 2);
+        drop(others);
+        assert_eq!(semaphore.waiting(), 0);
+        drop(held);
     }
 
     /// In which order those who wait get one turn after another.

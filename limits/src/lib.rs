@@ -23,8 +23,10 @@
 
 pub mod attempts;
 pub mod connections;
+pub mod early_answer;
 pub mod fair_semaphore;
 pub mod memory;
 pub mod metered;
+pub mod running;
 pub mod tally;
 pub mod turns;

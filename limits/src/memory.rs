@@ -26,6 +26,15 @@ pub struct Holder {
     pub address: IpAddr,
 }
 
+/// Of a budget, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub total_bytes: u64,
+    /// May be more than there is, by one chunk.
+    pub used_bytes: u64,
+    pub waiting: u64,
+}
+
 #[derive(Debug, Clone)]
 pub struct MemoryBudget(Arc<Mutex<Books>>);
 
@@ -125,6 +134,17 @@ impl MemoryBudget {
     pub fn is_contended(&self) -> bool {
         let books = self.books();
         books.waiting.iter().any(|w| !w.granted.is_closed())
+    }
+
+    /// How much of it is taken, and how many wait.
+    pub fn usage(&self) -> Usage {
+        let books = self.books();
+        let waiting = books.waiting.iter().filter(|w| !w.granted.is_closed());
+        Usage {
+            total_bytes: books.total,
+            used_bytes: books.used.get(&Scope::All).map_or(0, |used| used.bytes),
+            waiting: waiting.count() as u64,
+        }
     }
 
     fn enter(&self, scopes: Vec<Scope>) -> MemoryShare {
@@ -350,6 +370,27 @@ mod tests {
         let mut share = budget.open(holder);
         let granted = share.grow(bytes).now_or_never().is_some();
         granted.then_some(share)
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_and_who_waits_can_be_told() {
+        let budget = MemoryBudget::new(10 * KIB);
+        let told = |used_bytes, waiting| Usage {
+            total_bytes: 10 * KIB,
+            used_bytes,
+            waiting,
+        };
+        assert_eq!(budget.usage(), told(0, 0));
+        let held = budget.reserve(8 * KIB).await;
+        let waiting = budget.clone();
+        let waiting = tokio::spawn(async move { waiting.reserve(4 * KIB).await });
+        tokio::task::yield_now().await;
+        assert_eq!(budget.usage(), told(8 * KIB, 1));
+        drop(held);
+        let share = waiting.await.unwrap();
+        assert_eq!(budget.usage(), told(4 * KIB, 0));
+        drop(share);
+        assert_eq!(budget.usage(), told(0, 0));
     }
 
     #[tokio::test]

@@ -24,10 +24,10 @@
 //! ```
 
 mod account;
-pub mod client;
 mod cluster;
 mod files;
 mod launch;
+mod network;
 mod overrides;
 mod ports;
 mod postgres;
@@ -43,9 +43,12 @@ mod shared;
 mod temporary;
 pub mod wait;
 
+/// A user at a coordinator's API, as tests and benchmarks ask.
+pub use ::client::rest as client;
 pub use cluster::{Cluster, DirLock, Member, Progress, Status, UpOptions};
 pub use files::create_dir;
 pub use launch::run_launcher;
+pub use network::{LocalNetwork, LocalUser};
 pub use overrides::Overrides;
 pub use postgres::{PostgresRecord, programs_dir as postgres_programs_dir};
 pub use programs::Programs;

@@ -9,6 +9,8 @@ pub struct Programs {
     pub local_cluster: PathBuf,
     pub coordinator: PathBuf,
     pub storage_node: PathBuf,
+    /// No network needs it: it may be missing.
+    pub fsn: PathBuf,
 }
 
 impl Programs {
@@ -28,6 +30,7 @@ impl Programs {
             local_cluster: dir.join("local-cluster"),
             coordinator: dir.join("coordinator"),
             storage_node: dir.join("storage-node"),
+            fsn: dir.join("fsn"),
         }
     }
 

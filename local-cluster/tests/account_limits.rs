@@ -23,7 +23,7 @@ const LIMITS: &str = r#"
 "#;
 
 struct Attacker {
-    client: local_cluster::client::Client,
+    client: local_cluster::client::Endpoint,
     database: PgConnection,
 }
 

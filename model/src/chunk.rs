@@ -25,6 +25,8 @@ impl StoredChunk {
 pub struct StoredReplica {
     pub node_id: NodeId,
     pub blob_id: BlobId,
+    /// Which piece of its chunk: 0 of a copy.
+    pub piece: u8,
     pub receipt: SignedReceipt,
 }
 
@@ -40,6 +42,8 @@ pub struct ChunkLocations {
 pub struct ReplicaLocation {
     pub node_id: NodeId,
     pub blob_id: BlobId,
+    /// Which piece of its chunk: 0 of a copy.
+    pub piece: u8,
     /// A read has found it missing or damaged.
     pub suspect: bool,
     /// Does not count as a copy any more: a source of last resort.

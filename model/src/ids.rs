@@ -31,6 +31,11 @@ proto::uuid_id! {
     SessionId, "session id"
 }
 
+proto::uuid_id! {
+    /// A key in somebody's device that lets him in.
+    PasskeyId, "passkey id"
+}
+
 /// A version 7 UUID: sorts by `now`, unique by `rng`.
 pub fn uuid_v7(now: Timestamp, rng: &mut impl Rng) -> Uuid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);

@@ -8,6 +8,7 @@
 //! assert_eq!((three_copies.needed(), three_copies.safe()), (1, 2));
 //! ```
 
+pub mod bucket_rules;
 pub mod chunk;
 pub mod chunking;
 pub mod day;
@@ -21,6 +22,8 @@ pub mod objects;
 pub mod payment;
 pub mod scheme;
 pub mod security;
+pub mod sharing;
+pub mod storage_class;
 pub mod terms;
 pub mod upload;
 pub mod user;

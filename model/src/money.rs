@@ -160,15 +160,6 @@ impl FromStr for PricePerGbMonth {
     }
 }
 
-/// Credits with at most six decimals, as people write them.
-pub fn parse_credits(text: &str) -> Result<MicroCredits, ParseAmountError> {
-    let amount = parse_decimal(text, 6).map_err(|reason| ParseAmountError {
-        text: text.chars().take(40).collect(),
-        reason: reason.to_owned(),
-    })?;
-    Ok(MicroCredits::new(amount.cast_signed())) // no more than an i64 holds
-}
-
 /// Settings write a price as a number or as text.
 impl<'de> Deserialize<'de> for PricePerGbMonth {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -276,15 +267,6 @@ mod tests {
             "99999999999999999999",
         ] {
             assert!(bad.parse::<UsdCents>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn credits_are_read_to_the_micro_credit() {
-        assert_eq!(parse_credits("2.5"), Ok(MicroCredits::new(2_500_000)));
-        assert_eq!(parse_credits("0.000001"), Ok(MicroCredits::new(1)));
-        for bad in ["", "-1", "1e3", "0.0000001", "10000000000000"] {
-            assert!(parse_credits(bad).is_err(), "{bad}");
         }
     }
 

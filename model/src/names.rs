@@ -163,19 +163,28 @@ checked_text! {
 
 impl ObjectKey {
     pub const MAX_BYTES: usize = 1024;
+    pub const MAX_SEALED_BYTES: usize = 2048;
+
+    /// One that is ciphertext, which is longer than what it hides.
+    pub fn sealed(key: String) -> Result<Self, InvalidText> {
+        match key.len() {
+            0 => Err(InvalidText("a key cannot be empty")),
+            1..=Self::MAX_SEALED_BYTES if key.contains('\0') => {
+                Err(InvalidText("a key cannot contain the NUL character"))
+            }
+            1..=Self::MAX_SEALED_BYTES => Ok(Self(key)),
+            _ => Err(InvalidText("a sealed key has at most 2048 bytes of UTF-8")),
+        }
+    }
 }
 
 impl TryFrom<String> for ObjectKey {
     type Error = InvalidText;
 
     fn try_from(key: String) -> Result<Self, InvalidText> {
-        match key.len() {
-            0 => Err(InvalidText("a key cannot be empty")),
-            1..=Self::MAX_BYTES if key.contains('\0') => {
-                Err(InvalidText("a key cannot contain the NUL character"))
-            }
-            1..=Self::MAX_BYTES => Ok(Self(key)),
-            _ => Err(InvalidText("a key has at most 1024 bytes of UTF-8")),
+        match key.len() <= Self::MAX_BYTES {
+            true => Self::sealed(key),
+            false => Err(InvalidText("a key has at most 1024 bytes of UTF-8")),
         }
     }
 }
@@ -287,6 +296,10 @@ mod tests {
         for key in ["", "a\0b", &"x".repeat(1025)] {
             assert!(ObjectKey::try_from(key.to_owned()).is_err());
         }
+        for key in ["", "a\0b", &"x".repeat(2049)] {
+            assert!(ObjectKey::sealed(key.to_owned()).is_err());
+        }
+        assert!(ObjectKey::sealed("x".repeat(2048)).is_ok());
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub enum NodeState {
 pub struct UnknownNodeState(String);
 
 impl NodeState {
+    pub const ALL: [Self; 6] = [
+        Self::Probation,
+        Self::Active,
+        Self::Suspended,
+        Self::Draining,
+        Self::Drained,
+        Self::Disqualified,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Probation => "probation",

@@ -10,7 +10,8 @@ use proto::FileId;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BucketId, MultipartId, UserId, VersionId};
-use crate::names::{ContentType, ObjectKey};
+use crate::names::{ContentType, InvalidText, ObjectKey};
+use crate::terms::Terms;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
@@ -18,7 +19,37 @@ pub struct Bucket {
     pub owner: UserId,
     pub name: String,
     pub versioning: Versioning,
+    pub names: Names,
     pub created_at: Timestamp,
+}
+
+impl Bucket {
+    /// A key of it, by its length.
+    pub fn key(&self, key: String) -> Result<ObjectKey, InvalidText> {
+        match self.names {
+            Names::Plain => ObjectKey::try_from(key),
+            Names::Sealed => ObjectKey::sealed(key),
+        }
+    }
+}
+
+/// Who can read the keys of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    Plain,
+    /// Its owner alone: they are ciphertext, and are compared here and no more.
+    Sealed,
+}
+
+impl Names {
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Sealed];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Sealed => "sealed",
+        }
+    }
 }
 
 /// What becomes of the version that a new one takes the place of.
@@ -113,6 +144,34 @@ impl ObjectMetadata {
     }
 }
 
+/// What an end-to-end client keeps with an object. Nobody here reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope(Vec<u8>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an envelope has at most {0} bytes here: 16 KiB, and 64 for each part of the object")]
+pub struct EnvelopeTooLong(usize);
+
+impl Envelope {
+    /// Of an object of so many parts.
+    pub fn new(bytes: Vec<u8>, parts: usize) -> Result<Self, EnvelopeTooLong> {
+        let most = 16 * 1024 + 64 * parts;
+        match bytes.len() <= most {
+            true => Ok(Self(bytes)),
+            false => Err(EnvelopeTooLong(most)),
+        }
+    }
+
+    /// That was looked at when it was stored.
+    pub const fn stored(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What the bytes of an object are known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentSum {
@@ -154,6 +213,8 @@ pub struct ObjectVersion {
     pub content_type: String,
     pub metadata: ObjectMetadata,
     pub created_at: Timestamp,
+    /// When it is deleted.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// What is said of an object besides its bytes, by whoever writes it.
@@ -162,7 +223,36 @@ pub struct Described {
     pub key: ObjectKey,
     pub content_type: ContentType,
     pub metadata: ObjectMetadata,
+    pub envelope: Option<Envelope>,
+    /// When it is deleted.
+    pub expires_at: Option<Timestamp>,
     pub condition: WriteCondition,
+}
+
+impl Described {
+    /// With nothing said of it.
+    pub fn plain(key: ObjectKey) -> Self {
+        Self {
+            key,
+            content_type: ContentType::octet_stream(),
+            metadata: ObjectMetadata::default(),
+            envelope: None,
+            expires_at: None,
+            condition: WriteCondition::None,
+        }
+    }
+
+    /// What is billed of it besides its bytes.
+    fn billed_bytes(&self) -> usize {
+        let envelope = self.envelope.as_ref();
+        let envelope = envelope.map_or(0, |envelope| envelope.as_bytes().len());
+        self.key.as_str().len() + self.metadata.bytes() + envelope
+    }
+
+    /// Its terms, with so many bytes.
+    pub fn terms(&self, size_bytes: u64) -> Terms {
+        Terms::beside(self.billed_bytes(), size_bytes)
+    }
 }
 
 /// What has become of a key, or a version, that was to be deleted.
@@ -177,6 +267,10 @@ pub enum Deleted {
 }
 
 /// One line of a list.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most lines of a list are objects"
+)]
 #[derive(Debug, Clone)]
 pub enum ListEntry {
     Object(ObjectVersion),
@@ -243,11 +337,8 @@ pub enum Target {
 #[derive(Debug, Clone)]
 pub struct NewObject {
     pub bucket: BucketId,
-    pub key: ObjectKey,
     pub version: VersionId,
-    pub content_type: ContentType,
-    pub metadata: ObjectMetadata,
-    pub condition: WriteCondition,
+    pub described: Described,
     pub content: ObjectContent,
 }
 
@@ -295,6 +386,16 @@ impl WriteCondition {
     }
 }
 
+impl ContentSum {
+    /// Of bytes that nobody has taken an MD5 of, which this says by its form: those of one version.
+    pub fn of_version(version: VersionId) -> Self {
+        Self {
+            etag: format!("{}-0", version.as_uuid().simple()),
+            checksum: None,
+        }
+    }
+}
+
 impl NewObject {
     /// The upload in parts that ends with it.
     pub fn completes(&self) -> Option<MultipartId> {
@@ -318,18 +419,18 @@ impl Target {
         parts.iter().map(|part| part.file_id)
     }
 
-    /// Bytes that are billed besides the name's.
-    pub fn metadata_bytes(&self) -> usize {
+    /// The terms that its file is sold under, which is called like the key.
+    pub fn terms(&self, key: &str, size_bytes: u64) -> Terms {
         match self {
-            Self::Object(object) => object.metadata.bytes(),
-            Self::Part(_) => 0,
+            Self::Object(object) => object.described.terms(size_bytes),
+            Self::Part(_) => Terms::beside(key.len(), size_bytes),
         }
     }
 
     /// Targets with the same number are written one after the other.
     pub fn lock(&self) -> i64 {
         match self {
-            Self::Object(object) => key_lock(object.bucket, object.key.as_str()),
+            Self::Object(object) => key_lock(object.bucket, object.described.key.as_str()),
             Self::Part(part) => {
                 let number = part.number.to_be_bytes();
                 lock_of(&[part.multipart.as_bytes(), &number])

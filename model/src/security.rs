@@ -46,6 +46,9 @@ kinds! {
     Purchase = "purchase",
     Payout = "payout",
     FileDeleted = "file-deleted",
+    /// A link was made that lets others read.
+    ShareMade = "share-made",
+    ShareEnded = "share-ended",
     NodeTokenMade = "node-token-made",
     NodeAdmitted = "node-admitted",
     /// A command of `coordinator` that an operator gave.

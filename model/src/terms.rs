@@ -20,6 +20,13 @@ impl Terms {
         }
     }
 
+    /// What objects are sold under, with so many bytes of content: their key and what is kept of them besides are billed
+    /// on top of the least, too, so that long ones are never free. A row keeps that as a longer name.
+    pub fn beside(bytes: usize, size_bytes: u64) -> Self {
+        let short = LEAST_BILLED_BYTES.saturating_sub(size_bytes) as usize; // no more than the least
+        Self::named(bytes.saturating_add(short))
+    }
+
     /// The bytes of one copy that are billed, of so many bytes of content.
     pub const fn billed_bytes(self, size_bytes: u64) -> u64 {
         match self {
@@ -83,6 +90,23 @@ mod tests {
     fn what_was_sold_before_is_billed_as_it_was() {
         for size in [0, 1, 65_536, u64::MAX] {
             assert_eq!(Terms::Content.billed_bytes(size), size);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_object_is_billed_beside_the_least() {
+        for (size, billed) in [
+            (0, 65_536 + 100),
+            (1, 65_536 + 100),
+            (65_536, 65_536 + 100),
+            (65_537, 65_537 + 100),
+            (1 << 40, (1 << 40) + 100),
+        ] {
+            assert_eq!(
+                Terms::beside(100, size).billed_bytes(size),
+                billed,
+                "{size}"
+            );
         }
     }
 

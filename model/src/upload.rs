@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::ids::{UploadId, UserId};
 use crate::names::{ContentType, Filename};
-use crate::objects::Target;
+use crate::objects::{Envelope, Target};
+use crate::storage_class::StorageClass;
 use crate::terms::Terms;
 
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct UploadRequest {
     pub content_type: ContentType,
     /// `None` for a body whose length is not known before its end.
     pub size_bytes: Option<u64>,
+    /// How it is to be kept.
+    pub class: StorageClass,
     pub idempotency_key: Option<String>,
     pub declared: DeclaredDigests,
     /// What of a bucket points to the file from the transaction on that makes it visible. `None`: it is listed by itself.
@@ -70,23 +73,39 @@ impl DeclaredDigests {
 }
 
 impl UploadRequest {
-    /// What it is sold under: billed are its name, and what is kept of it besides.
-    pub fn terms(&self) -> Terms {
-        let metadata = self
-            .target
-            .as_ref()
-            .map_or(0, |target| target.metadata_bytes());
-        Terms::named(self.filename.as_str().len() + metadata)
+    /// What it is sold under, with so many bytes: billed are its name, and what is kept of it besides.
+    pub fn terms(&self, size_bytes: u64) -> Terms {
+        let name = self.filename.as_str();
+        match &self.target {
+            None => Terms::named(name.len()),
+            Some(target) => target.terms(name, size_bytes),
+        }
     }
 
     /// Tells a repeated request from another one under the same key, as far as its head goes. The content is compared
     /// besides.
     pub fn digest(&self) -> [u8; 32] {
-        let fields = json!([
-            self.filename.as_str(),
-            self.content_type.as_str(),
-            self.size_bytes
-        ]);
+        let mut fields = vec![
+            json!(self.filename.as_str()),
+            json!(self.content_type.as_str()),
+            json!(self.size_bytes),
+        ];
+        if let Some(Target::Object(object)) = self.target.as_deref() {
+            let described = &object.described;
+            let envelope = described.envelope.as_ref().map(Envelope::as_bytes);
+            fields.extend([
+                json!(object.bucket.as_uuid()),
+                json!(described.metadata),
+                json!(envelope.map(|bytes| blake3::hash(bytes).to_string())),
+                json!(described.expires_at),
+                json!(format!("{:?}", described.condition)),
+            ]);
+        }
+        // Without it the digest is what it was before there were classes.
+        if self.class != StorageClass::Standard {
+            fields.push(json!(self.class.name()));
+        }
+        let fields = serde_json::Value::from(fields);
         *blake3::hash(fields.to_string().as_bytes()).as_bytes()
     }
 }

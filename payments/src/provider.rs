@@ -92,7 +92,7 @@ pub struct Transfer {
     pub amount: UsdCents,
 }
 
-/// A payment that its customer's bank calls back.
+/// A payment that its customer's bank calls back, or that the operator has paid back by hand at the provider's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispute {
     pub name: String,
@@ -100,6 +100,8 @@ pub struct Dispute {
     pub payment: Option<String>,
     pub standing: DisputeStanding,
     pub amount: UsdCents,
+    /// Paid back by hand: the account has done nothing wrong.
+    pub is_refund: bool,
 }
 
 /// Somebody who wants to be paid.

@@ -107,7 +107,7 @@ pub struct Pace {
 /// How long `bytes` will take: as long as the last ones did, and no less than the budget of repair allows
 /// (bytes in a second). `None` where nothing tells.
 pub fn estimate(bytes: u64, pace: Option<Pace>, budget: Option<u64>) -> Option<Duration> {
-    let by_pace = pace.and_then(|pace| pace.time_for(bytes));
+    let by_pace = pace.and_then(|pace| pace.foretell(bytes));
     let by_budget = budget.and_then(|bytes_per_second| {
         let elapsed = Duration::from_secs(1);
         let budget = Pace {
@@ -120,8 +120,15 @@ pub fn estimate(bytes: u64, pace: Option<Pace>, budget: Option<u64>) -> Option<D
 }
 
 impl Pace {
+    /// How long `bytes` will take at this pace. `None` where it was measured over less than a hundredth of them: how long
+    /// it took to begin would be all that it tells, and minutes would become years.
+    pub fn foretell(self, bytes: u64) -> Option<Duration> {
+        let tells = self.bytes.saturating_mul(100) >= bytes;
+        tells.then(|| self.time_for(bytes)).flatten()
+    }
+
     /// How long `bytes` take at this pace; `None` when nothing has been moved.
-    pub fn time_for(self, bytes: u64) -> Option<Duration> {
+    fn time_for(self, bytes: u64) -> Option<Duration> {
         let millis = u128::from(bytes) * self.elapsed.as_millis().max(1);
         let millis = millis.checked_div(u128::from(self.bytes))?;
         Some(Duration::from_millis(u64::try_from(millis).ok()?))
@@ -146,6 +153,14 @@ mod tests {
         assert_eq!(estimate(1000, Some(pace), None), Some(seconds(100)));
         assert_eq!(estimate(1000, Some(pace), Some(5)), Some(seconds(200)));
         assert_eq!(estimate(1000, Some(pace), Some(50)), Some(seconds(100)));
+        // A drain of 24 s that moved next to nothing does not announce two years.
+        let short = Pace {
+            bytes: 4096,
+            elapsed: seconds(24),
+        };
+        assert_eq!(estimate(10_000_000_000, Some(short), None), None);
+        assert_eq!(short.foretell(409_600), Some(seconds(2400)));
+        assert_eq!(short.foretell(409_601), None);
         assert_eq!(estimate(1000, None, Some(50)), Some(seconds(20)));
     }
     use crate::placement::FailureDomains;

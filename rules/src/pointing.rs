@@ -46,14 +46,14 @@ impl Places {
         if let Some(multipart) = object.completes() {
             self.is_under_way(multipart)?;
         }
-        if object.condition != WriteCondition::None {
+        if object.described.condition != WriteCondition::None {
             // Whether the one before it will be written is not known yet.
             if !is_first {
                 return Err(TargetRefusal::Conflict);
             }
             let latest = standing.iter().find(|version| version.is_latest);
             let etag = latest.and_then(|version| version.etag.as_deref());
-            if !object.condition.holds(etag) {
+            if !object.described.condition.holds(etag) {
                 return Err(TargetRefusal::ConditionFailed);
             }
         }
@@ -93,8 +93,8 @@ fn summed(sum: Option<&ContentSum>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use model::names::{ContentType, ObjectKey};
-    use model::objects::{NewPart, ObjectMetadata, SumSlot};
+    use model::names::ObjectKey;
+    use model::objects::{Described, NewPart, SumSlot};
 
     use super::*;
 
@@ -118,11 +118,11 @@ mod tests {
     fn object(bucket: BucketId, condition: WriteCondition, content: ObjectContent) -> NewObject {
         NewObject {
             bucket,
-            key: ObjectKey::try_from("k".to_owned()).unwrap(),
             version: VersionId::from_bytes([3; 16]),
-            content_type: ContentType::octet_stream(),
-            metadata: ObjectMetadata::default(),
-            condition,
+            described: Described {
+                condition,
+                ..Described::plain(ObjectKey::try_from("k".to_owned()).unwrap())
+            },
             content,
         }
     }

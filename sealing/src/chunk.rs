@@ -7,7 +7,7 @@
 //! would then show that somebody holds the bytes, not that this node does.
 
 use bytes::Bytes;
-use proto::{BlobId, FileId, Sealing};
+use proto::{BlobId, FileId, Piece, Sealing};
 
 use crate::SealError;
 
@@ -31,6 +31,36 @@ impl ChunkRef {
         aad[14..30].copy_from_slice(self.file_id.as_bytes());
         aad[30..34].copy_from_slice(&self.index.to_be_bytes());
         aad[34..].copy_from_slice(&plaintext_bytes.to_be_bytes());
+        aad
+    }
+}
+
+/// Which piece of which chunk, coded k of n.
+///
+/// The length of the whole chunk goes with it, as no piece says by itself where the padding begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PieceRef {
+    /// The chunk.
+    pub chunk: ChunkRef,
+    /// Which of its pieces, and the code.
+    pub piece: Piece,
+    /// Bytes of the chunk's plaintext.
+    pub chunk_bytes: u32,
+}
+
+impl PieceRef {
+    /// What is authenticated with a blob of this piece.
+    pub(crate) fn aad(self) -> [u8; 39] {
+        let mut aad = [0; 39];
+        aad[..12].copy_from_slice(b"fsn v2 piece");
+        aad[12..28].copy_from_slice(self.chunk.file_id.as_bytes());
+        aad[28..32].copy_from_slice(&self.chunk.index.to_be_bytes());
+        aad[32..35].copy_from_slice(&[
+            self.piece.number(),
+            self.piece.needed(),
+            self.piece.pieces(),
+        ]);
+        aad[35..].copy_from_slice(&self.chunk_bytes.to_be_bytes());
         aad
     }
 }

@@ -16,7 +16,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::chunk::plaintext_bytes;
 use crate::cipher::{Cipher, NONCE_LEN};
 use crate::derive::derive;
-use crate::{ChunkRef, OpenError, SEALING_OVERHEAD};
+use crate::{ChunkRef, OpenError, PieceRef, SEALING_OVERHEAD};
 
 /// HKDF-SHA256(data key, info = `fsn v2 chunk` ‖ index:u32 BE).
 pub struct ChunkKey(Zeroizing<[u8; 32]>);
@@ -43,6 +43,12 @@ impl ChunkKey {
         let cipher = Cipher::new(&self.0).map_err(|_| OpenError)?;
         open(&cipher, Sealing::V2, chunk, blob)
     }
+
+    /// Opens a blob of a piece of this chunk in place and returns the piece, padding and all.
+    pub fn open_piece(&self, piece: PieceRef, blob: BytesMut) -> Result<Bytes, OpenError> {
+        let cipher = Cipher::new(&self.0).map_err(|_| OpenError)?;
+        open_as(&cipher, &piece.aad(), blob)
+    }
 }
 
 impl ZeroizeOnDrop for ChunkKey {}
@@ -65,15 +71,20 @@ pub fn content_of(
     Ok((ChunkSha256::from_bytes(digest), length))
 }
 
-/// Opens a blob where it lies.
+/// Opens a blob of a whole chunk where it lies.
 pub(crate) fn open(
     cipher: &Cipher,
     sealing: Sealing,
     chunk: ChunkRef,
-    mut blob: BytesMut,
+    blob: BytesMut,
 ) -> Result<Bytes, OpenError> {
     let bytes = blob.len().checked_sub(SEALING_OVERHEAD).ok_or(OpenError)?;
     let aad = chunk.aad(sealing, plaintext_bytes(bytes).map_err(|_| OpenError)?);
-    cipher.open_between(&aad, &mut blob)?;
+    open_as(cipher, &aad, blob)
+}
+
+fn open_as(cipher: &Cipher, aad: &[u8], mut blob: BytesMut) -> Result<Bytes, OpenError> {
+    let bytes = blob.len().checked_sub(SEALING_OVERHEAD).ok_or(OpenError)?;
+    cipher.open_between(aad, &mut blob)?;
     Ok(blob.freeze().slice(NONCE_LEN..NONCE_LEN + bytes))
 }

@@ -17,7 +17,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::chunk::plaintext_bytes;
 use crate::chunk_key::{ChunkKey, open};
 use crate::cipher::{Cipher, NONCE_LEN, Nonce, random_nonce};
-use crate::{ChunkRef, OpenError, SEALING_OVERHEAD, SealError, SealedBlob};
+use crate::{ChunkRef, OpenError, PieceRef, SEALING_OVERHEAD, SealError, SealedBlob};
 
 /// One for each file, made when its upload begins. The database has it wrapped ([`MasterKey::wrap`](crate::MasterKey::wrap)).
 pub struct DataKey {
@@ -94,24 +94,44 @@ impl DataKey {
     ) -> Result<SealedBlob, SealError> {
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         let aad = chunk.aad(self.sealing(), plaintext_bytes(bytes)?);
-        let mut blob = BytesMut::with_capacity(bytes + SEALING_OVERHEAD);
-        blob.extend_from_slice(&nonce);
-        for piece in pieces {
-            blob.extend_from_slice(piece);
-        }
-        let text = &mut blob[NONCE_LEN..];
-        let tag = match &self.schedule {
-            Schedule::Whole(cipher) => cipher.seal(&nonce, &aad, text)?,
+        match &self.schedule {
+            Schedule::Whole(cipher) => seal_as(cipher, &nonce, &aad, pieces),
             Schedule::EachChunk => {
                 let key = ChunkKey::of(&self.bytes, chunk.index);
-                Cipher::new(key.as_bytes())?.seal(&nonce, &aad, text)?
+                seal_as(&Cipher::new(key.as_bytes())?, &nonce, &aad, pieces)
             }
-        };
-        blob.extend_from_slice(&tag);
-        Ok(SealedBlob {
-            blob_id: BlobId::of(&blob),
-            data: blob.freeze(),
-        })
+        }
+    }
+
+    /// Seals one piece of a coded chunk, for one node.
+    ///
+    /// Refuses where one key seals all chunks: a piece is shown to nobody then, and no owner could check its code.
+    pub fn seal_piece(
+        &self,
+        place: PieceRef,
+        piece: &Bytes,
+        rng: &mut impl CryptoRng,
+    ) -> Result<SealedBlob, SealError> {
+        self.seal_piece_with(random_nonce(rng), place, piece)
+    }
+
+    #[inline(never)]
+    fn seal_piece_with(
+        &self,
+        nonce: Nonce,
+        place: PieceRef,
+        piece: &Bytes,
+    ) -> Result<SealedBlob, SealError> {
+        let key = self.chunk_key(place.chunk.index);
+        let key = key.ok_or(SealError::NoKeyForEachChunk)?;
+        let cipher = Cipher::new(key.as_bytes())?;
+        seal_as(&cipher, &nonce, &place.aad(), std::slice::from_ref(piece))
+    }
+
+    /// Opens a blob of a piece in place and returns the piece, a slice of the same memory.
+    pub fn open_piece(&self, place: PieceRef, blob: BytesMut) -> Result<Bytes, OpenError> {
+        let key = self.chunk_key(place.chunk.index).ok_or(OpenError)?;
+        key.open_piece(place, blob)
     }
 
     /// Opens a blob in place and returns the chunk, a slice of the same memory.
@@ -121,6 +141,24 @@ impl DataKey {
             Schedule::EachChunk => ChunkKey::of(&self.bytes, chunk.index).open(chunk, blob),
         }
     }
+}
+
+fn seal_as(
+    cipher: &Cipher,
+    nonce: &Nonce,
+    aad: &[u8],
+    parts: &[Bytes],
+) -> Result<SealedBlob, SealError> {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    let mut blob = BytesMut::with_capacity(bytes + SEALING_OVERHEAD);
+    blob.extend_from_slice(nonce);
+    parts.iter().for_each(|part| blob.extend_from_slice(part));
+    let tag = cipher.seal(nonce, aad, &mut blob[NONCE_LEN..])?;
+    blob.extend_from_slice(&tag);
+    Ok(SealedBlob {
+        blob_id: BlobId::of(&blob),
+        data: blob.freeze(),
+    })
 }
 
 impl ZeroizeOnDrop for DataKey {}

@@ -11,6 +11,12 @@ pub enum SealError {
         /// Length of the chunk.
         bytes: usize,
     },
+    /// Pieces of coded chunks are sealed under keys of their chunks, which the file has not.
+    #[error("the file has one key for all of its chunks: no piece of them is sealed")]
+    NoKeyForEachChunk,
+    /// What another one is to go on with begins with a segment.
+    #[error("a text can be left to another only where a segment ends")]
+    MidSegment,
     /// The cryptographic library does not take a key or a text of proper length: it lacks memory.
     #[error("the cryptographic library refuses to seal")]
     Library,

@@ -5,7 +5,8 @@
 //!
 //! - [`DataKey`], one for each file, seals chunks into blobs ([`SealedBlob`]) and opens them again. A chunk is named by
 //!   [`ChunkRef`], and a blob opens as no other chunk than its own. How a key seals is its [`Sealing`]: since version 2
-//!   each chunk has a [`ChunkKey`] of its own, which its owner may be shown.
+//!   each chunk has a [`ChunkKey`] of its own, which its owner may be shown. Under the same key the pieces of a coded chunk
+//!   are sealed, each as no other ([`PieceRef`]).
 //! - [`MasterKey`], from a file that only coordinators have, wraps data keys for the database and seals
 //!   [`Locator`](proto::Locator)s, which say to a coordinator what a node's blob is ([`ChunkVersion`]). It wraps other
 //!   secrets, too, each for its own place ([`SecretPlace`]).
@@ -35,8 +36,8 @@
 //!
 //! // What a node keeps beside its blob tells a coordinator, and nobody else, where the blob belongs.
 //! let stored = ChunkVersion { chunk, version: 1_700_000_000_000 };
-//! let locator = master.seal_locator(&stored, &mut rng)?;
-//! assert_eq!(master.open_locator(&locator)?, stored);
+//! let locator = master.seal_locator(&stored.into(), &mut rng)?;
+//! assert_eq!(master.open_locator(&locator)?.place, stored);
 //!
 //! // Later: the key out of the database, the blob from a node.
 //! let key = master.unwrap(file_id, Sealing::V2, &wrapped)?;
@@ -54,9 +55,10 @@
 //! |---|---|---|---|
 //! | blob, version 1 | data key | the chunk | `fsn v1 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
 //! | blob, version 2 | chunk key: HKDF-SHA256(data key, info = `fsn v2 chunk` ‖ index:u32 BE) | the chunk | `fsn v2 replica` ‖ file id\[16\] ‖ index:u32 BE ‖ text length:u32 BE |
+//! | blob of a piece | chunk key, as in version 2 | the piece, of a coded chunk | `fsn v2 piece` ‖ file id\[16\] ‖ index:u32 BE ‖ piece:u8 ‖ k:u8 ‖ n:u8 ‖ length of the chunk:u32 BE |
 //! | wrapped key | HKDF-SHA256(master key, salt = file id, info = `fsn v1 wrap` or, of version 2, `fsn v2 wrap`) | data key | file id\[16\] ‖ master-key id |
 //! | wrapped secret | HKDF-SHA256(master key, info = `fsn v1 ` ‖ purpose ‖ subject) | the secret | master-key id |
-//! | locator | HKDF-SHA256(master key, info = `fsn v1 locator`) | file id\[16\] ‖ index:u32 BE ‖ version:u64 BE ‖ zero\[8\] | `fsn v1 locator` |
+//! | locator | HKDF-SHA256(master key, info = `fsn v1 locator`) | file id\[16\] ‖ index:u32 BE ‖ version:u64 BE ‖ zero\[8\], or of a piece: piece:u8 ‖ k:u8 ‖ n:u8 ‖ first bytes of the blob id\[5\] | `fsn v1 locator` |
 //!
 //! `sealing/vectors/sealing.json` has cases of each from a second implementation, `sealing.py` beside it.
 //!
@@ -85,12 +87,12 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{ChunkRef, SealedBlob};
+pub use chunk::{ChunkRef, PieceRef, SealedBlob};
 pub use chunk_key::{ChunkKey, content_of};
 pub use cipher::SEALING_OVERHEAD;
 pub use data_key::DataKey;
 pub use error::{OpenError, SealError};
-pub use locator::ChunkVersion;
+pub use locator::{ChunkVersion, Located, LocatedPiece};
 pub use master_key::{MasterKey, WRAPPED_KEY_LEN};
 pub use proto::Sealing;
 pub use secret::SecretPlace;

@@ -8,9 +8,12 @@
 use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
-use proto::{FileId, Locator};
+use proto::{BlobId, FileId, Locator, Piece};
 use rand::{TryCryptoRng, TryRng};
-use sealing::{ChunkRef, ChunkVersion, DataKey, MasterKey, Sealing, SecretPlace};
+use sealing::{
+    ChunkRef, ChunkVersion, DataKey, Located, LocatedPiece, MasterKey, PieceRef, Sealing,
+    SecretPlace,
+};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -21,7 +24,9 @@ struct Vectors {
     wrapped_keys: Vec<WrappedCase>,
     wrapped_keys_v2: Vec<WrappedCase>,
     wrapped_secrets: Vec<SecretCase>,
+    pieces: Vec<PieceCase>,
     locators: Vec<LocatorCase>,
+    locators_of_pieces: Vec<LocatorCase>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +41,14 @@ struct BlobCase {
     blob_id: String,
     /// Of short blobs.
     blob: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PieceCase {
+    #[serde(flatten)]
+    blob: BlobCase,
+    piece: [u8; 3],
+    chunk_bytes: u32,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +80,9 @@ struct LocatorCase {
     version: String,
     nonce: String,
     locator: String,
+    /// Number, k and n, of pieces.
+    piece: Option<[u8; 3]>,
+    blob_id: Option<String>,
 }
 
 fn vectors() -> Vectors {
@@ -183,20 +199,77 @@ fn secrets_are_wrapped_to_the_same_bytes() {
     }
 }
 
+fn piece([number, needed, pieces]: [u8; 3]) -> Piece {
+    Piece::new(number, needed, pieces).unwrap()
+}
+
+#[test]
+fn pieces_are_sealed_to_the_same_blobs_and_open_as_no_other_piece() {
+    for case in vectors().pieces {
+        let key = DataKey::generate(Sealing::V2, &mut given(&case.blob.data_key)).unwrap();
+        let place = PieceRef {
+            chunk: ChunkRef {
+                file_id: file_id(&case.blob.file_id),
+                index: case.blob.index,
+            },
+            piece: piece(case.piece),
+            chunk_bytes: case.chunk_bytes,
+        };
+        let text = plaintext(case.blob.length);
+        let sealed = key.seal_piece(place, &text, &mut given(&case.blob.nonce));
+        let sealed = sealed.unwrap();
+        assert_eq!(sealed.blob_id.to_string(), case.blob.blob_id);
+        if let Some(blob) = case.blob.blob {
+            assert_eq!(hex::encode(&sealed.data), blob);
+        }
+        let blob = || BytesMut::from(&sealed.data[..]);
+        let chunk_key = key.chunk_key(case.blob.index).unwrap();
+        let shown = hex::encode(chunk_key.as_bytes());
+        assert_eq!(Some(shown), case.blob.chunk_key);
+        assert_eq!(key.open_piece(place, blob()), Ok(text.clone()));
+        assert_eq!(chunk_key.open_piece(place, blob()), Ok(text));
+
+        // A piece of another chunk, index or file, another number, another code, another length, or a copy.
+        let [number, needed, pieces] = case.piece;
+        let mut others = vec![place; 6];
+        others[0].chunk.index ^= 1;
+        others[1].chunk.file_id = FileId::from_bytes([9; 16]);
+        others[2].piece = piece([(number + 1) % pieces, needed, pieces]);
+        others[3].piece = piece([number, needed, pieces + 1]);
+        others[4].piece = piece([number, needed - 1, pieces]);
+        others[5].chunk_bytes += 1;
+        for other in others {
+            assert!(key.open_piece(other, blob()).is_err(), "{other:?}");
+        }
+        assert!(key.open(place.chunk, blob()).is_err());
+    }
+}
+
 #[test]
 fn locators_are_sealed_to_the_same_bytes() {
-    for case in vectors().locators {
+    let vectors = vectors();
+    for case in vectors.locators.iter().chain(&vectors.locators_of_pieces) {
         let master = master_key("whichever", &case.master_key);
-        let stored = ChunkVersion {
-            chunk: ChunkRef {
-                file_id: file_id(&case.file_id),
-                index: case.index,
+        let blob = case.blob_id.as_ref();
+        let blob = blob.map(|id| BlobId::try_from(&hex::decode(id).unwrap()[..]).unwrap());
+        let of_piece = case.piece.zip(blob);
+        let stored = Located {
+            place: ChunkVersion {
+                chunk: ChunkRef {
+                    file_id: file_id(&case.file_id),
+                    index: case.index,
+                },
+                version: case.version.parse().unwrap(),
             },
-            version: case.version.parse().unwrap(),
+            piece: of_piece.map(|(numbers, blob)| LocatedPiece::new(piece(numbers), blob)),
         };
         let locator = master.seal_locator(&stored, &mut given(&case.nonce));
         assert_eq!(hex::encode(locator.unwrap().as_bytes()), case.locator);
         let locator = Locator::try_from(&hex::decode(&case.locator).unwrap()[..]).unwrap();
-        assert_eq!(master.open_locator(&locator), Ok(stored));
+        let opened = master.open_locator(&locator).unwrap();
+        assert_eq!(opened, stored);
+        if let (Some(piece), Some(blob)) = (opened.piece, blob) {
+            assert!(piece.is_of(blob) && !piece.is_of(BlobId::of(b"another")));
+        }
     }
 }

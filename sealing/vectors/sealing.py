@@ -47,6 +47,10 @@ def replica_aad(file_id, index, length, version):
     return b"fsn v%d replica" % version + file_id + struct.pack(">II", index, length)
 
 
+def piece_aad(file_id, index, piece, k, n, chunk_bytes):
+    return b"fsn v2 piece" + file_id + struct.pack(">IBBBI", index, piece, k, n, chunk_bytes)
+
+
 def wrapping(master_key, master_key_id, file_id, version):
     """Key and AAD."""
     return derive(master_key, file_id, b"fsn v%d wrap" % version), file_id + master_key_id.encode()
@@ -63,8 +67,10 @@ def locator_key(master_key):
 LOCATOR_AAD = b"fsn v1 locator"
 
 
-def locator_text(file_id, index, version):
-    return file_id + struct.pack(">IQ", index, version) + bytes(8)
+def locator_text(file_id, index, version, piece=None, blob_id=b""):
+    """`piece` is number, k and n."""
+    rest = bytes(8) if piece is None else bytes(piece) + blob_id[:5]
+    return file_id + struct.pack(">IQ", index, version) + rest
 
 
 # ---------------------------------------------------------------- the cases
@@ -100,6 +106,25 @@ def blob_case(number, length, version):
     return case | ({"blob": blob.hex()} if length <= LONGEST_SHOWN else {})
 
 
+def piece_case(number, k, n, chunk_bytes):
+    label = f"piece {number} {k} {n} {chunk_bytes}"
+    key, file_id, nonce = bytes_of(f"{label} key"), bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
+    index, length = [0, 5, 2**32 - 1][number % 3], 2 * -(-chunk_bytes // (2 * k))
+    sealing_key = chunk_key(key, index, 2)
+    blob = seal(sealing_key, nonce, plaintext(length), piece_aad(file_id, index, number, k, n, chunk_bytes))
+    return {
+        "data_key": key.hex(),
+        "chunk_key": sealing_key.hex(),
+        "file_id": file_id.hex(),
+        "index": index,
+        "piece": [number, k, n],
+        "chunk_bytes": chunk_bytes,
+        "nonce": nonce.hex(),
+        "length": length,
+        "blob_id": blake3(blob).hex(),
+    } | ({"blob": blob.hex()} if length <= LONGEST_SHOWN else {})
+
+
 def wrapped_case(master_key_id, version):
     label = f"wrap {master_key_id}"
     master_key, data_key = bytes_of(f"{label} master"), bytes_of(f"{label} data")
@@ -129,8 +154,9 @@ def secret_case(master_key_id, purpose, subject, length):
     }
 
 
-def locator_case(index, version):
-    label = f"locator {index} {version}"
+def locator_case(index, version, piece=None):
+    label = f"locator {index} {version}" + ("" if piece is None else f" {piece}")
+    blob_id = bytes_of(f"{label} blob")
     master_key, file_id, nonce = bytes_of(f"{label} key"), bytes_of(f"{label} file", 16), bytes_of(f"{label} nonce", 12)
     return {
         "master_key": master_key.hex(),
@@ -138,7 +164,10 @@ def locator_case(index, version):
         "index": index,
         "version": str(version),
         "nonce": nonce.hex(),
-        "locator": seal(locator_key(master_key), nonce, locator_text(file_id, index, version), LOCATOR_AAD).hex(),
+        **({} if piece is None else {"piece": piece, "blob_id": blob_id.hex()}),
+        "locator": seal(
+            locator_key(master_key), nonce, locator_text(file_id, index, version, piece, blob_id), LOCATOR_AAD
+        ).hex(),
     }
 
 
@@ -154,7 +183,15 @@ def vectors():
             secret_case("master-2", "access key", "FSNABCDEFGHIJKLMNOPQ", 1),
             secret_case("schlüssel-2026", "totp", "01938a4f-7b2c-7d3e-8f90-a1b2c3d4e5f6", 20),
         ],
+        "pieces": [
+            piece_case(*piece)
+            for piece in [(0, 3, 6, 1), (5, 3, 6, 100), (7, 8, 12, 131_072), (11, 8, 12, 2_097_152), (253, 127, 254, 777)]
+        ],
         "locators": [locator_case(*place) for place in [(0, 0), (77, 1_700_000_000_123), (2**32 - 1, 2**64 - 1)]],
+        "locators_of_pieces": [
+            locator_case(*place)
+            for place in [(0, 1, [0, 3, 6]), (77, 1_700_000_000_123, [11, 8, 12]), (2**32 - 1, 2**64 - 1, [254, 2, 255])]
+        ],
     }
 
 
@@ -192,8 +229,13 @@ def check():
     for case in kept["wrapped_secrets"]:
         key = secret_key(bytes.fromhex(case["master_key"]), case["purpose"], case["subject"])
         opened.append((key.hex(), case["wrapped"], case["master_key_id"].encode(), bytes.fromhex(case["secret"])))
-    for case in kept["locators"]:
-        text = locator_text(bytes.fromhex(case["file_id"]), case["index"], int(case["version"]))
+    for case in kept["pieces"]:
+        if "blob" in case:
+            aad = piece_aad(bytes.fromhex(case["file_id"]), case["index"], *case["piece"], case["chunk_bytes"])
+            opened.append((case["chunk_key"], case["blob"], aad, plaintext(case["length"])))
+    for case in kept["locators"] + kept["locators_of_pieces"]:
+        piece, blob_id = case.get("piece"), bytes.fromhex(case.get("blob_id", ""))
+        text = locator_text(bytes.fromhex(case["file_id"]), case["index"], int(case["version"]), piece, blob_id)
         opened.append((locator_key(bytes.fromhex(case["master_key"])).hex(), case["locator"], LOCATOR_AAD, text))
     for key, sealed, aad, text in opened:
         key, sealed = bytes.fromhex(key), bytes.fromhex(sealed)

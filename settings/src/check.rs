@@ -31,6 +31,14 @@ impl Config {
         self.p2p.check()?;
         self.ping.check()?;
         self.auth.check()?;
+        if !self.keys.period.is_zero() {
+            time(
+                "keys.period",
+                self.keys.period,
+                HOUR..=3650 * DAY,
+                "0s, or 1h to 3650d",
+            )?;
+        }
         self.mail.check(self.http.public_url.as_deref())?;
         ensure!(
             !self.auth.require_verified_address || self.mail.server.is_some(),

@@ -96,6 +96,11 @@ impl Config {
         kit::config::template::<Self>(&toml::Table::new())
     }
 
+    /// A table of Markdown for each table of settings.
+    pub fn reference() -> String {
+        kit::config::reference::<Self>()
+    }
+
     /// The settings that `load` takes from the same sources, and where each comes from.
     pub fn show(file: Option<&Path>, overrides: &[String]) -> anyhow::Result<String> {
         Self::load(file, overrides)?;
@@ -129,6 +134,13 @@ impl Config {
                 "http.listen is {}, beyond this machine, and without TLS: passwords and tokens travel in the clear. Put a proxy that \
                  speaks TLS before it and set http.behind_proxy, or listen on 127.0.0.1",
                 http.listen
+            ));
+        }
+        if !self.keys.period.is_zero() {
+            warnings.push(format!(
+                "keys.period is {} s: the master key of before is destroyed after that time, and a backup of the database that is \
+                 older OPENS NOTHING. Back up more often, keys.dir too",
+                self.keys.period.as_secs()
             ));
         }
         warnings
@@ -185,6 +197,14 @@ mod tests {
             config.money.price_per_gb_month,
             PricePerGbMonth::from_microcredits(1_250_000)
         );
+    }
+
+    #[test]
+    fn keys_by_period_are_warned_of_and_are_no_shorter_than_an_hour() {
+        assert!(load("", &[]).unwrap().warnings().is_empty());
+        let config = load("[keys]\nperiod = \"30d\"", &[]).unwrap();
+        assert!(config.warnings()[0].contains("OPENS NOTHING"));
+        assert!(load("[keys]\nperiod = \"59m\"", &[]).is_err());
     }
 
     #[test]
@@ -307,6 +327,12 @@ mod tests {
         let error = format!("{error:#}");
         assert!(error.contains("a duration like \"15m\""), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    fn the_reference_of_settings_is_what_there_is() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        kit::reference::holds(&page, "coordinator", &Config::reference()).unwrap();
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub struct HttpConfig {
     #[config(env = "FSN_HTTP_PUBLIC_URL")]
     pub public_url: Option<String>,
 
-    /// Web pages that may call the API from a browser; "*" allows all. Tokens travel in headers,
-    /// never in cookies, so a foreign page can do nothing in a visitor's name.
+    /// Web pages that may call the API from a browser; "*" allows all. They bring a token in
+    /// a header: the cookie of this site's own pages counts for no other page.
     #[config(default = ["*"], env = "FSN_HTTP_CORS_ORIGINS", parse_env = list)]
     pub cors_origins: Vec<String>,
 
@@ -244,6 +244,12 @@ pub struct KeysConfig {
     /// it up apart from the database.
     #[config(default = "keys", env = "FSN_KEYS_DIR")]
     pub dir: PathBuf,
+
+    /// Replace the master key after this long, 1h to 3650d, and destroy it on every coordinator, so that what was deleted cannot be
+    /// read from older backups either. A BACKUP OF THE DATABASE THAT IS OLDER OPENS NOTHING. "0s" switches it off. The same
+    /// at all coordinators.
+    #[config(default = "0s", deserialize_with = humantime_serde::deserialize, env = "FSN_KEYS_PERIOD")]
+    pub period: Duration,
 }
 
 /// Accounts and tokens.

@@ -1,49 +1,53 @@
-//! The two pages that links in letters lead to. They run one script of this program, and load nothing from elsewhere.
+//! The two pages that links in letters lead to. The code of a letter stands behind the `#` of its link, which no browser sends
+//! to a server: it takes a script to read it.
 
 use api::paths::{RESET_PAGE, VERIFY_PAGE};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header;
+use look::Frame;
+use maud::{Render, html};
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
-                      frame-ancestors 'none'; base-uri 'none'";
+use crate::assets;
+use crate::frame::{BRAND, answer};
 
-/// The pages, and what they consist of.
-pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route(RESET_PAGE, get(page))
         .route(VERIFY_PAGE, get(page))
-        .route("/account.js", get(script))
-        .route("/account.css", get(style))
 }
 
 async fn page() -> Response {
-    serve(
-        "text/html; charset=utf-8",
-        include_str!("pages/account.html"),
-    )
-}
-
-async fn script() -> Response {
-    serve(
-        "text/javascript; charset=utf-8",
-        include_str!("pages/account.js"),
-    )
-}
-
-async fn style() -> Response {
-    serve("text/css", include_str!("pages/account.css"))
-}
-
-fn serve(content_type: &'static str, body: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, body).into_response()
+    let frame = Frame {
+        title: "Your account",
+        brand: BRAND,
+        style: assets::STYLE,
+        scripts: &[assets::ACCOUNT_SCRIPT],
+        entries: &[],
+        here: "",
+        aside: html! { a href="/sign-in" { "Sign in" } },
+        content: html! {
+            div.narrow {
+                h1 { "Your account" }
+                form.card #reset hidden {
+                    div.field {
+                        label for="password" { "Another password" }
+                        input #password type="password" autocomplete="new-password" required maxlength="1024";
+                    }
+                    button { "Set it" }
+                }
+                form.card #verify hidden {
+                    p { "Is this address yours?" }
+                    button { "Yes, it is" }
+                }
+                p #told role="status" {}
+                noscript { p { "This page needs a script. Programs send the code of the letter to the API instead: the letter says how." } }
+            }
+        },
+        foot: html! {},
+    };
+    // Nothing is sent from here but by the script, so nobody needs to know where it came from.
+    let referrer = [(header::REFERRER_POLICY, "no-referrer")];
+    (referrer, answer(frame.render())).into_response()
 }

@@ -19,6 +19,7 @@
 //! | `peers` | who may connect, and what is known of others |
 //! | `admin` | the HTTP API for the node's operator |
 //! | `cli` | what the operator types, a file for each command |
+//! | `served` | what the node has done for its coordinators, counted |
 //! | `volume` | the data directory: whose it is, who has it open, the identity in it |
 //! | `config` | the settings |
 //!
@@ -34,6 +35,7 @@ mod config;
 mod membership;
 mod node;
 mod peers;
+mod served;
 mod volume;
 
 pub use cli::{Cli, run};

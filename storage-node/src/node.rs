@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use blobstore::{Brake, Scrubber, Store, StoreOptions};
 use kit::config::Reloader;
+use kit::metrics::Metrics;
 use kit::{Clock, Entropy, ReadyFile, Signals, Told};
 use libp2p_identity::Keypair;
 use network::PeerManager;
@@ -18,12 +19,14 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Exposition;
 use crate::agent::{Agent, Deleter, Orders, Prover, Service, Signer, report_losses};
 use crate::config::Config;
 use crate::membership::{
     CoordinatorApi, Coordinators, DocumentFollower, LedgerDays, Lifecycle, Link,
 };
 use crate::peers::{Guests, PeerCache, PeerNetwork};
+use crate::served::Served;
 use crate::volume::{Credentials, Instance, Running, Volume, VolumeLock, capacity};
 use crate::{admin, peers};
 
@@ -218,6 +221,8 @@ impl Node {
             ledger_days: ledger_days.clone(),
             instance,
         };
+        let mut metrics = Metrics::new(admin::PREFIX, env!("CARGO_PKG_VERSION"));
+        let served = Served::new(&mut metrics, clock.clone());
         let signer = Signer { keypair, context };
         let disk_share = config.proofs.disk_share;
         let service = Service {
@@ -238,6 +243,7 @@ impl Node {
                 disk_share,
             ),
             orders,
+            served: served.clone(),
         };
         let operator = admin::Operator {
             token: volume.admin_token(&mut entropy.rng())?,
@@ -248,6 +254,7 @@ impl Node {
             name: config.node.name.clone().unwrap_or_default(),
             node_id: credentials.node_id,
             context,
+            clock: clock.clone(),
             started_at: clock.now(),
             store: store.clone(),
             scrubber: scrubber.clone(),
@@ -255,9 +262,17 @@ impl Node {
             coordinators: Arc::clone(&coordinators),
             network: network.handle.clone(),
             ledger_days,
+            served,
         };
         let admin_address = admin_listener.local_addr()?;
-        let router = admin::router(admin_address, subject, peer_network.clone(), operator);
+        let exposition = Exposition::new(metrics);
+        let router = admin::router(
+            admin_address,
+            subject,
+            peer_network.clone(),
+            operator,
+            exposition,
+        );
 
         let cancel = CancellationToken::new();
         let node = Self {

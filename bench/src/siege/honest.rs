@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use local_cluster::Cluster;
-use local_cluster::client::{ApiError, Client, Session};
+use local_cluster::client::{ApiError, Endpoint, Session};
 use proto::FileId;
 
 use super::evidence_slots;
@@ -18,7 +18,7 @@ const SELDOM: Duration = Duration::from_secs(6);
 
 pub(super) struct Honest {
     session: Session,
-    client: Client,
+    client: Endpoint,
     email: String,
     password: String,
 }

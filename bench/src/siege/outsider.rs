@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
 use local_cluster::Cluster;
-use local_cluster::client::{ApiError, Client, Session};
+use local_cluster::client::{ApiError, Endpoint, Session};
 use network::Multiaddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
 pub(super) struct Outsider {
-    pub client: Client,
+    pub client: Endpoint,
     address: IpAddr,
     pub http: SocketAddr,
     /// The port for nodes.
@@ -59,7 +59,7 @@ impl Outsider {
         };
         let http = SocketAddr::from(([127, 0, 0, 1], coordinator.http_port));
         Ok(Self {
-            client: Client::connecting_from(cluster.base_url(), address)?,
+            client: Endpoint::connecting_from(cluster.base_url(), address)?,
             address,
             http,
             peers: SocketAddr::from(([127, 0, 0, 1], port)),

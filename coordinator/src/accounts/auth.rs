@@ -59,6 +59,20 @@ pub enum AuthError {
     NoSecondFactor,
     #[error("administrators need a second factor here")]
     SecondFactorDemanded,
+    #[error(transparent)]
+    NoSite(#[from] ::passkeys::NotASite),
+    #[error("no passkey can be made of what the browser sent")]
+    BadPasskey(#[source] ::passkeys::Refused),
+    #[error("the passkey was not shown as it was asked for")]
+    WrongPasskey(#[source] ::passkeys::Refused),
+    #[error("this passkey is none of the account's")]
+    UnknownPasskey,
+    #[error("an account may have {limit} passkeys")]
+    TooManyPasskeys { limit: u32 },
+    #[error("a passkey's name has 1 to 256 bytes and no control characters")]
+    PasskeyName,
+    #[error("without it nobody could enter the account")]
+    LastWayIn,
     #[error("a secret cannot be kept or read")]
     Secret(#[source] anyhow::Error),
     #[error(transparent)]
@@ -91,7 +105,7 @@ pub async fn register(
     password: Zeroizing<String>,
     address: IpAddr,
 ) -> Result<UserId, AuthError> {
-    let known = email.as_str().to_owned();
+    let known = accounts.known_of(email.as_str());
     let policy = accounts.password_policy();
     let hash = accounts
         .passwords
@@ -251,6 +265,7 @@ pub async fn change_password(
         tables::users::by_id(&mut connection, user_id).await?
     };
     let known = known.ok_or(AuthError::WrongCredentials)?.email;
+    let known = accounts.known_of(&known);
     let policy = accounts.password_policy();
     let hash = accounts
         .passwords

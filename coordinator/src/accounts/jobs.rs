@@ -23,7 +23,8 @@ impl Job for CleanUp {
         let decisions = tables::decisions::delete_old(&mut connection, BATCH).await?;
         let letters = tables::tokens::delete_expired(&mut connection, BATCH).await?;
         let waiting = tables::second_factors::delete_expired(&mut connection, BATCH).await?;
-        let most = [tokens, old, keys, decisions, letters, waiting]
+        let asked = tables::passkeys::delete_expired(&mut connection, BATCH).await?;
+        let most = [tokens, old, keys, decisions, letters, waiting, asked]
             .into_iter()
             .max();
         Ok(Step::more_if(most == Some(BATCH.unsigned_abs())))

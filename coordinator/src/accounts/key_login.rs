@@ -92,6 +92,30 @@ pub async fn signing_key(
     })
 }
 
+/// The only bucket that somebody may do anything in, and what keys begin with there.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    pub bucket: Option<String>,
+    pub prefix: Option<String>,
+}
+
+/// Whoever has logged in is bound to no place.
+pub async fn place_of(accounts: &Accounts, principal: &Principal) -> sqlx::Result<Place> {
+    let Rights::Key(KeyRights {
+        id,
+        in_bucket: true,
+        ..
+    }) = principal.rights
+    else {
+        return Ok(Place::default());
+    };
+    let key = find(accounts, id).await?.ok_or(sqlx::Error::RowNotFound)?; // revoked at this moment
+    Ok(Place {
+        bucket: key.bucket.clone(),
+        prefix: key.prefix.clone(),
+    })
+}
+
 async fn find(accounts: &Accounts, id: AccessKeyId) -> sqlx::Result<Option<Arc<StoredKey>>> {
     let known = &accounts.known.keys;
     if let Some(key) = known.get(id, accounts.clock.now()) {

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use zeroize::Zeroizing;
 
 use super::tables::second_factors as factors;
-use super::{Accounts, secrets};
+use super::{Accounts, secrets, tables};
 
 /// A login waits this long.
 const GOOD_FOR: Duration = Duration::from_secs(5 * 60);
@@ -29,10 +29,13 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// Whether the account is asked for a code.
+/// Whether the account is asked for a second factor beside the password.
 pub async fn is_asked_for(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
     let app = factors::app(connection, user, Duration::ZERO).await?;
-    Ok(app.is_some_and(|app| app.confirmed_at.is_some()))
+    if app.is_some_and(|app| app.confirmed_at.is_some()) {
+        return Ok(true);
+    }
+    Ok(tables::passkeys::count(connection, user).await? > 0)
 }
 
 /// A login begins to wait.

@@ -1,4 +1,4 @@
-//! Who somebody is: sign-up, login, sessions, access tokens, refresh tokens, passwords, second factors, access keys; and who may
+//! Who somebody is: sign-up, login, sessions, access tokens, refresh tokens, passwords, passkeys, second factors, access keys; and who may
 //! not be let in.
 
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub mod key_login;
 pub mod known;
 pub mod letters;
 pub mod login_challenge;
+pub mod passkey_check;
+pub mod passkeys;
 pub mod passwords;
 pub mod principal;
 pub mod profile;
@@ -47,6 +49,8 @@ pub struct Accounts {
     pub config: AuthConfig,
     /// Where the site is; empty when nobody has said.
     pub public_url: String,
+    /// For which passkeys are made, where the site has a name.
+    pub site: Option<::passkeys::Site>,
     /// Takes orders for letters, where there is a mail server.
     pub desk: Option<Desk>,
     /// Accounts from one network and day that get the trial allowance.
@@ -56,6 +60,20 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// What somebody who guesses a password would try first: the account's address, and what this network is called.
+    fn known_of(&self, address: &str) -> Vec<String> {
+        let site = self.public_url.parse::<http::Uri>().ok();
+        let host = site.as_ref().and_then(http::Uri::host).map(str::to_owned);
+        let words = [
+            "storage network",
+            "coordinator",
+            "storagenode",
+            "microcredits",
+        ];
+        let known = words.iter().map(|word| (*word).to_owned());
+        known.chain([address.to_owned()]).chain(host).collect()
+    }
+
     /// What new passwords have to be like.
     pub fn password_policy(&self) -> Policy {
         Policy {

@@ -61,17 +61,20 @@ impl Passwords {
         Ok(Self { decoy, ..passwords })
     }
 
-    /// A PHC string with a fresh salt of a password that is good enough. `known` is what is known of the account.
+    /// A PHC string with a fresh salt of a password that is good enough. `known` is what whoever guesses tries first.
     pub async fn hash_new(
         &self,
         password: Zeroizing<String>,
         policy: Policy,
-        known: String,
+        known: Vec<String>,
         from: IpAddr,
     ) -> Result<String, PasswordError> {
         policy.check_length(&password)?;
         let candidate = password.clone();
-        let check = move || policy.check(&candidate, &[&known]);
+        let check = move || {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            policy.check(&candidate, &known)
+        };
         self.turns.run(from, check).await??;
         self.hash(password, from).await
     }

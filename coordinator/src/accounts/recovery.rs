@@ -42,7 +42,7 @@ pub async fn reset_password(
     }
     let policy = accounts.password_policy();
     let password = passwords
-        .hash_new(new, policy, stored.email, address)
+        .hash_new(new, policy, accounts.known_of(&stored.email), address)
         .await?;
     let user = stored.user_id;
     let mut transaction = accounts.db.begin().await?;

@@ -1,4 +1,4 @@
-//! Second factors: an authenticator app, and recovery codes for who has lost it.
+//! Second factors: an authenticator app, passkeys (`passkeys.rs`), and recovery codes for who has lost them.
 //!
 //! An account is asked for a code once its app has shown one. A code of the app is good once, and wrong ones are counted
 //! for the account, wherever they come from: whoever has the password is not to try a million. A recovery code is looked at
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::auth::{self, AuthError, TokenPair};
 use super::decisions::{self, Decision};
 use super::letters::Order;
+use super::passkey_check::{self, Answer};
 use super::session::{Device, OwnSession};
 use super::tables::second_factors as factors;
 use super::{Accounts, login_challenge, secrets, sessions, tables};
@@ -46,12 +47,21 @@ pub struct Enrolment {
     pub uri: Zeroizing<String>,
 }
 
+/// What somebody shows once more who changes what lets people in. No `Debug`.
+#[derive(Default)]
+pub struct Shown {
+    pub password: Option<Zeroizing<String>>,
+    pub code: Option<Zeroizing<String>>,
+    pub passkey: Option<Answer>,
+}
+
 /// What an account has of second factors.
 #[derive(Debug, Clone, Copy)]
 pub struct Status {
     /// Since when it is asked for a code.
     pub totp_since: Option<Timestamp>,
     pub recovery_codes_left: u32,
+    pub passkeys: u32,
 }
 
 pub async fn status(accounts: &Accounts, user: UserId) -> sqlx::Result<Status> {
@@ -60,6 +70,7 @@ pub async fn status(accounts: &Accounts, user: UserId) -> sqlx::Result<Status> {
     Ok(Status {
         totp_since: app.and_then(|app| app.confirmed_at),
         recovery_codes_left: factors::codes_left(&mut connection, user).await?,
+        passkeys: tables::passkeys::count(&mut connection, user).await?,
     })
 }
 
@@ -75,14 +86,66 @@ pub async fn demand_of_admin(accounts: &Accounts, user: UserId) -> Result<(), Au
     }
 }
 
+/// Whether it is really the account's owner who asks: by the password, with a code where there is a second factor, or by a
+/// passkey, which is both.
+pub async fn prove(
+    accounts: &Accounts,
+    user: UserId,
+    shown: &Shown,
+    address: IpAddr,
+) -> Result<(), AuthError> {
+    prove_by_one(accounts, user, shown, address).await?;
+    prove_by_other(accounts, user, shown).await
+}
+
+/// Beside a password the code, where there is a second factor.
+async fn prove_by_other(accounts: &Accounts, user: UserId, shown: &Shown) -> Result<(), AuthError> {
+    if shown.passkey.is_some() {
+        return Ok(());
+    }
+    let is_asked_for = {
+        let mut connection = accounts.db.acquire().await?;
+        login_challenge::is_asked_for(&mut connection, user).await?
+    };
+    match (is_asked_for, &shown.code) {
+        (false, _) => Ok(()),
+        (true, Some(code)) => check(accounts, user, code).await,
+        (true, None) => Err(AuthError::WrongCode),
+    }
+}
+
+/// The same by password or passkey, whatever second factors there are.
+pub async fn prove_by_one(
+    accounts: &Accounts,
+    user: UserId,
+    shown: &Shown,
+    address: IpAddr,
+) -> Result<(), AuthError> {
+    match (&shown.passkey, &shown.password) {
+        (Some(answer), _) => match passkey_check::shown(accounts, answer).await? == user {
+            true => Ok(()),
+            false => Err(AuthError::UnknownPasskey),
+        },
+        (None, Some(password)) => {
+            auth::check_password(accounts, user, password.clone(), address).await?;
+            Ok(())
+        }
+        (None, None) => Err(AuthError::WrongCredentials),
+    }
+}
+
 /// A secret for an app, which counts once the app has shown a code of it.
 pub async fn enrol(
     accounts: &Accounts,
     user: UserId,
-    password: Zeroizing<String>,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<Enrolment, AuthError> {
-    auth::check_password(accounts, user, password, address).await?;
+    prove_by_one(accounts, user, owner, address).await?;
+    if status(accounts, user).await?.totp_since.is_some() {
+        return Err(AuthError::HasSecondFactor);
+    }
+    prove_by_other(accounts, user, owner).await?;
     let secret = Secret::generate(&mut accounts.entropy.rng());
     let subject = user.to_string();
     let mut transaction = accounts.db.begin().await?;
@@ -128,18 +191,19 @@ pub async fn confirm(
     Ok(codes)
 }
 
-/// The account is not asked for codes any more. For who shows password and code.
+/// The account is not asked for codes of the app any more.
 pub async fn remove(
     accounts: &Accounts,
     of: OwnSession,
-    (password, code): (Zeroizing<String>, &str),
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<(), AuthError> {
     let user = of.user;
-    auth::check_password(accounts, user, password, address).await?;
-    check(accounts, user, code).await?;
+    prove(accounts, user, owner, address).await?;
     let mut transaction = accounts.db.begin().await?;
-    forget(&mut transaction, user).await?;
+    if !forget_app(&mut transaction, user).await? {
+        return Err(AuthError::NoSecondFactor);
+    }
     sessions::end_all_but(&mut transaction, user, of.session).await?;
     record(&mut transaction, user, "app removed").await?;
     transaction.commit().await?;
@@ -165,22 +229,33 @@ pub async fn remove_by_administrator(
     Ok(true)
 }
 
-/// With its secret.
+/// App, passkeys and recovery codes. `false` when there were none.
 pub async fn forget(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
+    let passkeys = tables::passkeys::remove_all(connection, user).await?;
+    let app = forget_app(connection, user).await?;
+    Ok(app || passkeys > 0)
+}
+
+/// With its secret, and the recovery codes where it was the last second factor.
+async fn forget_app(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
     keys::tables::secrets::delete(connection, place(&user.to_string())).await?;
-    factors::remove(connection, user).await
+    let removed = factors::remove(connection, user).await?;
+    factors::forget_idle_codes(connection, user).await?;
+    Ok(removed)
 }
 
 /// Other recovery codes, in the place of those that there were.
 pub async fn renew_codes(
     accounts: &Accounts,
     user: UserId,
-    (password, code): (Zeroizing<String>, &str),
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<Vec<Zeroizing<String>>, AuthError> {
-    auth::check_password(accounts, user, password, address).await?;
-    check(accounts, user, code).await?;
+    prove(accounts, user, owner, address).await?;
     let mut transaction = accounts.db.begin().await?;
+    if !login_challenge::is_asked_for(&mut transaction, user).await? {
+        return Err(AuthError::NoSecondFactor);
+    }
     let codes = fresh_codes(accounts, &mut transaction, user).await?;
     record(&mut transaction, user, "recovery codes made anew").await?;
     transaction.commit().await?;
@@ -253,7 +328,7 @@ async fn step_of(accounts: &Accounts, user: UserId, code: &str) -> Result<i64, A
     Err(AuthError::WrongCode)
 }
 
-async fn fresh_codes(
+pub(super) async fn fresh_codes(
     accounts: &Accounts,
     connection: &mut PgConnection,
     user: UserId,
@@ -265,12 +340,16 @@ async fn fresh_codes(
     Ok(codes)
 }
 
-async fn record(connection: &mut PgConnection, user: UserId, what: &str) -> sqlx::Result<()> {
+pub(super) async fn record(
+    connection: &mut PgConnection,
+    user: UserId,
+    what: &str,
+) -> sqlx::Result<()> {
     let event = Event::done(EventKind::SecondFactorChanged, user).of(what);
     security::record(connection, event).await
 }
 
-fn tell(accounts: &Accounts, user: UserId) {
+pub(super) fn tell(accounts: &Accounts, user: UserId) {
     accounts.known.changed(user);
     tracing::info!(user_id = %user, "a second factor was changed, and other logins of its account have ended");
     let _ = accounts.order_letter(Order::Changed(user, "The second factor")); // as good as it goes

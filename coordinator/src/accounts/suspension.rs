@@ -6,6 +6,7 @@ use kit::{Clock, Entropy};
 use sqlx::PgConnection;
 
 use super::decisions::{self, Decision};
+use super::sessions;
 use super::tables::standing;
 use model::ids::UserId;
 
@@ -46,13 +47,27 @@ pub async fn unsuspend(
     reason: &str,
 ) -> Result<(), SuspendError> {
     let mut transaction = db.begin().await?;
-    if !standing::unsuspend(&mut transaction, user).await? {
+    if !standing::unsuspend(&mut transaction, user, None).await? {
         return Err(SuspendError::NotSuspended);
     }
     let decision = Decision::new(user, decisions::UNSUSPENDED, reason);
     decisions::note(&mut transaction, clock, entropy, &decision).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Ends all logins of an account; access keys stay.
+pub async fn end_sessions(
+    db: &Pool,
+    (clock, entropy): (&Clock, &Entropy),
+    user: UserId,
+    reason: &str,
+) -> sqlx::Result<()> {
+    let mut transaction = db.begin().await?;
+    sessions::end_all(&mut transaction, user).await?;
+    let decision = Decision::new(user, decisions::SESSIONS_ENDED, reason);
+    decisions::note(&mut transaction, clock, entropy, &decision).await?;
+    transaction.commit().await
 }
 
 /// Whether an account may be used by who has shown that it is his.

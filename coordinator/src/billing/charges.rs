@@ -60,20 +60,24 @@ pub async fn end(
         FileEnd::Deleted => (transfer_kind::DELETE, "delete"),
         FileEnd::Expired => (transfer_kind::EXPIRE, "expire"),
     };
+    let mut cause = json!({
+        "file_id": file.id,
+        "since": file.completed_at,
+        "until": at,
+        "size_bytes": file.layout.size_bytes,
+        "billed_bytes": meter.billed_bytes,
+        "replicas": file.scheme.pieces(),
+        "price_microcredits": file.price.microcredits(),
+        "paid_microcredits": file.paid,
+        "trial_microcredits": file.trial,
+    });
+    if file.scheme.is_coded() {
+        cause["data_pieces"] = file.scheme.needed().into();
+    }
     let settle = Movement {
         kind,
         key: format!("{name}:{}", file.id),
-        cause: &json!({
-            "file_id": file.id,
-            "since": file.completed_at,
-            "until": at,
-            "size_bytes": file.layout.size_bytes,
-            "billed_bytes": meter.billed_bytes,
-            "replicas": file.scheme.pieces(),
-            "price_microcredits": file.price.microcredits(),
-            "paid_microcredits": file.paid,
-            "trial_microcredits": file.trial,
-        }),
+        cause: &cause,
         entries: &[
             (chart::escrow(file.user_id), -last.escrow),
             (chart::INCOME, income),

@@ -1,6 +1,6 @@
-//! Payments that a customer's bank calls back. What is taken and given back is decided by [`rules::disputes`], from how the
+//! Payments that a customer's bank calls back, and those that an operator has paid back by hand. What is taken and given back is decided by [`rules::disputes`], from how the
 //! dispute stands with the provider now; a webhook only says that it is time to look. What the account does not have any
-//! more is the platform's loss, and the account is suspended until the dispute is won or somebody lifts it.
+//! more is the platform's loss, and after a chargeback the account is suspended until the dispute is won or somebody lifts it.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::purchases::{self, LEASE, PurchaseError};
-use crate::accounts::tables::users;
+use crate::accounts::decisions::{self, Decision};
+use crate::accounts::tables::standing;
 use crate::billing::tables::disputes::Dispute;
 use crate::billing::tables::purchases::Purchase;
 use crate::billing::{Billing, tables};
@@ -138,7 +139,7 @@ async fn apply(
             dispute.state = DisputeState::Taken;
         }
         Step::GiveBack => {
-            give_back(billing, &mut transaction, &purchase, &dispute).await?;
+            give_back(billing, &mut transaction, &purchase, &dispute, at_provider).await?;
             dispute.state = DisputeState::GivenBack;
         }
         Step::Close => dispute.state = DisputeState::Closed,
@@ -157,9 +158,14 @@ async fn apply(
     Ok(())
 }
 
-/// As it stands with the account that it suspends.
-fn suspension(dispute: &str) -> String {
-    format!("chargeback {dispute}")
+/// As it stands among the decisions about the account, and with it while that suspends it.
+fn reason_of(dispute: &AtProvider) -> String {
+    let what = if dispute.is_refund {
+        "refund"
+    } else {
+        "chargeback"
+    };
+    format!("{what} {}", dispute.name)
 }
 
 async fn take(
@@ -171,7 +177,12 @@ async fn take(
     let before = tables::disputes::taken_of(connection, purchase.id).await?;
     let (bought, price) = (purchase.credited, purchase.amount);
     let credits = disputed_credits(bought, price, dispute.amount, before);
-    users::suspend(connection, purchase.user, &suspension(&dispute.name)).await?; // before the accounts
+    let reason = reason_of(dispute);
+    if !dispute.is_refund {
+        standing::suspend(connection, purchase.user, &reason).await?; // before the accounts
+    }
+    let decision = Decision::new(purchase.user, decisions::PAYMENT_CALLED_BACK, &reason);
+    decisions::note(connection, &billing.clock, &billing.entropy, &decision).await?;
     let available = balances::lock_user(connection, purchase.user)
         .await?
         .available;
@@ -188,7 +199,7 @@ async fn take(
     .await?;
     tracing::warn!(
         user_id = %purchase.user, purchase_id = %purchase.id, dispute = dispute.name, lost = %taken.from_losses,
-        "a payment was called back: its credits are taken, and the account is suspended"
+        suspended = !dispute.is_refund, "a payment was called back, or paid back by hand: its credits are taken"
     );
     Ok(taken)
 }
@@ -198,9 +209,12 @@ async fn give_back(
     connection: &mut PgConnection,
     purchase: &Purchase,
     dispute: &Dispute,
+    at_provider: &AtProvider,
 ) -> Result<(), PurchaseError> {
-    let reason = suspension(&dispute.name);
-    users::lift_suspension(connection, purchase.user, &reason).await?; // before the accounts
+    let reason = reason_of(at_provider);
+    standing::unsuspend(connection, purchase.user, Some(&reason)).await?; // before the accounts
+    let decision = Decision::new(purchase.user, decisions::PAYMENT_GIVEN_BACK, &reason);
+    decisions::note(connection, &billing.clock, &billing.entropy, &decision).await?;
     let kind = transfer_kind::PURCHASE_RESTORED;
     post(
         billing,

@@ -152,6 +152,9 @@ fn final_refund(cause: &str) -> Option<Result<MicroCredits, AmountTooLarge>> {
         /// Of files that were sold before names were billed it is the size.
         billed_bytes: Option<u64>,
         replicas: u32,
+        /// Of coded files.
+        #[serde(default = "of_copies")]
+        data_pieces: u32,
         price_microcredits: u64,
         paid_microcredits: MicroCredits,
         #[serde(default)]
@@ -160,13 +163,20 @@ fn final_refund(cause: &str) -> Option<Result<MicroCredits, AmountTooLarge>> {
     let cause: Cause = serde_json::from_str(cause).ok()?;
     let meter = FileMeter {
         billed_bytes: cause.billed_bytes.unwrap_or(cause.size_bytes),
-        scheme: Scheme::copies(cause.replicas),
+        scheme: Scheme::of_row(
+            cause.data_pieces.cast_signed(),
+            cause.replicas.cast_signed(),
+        ),
         price: PricePerGbMonth::from_microcredits(cause.price_microcredits),
         since: cause.since,
         paid: cause.paid_microcredits,
         trial: cause.trial_microcredits,
     };
     Some(meter.end(cause.since, cause.until).map(|end| end.refund))
+}
+
+const fn of_copies() -> u32 {
+    1
 }
 
 /// What a user has in escrow is what was paid in for the stored files, less what days have taken out.

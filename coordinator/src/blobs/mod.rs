@@ -15,6 +15,8 @@ use crate::config::PlacementConfig;
 use crate::fleet::Fleet;
 use crate::keys::KeyRing;
 use model::scheme::Scheme;
+use model::storage_class::{StorageClass, TooFewDomains, is_worth_coding};
+use rules::placement;
 
 pub mod body;
 pub mod brakes;
@@ -28,6 +30,16 @@ pub mod receipts;
 pub mod tables;
 pub mod tentative;
 pub mod versions;
+
+/// Why nothing is stored in a class now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClassUnavailable {
+    #[error(transparent)]
+    TooFewDomains(#[from] TooFewDomains),
+    /// It would take the pieces for copies.
+    #[error("a coordinator of an older release runs, which cannot read class {0}")]
+    OlderCoordinator(StorageClass),
+}
 
 /// What the chunk plane works with.
 pub struct Blobs {
@@ -49,8 +61,34 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// How new chunks are kept.
-    pub fn scheme(&self) -> Scheme {
+    /// How new files are kept unless their owner asks for another class.
+    pub fn copies(&self) -> Scheme {
         Scheme::copies(self.placement.replicas)
+    }
+
+    /// How a new file of this class is kept, by how many failure domains there are now.
+    pub fn scheme(&self, class: StorageClass) -> Result<Scheme, ClassUnavailable> {
+        if class == StorageClass::Standard {
+            return Ok(self.copies());
+        }
+        if !self.keys.all_read_pieces() {
+            return Err(ClassUnavailable::OlderCoordinator(class));
+        }
+        let candidates = self.fleet.candidates();
+        let domains = placement::failure_domains(&candidates, self.placement.distinct_domains);
+        Ok(class.scheme(self.copies(), domains)?)
+    }
+
+    /// As [`Self::scheme`], of a file of this size: a short one is kept as copies.
+    pub fn scheme_for(
+        &self,
+        class: StorageClass,
+        size_bytes: u64,
+    ) -> Result<Scheme, ClassUnavailable> {
+        let scheme = self.scheme(class)?;
+        Ok(match is_worth_coding(scheme, size_bytes) {
+            true => scheme,
+            false => self.copies(),
+        })
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
+use kit::output::{print_table, ruled_table};
 use serde_json::json;
 
 use crate::accounts::tables::users;
@@ -90,7 +90,7 @@ impl EventsCommand {
                     serde_json::to_string_pretty(&json!({"items": items}))?
                 );
             }
-            Output::Table => println!("{}", table(&events)),
+            Output::Table => print_table(table(&events)),
         }
         Ok(())
     }
@@ -118,9 +118,7 @@ fn as_json(event: &SecurityEvent) -> serde_json::Value {
 }
 
 fn table(events: &[SecurityEvent]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "at", "what", "outcome", "times", "account", "by", "from", "of",
     ]);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());

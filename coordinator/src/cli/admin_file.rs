@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use kit::output::{plain_table, print_json};
+use kit::output::{plain_table, print_json, print_table};
 use kit::{Clock, Entropy};
 use proto::FileId;
 use serde_json::json;
@@ -11,7 +11,8 @@ use super::Output;
 use crate::accounts::decisions;
 use crate::accounts::tables as accounts;
 use crate::database::Pool;
-use crate::files::take_down;
+use crate::files::take_down::look;
+use crate::objects::take_down;
 
 /// Decisions that are shown.
 const HISTORY: i64 = 50;
@@ -24,8 +25,15 @@ pub(super) enum FileCommand {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Delete a file, whoever owns it. Its key is gone at once, what was not used of its price goes back, and the reason is
-    /// kept.
+    /// List the files that hold the bytes of an object, of each of its versions.
+    Find {
+        bucket: String,
+        key: String,
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Delete a file, whoever owns it, and the versions of objects that it is part of. Its key is gone at once, what was not
+    /// used of its price goes back, and the reason is kept.
     TakeDown {
         file_id: FileId,
         /// Kept for 400 days, for those who look later.
@@ -40,6 +48,11 @@ impl FileCommand {
     pub(super) async fn run(self, pool: &Pool) -> Result<()> {
         match self {
             Self::Show { file_id, output } => show(pool, file_id, output).await,
+            Self::Find {
+                bucket,
+                key,
+                output,
+            } => find(pool, &bucket, &key, output).await,
             Self::TakeDown {
                 file_id,
                 reason,
@@ -64,8 +77,39 @@ impl FileCommand {
     }
 }
 
+async fn find(pool: &Pool, bucket: &str, key: &str, output: Output) -> Result<()> {
+    let found = take_down::files_of_key(pool, bucket, key).await?;
+    if found.is_empty() {
+        anyhow::bail!(
+            "no bytes are stored under this key: look at the bucket's name and at the key's spelling"
+        );
+    }
+    if output == Output::Json {
+        let items = found.iter().map(|(id, place)| {
+            json!({
+                "file_id": id, "version_id": place.version_id, "is_latest": place.is_latest, "part": place.part,
+            })
+        });
+        let items: Vec<_> = items.collect();
+        return print_json(&json!({ "items": items }));
+    }
+    let mut table = plain_table();
+    for (id, place) in found {
+        let latest = if place.is_latest { "latest" } else { "" };
+        table.add_row([
+            id.to_string(),
+            place.version_id.to_string(),
+            format!("part {}", place.part),
+            latest.to_owned(),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
 async fn show(pool: &Pool, id: FileId, output: Output) -> Result<()> {
-    let file = take_down::look(pool, id).await?;
+    let file = look(pool, id).await?;
+    let places = take_down::places(pool, id).await?;
     let mut connection = pool.acquire().await?;
     let decided = accounts::decisions::about(&mut connection, id.as_uuid(), HISTORY).await?;
     if file.is_none() && decided.is_empty() {
@@ -91,6 +135,7 @@ async fn show(pool: &Pool, id: FileId, output: Output) -> Result<()> {
             "created_at": file.as_ref().map(|file| file.created_at),
             "completed_at": file.as_ref().map(|file| file.completed_at),
             "paid_until": file.as_ref().map(|file| file.paid_until),
+            "objects": places,
             "decisions": decided,
         }));
     }
@@ -113,10 +158,17 @@ async fn show(pool: &Pool, id: FileId, output: Output) -> Result<()> {
             row("paid until", format!("{:.0}", file.paid_until));
         }
     }
+    for place in places {
+        let version = place.version_id;
+        row(
+            "object",
+            format!("{}/{:?} version {version}", place.bucket, place.key),
+        );
+    }
     for made in decided {
         let what = made.decision.replace('_', " ");
         row(&what, format!("{:.0}: {}", made.at, made.reason));
     }
-    println!("{table}");
+    print_table(table);
     Ok(())
 }

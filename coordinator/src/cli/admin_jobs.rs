@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use api::jobs::{Job, Jobs};
 use api::paths;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 
 use crate::local_request;
+use kit::output::{print_table, ruled_table};
 
 pub(super) async fn show(metrics: SocketAddr, json: bool) -> Result<()> {
     let answer = local_request::get(metrics, paths::LOCAL_JOBS, "metrics.listen").await?;
@@ -19,13 +18,11 @@ pub(super) async fn show(metrics: SocketAddr, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&jobs)?);
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["job", "state", "last run", "runs", "failed", "backlog"]);
+    let mut table = ruled_table(["job", "state", "last run", "runs", "failed", "backlog"]);
     for job in &jobs.items {
         table.add_row(row(job));
     }
-    println!("{table}");
+    print_table(table);
     for (job, error) in jobs
         .items
         .iter()

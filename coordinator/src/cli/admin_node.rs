@@ -3,8 +3,8 @@
 use crate::database::Pool;
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::CellAlignment;
+use kit::output::{plain_table, print_table, ruled_table};
 use proto::NodeId;
 
 use crate::compose::FACTS;
@@ -117,8 +117,7 @@ async fn show(pool: &Pool, node_id: NodeId) -> Result<()> {
         .await?
         .with_context(|| format!("no node has the id {node_id}: coordinator admin node list"))?;
     let history = fleet::tables::node_status::history(&mut connection, node_id, HISTORY).await?;
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = plain_table();
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
@@ -142,11 +141,9 @@ async fn show(pool: &Pool, node_id: NodeId) -> Result<()> {
     );
     let operator = node.operator.map(|operator| operator.to_string());
     row("operator", operator.unwrap_or_else(|| "-".to_owned()));
-    println!("{table}");
+    print_table(table);
     if !history.is_empty() {
-        let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["at", "from", "to", "by", "reason"]);
+        let mut table = ruled_table(["at", "from", "to", "by", "reason"]);
         for change in history {
             table.add_row([
                 format!("{:.0}", change.at),
@@ -156,7 +153,8 @@ async fn show(pool: &Pool, node_id: NodeId) -> Result<()> {
                 change.reason,
             ]);
         }
-        println!("\n{table}");
+        println!();
+        print_table(table);
     }
     Ok(())
 }
@@ -183,9 +181,7 @@ fn presence(node: &Node) -> String {
 
 async fn list(pool: &Pool, state: Option<NodeState>) -> Result<()> {
     const PAGE: i64 = 1000;
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "name", "node id", "state", "score", "used", "blobs", "presence",
     ]);
     for column in 3..6 {
@@ -220,7 +216,7 @@ async fn list(pool: &Pool, state: Option<NodeState>) -> Result<()> {
     match (after, state) {
         (None, _) => println!("No node has registered yet."),
         (Some(_), Some(state)) if table.row_count() == 0 => println!("No node is {state}."),
-        (Some(_), _) => println!("{table}"),
+        (Some(_), _) => print_table(table),
     }
     Ok(())
 }

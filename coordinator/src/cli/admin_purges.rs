@@ -3,9 +3,8 @@
 use crate::database::Pool;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
+use kit::output::{print_table, ruled_table};
 use proto::NodeId;
 
 use crate::blobs;
@@ -125,7 +124,7 @@ async fn list(pool: &Pool, json: bool) -> Result<()> {
     if braked.is_empty() {
         println!("No node has put deletions off.");
     } else {
-        let mut table = table([
+        let mut table = ruled_table([
             "node",
             "node id",
             "blobs put off",
@@ -144,10 +143,11 @@ async fn list(pool: &Pool, json: bool) -> Result<()> {
                 until,
             ]);
         }
-        println!("{table}\n\nUntil then: coordinator admin purges undo --since <time>");
+        print_table(table);
+        println!("\nUntil then: coordinator admin purges undo --since <time>");
     }
     if !undos.is_empty() {
-        let mut table = table(["node", "node id", "undo since", "blobs back", "state"]);
+        let mut table = ruled_table(["node", "node id", "undo since", "blobs back", "state"]);
         for undo in undos {
             let state = match undo.done_at {
                 Some(at) => format!("done {at:.0}"),
@@ -161,16 +161,10 @@ async fn list(pool: &Pool, json: bool) -> Result<()> {
                 state,
             ]);
         }
-        println!("\n{table}");
+        println!();
+        print_table(table);
     }
     Ok(())
-}
-
-fn table(header: [&str; 5]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(header);
-    table
 }
 
 #[cfg(test)]

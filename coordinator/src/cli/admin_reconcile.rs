@@ -3,8 +3,7 @@
 use crate::database::Pool;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use kit::output::{print_table, ruled_table};
 use proto::NodeId;
 
 use crate::durability;
@@ -55,9 +54,7 @@ async fn status(pool: &Pool) -> Result<()> {
         println!("No node has been online yet.");
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "name",
         "node id",
         "last run",
@@ -72,7 +69,7 @@ async fn status(pool: &Pool) -> Result<()> {
     for node in &nodes {
         table.add_row(row(node));
     }
-    println!("{table}");
+    print_table(table);
     for node in &nodes {
         if let Some((_, ended)) = &node.last
             && !ended.detail.is_empty()

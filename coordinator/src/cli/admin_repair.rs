@@ -4,8 +4,8 @@ use crate::database::Pool;
 use anyhow::Result;
 use clap::Subcommand;
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{SignedDuration, Timestamp};
+use kit::output::{duration, print_table, ruled_table};
 
 use crate::fleet::guard;
 use crate::{durability, fleet};
@@ -89,15 +89,13 @@ async fn status(pool: &Pool, json: bool) -> Result<()> {
     if waiting.is_empty() {
         println!("No chunk waits for repair.");
     } else {
-        println!("{}", table(&waiting, now));
+        print_table(table(&waiting, now));
     }
     Ok(())
 }
 
 fn table(waiting: &[Waiting], now: Timestamp) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["healthy replicas", "chunks", "in work or put off", "oldest"]);
+    let mut table = ruled_table(["healthy replicas", "chunks", "in work or put off", "oldest"]);
     for level in waiting {
         let age = now.duration_since(level.oldest).max(SignedDuration::ZERO);
         let age = std::time::Duration::from_secs(age.as_secs().unsigned_abs());
@@ -105,7 +103,7 @@ fn table(waiting: &[Waiting], now: Timestamp) -> Table {
             level.healthy.to_string(),
             level.chunks.to_string(),
             level.put_off.to_string(),
-            humantime::format_duration(age).to_string(),
+            duration(age),
         ]);
     }
     table

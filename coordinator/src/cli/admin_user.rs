@@ -6,7 +6,7 @@ use crate::database::Pool;
 use anyhow::{Context, Result, bail, ensure};
 use api::paths::RESET_PAGE;
 use clap::Subcommand;
-use kit::output::{align_right, plain_table, print_json, ruled_table};
+use kit::output::{align_right, plain_table, print_json, print_table, ruled_table};
 use kit::{Clock, Entropy};
 use proto::MicroCredits;
 use serde_json::{Value, json};
@@ -24,7 +24,6 @@ use crate::config::Config;
 use crate::fleet;
 use crate::fleet::node_tokens;
 use model::ids::UserId;
-use model::money::parse_credits;
 use model::names::Email;
 
 /// More nodes than any fleet of one account has.
@@ -70,12 +69,21 @@ pub(super) enum UserCommand {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// End all logins of an account, at once and at every coordinator. Its access keys stay.
+    EndSessions {
+        /// The address, or the account's id.
+        user: String,
+        /// Kept for those who look later.
+        #[arg(long)]
+        reason: String,
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Give an account credits, out of the network's income.
     Credit {
         /// The address, or the account's id.
         user: String,
         /// Credits, with at most six decimals.
-        #[arg(value_parser = parse_credits)]
         credits: MicroCredits,
         /// Stands in the ledger, and the owner sees it.
         #[arg(long)]
@@ -168,6 +176,20 @@ impl UserCommand {
                 let (id, why) = (find(pool, &user).await?, reason(&why).context("--reason")?);
                 suspension::unsuspend(pool, by, id, why).await?;
                 done(output, id, "active", &format!("{user} can be used again."))
+            }
+            Self::EndSessions {
+                user,
+                reason: why,
+                output,
+            } => {
+                let (id, why) = (find(pool, &user).await?, reason(&why).context("--reason")?);
+                suspension::end_sessions(pool, by, id, why).await?;
+                done(
+                    output,
+                    id,
+                    "active",
+                    &format!("{user} is logged in nowhere any more."),
+                )
             }
             Self::Credit {
                 user,
@@ -344,7 +366,7 @@ async fn list(pool: &Pool, only_suspended: bool, output: Output) -> Result<()> {
     }
     match users.is_empty() {
         true => println!("There is no such account."),
-        false => println!("{table}"),
+        false => print_table(table),
     }
     Ok(())
 }
@@ -405,7 +427,7 @@ async fn show(config: &Config, pool: &Pool, user: &str, output: Output) -> Resul
         let what = made.decision.replace('_', " ");
         row(&what, format!("{:.0}: {}", made.at, made.reason));
     }
-    println!("{table}");
+    print_table(table);
     Ok(())
 }
 

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use crate::database::Pool;
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 
 use crate::config::Config;
 use crate::keys;
 use crate::keys::{KeyPurpose, KeyRing, NamedKey, rotation};
 use kit::Entropy;
+use kit::output::{print_table, ruled_table};
 
 /// Between two looks at whether the other coordinators have a key.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -76,9 +75,7 @@ async fn list(pool: &Pool) -> Result<()> {
     let wrapped = keys::tables::keys::wrapped_by(&mut connection).await?;
     let wrapped: HashMap<String, u64> = wrapped.into_iter().collect();
     let running = rotation::running(&mut connection).await?;
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["key", "state", "wraps", "held by coordinators"]);
+    let mut table = ruled_table(["key", "state", "wraps", "held by coordinators"]);
     for key in named {
         let data_keys = match key.purpose {
             KeyPurpose::Master => wrapped.get(&key.id).copied().unwrap_or(0).to_string(),
@@ -95,7 +92,7 @@ async fn list(pool: &Pool) -> Result<()> {
             format!("{held} of {} that run", running.len()),
         ]);
     }
-    println!("{table}");
+    print_table(table);
     Ok(())
 }
 

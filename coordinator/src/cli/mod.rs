@@ -27,16 +27,35 @@ use crate::fleet::node_tokens;
 use crate::keys::network_document;
 use crate::security::{self, Asked, Event, EventKind, Outcome};
 use crate::{accounts, database};
-use kit::config::{Reloader, refuse_secrets};
+use kit::config::{Reloader, refuse_secrets, variable};
 use kit::{Clock, Entropy};
 
 use crate::{keys as key_files, local_request, serve};
 use model::names::Email;
 use model::user::Role;
 
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it failed, or something that was checked is not as it should be; 2 the \
+                          command line is wrong; 141 nobody read the output";
+
+const EXAMPLES: &str = "Examples:
+  coordinator config --template > coordinator.toml
+  coordinator config --check coordinator.toml
+  coordinator serve --config coordinator.toml
+  coordinator admin node list --state suspended
+  coordinator admin jobs --json
+  coordinator ledger verify
+
+Exit codes:
+  0    all is well
+  1    it failed, or something that was checked is not as it should be
+  2    the command line is wrong
+  141  nobody read the output
+
+Where JSON is asked for (--output json, --json), an error is a JSON document on standard error, too.";
+
 /// The coordinator of a federated storage network.
 #[derive(Debug, Parser)]
-#[command(name = "coordinator", version, propagate_version = true)]
+#[command(name = "coordinator", version, propagate_version = true, after_help = EXIT_CODES, after_long_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,8 +63,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Settings {
-    /// Settings file (TOML); `coordinator config` prints a template.
-    #[arg(long, short, global = true, env = "FSN_CONFIG", value_name = "FILE")]
+    /// Settings file (TOML); `coordinator config` prints a template [env: FSN_CONFIG]
+    #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// Overrides one setting; may be repeated.
@@ -56,15 +75,20 @@ struct Settings {
 impl Settings {
     fn load(&self) -> anyhow::Result<Config> {
         refuse_secrets(&self.overrides)?;
-        Config::load(self.config.as_deref(), &self.overrides)
+        Config::load(self.file().as_deref(), &self.overrides)
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        let named = || variable("FSN_CONFIG").map(PathBuf::from);
+        self.config.clone().or_else(named)
     }
 
     fn reloader(self) -> anyhow::Result<Reloader> {
-        Config::reloader(self.config, self.overrides)
+        Config::reloader(self.file(), self.overrides)
     }
 
     fn show(&self) -> anyhow::Result<String> {
-        Config::show(self.config.as_deref(), &self.overrides)
+        Config::show(self.file().as_deref(), &self.overrides)
     }
 }
 
@@ -139,6 +163,11 @@ enum Command {
     },
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+    /// Write the manual pages of all commands into a directory.
+    Man {
+        /// Such as /usr/local/share/man/man1
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -329,6 +358,12 @@ impl Cli {
             }
             Command::VerifyEvidence(evidence) => Box::pin(evidence.run()).await,
             Command::VerifyLedger(ledger) => ledger.run(),
+            Command::Man { dir } => {
+                clap_mangen::generate_to(Self::command(), &dir)
+                    .with_context(|| format!("cannot write to {}", dir.display()))?;
+                println!("The manual pages are in {}.", dir.display());
+                Ok(())
+            }
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 let mut script: Vec<u8> = Vec::new();

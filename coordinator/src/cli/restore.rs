@@ -3,8 +3,7 @@
 use crate::database::Pool;
 use anyhow::Result;
 use clap::Subcommand;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use kit::output::{print_table, ruled_table};
 
 use crate::durability;
 use crate::durability::restore;
@@ -106,9 +105,7 @@ async fn status(pool: &Pool) -> Result<()> {
     if nodes.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    let mut table = ruled_table([
         "name",
         "node id",
         "gone through",
@@ -124,7 +121,7 @@ async fn status(pool: &Pool) -> Result<()> {
     for node in &nodes {
         table.add_row(row(node, restore_mode.ended_at.is_some()));
     }
-    println!("{table}");
+    print_table(table);
     for node in nodes.iter().filter(|node| !node.detail.is_empty()) {
         println!("{}: {}", node.name, node.detail);
     }

@@ -3,18 +3,17 @@
 use std::net::IpAddr;
 
 use kit::{Clock, Entropy};
-use zeroize::Zeroizing;
 
 use super::Closing;
 use crate::accounts::auth::{self, AuthError};
 use crate::accounts::decisions::{self, Decision};
-use crate::accounts::second_factor;
+use crate::accounts::second_factor::{self, Shown};
 use crate::accounts::tables::{closed, users};
 use crate::billing::grants::{self, GrantError};
 use crate::database::Pool;
 use crate::files::ending::{self, EndError};
 use crate::fleet::tables::operators;
-use crate::objects::tables::buckets;
+use crate::objects::{self, ObjectError};
 use crate::security::tables::events;
 use model::ids::UserId;
 
@@ -25,30 +24,30 @@ const STEPS: u32 = 16;
 pub enum CloseError {
     #[error("{nodes} nodes of the account have not left the network")]
     HasNodes { nodes: u64 },
-    #[error("the account has buckets: {names}")]
-    HasBuckets { names: String },
     #[error("the account is closed already")]
     Closed,
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error("a file or an upload cannot be ended")]
     Ending(#[from] EndError),
+    #[error("what is in a bucket cannot be ended")]
+    Objects(#[from] ObjectError),
     #[error("the credits cannot be forfeited")]
     Credits(#[from] GrantError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// By its owner, who shows the password once more. Repeated, it does nothing.
+/// By its owner, who shows password or passkey once more. Repeated, it does nothing.
 pub async fn by_owner(
     closing: &Closing,
     user: UserId,
-    password: Zeroizing<String>,
+    owner: &Shown,
     address: IpAddr,
 ) -> Result<(), CloseError> {
     let by = (&closing.clock, &closing.entropy);
     if !auth::is_closed(&closing.accounts, user).await? {
-        auth::check_password(&closing.accounts, user, password, address).await?;
+        second_factor::prove_by_one(&closing.accounts, user, owner, address).await?;
         match close(&closing.db, by, user, "its owner").await {
             Ok(()) => closing.accounts.known.changed(user),
             Err(CloseError::Closed) => {}
@@ -60,7 +59,7 @@ pub async fn by_owner(
     Ok(())
 }
 
-/// By an administrator. `true` when files are left for the job.
+/// By an administrator. `true` when files or objects are left for the job.
 pub async fn by_administrator(
     db: &Pool,
     by: (&Clock, &Entropy),
@@ -81,12 +80,6 @@ async fn close(
     let nodes = operators::count_present(&mut transaction, user).await?;
     if nodes > 0 {
         return Err(CloseError::HasNodes { nodes });
-    }
-    let buckets = buckets::of_user(&mut transaction, user).await?;
-    if !buckets.is_empty() {
-        let names: Vec<_> = buckets.iter().map(|bucket| bucket.name.as_str()).collect();
-        let names = names.join(", ");
-        return Err(CloseError::HasBuckets { names });
     }
     let known = users::by_id(&mut transaction, user).await?;
     let known = known.ok_or(CloseError::Closed)?;
@@ -110,7 +103,8 @@ pub(super) async fn empty(
 ) -> Result<bool, CloseError> {
     let mut more = true;
     for _ in 0..STEPS {
-        more = ending::end_some(db, by.1, user).await?;
+        let has_files = ending::end_some(db, by.1, user).await?;
+        more = objects::ending::end_some(db, by.1, user).await? || has_files;
         if !more {
             break;
         }

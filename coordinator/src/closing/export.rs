@@ -19,13 +19,19 @@ use super::Closing;
 use super::archive::Archive;
 use crate::accounts::tables::decisions::{self, Made};
 use crate::accounts::tables::standing;
-use crate::accounts::{access_keys, second_factor, sessions};
+use crate::accounts::{access_keys, passkeys, second_factor, sessions};
 use crate::billing::history;
+use crate::billing::tables::{destinations, payouts, purchases};
 use crate::bookkeeping::{balances, chart};
 use crate::database::Pool;
 use crate::files::listing::{self, Order};
 use crate::fleet::tables::operators;
+use crate::objects;
+use crate::shares::tables::shares;
 use model::ids::UserId;
+use model::objects::ListEntry;
+use model::sharing::ShareTarget;
+use rules::listing::Listing;
 
 /// Rows in one document.
 const PAGE: i64 = 500;
@@ -98,9 +104,13 @@ async fn write(closing: &Closing, user: UserId, outlet: &Outlet<'_>) -> anyhow::
     for (name, documents) in logins(closing, user).await? {
         outlet.send(archive.add(name, &documents)?).await?;
     }
+    let shared = shared(&closing.db, user).await?;
+    outlet.send(archive.add("shares.json", &shared)?).await?;
     events(closing, user, &mut archive, outlet).await?;
     nodes(closing, user, &mut archive, outlet).await?;
     files(closing, user, &mut archive, outlet).await?;
+    buckets(closing, user, &mut archive, outlet).await?;
+    money(closing, user, &mut archive, outlet).await?;
     transactions(closing, user, &mut archive, outlet).await?;
     outlet.send(archive.finish()?).await
 }
@@ -131,8 +141,8 @@ async fn account(
     Ok(Some((account, decided)))
 }
 
-/// Sessions, access keys and the second factor: what there is, and none of what lets somebody in.
-async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str, Vec<Value>); 3]> {
+/// Sessions, access keys, passkeys and the second factor: what there is, and none of what lets somebody in.
+async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str, Vec<Value>); 4]> {
     let accounts = &closing.accounts;
     let sessions = sessions::list(accounts, user).await?.into_iter();
     let sessions = sessions.map(|session| {
@@ -149,6 +159,13 @@ async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str,
             "last_used_at": key.last_use.at(), "last_used_address": key.last_used_address,
         })
     });
+    let passkeys = passkeys::list(accounts, user).await?.into_iter();
+    let passkeys = passkeys.map(|passkey| {
+        json!({
+            "passkey_id": passkey.id.as_uuid(), "name": passkey.name, "created_at": passkey.created_at,
+            "last_used_at": passkey.last_used_at,
+        })
+    });
     let factor = second_factor::status(accounts, user).await?;
     let factor = json!({
         "totp_since": factor.totp_since, "recovery_codes_left": factor.recovery_codes_left,
@@ -156,8 +173,28 @@ async fn logins(closing: &Closing, user: UserId) -> sqlx::Result<[(&'static str,
     Ok([
         ("sessions.json", sessions.collect()),
         ("access_keys.json", keys.collect()),
+        ("passkeys.json", passkeys.collect()),
         ("second_factor.json", vec![factor]),
     ])
+}
+
+/// Links without their ids, which let others in. Their number is bounded.
+async fn shared(db: &Pool, user: UserId) -> sqlx::Result<Vec<Value>> {
+    let mut connection = db.acquire().await?;
+    let all = shares::of_user(&mut connection, user).await?.into_iter();
+    let all = all.map(|share| {
+        let (file, key) = match share.target {
+            ShareTarget::File(file) => (Some(file), None),
+            ShareTarget::Object { key, .. } => (None, Some(key)),
+        };
+        json!({
+            "name": share.name, "file_id": file, "bucket": share.bucket, "key": key,
+            "has_password": share.password_hash.is_some(), "created_at": share.created_at,
+            "expires_at": share.expires_at, "downloads": share.usage.downloads,
+            "sent_bytes": share.usage.sent_bytes,
+        })
+    });
+    Ok(all.collect())
 }
 
 async fn events(
@@ -221,6 +258,90 @@ async fn files(
         after = Some((last.completed_at, last.id));
         let page: Vec<_> = page.into_iter().map(listing::described).collect();
         let name = format!("files/{number:06}.json");
+        outlet.send(archive.add(&name, &page)?).await?;
+    }
+    Ok(())
+}
+
+/// Buckets, and the names of what is in them: all versions, markers included.
+async fn buckets(
+    closing: &Closing,
+    user: UserId,
+    archive: &mut Archive,
+    outlet: &Outlet<'_>,
+) -> anyhow::Result<()> {
+    let all = objects::buckets::list(&closing.objects, user).await?;
+    let described = all.iter().map(|bucket| {
+        json!({
+            "name": bucket.name, "versioning": bucket.versioning.name(), "created_at": bucket.created_at,
+        })
+    });
+    let described: Vec<Value> = described.collect();
+    outlet
+        .send(archive.add("buckets.json", &described)?)
+        .await?;
+    for bucket in &all {
+        let mut listing = Listing {
+            limit: PAGE as u32,
+            ..Listing::default()
+        };
+        let mut behind = None;
+        for number in 1.. {
+            let page =
+                objects::listing::versions(&closing.objects, bucket, &listing, behind).await?;
+            let names: Vec<Value> = page.entries.iter().filter_map(object).collect();
+            let name = format!("objects/{}/{number:06}.json", bucket.name);
+            outlet.send(archive.add(&name, &names)?).await?;
+            let Some(next) = page.next else { break };
+            listing.start = next.start;
+            behind = next.behind;
+        }
+    }
+    Ok(())
+}
+
+fn object(entry: &ListEntry) -> Option<Value> {
+    let ListEntry::Object(version) = entry else {
+        return None; // folders are of lists with a delimiter
+    };
+    Some(json!({
+        "key": version.key, "version_id": version.id.as_uuid(), "is_latest": version.is_latest,
+        "is_marker": version.is_marker, "size_bytes": version.size_bytes, "etag": version.etag,
+        "content_type": version.content_type, "metadata": version.metadata, "created_at": version.created_at,
+    }))
+}
+
+/// What was bought, what was paid out, and to whom.
+async fn money(
+    closing: &Closing,
+    user: UserId,
+    archive: &mut Archive,
+    outlet: &Outlet<'_>,
+) -> anyhow::Result<()> {
+    let mut connection = closing.db.acquire().await?;
+    let destination = destinations::of_user(&mut connection, user).await?;
+    drop(connection);
+    outlet
+        .send(archive.add("payout_destination.json", &destination)?)
+        .await?;
+    let mut before = None;
+    for number in 1.. {
+        let mut connection = closing.db.acquire().await?;
+        let page = purchases::made_by(&mut connection, user, before, PAGE).await?;
+        drop(connection);
+        let Some(last) = page.last() else { break };
+        before = Some(last.purchase_id);
+        let name = format!("purchases/{number:06}.json");
+        outlet.send(archive.add(&name, &page)?).await?;
+    }
+    let mut before = None;
+    for number in 1.. {
+        let mut connection = closing.db.acquire().await?;
+        let page = payouts::of_operator(&mut connection, user, before, PAGE).await?;
+        drop(connection);
+        let Some(last) = page.last() else { break };
+        before = Some(last.payout_id);
+        let name = format!("payouts/{number:06}.json");
         outlet.send(archive.add(&name, &page)?).await?;
     }
     Ok(())

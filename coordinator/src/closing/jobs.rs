@@ -23,7 +23,10 @@ impl Job for EmptyClosed {
         drop(connection);
         let mut more = false;
         for user in left {
-            more |= close::empty(&closing.db, by, user).await?;
+            if close::empty(&closing.db, by, user).await? {
+                more = true;
+                continue;
+            }
             let mut connection = closing.db.acquire().await?;
             closed::mark_emptied(&mut connection, user, closing.tokens_live).await?;
         }

@@ -6,7 +6,7 @@ pub mod commit_retry;
 mod pool;
 mod session;
 
-pub use self::pool::{Connection, Pool, Transaction};
+pub use self::pool::{Connection, Pool, Transaction, Usage};
 
 use std::io::ErrorKind;
 use std::time::Duration;

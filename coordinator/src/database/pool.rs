@@ -16,6 +16,16 @@ pub struct Pool {
     timeout: Duration,
 }
 
+/// Of the pool's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub most: u64,
+    pub busy: u64,
+    pub idle: u64,
+    /// Who waits for one.
+    pub waiting: u64,
+}
+
 impl Pool {
     pub fn new(connections: PgPool) -> Self {
         let options = connections.options();
@@ -51,6 +61,22 @@ impl Pool {
     /// Without a permit: for listening, and for what is done before anybody is served.
     pub fn connections(&self) -> &PgPool {
         &self.connections
+    }
+
+    /// How many connections there are, and who waits for one.
+    pub fn usage(&self) -> Usage {
+        let (open, idle) = (
+            u64::from(self.connections.size()),
+            self.connections.num_idle(),
+        );
+        let idle = idle as u64;
+        Usage {
+            most: u64::from(self.connections.options().get_max_connections()),
+            // The two are not read at one moment.
+            busy: open.saturating_sub(idle),
+            idle,
+            waiting: self.permits.waiting() as u64,
+        }
     }
 
     pub async fn close(&self) {

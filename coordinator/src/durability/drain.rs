@@ -132,7 +132,7 @@ pub async fn progress(
     };
     let estimated = match drain.ended {
         Some(_) => None,
-        None => pace.time_for(left.bytes),
+        None => pace.foretell(left.bytes),
     };
     Ok(Some(Progress {
         drain,

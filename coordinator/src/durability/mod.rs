@@ -11,6 +11,7 @@ use crate::database::Pool;
 
 use self::metrics::DurabilityMetrics;
 use self::repair::Repair;
+use self::summary::Summaries;
 use crate::blobs::Blobs;
 use crate::config::{ReconcileConfig, RepairConfig};
 use crate::facts::{Fact, Facts};
@@ -26,6 +27,7 @@ pub mod purge_undo;
 pub mod reconcile;
 pub mod repair;
 pub mod restore;
+pub mod summary;
 pub mod tables;
 
 /// What durability works with.
@@ -42,6 +44,7 @@ pub struct Durability {
     pub facts: Facts,
     pub node_states: NodeStates,
     pub metrics: DurabilityMetrics,
+    pub summaries: Summaries,
     pub clock: Clock,
     pub entropy: Entropy,
 }

@@ -1,4 +1,4 @@
-//! The end of all that an account has stored or begun to, when the account is closed: a bounded number in each transaction,
+//! The end of all files that an account has stored or begun to, but those of objects, when the account is closed: a bounded number in each transaction,
 //! as its owner would have deleted them one by one.
 
 use kit::Entropy;

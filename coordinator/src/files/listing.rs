@@ -1,12 +1,14 @@
 //! A user's own files, as the API lists them.
 
 use jiff::Timestamp;
-use proto::FileId;
+use proto::{FileId, MicroCredits};
 
 use super::Files;
 use super::tables::files::{self, ByTime};
+use super::tables::owners;
 use model::file::{File, UploadingFile};
 use model::ids::UserId;
+use model::storage_class::StorageClass;
 
 /// Where a list goes on: behind the last entry of the page before.
 #[derive(Debug)]
@@ -43,6 +45,12 @@ pub async fn own(own: &Files, id: FileId, user: UserId) -> sqlx::Result<Option<F
     files::by_id(&mut connection, id, user).await
 }
 
+/// How many files the user has, their bytes, and what a month of them costs.
+pub async fn usage(own: &Files, user: UserId) -> sqlx::Result<(u64, u64, MicroCredits)> {
+    let mut connection = own.db.acquire().await?;
+    owners::usage(&mut connection, user).await
+}
+
 /// A file whose upload has begun.
 pub async fn uploading(own: &Files, id: FileId) -> sqlx::Result<Option<UploadingFile>> {
     let mut connection = own.db.acquire().await?;
@@ -59,6 +67,7 @@ pub fn described(file: File) -> api::files::File {
         content_type: file.content_type,
         chunk_size_bytes: file.layout.chunk_size,
         chunk_count: file.layout.chunk_count(),
+        class: StorageClass::of(file.scheme).name().to_owned(),
         state: "ready".to_owned(),
         created_at: file.created_at,
         completed_at: Some(file.completed_at),

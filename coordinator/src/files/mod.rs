@@ -46,9 +46,19 @@ impl UploadMemory {
         }
     }
 
-    /// For the sealed copies of a chunk.
+    /// Its budgets, by what they are called in the metrics.
+    pub fn budgets(&self) -> [(&'static str, &MemoryBudget); 2] {
+        [("uploads", &self.arriving), ("sealed_copies", &self.sealed)]
+    }
+
+    /// For the sealed copies, or the pieces, of a chunk.
     pub async fn sealed(&self, holder: Holder, scheme: Scheme, chunk_bytes: usize) -> MemoryShare {
-        let bytes = chunk_bytes as u64 * u64::from(scheme.pieces());
+        let stored = scheme.stored_bytes(chunk_bytes as u64);
+        let bytes = u64::try_from(stored).unwrap_or(u64::MAX);
+        let bytes = match scheme {
+            Scheme::Copies { .. } => bytes,
+            Scheme::Coded { .. } => bytes.saturating_mul(2), // pieces, and what they are sealed to
+        };
         self.sealed.reserve_for(holder, bytes).await
     }
 }

@@ -6,10 +6,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use sqlx::PgConnection;
+
 use network::{Channel, PeerState, RefusalReason};
 
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::{Metrics, raise_to};
+use crate::fleet::tables;
+use crate::fleet::tables::counts::Counts;
+use crate::metrics::Metrics;
+use kit::metrics::{raise_to, show};
+use model::node_state::NodeState;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ChannelLabels {
@@ -26,7 +32,17 @@ pub struct RefusalLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeLabels {
+    state: &'static str,
+}
+
 pub struct FleetMetrics {
+    nodes: Family<NodeLabels, Gauge>,
+    nodes_offline: Family<NodeLabels, Gauge>,
+    capacity_bytes: Family<NodeLabels, Gauge>,
+    used_bytes: Family<NodeLabels, Gauge>,
+    free_bytes: Family<NodeLabels, Gauge>,
     pub peers: Family<PeerLabels, Gauge>,
     pub peer_rtt_seconds: Histogram,
     pub unresponsive_peers: Counter,
@@ -39,6 +55,11 @@ pub struct FleetMetrics {
 impl FleetMetrics {
     pub fn new(metrics: &mut Metrics) -> Self {
         Self {
+            nodes: metrics.family("nodes", "Nodes of the network, by state"),
+            nodes_offline: metrics.family("nodes_offline", "Nodes that no coordinator hears of, by state"),
+            capacity_bytes: metrics.family("capacity_bytes", "What nodes may take, by state"),
+            used_bytes: metrics.family("used_bytes", "What nodes have taken, by state"),
+            free_bytes: metrics.family("free_bytes", "What nodes still take, by state"),
             peers: metrics.family("peers", "Peers by state: connected, unresponsive (connected and silent), disconnected, failed"),
             peer_rtt_seconds: metrics.seconds("peer_rtt_seconds", "Round trips of pings", 0.000_25, 16),
             unresponsive_peers: metrics.counter("unresponsive_peers", "Times that a connected peer fell silent"),
@@ -47,6 +68,26 @@ impl FleetMetrics {
             nodes_online: metrics.gauge("nodes_online", "Nodes connected and heard of lately"),
             fleet_alarms: metrics.counter("fleet_alarms", "Times that much of the fleet failed at once"),
         }
+    }
+
+    /// Brings what the database says of nodes up to now.
+    pub async fn count_nodes(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let counted = tables::counts::by_state(connection).await?;
+        for state in NodeState::ALL {
+            let labels = NodeLabels {
+                state: state.name(),
+            };
+            let of_state = counted.iter().find(|counts| counts.state == state);
+            let gauge = |family: &Family<NodeLabels, Gauge>, count: fn(&Counts) -> u64| {
+                show(&family.get_or_create(&labels), of_state.map_or(0, count));
+            };
+            gauge(&self.nodes, |counts| counts.nodes);
+            gauge(&self.nodes_offline, |counts| counts.offline);
+            gauge(&self.capacity_bytes, |counts| counts.capacity_bytes);
+            gauge(&self.used_bytes, |counts| counts.used_bytes);
+            gauge(&self.free_bytes, |counts| counts.free_bytes);
+        }
+        Ok(())
     }
 
     /// Brings what is counted elsewhere up to now; called when somebody reads it.

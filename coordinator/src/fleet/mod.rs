@@ -313,19 +313,21 @@ impl Fleet {
             blob_bytes: 1,
             distinct_domains: false,
             rules: Rules::Hard,
-            vetted_beside: true,
+            vetted_beside: 0,
+            newcomers_beside: 0,
             excluded: &HashSet::new(),
             occupied: &[],
         };
         self.place_within(&request, rng, timeout).await?;
         let candidates = self.candidates();
         // No node holds two replicas of a chunk, so what one has beyond a replica's share is of no use.
+        let share = scheme.piece_len(bytes);
         let usable: u64 = candidates
             .iter()
             .map(|node| {
                 node.free_bytes
                     .saturating_sub(node.in_flight_bytes)
-                    .min(bytes)
+                    .min(share)
             })
             .fold(0, u64::saturating_add);
         if u128::from(usable) < scheme.stored_bytes(bytes) {
@@ -333,7 +335,7 @@ impl Fleet {
                 needed: scheme.pieces() as usize,
                 eligible: candidates
                     .iter()
-                    .filter(|node| node.free_bytes >= bytes)
+                    .filter(|node| node.free_bytes >= share)
                     .count(),
             });
         }

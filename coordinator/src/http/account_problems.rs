@@ -59,6 +59,27 @@ impl From<AuthError> for Problem {
                 ProblemKind::SecondFactorDemanded,
                 "Administrators of this network need a second factor. POST /api/v1/auth/second-factor/totp begins one.",
             ),
+            AuthError::NoSite(error) => Self::new(
+                ProblemKind::PasskeysNotConfigured,
+                capitalised(&format!("{error}. The network's operator has to set it.")),
+            ),
+            error @ (AuthError::BadPasskey(_) | AuthError::PasskeyName) => Self::invalid(told(error)),
+            error @ (AuthError::WrongPasskey(_) | AuthError::UnknownPasskey) => {
+                Self::new(ProblemKind::WrongPasskey, told(error))
+            }
+            AuthError::TooManyPasskeys { limit } => Self::new(
+                ProblemKind::TooManyPasskeys,
+                format!("The account has {limit} passkeys, as many as it may. Remove some."),
+            )
+            .with(Members {
+                limit: Some(limit.into()),
+                ..Members::default()
+            }),
+            AuthError::LastWayIn => Self::new(
+                ProblemKind::LastWayIn,
+                "Without it nobody could enter the account any more. Add another passkey first, or set a password by letter: \
+                 POST /api/v1/auth/password/reset/request.",
+            ),
             AuthError::Secret(error) => Self::internal(format!("{error:#}")),
             AuthError::BadToken => Self::new(
                 ProblemKind::BadToken,
@@ -106,6 +127,11 @@ impl From<AuthError> for Problem {
     }
 }
 
+/// With what lies behind it.
+fn told(error: AuthError) -> String {
+    capitalised(&format!("{:#}.", anyhow::Error::from(error)))
+}
+
 impl From<CloseError> for Problem {
     fn from(error: CloseError) -> Self {
         match error {
@@ -120,15 +146,12 @@ impl From<CloseError> for Problem {
                 nodes: Some(nodes),
                 ..Members::default()
             }),
-            CloseError::HasBuckets { names } => Self::new(
-                ProblemKind::HasBuckets,
-                format!(
-                    "The account has buckets: {names}. Nothing was done. Empty and delete them, then delete the account again."
-                ),
-            ),
             CloseError::Auth(error) => error.into(),
             CloseError::Database(error) => error.into(),
-            error @ (CloseError::Closed | CloseError::Ending(_) | CloseError::Credits(_)) => {
+            error @ (CloseError::Closed
+            | CloseError::Ending(_)
+            | CloseError::Objects(_)
+            | CloseError::Credits(_)) => {
                 Self::internal(format!("{:#}", anyhow::Error::from(error)))
             }
         }

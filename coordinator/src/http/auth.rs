@@ -17,7 +17,9 @@ use super::extract::{ClientAddr, FromDevice, Json};
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::accounts::auth::AuthError;
+use crate::accounts::passkey_check::Answer;
 use crate::accounts::profile::profile;
+use crate::accounts::second_factor::Shown;
 use crate::accounts::{Accounts, auth};
 use crate::closing::close::CloseError;
 use crate::closing::{Closing, close, export};
@@ -130,7 +132,7 @@ pub(super) async fn me(
 #[utoipa::path(delete, path = paths::ME, tag = "auth", security(("bearer" = [])), request_body = DeleteAccount,
     responses(
     (status = 204, description = "Deleted"),
-    (status = 401, description = "The password is wrong"),
+    (status = 401, description = "The password, or the passkey, is wrong"),
     (status = 409, description = "Nodes of the account have not left; `nodes`")))]
 pub(super) async fn delete(
     State(closing): State<Arc<Closing>>,
@@ -139,9 +141,13 @@ pub(super) async fn delete(
     User(caller, ..): User<Login>,
     Json(body): Json<DeleteAccount>,
 ) -> Result<StatusCode, Problem> {
-    let password = Zeroizing::new(body.password);
+    let owner = Shown {
+        password: body.password.map(Zeroizing::new),
+        code: None,
+        passkey: body.passkey.map(Answer::from),
+    };
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let closed = close::by_owner(&closing, caller.user_id, password, address).await;
+    let closed = close::by_owner(&closing, caller.user_id, &owner, address).await;
     match (closed, attempt.beyond) {
         (Err(CloseError::Auth(AuthError::WrongCredentials)), Some(beyond)) => Err(beyond.into()),
         (closed, _) => closed

@@ -63,6 +63,16 @@ scopes! {
     Account,
 }
 
+/// Something in a bucket: what a key may do there is looked at where it is known which bucket, and where in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InPlace;
+
+impl Need for InPlace {
+    fn check(_: &Principal) -> Result<(), NotAllowed> {
+        Ok(())
+    }
+}
+
 /// Somebody who has logged in: no key does it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Login;
@@ -70,6 +80,17 @@ pub(super) struct Login;
 impl Need for Login {
     fn check(principal: &Principal) -> Result<(), NotAllowed> {
         principal.check_login()
+    }
+}
+
+/// Handing to others what the account has stored: a key that may not read it gets at it in no other way, either.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Publish;
+
+impl Need for Publish {
+    fn check(principal: &Principal) -> Result<(), NotAllowed> {
+        principal.check(Scope::Read)?;
+        principal.check(Scope::Write)
     }
 }
 

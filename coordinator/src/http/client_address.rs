@@ -37,13 +37,16 @@ pub(super) fn client_of(config: &HttpConfig, connected: IpAddr, headers: &Header
 }
 
 /// Whether what a client sends may have gone over a wire in the clear: it comes from another machine, and no proxy that is
-/// believed says that it came over TLS. The last proxy's word is the last one.
+/// believed says that it came over TLS.
 pub(super) fn is_cleartext(config: &HttpConfig, connected: IpAddr, headers: &HeaderMap) -> bool {
-    if client_of(config, connected, headers).is_loopback() {
-        return false;
-    }
+    !client_of(config, connected, headers).is_loopback()
+        && !came_over_tls(config, connected, headers)
+}
+
+/// Whether a proxy that is believed says that its client spoke TLS. The last proxy's word is the last one.
+pub(super) fn came_over_tls(config: &HttpConfig, connected: IpAddr, headers: &HeaderMap) -> bool {
     let last = headers.get_all(FORWARDED_PROTO).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
     let says_tls = last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
-    !(says_tls && is_proxy(config, connected))
+    says_tls && is_proxy(config, connected)
 }

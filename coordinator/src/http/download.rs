@@ -1,29 +1,25 @@
 //! `GET|HEAD /files/{id}/download`: the bytes, whole or a range of them.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::paths;
-use api::problem::ProblemKind;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt;
-use http::header::{self, HeaderMap, HeaderName};
-use http::{HeaderValue, Method, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use gateway::inert;
+use http::Method;
+use http::header::HeaderMap;
 use proto::{FileId, MicroCredits};
 
 use super::authorization::{Read, Sharer, charge};
-use super::conditions::{self, Validators, Verdict};
-use super::digests;
+use super::conditions;
 use super::extract::Id;
 use super::problem::Problem;
-use super::ranges::{self, Requested};
+use super::served::Served;
 use crate::accounts::Accounts;
 use crate::files::download::Content;
 use crate::files::{Files, download};
-use model::file::File;
 
 /// Read a file. `Range` (one range), the conditions `If-…` and `HEAD` work as RFC 9110 says.
 #[utoipa::path(method(get, head), path = paths::FILE_DOWNLOAD, tag = "files",
@@ -45,173 +41,34 @@ pub(super) async fn download(
 ) -> Result<Response, Problem> {
     let readable = download::open(&files, holder.account, id).await?;
     let file = readable.file.clone();
-    let validators = Validators::of(&file);
-    match validators.evaluate(&method, &headers) {
-        Verdict::Proceed => {}
-        Verdict::NotModified => {
-            return respond(StatusCode::NOT_MODIFIED, &file, &validators, Body::empty());
-        }
-        Verdict::Failed => return Err(conditions::failed()),
-    }
-    let size = file.layout.size_bytes;
-    // Ranges are defined for GET alone.
-    let asked = headers
-        .get(header::RANGE)
-        .filter(|_| method == Method::GET && validators.range_applies(&headers));
-    let range = match asked.map(|range| ranges::requested(range, size)) {
-        None | Some(Requested::Whole) => None,
-        Some(Requested::Part(range)) => Some(range),
-        Some(Requested::Unsatisfiable) => {
-            let detail = format!("The file has {size} bytes; the range lies outside of it.");
-            let mut problem = Problem::new(ProblemKind::RangeNotSatisfiable, detail);
-            problem
-                .headers
-                .push((header::CONTENT_RANGE, format!("bytes */{size}")));
-            return Err(problem);
-        }
+    let served = Served {
+        size: file.layout.size_bytes,
+        content_type: &file.content_type,
+        disposition: inert::attachment(&file.filename),
+        sha256: file.sha256.as_ref(),
+        validators: conditions::of(&file),
     };
-    let status = match range {
-        Some(_) => StatusCode::PARTIAL_CONTENT,
-        None => StatusCode::OK,
-    };
-    let bytes = range.clone().unwrap_or(0..size);
+    let asked = served.asked(&method, &headers)?;
+    let bytes = asked.bytes(&method, served.size);
     let length = bytes.end - bytes.start;
-    let body = if method == Method::HEAD || length == 0 {
-        Body::empty()
-    } else {
-        charge(&accounts, &caller, length, MicroCredits::ZERO).await?;
-        let downloaded = files.metrics.downloaded_bytes.clone();
-        match download::read(files, readable, bytes.clone(), holder).await? {
-            Content::Piece(piece) => {
-                downloaded.inc_by(length);
-                Body::from(piece)
-            }
-            Content::Pieces(stream) => {
-                let counted = stream.inspect(move |chunk| {
-                    if let Ok(chunk) = chunk {
-                        downloaded.inc_by(chunk.len() as u64);
-                    }
-                });
-                Body::from_stream(counted)
-            }
+    if length == 0 {
+        return served.answer(&asked, Body::empty());
+    }
+    charge(&accounts, &caller, length, MicroCredits::ZERO).await?;
+    let downloaded = files.metrics.downloaded_bytes.clone();
+    let body = match download::read(files, readable, bytes, holder).await? {
+        Content::Piece(piece) => {
+            downloaded.inc_by(length);
+            Body::from(piece)
+        }
+        Content::Pieces(stream) => {
+            let counted = stream.inspect(move |chunk| {
+                if let Ok(chunk) = chunk {
+                    downloaded.inc_by(chunk.len() as u64);
+                }
+            });
+            Body::from_stream(counted)
         }
     };
-    let mut response = respond(status, &file, &validators, body)?;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if range.is_some() {
-        let value = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
-        headers.insert(header::CONTENT_RANGE, header_value(&value)?);
-    }
-    Ok(response)
-}
-
-fn respond(
-    status: StatusCode,
-    file: &File,
-    validators: &Validators,
-    body: Body,
-) -> Result<Response, Problem> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::ETAG, header_value(&validators.etag)?);
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_TYPE, header_value(&file.content_type)?);
-    headers.insert(
-        header::CONTENT_DISPOSITION,
-        header_value(&disposition(&file.filename))?,
-    );
-    if let Some(sha256) = &file.sha256 {
-        let digest = header_value(&digests::repr_digest(sha256))?;
-        headers.insert(HeaderName::from_static(api::headers::REPR_DIGEST), digest);
-    }
-    // What users stored must not run as a page of this site.
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("private, no-cache"),
-    );
-    let modified = header_value(&validators.last_modified())?;
-    headers.insert(header::LAST_MODIFIED, modified);
-    Ok(response)
-}
-
-fn header_value(text: &str) -> Result<HeaderValue, Problem> {
-    HeaderValue::from_str(text).map_err(Problem::internal)
-}
-
-/// Of a name in a response's head, so that the head stays below the 4 KiB that proxies have room for. No file system
-/// takes longer ones.
-const MAX_NAME_BYTES: usize = 500;
-
-/// The name, or so much of it that its ending is kept.
-fn shortened(filename: &str) -> Cow<'_, str> {
-    if filename.len() <= MAX_NAME_BYTES {
-        return filename.into();
-    }
-    let ending = filename
-        .rfind('.')
-        .map_or("", |dot| &filename[dot..])
-        .chars()
-        .take(20)
-        .collect::<String>();
-    let room = filename.floor_char_boundary(MAX_NAME_BYTES - ending.len());
-    format!("{}{ending}", &filename[..room]).into()
-}
-
-/// RFC 6266: a plain name for old clients, and the real one in UTF-8.
-fn disposition(filename: &str) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~');
-    let filename = shortened(filename);
-    let plain: String = filename
-        .chars()
-        .map(|c| match c {
-            '"' | '\\' | '/' | '%' => '_',
-            c if c.is_ascii_graphic() || c == ' ' => c,
-            _ => '_',
-        })
-        .take(200)
-        .collect();
-    let encoded = utf8_percent_encode(&filename, KEPT);
-    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_break_out_of_its_header() {
-        let header = disposition("a\"b/ü\n.txt");
-        assert_eq!(
-            header,
-            "attachment; filename=\"a_b___.txt\"; filename*=UTF-8''a%22b%2F%C3%BC%0A.txt"
-        );
-        assert!(HeaderValue::from_str(&header).is_ok());
-    }
-
-    #[test]
-    fn a_name_of_any_length_leaves_room_in_the_head_and_keeps_its_ending() {
-        for name in [
-            "日".repeat(600) + ".pdf",
-            "\"".repeat(4096),
-            ".".repeat(4096),
-            "x".repeat(4090) + "." + &"ü".repeat(100),
-        ] {
-            let header = disposition(&name);
-            assert!(header.len() < 2000, "{}", header.len());
-        }
-        let header = disposition(&("日".repeat(600) + ".pdf"));
-        assert!(header.ends_with("%E6%97%A5.pdf"), "{header}");
-        let short = "日".repeat(100) + ".pdf";
-        assert_eq!(shortened(&short), short);
-    }
+    served.answer(&asked, body)
 }

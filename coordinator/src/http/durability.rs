@@ -1,5 +1,6 @@
 //! `GET /files/{id}/durability`: where a file's replicas are, and what they last proved.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::durability::{ChunkDurability, Durability, LastProofView, ReplicaView};
@@ -7,6 +8,7 @@ use api::page::PageParams;
 use api::paths;
 use axum::extract::State;
 use jiff::Timestamp;
+use model::ids::UserId;
 use proto::FileId;
 
 use super::authorization::{Read, User};
@@ -15,6 +17,7 @@ use super::page;
 use super::problem::Problem;
 use crate::proofs::Proofs;
 use crate::proofs::history::{self, FileDurability, Kept};
+use model::scheme::Scheme;
 
 /// Where a file's replicas are, and what they last proved.
 #[utoipa::path(get, path = paths::FILE_DURABILITY, tag = "files", security(("bearer" = []), ("access_key" = [])),
@@ -27,8 +30,20 @@ pub(super) async fn durability(
     Id(id): Id<FileId>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Durability>, Problem> {
-    let limit = page::limit(&params)? as u32;
-    let first = page::position::<u32>(&params)?.unwrap_or(0);
+    described(&proofs, caller.user_id, id, &params)
+        .await
+        .map(Json)
+}
+
+/// A page of the chunks of a file of this owner.
+pub(super) async fn described(
+    proofs: &Proofs,
+    owner: UserId,
+    id: FileId,
+    params: &PageParams,
+) -> Result<Durability, Problem> {
+    let limit = page::limit(params)? as u32;
+    let first = page::position::<u32>(params)?.unwrap_or(0);
     if first > i32::MAX as u32 {
         return Err(page::foreign_cursor());
     }
@@ -36,7 +51,7 @@ pub(super) async fn durability(
         file,
         min_healthy,
         replicas,
-    } = history::durability(&proofs, caller.user_id, id, first, limit)
+    } = history::durability(proofs, owner, id, first, limit)
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
     let chunks = replicas
@@ -49,36 +64,44 @@ pub(super) async fn durability(
                 .collect();
             Some(ChunkDurability {
                 index: *index,
-                replicas: views(&replicas),
+                replicas: views(&replicas, file.scheme),
             })
         })
         .collect();
     let next = first.saturating_add(limit);
     let more = u64::from(next) < file.layout.chunk_count();
-    Ok(Json(Durability {
+    Ok(Durability {
         file_id: id,
         replication_target: file.scheme.pieces(),
+        needed: file.scheme.needed(),
         min_healthy,
         chunks,
         next_cursor: more.then(|| page::cursor(&next)).flatten(),
-    }))
+    })
 }
 
-/// Where no more than one replica can be read, there is no grace for the others.
-fn views(replicas: &[&Kept]) -> Vec<ReplicaView> {
+/// Where no more replicas can be read than give the chunk back, there is no grace for the others.
+fn views(replicas: &[&Kept], scheme: Scheme) -> Vec<ReplicaView> {
     let readable = replicas.iter().filter(|(replica, _)| replica.readable);
-    let readable = readable.count();
+    let readable = match scheme {
+        Scheme::Copies { .. } => readable.count(),
+        Scheme::Coded { .. } => readable
+            .map(|(replica, _)| replica.piece)
+            .collect::<HashSet<_>>()
+            .len(),
+    };
     let views = replicas.iter().map(|(replica, statement)| ReplicaView {
         statement: statement.clone(),
         node_id: replica.node_id,
         blob_id: replica.blob_id,
+        piece: replica.piece,
         state: if replica.demoted_reason.is_some() {
             "demoted"
         } else {
             "stored"
         }
         .to_owned(),
-        healthy: if readable <= 1 {
+        healthy: if readable <= scheme.needed() as usize {
             replica.readable
         } else {
             replica.counts

@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::{client_address, digests};
 use crate::accounts::session::Device;
 use crate::config::HttpConfig;
+use model::storage_class::StorageClass;
 
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -181,6 +182,37 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
                 "An Idempotency-Key has 1 to 255 printable ASCII characters.",
             )),
         }
+    }
+}
+
+/// What the headers of an upload ask for.
+#[derive(Debug)]
+pub(super) struct UploadHead {
+    pub idempotency_key: Option<String>,
+    pub class: StorageClass,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UploadHead {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let IdempotencyKey(idempotency_key) =
+            IdempotencyKey::from_request_parts(parts, state).await?;
+        let class = match parts.headers.get(headers::CLASS) {
+            None => StorageClass::default(),
+            Some(value) => {
+                let class = value.to_str().ok().and_then(|name| name.parse().ok());
+                class.ok_or_else(|| {
+                    Problem::invalid(
+                        "X-FSN-Class is `standard` or `dense`: `GET classes` tells what they are.",
+                    )
+                })?
+            }
+        };
+        Ok(Self {
+            idempotency_key,
+            class,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::auth::Usage;
 use api::files::ListParams;
 use api::page::{Page, PageParams};
 use api::paths;
@@ -10,8 +11,8 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use proto::FileId;
 
-use super::authorization::{Delete, List, Read, User};
-use super::conditions::{self, Validators, Verdict};
+use super::authorization::{Account, Delete, List, Read, User};
+use super::conditions::{self, Verdict};
 use super::extract::{Id, Json, Params};
 use super::page;
 use super::problem::Problem;
@@ -64,6 +65,21 @@ pub(super) async fn list(
     Ok(Json(page))
 }
 
+/// What the account stores, and what keeping it as it is costs.
+#[utoipa::path(get, path = paths::USAGE, tag = "auth", security(("bearer" = []), ("access_key" = [])), responses(
+    (status = 200, body = Usage)))]
+pub(super) async fn usage(
+    State(files): State<Arc<Files>>,
+    User(caller, ..): User<Account>,
+) -> Result<Json<Usage>, Problem> {
+    let (count, bytes, month) = listing::usage(&files, caller.user_id).await?;
+    Ok(Json(Usage {
+        files: count,
+        bytes,
+        month_microcredits: month,
+    }))
+}
+
 /// One file's metadata.
 #[utoipa::path(get, path = paths::FILE, tag = "files", security(("bearer" = []), ("access_key" = [])),
     params(("id" = Uuid, Path)), responses(
@@ -79,7 +95,7 @@ pub(super) async fn one(
         .await?
         .ok_or_else(|| Problem::not_found("file"))?;
     // What is told of a file changes while the file does not: its tag says nothing about a copy of this.
-    if Validators::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
+    if conditions::of(&file).evaluate(&Method::GET, &headers) == Verdict::Failed {
         return Err(conditions::failed());
     }
     Ok(Json(described(file)))
@@ -101,7 +117,7 @@ pub(super) async fn delete(
         let file = listing::own(&files, id, caller.user_id)
             .await?
             .ok_or_else(|| Problem::not_found("file"))?;
-        if Validators::of(&file).evaluate(&Method::DELETE, &headers) != Verdict::Proceed {
+        if conditions::of(&file).evaluate(&Method::DELETE, &headers) != Verdict::Proceed {
             return Err(conditions::failed());
         }
     }

@@ -10,11 +10,15 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use kit::own_host;
 
 /// Of what is no page: nothing of it runs, loads or stands in a frame.
-const HEADERS: [(HeaderName, HeaderValue); 4] = [
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
+        HeaderValue::from_static(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
+        ),
     ),
+    // What is no file and no page is about somebody, or stands for a moment.
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (
         header::X_CONTENT_TYPE_OPTIONS,
@@ -26,11 +30,22 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
     ),
 ];
 
-/// Adds what an answer does not say of itself.
-pub(super) async fn add_headers(request: Request, next: Next) -> Response {
+/// For a year, and for whatever else has the site's name in its own.
+const OVER_TLS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+
+/// Adds what an answer does not say of itself. Browsers are told to come over TLS alone where the site is said to be there.
+pub(super) async fn add_headers(
+    State(site_has_tls): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
+    }
+    if site_has_tls {
+        let name = header::STRICT_TRANSPORT_SECURITY;
+        response.headers_mut().insert(name, OVER_TLS_ALONE);
     }
     response
 }

@@ -4,6 +4,8 @@ mod access_keys;
 mod account_problems;
 mod auth;
 mod authorization;
+mod buckets;
+mod classes;
 mod client_address;
 mod conditions;
 mod credits;
@@ -12,7 +14,6 @@ mod digests;
 mod download;
 mod drain;
 mod durability;
-mod early_answer;
 mod earnings;
 mod events;
 mod evidence;
@@ -30,19 +31,25 @@ mod object_problems;
 mod observe;
 mod paced_body;
 mod page;
+mod pages;
+mod passkeys;
 mod passwords;
 mod payment_problems;
 mod payments;
 mod peers;
 mod problem;
-mod ranges;
 mod rate_limit;
 mod requests_per_address;
 pub mod s3;
 mod second_factor;
+mod served;
 pub mod server;
 mod sessions;
+mod share_page;
+mod share_problems;
+mod shares;
 mod state;
+mod tus;
 mod unserved;
 mod uploads;
 
@@ -55,6 +62,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware, routing};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kit::Statuses;
+use kit::metrics::CONTENT_TYPE;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -69,9 +77,10 @@ use self::requests_per_address::RequestLimit;
 use self::state::ApiState;
 use crate::compose::Coordinator;
 use crate::config::HttpConfig;
+use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::{JobMetrics, Metrics};
+use crate::metrics::{JobMetrics, Metrics, ShareMetrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -86,6 +95,8 @@ use crate::metrics::{JobMetrics, Metrics};
         (name = "access keys", description = "What programs sign in with"),
         (name = "uploads", description = "Bringing files in"),
         (name = "files", description = "Stored files"),
+        (name = "buckets", description = "Names for what is stored, as S3 has them"),
+        (name = "shares", description = "Links for whoever has them"),
         (name = "credits", description = "What it costs and earns"),
         (name = "nodes", description = "The fleet"),
         (name = "service", description = "How the coordinator is"),
@@ -119,24 +130,43 @@ pub fn router(coordinator: &Coordinator, jobs: Statuses) -> Router {
     let account_limits = AccountLimits::new(&config.uploads, purchases_per_day, entropy);
     let (routes, mut description) = api(config.http.request_timeout).split_for_parts();
     described_errors::describe(&mut description);
-    routes
-        .merge(site::viewer::router(description))
-        .merge(site::account::router())
+    let api = routes
+        .merge(share_page())
         .layer(Extension(auth_limits))
         .layer(Extension(Arc::new(account_limits)))
         .layer(middleware::from_fn(unserved::refuse))
+        .with_state(state.clone());
+    let observed = || middleware::from_fn_with_state(state.clone(), observe::observe);
+    let site = pages::site(coordinator, api.clone().layer(observed()));
+    api.merge(site::viewer::router(description))
+        .merge(site::router(site.clone()))
+        .layer(middleware::from_fn_with_state(site, site::signed_in::carry))
         .layer(middleware::from_fn_with_state(
             RequestLimit::new(Arc::new(config.http.clone())),
             requests_per_address::limit,
         ))
         .layer(cors(&config.http))
-        .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(middleware::from_fn(guards::add_headers))
         .layer(middleware::from_fn_with_state(
             state.clone(),
-            observe::observe,
+            tus::tell_version,
         ))
-        .with_state(state)
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn_with_state(
+            config
+                .http
+                .public_url
+                .as_deref()
+                .is_some_and(|url| url.starts_with("https:")),
+            guards::add_headers,
+        ))
+        .layer(observed())
+}
+
+/// Where links of shares lead.
+fn share_page() -> Router<ApiState> {
+    let page = routing::get(share_page::show).post(share_page::unlock);
+    let page = page.layer(DefaultBodyLimit::max(share_page::MOST_FORM));
+    Router::new().route(paths::SHARE_PAGE, page)
 }
 
 /// The API as it is described to clients.
@@ -152,7 +182,12 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(second_factor::renew_codes))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
-        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::change, passkeys::give_up_password))
+        .routes(routes!(passkeys::begin_login))
+        .routes(routes!(passkeys::log_in))
+        .routes(routes!(passkeys::list, passkeys::add))
+        .routes(routes!(passkeys::begin))
+        .routes(routes!(passkeys::rename, passkeys::remove))
         .routes(routes!(passwords::request_reset))
         .routes(routes!(passwords::reset))
         .routes(routes!(passwords::verify))
@@ -161,6 +196,7 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(sessions::end))
         .routes(routes!(events::list))
         .routes(routes!(auth::me, auth::delete))
+        .routes(routes!(files::usage))
         .routes(routes!(access_keys::create, access_keys::list))
         .routes(routes!(access_keys::revoke))
         .routes(routes!(payments::purchase))
@@ -176,15 +212,29 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::complete))
         .routes(routes!(files::list))
         .routes(routes!(files::one, files::delete))
+        .routes(routes!(buckets::create, buckets::list))
+        .routes(routes!(buckets::one, buckets::change, buckets::delete))
+        .routes(routes!(buckets::lists::list))
+        .routes(routes!(buckets::lists::entry))
+        .routes(routes!(buckets::lists::feed))
+        .routes(routes!(buckets::copies::copy))
+        .routes(routes!(buckets::copies::rename))
+        .routes(routes!(buckets::copies::restore))
         .routes(routes!(evidence::receipts))
         .routes(routes!(evidence::proof))
         .routes(routes!(evidence::sealed))
         .routes(routes!(durability::durability))
+        .routes(routes!(shares::create, shares::list))
+        .routes(routes!(shares::facts, shares::change, shares::end))
+        .routes(routes!(shares::unlock))
+        .routes(routes!(shares::durability))
+        .routes(routes!(classes::list))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::transactions))
         .routes(routes!(earnings::earnings))
         .routes(routes!(earnings::pay_out, earnings::payouts))
         .routes(routes!(nodes::network))
+        .routes(routes!(nodes::summary))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::one))
         .routes(routes!(node_proofs::proofs))
@@ -206,14 +256,29 @@ fn api(request_timeout: Duration) -> OpenApiRouter<ApiState> {
     let bodies = OpenApiRouter::new()
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::chunk))
+        .routes(routes!(uploads::chunks))
         .routes(routes!(download::download))
+        .routes(routes!(
+            buckets::object::put,
+            buckets::object::read,
+            buckets::object::remove
+        ))
+        .routes(routes!(tus::begin))
+        .routes(routes!(tus::status, tus::patch, tus::terminate))
+        .routes(routes!(shares::content))
         .routes(routes!(auth::export))
         .layer(DefaultBodyLimit::disable());
-    OpenApiRouter::with_openapi(ApiDescription::openapi())
+    let mut api = OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(plain.merge(bodies))
         .routes(routes!(health::health))
         .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
+        .routes(routes!(health::readyz));
+    // The router's form for a rest of the path is none of OpenAPI's.
+    let described = &mut api.get_openapi_mut().paths.paths;
+    if let Some(object) = described.remove(buckets::object::ROUTE) {
+        described.insert(paths::OBJECT.to_owned(), object);
+    }
+    api
 }
 
 fn cors(config: &HttpConfig) -> CorsLayer {
@@ -231,6 +296,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
         Method::HEAD,
         Method::POST,
         Method::PUT,
+        Method::PATCH,
         Method::DELETE,
     ];
     CorsLayer::new()
@@ -248,8 +314,18 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             HeaderName::from_static(headers::CONTENT_DIGEST),
             HeaderName::from_static(headers::REPR_DIGEST),
             HeaderName::from_static(headers::CONTENT_MD5),
+            HeaderName::from_static(headers::CLASS),
             HeaderName::from_static(headers::IDEMPOTENCY_KEY),
             HeaderName::from_static(headers::API_KEY),
+            HeaderName::from_static(headers::EXPIRES_AT),
+            HeaderName::from_static(headers::ENVELOPE),
+            HeaderName::from_static(headers::SHARE_TOKEN),
+            HeaderName::from_static(headers::tus::RESUMABLE),
+            HeaderName::from_static(headers::tus::LENGTH),
+            HeaderName::from_static(headers::tus::DEFER_LENGTH),
+            HeaderName::from_static(headers::tus::OFFSET),
+            HeaderName::from_static(headers::tus::METADATA),
+            HeaderName::from_static(headers::tus::CHECKSUM),
             observe::REQUEST_ID,
         ])
         .expose_headers([
@@ -257,12 +333,26 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             header::ALLOW,
             header::CONTENT_DISPOSITION,
             header::CONTENT_LENGTH,
+            header::CONTENT_LOCATION,
             header::CONTENT_RANGE,
             header::ETAG,
             header::LAST_MODIFIED,
             header::LOCATION,
             HeaderName::from_static(headers::REPR_DIGEST),
+            HeaderName::from_static(headers::EXPIRES_AT),
+            HeaderName::from_static(headers::ENVELOPE),
+            HeaderName::from_static(headers::VERSION_ID),
             header::RETRY_AFTER,
+            HeaderName::from_static(headers::tus::RESUMABLE),
+            HeaderName::from_static(headers::tus::VERSION),
+            HeaderName::from_static(headers::tus::EXTENSION),
+            HeaderName::from_static(headers::tus::MAX_SIZE),
+            HeaderName::from_static(headers::tus::CHECKSUM_ALGORITHM),
+            HeaderName::from_static(headers::tus::LENGTH),
+            HeaderName::from_static(headers::tus::DEFER_LENGTH),
+            HeaderName::from_static(headers::tus::OFFSET),
+            HeaderName::from_static(headers::tus::METADATA),
+            HeaderName::from_static(headers::tus::EXPIRES),
             rate_limit::RATE_LIMIT,
             rate_limit::RATE_LIMIT_POLICY,
             observe::REQUEST_ID,
@@ -285,13 +375,17 @@ pub fn metrics_router(coordinator: &Coordinator, jobs: Statuses) -> Router {
         State(nodes): State<Arc<Nodes>>,
         State(peers): State<PeerNetwork>,
         State(job_metrics): State<Arc<JobMetrics>>,
+        State(shares): State<Arc<ShareMetrics>>,
+        State(files): State<Arc<Files>>,
         State(jobs): State<Statuses>,
     ) -> Response {
         nodes.metrics.measure(&peers).await;
         job_metrics.measure(&jobs.snapshot());
-        const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let downloads = ("downloads", &files.download_memory);
+        let budgets = files.upload_memory.budgets().into_iter().chain([downloads]);
+        shares.measure(&files.db, budgets);
         match metrics.encode() {
-            Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+            Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }

@@ -6,6 +6,7 @@ use api::network::{NetworkDocument, NetworkDocumentSchema};
 use api::nodes::{NodeDetail, NodeToken, Nonce, RegisterBody, RegisteredNode, StateChangeView};
 use api::page::{Page, PageParams};
 use api::paths;
+use api::summary::Summary;
 use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
@@ -18,6 +19,7 @@ use super::page;
 use super::problem::Problem;
 use super::rate_limit::{AccountLimits, AuthLimits};
 use crate::accounts::Accounts;
+use crate::durability::{Durability, summary};
 use crate::fleet::lookup::{self, Listed};
 use crate::fleet::{Nodes, node_tokens, registration};
 use crate::security::EventKind;
@@ -30,6 +32,16 @@ use model::names::{NodeName, Region};
     (status = 200, body = NetworkDocumentSchema)))]
 pub(super) async fn network(State(nodes): State<Arc<Nodes>>) -> Json<NetworkDocument> {
     Json(NetworkDocument::clone(&nodes.document.get()))
+}
+
+/// How the network does: nodes, what they hold, what they proved, what waits for repair. A few seconds old.
+#[utoipa::path(get, path = paths::NETWORK_SUMMARY, tag = "nodes", responses(
+    (status = 200, body = Summary)))]
+pub(super) async fn summary(
+    State(durability): State<Arc<Durability>>,
+) -> Result<Json<Summary>, Problem> {
+    let summary = summary::summary(&durability).await?;
+    Ok(Json(Summary::clone(&summary)))
 }
 
 fn view(nodes: &Nodes, listed: Listed) -> api::nodes::Node {

@@ -20,12 +20,17 @@ use tracing::field::{Empty, display};
 use super::client_address;
 use super::problem::Problem;
 use crate::config::HttpConfig;
-use crate::metrics::{HttpMetrics, RequestLabels};
+use crate::metrics::{HttpMetrics, RequestLabels, RouteLabels};
 use crate::security::Asked;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 const PROBES: [&str; 3] = [paths::HEALTH, paths::LIVEZ, paths::READYZ];
+
+/// Whether what stands in the path lets somebody in.
+fn is_link(route: &str) -> bool {
+    route == paths::SHARE_PAGE || route.starts_with(paths::SHARE)
+}
 
 pub(super) async fn observe(
     State(metrics): State<Arc<HttpMetrics>>,
@@ -47,7 +52,12 @@ pub(super) async fn observe(
     let address = connected.map(|ConnectInfo(connected)| {
         client_address::client_of(&config, connected.ip(), request.headers())
     });
-    let span = tracing::info_span!("request", id, %method, path, address = Empty, account = Empty);
+    // Whoever reads the log opens no links with it.
+    let logged = match is_link(&route) {
+        true => &route,
+        false => &path,
+    };
+    let span = tracing::info_span!("request", id, %method, path = logged, address = Empty, account = Empty);
     if let Some(address) = address {
         span.record("address", display(address));
     }
@@ -70,9 +80,15 @@ pub(super) async fn observe(
         (true, status) => tracing::debug!(status, ms, "answered"),
         (false, status) => tracing::info!(status, ms, "answered"),
     });
-    metrics.request_seconds.observe(elapsed.as_secs_f64());
+    let method = known_method(&method);
+    let timed = RouteLabels {
+        method,
+        route: route.clone(),
+    };
+    let seconds = metrics.request_seconds.get_or_create(&timed);
+    seconds.observe(elapsed.as_secs_f64());
     let labels = RequestLabels {
-        method: known_method(&method),
+        method,
         route,
         status: status.as_u16(),
     };
@@ -107,7 +123,12 @@ fn is_bare_error(response: &Response) -> bool {
         && !response
             .headers()
             .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/"))
+            .is_some_and(|kind| is_own(kind.as_bytes()))
+}
+
+/// A problem, or a page that says it to people.
+fn is_own(content_type: &[u8]) -> bool {
+    content_type.starts_with(b"application/") || content_type.starts_with(b"text/html")
 }
 
 fn plain(status: StatusCode) -> Problem {

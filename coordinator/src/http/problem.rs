@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::rate_limit::{self, TooManyRequests};
 use crate::accounts::access_tokens::TokenError;
 use crate::billing::charges::ChargeError;
+use crate::blobs::ClassUnavailable;
 use crate::database::commit_retry::{is_passing, is_refused};
 use crate::files::delete::DeleteError;
 use crate::files::download::DownloadError;
@@ -221,6 +222,25 @@ impl From<PlacementError> for Problem {
     }
 }
 
+impl From<ClassUnavailable> for Problem {
+    fn from(error: ClassUnavailable) -> Self {
+        let detail = match error {
+            ClassUnavailable::TooFewDomains(few) => format!(
+                "Class {} needs {} storage nodes of different failure domains, and {} are online. Nothing was charged; \
+                 store the file in another class, or try again when there are more.",
+                few.class, few.needed, few.domains
+            ),
+            older @ ClassUnavailable::OlderCoordinator(_) => {
+                format!(
+                    "{}. Try again when it has been upgraded.",
+                    capitalised(&older.to_string())
+                )
+            }
+        };
+        Self::new(ProblemKind::ClassUnavailable, detail).retry_after(60)
+    }
+}
+
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
         match error {
@@ -321,6 +341,9 @@ impl From<UploadError> for Problem {
                 expected_bytes: Some(expected.into()),
                 ..Members::default()
             }),
+            UploadError::TooManyAtOnce { limit, next } => Self::invalid(format!(
+                "A body brings at most {limit} chunks. These are stored; go on with first={next}."
+            )),
             UploadError::ChunksMissing { count, first } => Self::new(
                 ProblemKind::ChunksMissing,
                 format!(
@@ -339,6 +362,7 @@ impl From<UploadError> for Problem {
             )
             .retry_after(5),
             UploadError::Placement(error) => error.into(),
+            UploadError::Class(error) => error.into(),
             UploadError::Refused(refusal) => refusal.into(),
             UploadError::BrokeOff(_) => Self::invalid(capitalised(&format!("{error}."))),
             UploadError::TooSlow => Self::new(

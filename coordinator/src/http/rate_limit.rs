@@ -72,6 +72,14 @@ const COST_BEYOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// Letters that one address has sent in an hour.
 const LETTERS: u32 = 20;
 
+/// Passwords of one share that one address may try in a minute.
+const SHARE_PASSWORDS: u32 = 5;
+
+/// Passwords of one share that all addresses together may try in an hour, right ones counted: more than one address alone can
+/// use up, and so few that the first million of a list take weeks, however many addresses try them. Nobody is let in beyond
+/// it, or it would slow down those alone who guess wrong.
+const SHARE_GUESSES: u32 = 1000;
+
 /// For one hash of a password there may be so many exchanges of a refresh token, which costs less.
 const REFRESHES: u32 = 5;
 
@@ -82,6 +90,8 @@ pub(super) struct AuthLimits {
     accounts: Limit,
     letters: Limit,
     wrong_keys: Limit,
+    share_passwords: Limit,
+    share_guesses: Limit,
 }
 
 /// An attempt to log in that may be made.
@@ -91,7 +101,7 @@ pub(super) struct Attempt {
 }
 
 /// The network that an address counts for, as bytes.
-fn network_key(address: IpAddr) -> [u8; 16] {
+pub(super) fn network_key(address: IpAddr) -> [u8; 16] {
     match network_of(address) {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -110,6 +120,8 @@ impl AuthLimits {
             accounts: per_minute("per-account", config.requests_per_account),
             letters: limit("letters", LETTERS, HOUR, entropy),
             wrong_keys: per_minute("wrong-keys", WRONG_KEYS),
+            share_passwords: per_minute("share-passwords", SHARE_PASSWORDS),
+            share_guesses: limit("share-guesses", SHARE_GUESSES, HOUR, entropy),
         }
     }
 
@@ -127,6 +139,17 @@ impl AuthLimits {
 
     pub(super) fn check_letter(&self, address: IpAddr) -> Result<(), TooManyRequests> {
         self.letters.check(&[&network_key(address)])
+    }
+
+    /// What an address may not try counts for nobody else.
+    pub(super) fn check_share_password(
+        &self,
+        address: IpAddr,
+        share: &[u8; 32],
+    ) -> Result<(), TooManyRequests> {
+        self.share_passwords
+            .check(&[&network_key(address), share])?;
+        self.share_guesses.check(&[share])
     }
 
     /// Only for those that were wrong: whoever has the right key is let in.
@@ -167,6 +190,9 @@ const NODE_TOKENS: u32 = 60;
 const ACCESS_KEYS: u32 = 120;
 const PURCHASES: u32 = 60;
 
+/// Shares that one user makes in an hour: each leaves lines in the security log, when it is made and when it is ended.
+const SHARES: u32 = 600;
+
 /// Payouts of one node in an hour, and drains that are called off: each leaves rows for ever.
 const PAYOUTS: u32 = 60;
 const DRAINS: u32 = 12;
@@ -181,6 +207,7 @@ pub(super) struct AccountLimits {
     proofs: Limit,
     node_tokens: Limit,
     access_keys: Limit,
+    shares: Limit,
     purchases: Limit,
     sessions: Limit,
     payouts: Limit,
@@ -198,6 +225,7 @@ impl AccountLimits {
             proofs: limit("proofs", PROOFS, MINUTE),
             node_tokens: limit("node-tokens", NODE_TOKENS, MINUTE),
             access_keys: limit("access-keys", ACCESS_KEYS, HOUR),
+            shares: limit("shares", SHARES, HOUR),
             purchases: limit("purchases", purchases, MINUTE),
             sessions: limit("uploads", uploads.sessions_per_minute, MINUTE),
             payouts: limit("payouts", PAYOUTS, HOUR),
@@ -217,6 +245,10 @@ impl AccountLimits {
 
     pub(super) fn check_access_key(&self, user: UserId) -> Result<(), TooManyRequests> {
         self.access_keys.check(&[user.as_uuid().as_bytes()])
+    }
+
+    pub(super) fn check_share(&self, user: UserId) -> Result<(), TooManyRequests> {
+        self.shares.check(&[user.as_uuid().as_bytes()])
     }
 
     pub(super) fn check_purchase(&self, user: UserId) -> Result<(), TooManyRequests> {
@@ -319,6 +351,37 @@ mod tests {
         let attempt = |email| limits.check_login(address("203.0.113.1"), email);
         attempt("a@example.com").unwrap();
         assert!(attempt("a@example.com").is_err());
+    }
+
+    #[test]
+    fn many_addresses_together_try_few_passwords_of_a_share_and_of_another_as_many() {
+        let limits = limits(1, 1);
+        let tries = |n: u32, share: u8| {
+            let from = IpAddr::from((0xC000_0000_u32 + n).to_be_bytes());
+            limits.check_share_password(from, &[share; 32])
+        };
+        for n in 0..SHARE_GUESSES {
+            tries(n, 1).unwrap();
+        }
+        // Meanwhile one may have come back.
+        let mut others = SHARE_GUESSES..SHARE_GUESSES + 20;
+        let refused = others.find_map(|n| tries(n, 1).err()).unwrap();
+        assert_eq!(refused.policy.name, "share-guesses");
+        tries(0, 2).unwrap();
+    }
+
+    #[test]
+    fn one_address_alone_does_not_use_up_what_all_may_try_of_a_share() {
+        let limits = limits(1, 1);
+        let refused = (0..3 * SHARE_GUESSES).filter_map(|_| {
+            let tried = limits.check_share_password(address("203.0.113.1"), &[1; 32]);
+            tried.err()
+        });
+        let refused: Vec<_> = refused.map(|refused| refused.policy.name).collect();
+        assert!(refused.len() > 2 * SHARE_GUESSES as usize);
+        assert!(refused.iter().all(|name| *name == "share-passwords"));
+        let other = limits.check_share_password(address("203.0.113.2"), &[1; 32]);
+        other.unwrap();
     }
 
     #[test]

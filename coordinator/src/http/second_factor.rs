@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use api::auth::Tokens;
+use api::passkeys::PasskeyAnswer;
 use api::paths;
-use api::second_factor::{
-    Confirm, Enrol, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor,
-};
+use api::second_factor::{Confirm, Enrolment, LoginCode, Proven, RecoveryCodes, SecondFactor};
 use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
@@ -17,6 +16,8 @@ use super::extract::{ClientAddr, FromDevice, Json};
 use super::problem::Problem;
 use super::rate_limit::AuthLimits;
 use crate::accounts::auth::AuthError;
+use crate::accounts::passkey_check::Answer;
+use crate::accounts::second_factor::Shown;
 use crate::accounts::{Accounts, second_factor};
 
 /// What the account has of second factors.
@@ -30,11 +31,12 @@ pub(super) async fn status(
     Ok(Json(SecondFactor {
         totp_since: status.totp_since,
         recovery_codes_left: status.recovery_codes_left,
+        passkeys: status.passkeys,
     }))
 }
 
 /// Begin with an authenticator app. Nobody is asked for a code before the app has shown one: see `…/confirm`.
-#[utoipa::path(post, path = paths::TOTP, tag = "auth", security(("bearer" = [])), request_body = Enrol, responses(
+#[utoipa::path(post, path = paths::TOTP, tag = "auth", security(("bearer" = [])), request_body = Proven, responses(
     (status = 200, body = Enrolment),
     (status = 401, description = "The password is wrong"),
     (status = 409, description = "There is one already")))]
@@ -43,11 +45,10 @@ pub(super) async fn enrol(
     Extension(limits): Extension<Arc<AuthLimits>>,
     ClientAddr(address): ClientAddr,
     User(caller, ..): User<Login>,
-    Json(body): Json<Enrol>,
+    Json(body): Json<Proven>,
 ) -> Result<Json<Enrolment>, Problem> {
-    let password = Zeroizing::new(body.password);
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let enrolled = second_factor::enrol(&accounts, caller.user_id, password, address).await;
+    let enrolled = second_factor::enrol(&accounts, caller.user_id, &body.into(), address).await;
     let enrolled = attempt.judge(enrolled)?;
     Ok(Json(Enrolment {
         secret: enrolled.secret.to_string(),
@@ -77,7 +78,7 @@ pub(super) async fn confirm(
 /// Be asked for codes no more. All other logins of the account end.
 #[utoipa::path(delete, path = paths::TOTP, tag = "auth", security(("bearer" = [])), request_body = Proven, responses(
     (status = 204, description = "Removed"),
-    (status = 401, description = "The password or the code is wrong"),
+    (status = 401, description = "Password or code is wrong, or the passkey"),
     (status = 409, description = "There is none")))]
 pub(super) async fn remove(
     State(accounts): State<Arc<Accounts>>,
@@ -86,11 +87,9 @@ pub(super) async fn remove(
     User(caller, ..): User<Login>,
     Json(body): Json<Proven>,
 ) -> Result<StatusCode, Problem> {
-    let (password, code) = (Zeroizing::new(body.password), Zeroizing::new(body.code));
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let shown = (password, code.as_str());
     let own = caller.own_session()?;
-    let removed = second_factor::remove(&accounts, own, shown, address).await;
+    let removed = second_factor::remove(&accounts, own, &body.into(), address).await;
     attempt.judge(removed)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -99,7 +98,7 @@ pub(super) async fn remove(
 #[utoipa::path(post, path = paths::RECOVERY_CODES, tag = "auth", security(("bearer" = [])), request_body = Proven,
     responses(
     (status = 200, body = RecoveryCodes),
-    (status = 401, description = "The password or the code is wrong"),
+    (status = 401, description = "Password or code is wrong, or the passkey"),
     (status = 409, description = "There is no second factor")))]
 pub(super) async fn renew_codes(
     State(accounts): State<Arc<Accounts>>,
@@ -108,10 +107,8 @@ pub(super) async fn renew_codes(
     User(caller, ..): User<Login>,
     Json(body): Json<Proven>,
 ) -> Result<Json<RecoveryCodes>, Problem> {
-    let (password, code) = (Zeroizing::new(body.password), Zeroizing::new(body.code));
     let attempt = limits.check_login(address, &caller.user_id.to_string())?;
-    let proven = (password, code.as_str());
-    let codes = second_factor::renew_codes(&accounts, caller.user_id, proven, address).await;
+    let codes = second_factor::renew_codes(&accounts, caller.user_id, &body.into(), address).await;
     Ok(Json(shown(&attempt.judge(codes)?)))
 }
 
@@ -130,6 +127,25 @@ pub(super) async fn log_in(
     let (challenge, code) = (Zeroizing::new(body.challenge), Zeroizing::new(body.code));
     let pair = second_factor::log_in(&accounts, &challenge, &code, &device).await?;
     Ok(Json(pair.into()))
+}
+
+impl From<PasskeyAnswer> for Answer {
+    fn from(answer: PasskeyAnswer) -> Self {
+        Self {
+            challenge: Zeroizing::new(answer.challenge),
+            credential: answer.credential,
+        }
+    }
+}
+
+impl From<Proven> for Shown {
+    fn from(proven: Proven) -> Self {
+        Self {
+            password: proven.password.map(Zeroizing::new),
+            code: proven.code.map(Zeroizing::new),
+            passkey: proven.passkey.map(Answer::from),
+        }
+    }
 }
 
 fn shown(codes: &[Zeroizing<String>]) -> RecoveryCodes {

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::client_address::is_proxy;
-use super::early_answer;
 use super::holding_body::HoldingBody;
 use crate::config::HttpConfig;
 use limits::connections::{Admission, Connection, Connections, Limits, UnderWay};
+use limits::early_answer;
 use limits::metered::Metered;
 
 /// Bytes read ahead of a connection at most; a body's frames are slices of this buffer.

@@ -15,8 +15,10 @@ use crate::durability::Durability;
 use crate::files::Files;
 use crate::fleet::Nodes;
 use crate::fleet::peers::PeerNetwork;
-use crate::metrics::{HttpMetrics, JobMetrics, Metrics};
+use crate::metrics::{HttpMetrics, JobMetrics, Metrics, ShareMetrics};
+use crate::objects::Objects;
 use crate::proofs::Proofs;
+use crate::shares::Shares;
 
 #[derive(Clone)]
 pub struct ApiState {
@@ -25,12 +27,15 @@ pub struct ApiState {
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    objects: Arc<Objects>,
     closing: Arc<Closing>,
+    shares: Arc<Shares>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,
     job_metrics: Arc<JobMetrics>,
     http_metrics: Arc<HttpMetrics>,
+    share_metrics: Arc<ShareMetrics>,
     jobs: Statuses,
     config: Arc<HttpConfig>,
     clock: Clock,
@@ -45,12 +50,15 @@ impl ApiState {
             peers: coordinator.peers.clone(),
             billing: Arc::clone(&coordinator.billing),
             files: Arc::clone(&coordinator.files),
+            objects: Arc::clone(&coordinator.objects),
             closing: Arc::clone(&coordinator.closing),
+            shares: Arc::clone(&coordinator.shares),
             proofs: Arc::clone(&coordinator.proofs),
             durability: Arc::clone(&coordinator.durability),
             metrics: Arc::clone(&coordinator.metrics),
             job_metrics: Arc::clone(&coordinator.job_metrics),
             http_metrics: Arc::clone(&coordinator.http_metrics),
+            share_metrics: Arc::clone(&coordinator.share_metrics),
             jobs,
             config: Arc::new(coordinator.config.http.clone()),
             clock: coordinator.clock.clone(),
@@ -71,12 +79,15 @@ macro_rules! parts {
 }
 
 parts! {
+    share_metrics: Arc<ShareMetrics>,
     accounts: Arc<Accounts>,
     closing: Arc<Closing>,
     nodes: Arc<Nodes>,
     peers: PeerNetwork,
     billing: Arc<Billing>,
     files: Arc<Files>,
+    objects: Arc<Objects>,
+    shares: Arc<Shares>,
     proofs: Arc<Proofs>,
     durability: Arc<Durability>,
     metrics: Arc<Metrics>,

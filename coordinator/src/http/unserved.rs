@@ -8,11 +8,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, header};
 
+use super::buckets::object;
 use super::conditions;
 use super::problem::Problem;
 
 /// Headers that make another request of it, and what to do instead.
-const REFUSED: [(&str, &str); 12] = [
+const REFUSED: [(&str, &str); 13] = [
     (
         "content-range",
         "send the whole file, or its chunks: files/upload/initiate begins an upload that can be resumed",
@@ -31,7 +32,7 @@ const REFUSED: [(&str, &str); 12] = [
     ),
     (
         "tus-resumable",
-        "files/upload/initiate begins an upload that can be resumed",
+        "tus is spoken at files/tus; files/upload/initiate begins an upload in chunks",
     ),
     ("x-http-method-override", "send the method itself"),
     ("x-http-method", "send the method itself"),
@@ -40,6 +41,10 @@ const REFUSED: [(&str, &str); 12] = [
     ("x-amz-copy-source", "send the bytes"),
     ("x-copy-from", "send the bytes"),
     ("trailer", "send it in the request's head"),
+    (
+        api::headers::CLASS,
+        "a class is chosen where a file's upload begins; objects of buckets and uploads by tus are kept as `standard`",
+    ),
 ];
 
 /// Refuses such requests before anything of them is done.
@@ -51,9 +56,15 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
         .map_or("", MatchedPath::as_str);
     let refused = match *request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => None,
-        // The one write with a file to compare with; its handler does.
-        Method::DELETE if route == paths::FILE => meaning(headers),
-        _ => meaning(headers).or_else(|| condition(headers)),
+        // Which has offsets, and headers of its own for all else.
+        _ if is_tus(route) => meaning(headers, &TUS),
+        // Writes with something to compare with; their handlers do.
+        Method::DELETE if route == paths::FILE => meaning(headers, &[]),
+        Method::PUT | Method::DELETE if route == object::ROUTE => meaning(headers, &[]),
+        _ if route == paths::FILES || route == paths::UPLOAD_INITIATE => {
+            meaning(headers, &[api::headers::CLASS]).or_else(|| condition(headers))
+        }
+        _ => meaning(headers, &[]).or_else(|| condition(headers)),
     };
     match refused {
         Some(problem) => problem.into_response(),
@@ -61,8 +72,18 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
     }
 }
 
-fn meaning(headers: &HeaderMap) -> Option<Problem> {
-    for (name, instead) in REFUSED {
+/// What they mean is known there.
+const TUS: [&str; 2] = ["tus-resumable", "upload-offset"];
+
+fn is_tus(route: &str) -> bool {
+    route == paths::TUS || route == paths::TUS_UPLOAD
+}
+
+fn meaning(headers: &HeaderMap, served: &[&str]) -> Option<Problem> {
+    let refused = REFUSED
+        .into_iter()
+        .filter(|(name, _)| !served.contains(name));
+    for (name, instead) in refused {
         if headers.contains_key(name) {
             let detail = format!("`{name}` is not served here, and nothing was done: {instead}.");
             return Some(Problem::invalid(detail));

@@ -6,18 +6,22 @@ use api::files::File;
 use api::paths;
 use api::problem::ProblemKind;
 use api::uploads::{
-    Chunk, ChunkDigest, ChunkParams, CompleteBody, InitiateBody, Initiated, StatusParams,
-    UploadParams, UploadStatus,
+    Chunk, ChunkDigest, ChunkParams, Chunks, ChunksParams, CompleteBody, InitiateBody, Initiated,
+    StatusParams, UploadParams, UploadStatus,
 };
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use credentials::scope::Scope;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use proto::{MicroCredits, UploadId};
 
-use super::authorization::{Sharer, User, Write, charge};
+use super::authorization::{Sharer, Write, charge};
+use super::buckets::caller::Uploader;
+use super::buckets::uploads as targets;
 use super::digests::Declared;
-use super::extract::{Id, IdempotencyKey, Json, OptionalJson, Params};
+use super::extract::{Id, Json, OptionalJson, Params, UploadHead};
 use super::form;
 use super::paced_body::PacedBody;
 use super::problem::Problem;
@@ -25,46 +29,74 @@ use super::rate_limit::AccountLimits;
 use crate::accounts::principal::Principal;
 use crate::accounts::{Accounts, recovery};
 use crate::files::upload::session::{Begun, Mode};
-use crate::files::upload::{UploadError, complete, put, session, stream};
+use crate::files::upload::{UploadError, complete, put, range, session, stream};
 use crate::files::{Files, listing};
+use crate::objects::{Objects, stepwise};
 use model::upload::{DeclaredDigests, UploadRequest};
 
 use model::chunking::ChunkLayout;
 use model::names::{ContentType, Filename};
+use model::scheme::Scheme;
+use model::storage_class::StorageClass;
 use model::terms::Terms;
 use rules::file_meter::Priced;
 
 /// Begin an upload: holds the price of the first month and tells how to cut the file.
 #[utoipa::path(post, path = paths::UPLOAD_INITIATE, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
-    request_body = InitiateBody, responses(
+    params(("X-FSN-Class" = Option<String>, Header, description = "`standard`, unless told, or `dense`: see \
+        `GET classes`")), request_body = InitiateBody, responses(
     (status = 201, body = Initiated),
     (status = 402, description = "Too few credits; the answer says how many are missing"),
     (status = 413, description = "The file is longer than this network takes"),
     (status = 429, description = "Too many uploads were begun, or are open"),
-    (status = 503, description = "Too few storage nodes are online"),
+    (status = 503, description = "Too few storage nodes are online, for the file or for its class"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn initiate(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
+    State(objects): State<Arc<Objects>>,
     Extension(limits): Extension<Arc<AccountLimits>>,
-    User(caller, ..): User<Write>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    Uploader(caller): Uploader,
+    UploadHead {
+        idempotency_key,
+        class,
+    }: UploadHead,
     Json(body): Json<InitiateBody>,
 ) -> Result<Created<Initiated>, Problem> {
-    let request = UploadRequest {
-        user_id: caller.user_id,
-        filename: Filename::try_from(body.filename)?,
-        content_type: content_type(body.content_type)?,
-        size_bytes: Some(body.size_bytes),
-        idempotency_key,
-        declared: DeclaredDigests::default(),
-        target: None,
+    let user = caller.principal().user_id;
+    let content_type = content_type(body.content_type)?;
+    let size_bytes = body.size_bytes;
+    let request = match body.target {
+        None => {
+            caller.principal().check(Scope::Write)?;
+            UploadRequest {
+                user_id: user,
+                filename: Filename::try_from(body.filename)?,
+                content_type,
+                size_bytes: Some(size_bytes),
+                class,
+                idempotency_key,
+                declared: DeclaredDigests::default(),
+                target: None,
+            }
+        }
+        Some(_) if class != StorageClass::Standard => {
+            return Err(Problem::invalid(
+                "Objects of buckets are kept as `standard`: leave X-FSN-Class out.",
+            ));
+        }
+        Some(target) => {
+            let (bucket, described) =
+                targets::target(&objects, &caller, target, content_type).await?;
+            stepwise::request(&objects, &bucket, described, size_bytes, idempotency_key)
+        }
     };
-    limits.check_session(caller.user_id)?;
-    recovery::demand_verified(&accounts, caller.user_id).await?;
-    let cost = price(&files, &request.filename, body.size_bytes)?;
-    charge(&accounts, &caller, 0, cost).await?;
-    let initiated = match session::begin(&files, &request, Mode::Stepwise).await? {
+    limits.check_session(user)?;
+    recovery::demand_verified(&accounts, user).await?;
+    let scheme = session::scheme(&files, &request)?;
+    let cost = price(&files, request.terms(size_bytes), size_bytes, scheme)?;
+    charge(&accounts, caller.principal(), 0, cost).await?;
+    let initiated = match session::begin(&files, &request, Mode::Stepwise, scheme).await? {
         Begun::New(session, _) => Initiated {
             upload_id: session.upload_id,
             file_id: session.file_id,
@@ -111,7 +143,7 @@ fn created_file(file: model::file::File) -> Created<File> {
     created(paths::file(file.id), listing::described(file))
 }
 
-fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
+pub(super) fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     match given {
         Some(text) => Ok(ContentType::try_from(text)?),
         None => Ok(ContentType::octet_stream()),
@@ -132,30 +164,71 @@ fn content_type(given: Option<String>) -> Result<ContentType, Problem> {
     (status = 415, description = "A form: a chunk is the bytes themselves"),
     (status = 422, description = "The chunk is too long, too short, or beyond the last")))]
 pub(super) async fn chunk(
-    State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
-    Sharer { caller, holder, .. }: Sharer<Write>,
+    State(objects): State<Arc<Objects>>,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     Params(params): Params<ChunkParams>,
     Declared(declared): Declared,
     request: Request,
 ) -> Result<Json<Chunk>, Problem> {
-    if let Sent::Form(_) = Sent::of(request.headers())? {
-        return Err(Problem::new(
-            ProblemKind::UnsupportedMediaType,
-            "A form is not taken here: a chunk is sent as its bytes alone (`curl -T CHUNK`).",
-        ));
-    }
+    targets::may_go_on(&objects, &caller, id).await?;
+    let files = &objects.files;
+    refuse_form(request.headers())?;
     let bytes = length(request.headers());
-    charge_body(&accounts, &caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
+    let holder = caller.holder();
+    let caller = caller.principal();
+    charge_body(&accounts, caller, bytes, |_| Ok(MicroCredits::ZERO)).await?;
     let body = PacedBody::new(request.into_body(), files.idle_timeout);
     let index = params.index;
-    let chunk = put::put_chunk(Arc::clone(&files), holder, id, index, declared, body).await?;
+    let chunk = put::put_chunk(Arc::clone(files), holder, id, index, declared, body).await?;
     Ok(Json(Chunk {
         index: chunk.index,
         size_bytes: chunk.size_bytes,
         sha256: hex::encode(chunk.sha256),
         replicas: chunk.replicas,
+    }))
+}
+
+/// Send many chunks in one body, one behind the other, raw. Each is taken as if it came alone. Of a body that breaks off,
+/// the chunks that came whole stay. At most 4096 at a time; several bodies may come at the same time.
+#[utoipa::path(put, path = paths::UPLOAD_CHUNKS, tag = "uploads",
+    security(("bearer" = []), ("access_key" = [])), params(("id" = Uuid, Path), ChunksParams),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
+    (status = 200, body = Chunks),
+    (status = 400, description = "The body broke off, brought too many chunks, or came with a digest"),
+    (status = 402, description = "Too few credits for a chunk that replaces another"),
+    (status = 409, description = "The upload is completed or given up, or too many chunks were replaced"),
+    (status = 410, description = "The upload has expired"),
+    (status = 415, description = "A form: chunks are the bytes themselves"),
+    (status = 422, description = "A chunk is too long, too short, or beyond the last")))]
+pub(super) async fn chunks(
+    State(accounts): State<Arc<Accounts>>,
+    State(objects): State<Arc<Objects>>,
+    Uploader(caller): Uploader,
+    Id(id): Id<UploadId>,
+    Params(params): Params<ChunksParams>,
+    Declared(declared): Declared,
+    request: Request,
+) -> Result<Json<Chunks>, Problem> {
+    targets::may_go_on(&objects, &caller, id).await?;
+    refuse_form(request.headers())?;
+    if !declared.is_empty() {
+        return Err(Problem::invalid(
+            "A digest of several chunks is not checked: leave it out, and compare those that the answer has of each.",
+        ));
+    }
+    let bytes = length(request.headers());
+    let principal = caller.principal();
+    charge_body(&accounts, principal, bytes, |_| Ok(MicroCredits::ZERO)).await?;
+    let files = Arc::clone(&objects.files);
+    let body = PacedBody::new(request.into_body(), files.idle_timeout);
+    let first = params.first;
+    let sha256 = range::put_chunks(files, caller.holder(), id, first, body).await?;
+    Ok(Json(Chunks {
+        first,
+        count: sha256.len() as u32,
+        sha256: sha256.into_iter().map(hex::encode).collect(),
     }))
 }
 
@@ -165,12 +238,14 @@ pub(super) async fn chunk(
     (status = 200, body = UploadStatus), (status = 404, description = "No such upload")))]
 pub(super) async fn status(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Json<UploadStatus>, Problem> {
+    targets::may_go_on(&objects, &caller, id).await?;
     let from = params.from_index.unwrap_or(0);
-    let status = session::status(&files, caller.user_id, id, from).await?;
+    let status = session::status(&files, caller.principal().user_id, id, from).await?;
     let digest = |(index, sha256): (u32, Option<[u8; 32]>)| ChunkDigest {
         index,
         sha256: sha256.map(hex::encode),
@@ -196,10 +271,13 @@ pub(super) async fn status(
     (status = 409, description = "Chunks are missing; the answer says which. Or the digest is still being compared")))]
 pub(super) async fn complete(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
     OptionalJson(body): OptionalJson<CompleteBody>,
-) -> Result<Created<File>, Problem> {
+) -> Result<Response, Problem> {
+    let user = caller.principal().user_id;
+    targets::may_go_on(&objects, &caller, id).await?;
     let declared = match body.and_then(|body| body.sha256) {
         None => None,
         Some(text) => {
@@ -209,8 +287,11 @@ pub(super) async fn complete(
             Some(sha256)
         }
     };
-    let file = complete::complete(&files, caller.user_id, id, declared, None).await?;
-    Ok(created_file(file))
+    let file = complete::complete(&files, user, id, declared, None).await?;
+    match stepwise::aim(&objects, user, id).await? {
+        None => Ok(created_file(file).into_response()),
+        Some(aim) => Ok(targets::completed(&aim, file).into_response()),
+    }
 }
 
 /// Give an upload up: its credits come back.
@@ -220,17 +301,20 @@ pub(super) async fn complete(
     (status = 409, description = "It is completed: delete the file instead")))]
 pub(super) async fn abort(
     State(files): State<Arc<Files>>,
-    User(caller, ..): User<Write>,
+    State(objects): State<Arc<Objects>>,
+    Uploader(caller): Uploader,
     Id(id): Id<UploadId>,
 ) -> Result<StatusCode, Problem> {
-    complete::abort(&files, caller.user_id, id).await?;
+    targets::may_go_on(&objects, &caller, id).await?;
+    complete::abort(&files, caller.principal().user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Store a file in one request: a raw body (`curl -T FILE`), of known length or chunked, or a multipart form with one
 /// file. `Content-Digest`, `Repr-Digest` and `Content-MD5` are checked.
 #[utoipa::path(method(post, put), path = paths::FILES, tag = "uploads", security(("bearer" = []), ("access_key" = [])),
-    params(UploadParams), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    params(UploadParams, ("X-FSN-Class" = Option<String>, Header, description = "`standard`, unless told, or `dense`: \
+        see `GET classes`")), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
     (status = 201, body = File),
     (status = 400, description = "The bytes are not those of the digest, or it is no request for this"),
@@ -239,13 +323,16 @@ pub(super) async fn abort(
     (status = 413, description = "The file is longer than this network takes"),
     (status = 415, description = "The bytes are in a coding"),
     (status = 422, description = "The Idempotency-Key was used for another file"),
-    (status = 503, description = "Too few storage nodes are online"),
+    (status = 503, description = "Too few storage nodes are online, for the file or for its class"),
     (status = 507, description = "The storage nodes have too little room")))]
 pub(super) async fn upload(
     State(files): State<Arc<Files>>,
     State(accounts): State<Arc<Accounts>>,
     Sharer { caller, holder, .. }: Sharer<Write>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    UploadHead {
+        idempotency_key,
+        class,
+    }: UploadHead,
     Params(params): Params<UploadParams>,
     Declared(declared): Declared,
     request: Request,
@@ -277,6 +364,7 @@ pub(super) async fn upload(
                 filename: Filename::try_from(filename)?,
                 content_type: content_type(form.content_type.clone())?,
                 size_bytes: None,
+                class,
                 idempotency_key,
                 declared: form.declared,
                 target: None,
@@ -295,11 +383,15 @@ pub(super) async fn upload(
                 filename: Filename::try_from(filename)?,
                 content_type: content_type(given_type)?,
                 size_bytes: length(&headers),
+                class,
                 idempotency_key,
                 declared,
                 target: None,
             };
-            let cost = |bytes| price(&files, &request.filename, bytes);
+            let cost = |bytes| {
+                let scheme = session::scheme(&files, &request)?;
+                price(&files, request.terms(bytes), bytes, scheme)
+            };
             charge_body(&accounts, &caller, length(&headers), cost).await?;
             stream::upload(Arc::clone(&files), request, holder, body).await?
         }
@@ -309,14 +401,18 @@ pub(super) async fn upload(
 }
 
 /// What the first month costs.
-fn price(files: &Files, name: &Filename, bytes: u64) -> Result<MicroCredits, Problem> {
-    let terms = Terms::named(name.as_str().len());
-    let priced = files.billing.priced(terms, bytes, files.blobs.scheme());
+pub(super) fn price(
+    files: &Files,
+    terms: Terms,
+    bytes: u64,
+    scheme: Scheme,
+) -> Result<MicroCredits, Problem> {
+    let priced = files.billing.priced(terms, bytes, scheme);
     Ok(priced.month().map_err(UploadError::from)?)
 }
 
 /// Of a key that has a cap, what a body brings and costs is counted before it is read.
-async fn charge_body(
+pub(super) async fn charge_body(
     accounts: &Accounts,
     caller: &Principal,
     length: Option<u64>,
@@ -329,7 +425,8 @@ async fn charge_body(
     }
 }
 
-fn check_no_cap(caller: &Principal) -> Result<(), Problem> {
+/// What comes in an unknown length cannot be counted against a cap beforehand.
+pub(super) fn check_no_cap(caller: &Principal) -> Result<(), Problem> {
     match caller.is_capped() {
         false => Ok(()),
         true => Err(Problem::new(
@@ -340,7 +437,7 @@ fn check_no_cap(caller: &Principal) -> Result<(), Problem> {
 }
 
 /// How a file's bytes come.
-enum Sent {
+pub(super) enum Sent {
     /// As they are, with the type that they are said to have.
     Raw(Option<String>),
     /// In a multipart form with this boundary.
@@ -348,7 +445,7 @@ enum Sent {
 }
 
 impl Sent {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut types = headers.get_all(header::CONTENT_TYPE).iter();
         let Some(given) = types.next() else {
             return Ok(Self::Raw(None));
@@ -370,8 +467,18 @@ impl Sent {
     }
 }
 
+fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
+    match Sent::of(headers)? {
+        Sent::Raw(_) => Ok(()),
+        Sent::Form(_) => Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "A form is not taken here: chunks are sent as their bytes alone (`curl -T CHUNK`).",
+        )),
+    }
+}
+
 /// A request that has neither a body nor says that it has none is a mistake more often than an empty file.
-fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
+pub(super) fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
     let announced = headers.contains_key(header::CONTENT_LENGTH)
         || headers.contains_key(header::TRANSFER_ENCODING);
     if announced || !body.is_end_stream() {
@@ -384,7 +491,7 @@ fn expect_body(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
     ))
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     let length = headers.get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
 }

@@ -15,7 +15,8 @@ use kit::private_file;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::keys::dir::KeyDir;
+use keyfiles::KeyDir;
+
 use crate::keys::tables::keys::{Lease, RunningCoordinator};
 use crate::keys::{KeyRing, tables};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use crate::keys::{Keys, rotation, tables};
+use crate::keys::{Keys, periods, rotation, tables};
 
-/// Says that this coordinator runs and which keys it holds, takes rotated keys over, and wraps anew what a
-/// retired master key wraps.
+/// Says that this coordinator runs and which keys it holds, takes rotated keys over, ends periods of keys, and wraps anew
+/// what a retired master key wraps.
 pub struct KeepKeys(pub Arc<Keys>);
 
 impl Job for KeepKeys {
@@ -18,6 +18,9 @@ impl Job for KeepKeys {
         let refreshed = keys.ring.refresh(&keys.db).await;
         keys.say_running().await?;
         refreshed?;
+        if !keys.period.is_zero() {
+            periods::turn(&keys.db, &keys.ring, keys.period).await?;
+        }
         let rng = &mut keys.entropy.rng();
         let rewrapped = rotation::rewrap_some(&keys.db, &keys.ring, rng).await?;
         if rewrapped == 0 {

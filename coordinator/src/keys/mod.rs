@@ -12,10 +12,10 @@
 
 pub mod data_keys;
 mod delete_order;
-mod dir;
 pub mod instance;
 pub mod jobs;
 pub mod network_document;
+pub mod periods;
 pub mod rotation;
 pub mod secrets;
 pub mod tables;
@@ -38,11 +38,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
-use self::dir::{KeyDir, ed25519};
 use self::network_document::CurrentDocument;
-use self::tables::keys::RunningCoordinator;
+use self::tables::keys::{READS_PIECES, RunningCoordinator};
 
-use sealing::{ChunkVersion, MasterKey, Sealing};
+use keyfiles::{KeyDir, ed25519};
+pub use keyfiles::{KeyPurpose, KeyState, NamedKey};
+use sealing::{Located, MasterKey, Sealing};
 
 /// A coordinator that has not said so for this long does not run.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -53,6 +54,8 @@ pub struct Keys {
     pub ring: Arc<KeyRing>,
     pub document: CurrentDocument,
     pub entropy: Entropy,
+    /// After how long a master key is replaced and destroyed; zero: never by itself.
+    pub period: Duration,
     /// Another process serves with this identity by now.
     pub replaced: CancellationToken,
 }
@@ -121,8 +124,13 @@ impl KeyRing {
         self.sealing.get()
     }
 
+    /// Whether all coordinators that run can read coded files.
+    pub fn all_read_pieces(&self) -> bool {
+        self.sealing.all_read_pieces()
+    }
+
     /// Where a blob belongs, whichever of the master keys its locator was sealed under.
-    pub fn open_locator(&self, locator: &Locator) -> Option<ChunkVersion> {
+    pub fn open_locator(&self, locator: &Locator) -> Option<Located> {
         let rotating = self.rotating.load();
         let mut masters = rotating.masters.values();
         masters.find_map(|master| master.open_locator(locator).ok())
@@ -203,6 +211,21 @@ impl KeyRing {
         ids.cloned().collect()
     }
 
+    /// Makes the file of the master key that follows from another one, or finds it.
+    fn make_following(&self, before: &str, id: String) -> anyhow::Result<NamedKey> {
+        self.dir.follow(before, &id)?;
+        let bytes = self
+            .dir
+            .read(&id)?
+            .context("the key was written a moment ago")?;
+        Ok(NamedKey {
+            check_value: keyfiles::check_value(&bytes),
+            id,
+            purpose: KeyPurpose::Master,
+            state: KeyState::Announced,
+        })
+    }
+
     /// Makes the file of a key that the database does not name yet, or finds it.
     pub fn make(
         &self,
@@ -217,53 +240,6 @@ impl KeyRing {
     pub fn file(&self, id: &str) -> PathBuf {
         self.dir.file(id)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyPurpose {
-    Network,
-    Master,
-    Token,
-}
-
-impl KeyPurpose {
-    pub const ALL: [Self; 3] = [Self::Network, Self::Master, Self::Token];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Master => "master",
-            Self::Token => "token",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyState {
-    /// To be used once every coordinator has it.
-    Announced,
-    InUse,
-    /// Opens what it sealed; nothing new is made with it.
-    Retired,
-}
-
-impl KeyState {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Announced => "announced",
-            Self::InUse => "in use",
-            Self::Retired => "retired",
-        }
-    }
-}
-
-/// What the database knows of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedKey {
-    pub id: String,
-    pub purpose: KeyPurpose,
-    pub check_value: [u8; 32],
-    pub state: KeyState,
 }
 
 /// Reads the keys that the database names, and makes those of a purpose that has none yet.
@@ -315,7 +291,7 @@ struct NewFiles(AtomicU8);
 
 impl Default for NewFiles {
     fn default() -> Self {
-        Self(AtomicU8::new(Sealing::NEWEST.number()))
+        Self(AtomicU8::new(READS_PIECES))
     }
 }
 
@@ -324,17 +300,21 @@ impl NewFiles {
         Sealing::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(Sealing::NEWEST)
     }
 
+    fn all_read_pieces(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= READS_PIECES
+    }
+
     /// `common` is the newest that all others can read; `None` when nobody else runs.
     fn set(&self, common: Option<u8>) {
-        let common = common.and_then(|number| Sealing::try_from(number).ok());
-        let sealing = common.unwrap_or(Sealing::NEWEST);
-        self.0.store(sealing.number(), Ordering::Relaxed);
+        self.0
+            .store(common.unwrap_or(READS_PIECES), Ordering::Relaxed);
     }
 }
 
 impl Rotating {
     /// A key that is only announced may still be missing.
     fn load(dir: &KeyDir, named: Vec<NamedKey>) -> anyhow::Result<Self> {
+        dir.follow_up(&named)?;
         let (mut masters, mut tokens) = (HashMap::new(), HashMap::new());
         let (mut master_in_use, mut token_in_use) = (None, None);
         for key in &named {

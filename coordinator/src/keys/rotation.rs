@@ -26,7 +26,7 @@ use crate::keys::{KeyPurpose, KeyRing, KeyState, NamedKey, SEEN_WITHIN, tables};
 const BATCH: i64 = 500;
 
 /// For transactions that began with the old key a moment before it was retired.
-const STILL_USED_FOR: Duration = Duration::from_secs(60);
+pub(super) const STILL_USED_FOR: Duration = Duration::from_secs(60);
 
 /// Makes the next key of a purpose known, or finds the one that was announced before.
 pub async fn announce(
@@ -39,6 +39,20 @@ pub async fn announce(
         purpose != KeyPurpose::Network,
         "nodes have pinned the network key: it is not rotated"
     );
+    announce_next(pool, purpose, |_, id| ring.make(id, purpose, rng)).await
+}
+
+/// The same of the master key that follows from the one in use, which every coordinator makes by itself.
+pub(super) async fn announce_following(pool: &Pool, ring: &KeyRing) -> anyhow::Result<NamedKey> {
+    let make = |in_use: &str, id| ring.make_following(in_use, id);
+    announce_next(pool, KeyPurpose::Master, make).await
+}
+
+async fn announce_next(
+    pool: &Pool,
+    purpose: KeyPurpose,
+    make: impl FnOnce(&str, String) -> anyhow::Result<NamedKey>,
+) -> anyhow::Result<NamedKey> {
     let mut transaction = pool.begin().await?;
     tables::keys::lock(&mut transaction).await?;
     let named = tables::keys::list(&mut transaction).await?;
@@ -46,10 +60,12 @@ pub async fn announce(
     if let Some(announced) = of_purpose().find(|key| key.state == KeyState::Announced) {
         return Ok(announced.clone());
     }
+    let in_use = of_purpose().find(|key| key.state == KeyState::InUse);
+    let in_use = in_use.context("the database names no key in use")?;
     let prefix = format!("{}-", purpose.name());
     let number = |key: &NamedKey| key.id.strip_prefix(&prefix)?.parse::<u32>().ok();
     let last = of_purpose().filter_map(number).max();
-    let key = ring.make(format!("{prefix}{}", last.unwrap_or(0) + 1), purpose, rng)?;
+    let key = make(&in_use.id, format!("{prefix}{}", last.unwrap_or(0) + 1))?;
     tables::keys::announce(&mut transaction, &key).await?;
     transaction.commit().await?;
     Ok(key)

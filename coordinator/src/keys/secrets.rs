@@ -15,6 +15,9 @@ use crate::keys::{KeyRing, tables};
 /// Secrets of access keys that sign requests; the subject is the key's id.
 pub const ACCESS_KEY: &str = "access key";
 
+/// Ids of shares; the subject is the id's hash, in hex.
+pub const SHARE: &str = "share";
+
 impl KeyRing {
     /// Keeps a secret, in the transaction that makes what it belongs to.
     pub async fn keep_secret(

@@ -2,7 +2,8 @@
 
 use model::ids::{BucketId, UserId};
 use model::names::BucketName;
-use model::objects::{Bucket, Versioning};
+use model::objects::{Bucket, Names, Versioning};
+use sqlx::PgConnection;
 
 use super::{ObjectError, Objects, tables};
 
@@ -10,6 +11,7 @@ pub async fn create(
     objects: &Objects,
     user: UserId,
     name: &BucketName,
+    kind: (Versioning, Names),
 ) -> Result<Bucket, ObjectError> {
     let limit = objects.config.max_buckets_per_user;
     let mut transaction = objects.db.begin().await?;
@@ -23,7 +25,7 @@ pub async fn create(
         return Err(ObjectError::NameRests);
     }
     let id = BucketId::from_uuid(objects.new_id());
-    let added = tables::buckets::insert(&mut transaction, id, user, name).await?;
+    let added = tables::buckets::insert(&mut transaction, id, user, name, kind).await?;
     let bucket = tables::buckets::by_name(&mut transaction, name.as_str()).await?;
     let bucket = bucket.ok_or(ObjectError::NameTaken)?;
     if !added {
@@ -50,14 +52,20 @@ pub async fn list(objects: &Objects, user: UserId) -> Result<Vec<Bucket>, Object
 /// for it to somebody else.
 pub async fn delete(objects: &Objects, bucket: &Bucket) -> Result<(), ObjectError> {
     let mut transaction = objects.db.begin().await?;
-    if !tables::buckets::lock_for_deletion(&mut transaction, bucket.id).await? {
+    remove(&mut transaction, bucket.id).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// [`delete`], in a transaction that does more.
+pub(super) async fn remove(connection: &mut PgConnection, id: BucketId) -> Result<(), ObjectError> {
+    if !tables::buckets::lock_for_deletion(connection, id).await? {
         return Err(ObjectError::NoSuchBucket);
     }
-    if !tables::buckets::is_empty(&mut transaction, bucket.id).await? {
+    if !tables::buckets::is_empty(connection, id).await? {
         return Err(ObjectError::NotEmpty);
     }
-    tables::buckets::delete(&mut transaction, bucket.id).await?;
-    transaction.commit().await?;
+    tables::buckets::delete(connection, id).await?;
     Ok(())
 }
 

@@ -3,11 +3,30 @@
 
 use limits::memory::Holder;
 use model::ids::VersionId;
+use model::names::{ContentType, ObjectKey};
 use model::objects::{Bucket, ContentSum, Described, ObjectContent, ObjectVersion, TargetRefusal};
 
 use super::put::put_without_bytes;
-use super::{ObjectError, Objects, get};
+use super::{ObjectError, Objects, get, tables};
 use crate::files::upload::UploadError;
+
+/// What is said of a version, said of a key.
+pub async fn described(
+    objects: &Objects,
+    source: &ObjectVersion,
+    key: ObjectKey,
+) -> Result<Described, ObjectError> {
+    let mut connection = objects.db.acquire().await?;
+    let mut envelopes = tables::versions::envelopes(&mut connection, &[source.id]).await?;
+    let content_type = ContentType::try_from(source.content_type.clone());
+    Ok(Described {
+        content_type: content_type.unwrap_or_else(|_| ContentType::octet_stream()),
+        metadata: source.metadata.clone(),
+        envelope: envelopes.remove(&source.id),
+        expires_at: source.expires_at,
+        ..Described::plain(key)
+    })
+}
 
 /// Has a key of `bucket` point to the bytes of `source`, which is the same owner's.
 pub async fn copy(

@@ -1,10 +1,10 @@
 //! Deleting: a key, whose versions stay where the bucket keeps them; or a version, for good.
 
 use limits::memory::Holder;
-use model::names::{ContentType, ObjectKey};
+use model::names::ObjectKey;
 use model::objects::{
-    Bucket, Deleted, Described, ObjectContent, ObjectMetadata, TargetRefusal, VersionRef,
-    Versioning, WriteCondition, key_lock,
+    Bucket, Deleted, Described, ObjectContent, TargetRefusal, VersionRef, Versioning,
+    WriteCondition, key_lock,
 };
 
 use super::put::put_without_bytes;
@@ -24,10 +24,8 @@ pub async fn key(
         return version(objects, bucket, key, VersionRef::Null, &condition).await;
     }
     let described = Described {
-        key: key.clone(),
-        content_type: ContentType::octet_stream(),
-        metadata: ObjectMetadata::default(),
         condition,
+        ..Described::plain(key.clone())
     };
     let marker = ObjectContent::Marker;
     let version = put_without_bytes(objects, holder, bucket, described, marker).await?;

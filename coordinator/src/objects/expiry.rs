@@ -1,11 +1,16 @@
 //! What is not paid for any longer, and what was begun and left: it ends, and with a file whatever it is part of.
 
-use model::objects::key_lock;
+use std::net::Ipv4Addr;
 
-use super::{ObjectError, Objects, release, tables};
-use crate::billing::charges::{self, FileEnd};
+use limits::memory::Holder;
+use model::names::ObjectKey;
+use model::objects::{Bucket, ObjectVersion, VersionRef, Versioning, WriteCondition};
+
+use super::{ObjectError, Objects, delete, ending, release, tables};
+use crate::billing::charges::FileEnd;
 use crate::files::renewal;
 use crate::files::tables::files;
+use crate::files::upload::UploadError;
 
 /// Ends the versions that one unpaid file belongs to, unless its owner can pay by now; `false` when there is none.
 pub async fn expire_one(objects: &Objects) -> Result<bool, ObjectError> {
@@ -13,44 +18,68 @@ pub async fn expire_one(objects: &Objects) -> Result<bool, ObjectError> {
     let Some(unpaid) = tables::parts::one_unpaid(&mut transaction).await? else {
         return Ok(false);
     };
-    let before = tables::versions::of_file(&mut transaction, unpaid).await?;
-    let keys = before.values().map(|(bucket, key)| key_lock(*bucket, key));
-    tables::locks::lock_keys(&mut transaction, keys.collect()).await?;
-    let mut buckets: Vec<_> = before.values().map(|(bucket, _)| *bucket).collect();
-    buckets.sort_unstable();
-    buckets.dedup();
-    tables::buckets::share(&mut transaction, &buckets).await?;
-    let versions = tables::versions::of_file(&mut transaction, unpaid).await?;
-    if versions != before {
-        return Ok(true); // some were written meanwhile: later
-    }
-    let mut ids: Vec<_> = versions.keys().copied().collect();
-    ids.sort_unstable();
-    let mut held = tables::parts::files_of(&mut transaction, &ids).await?;
-    held.push(unpaid);
-    let locked = files::lock_parts(&mut transaction, &held).await?;
-    let Some(file) = locked.into_iter().find(|file| file.id == unpaid) else {
-        return Ok(true); // gone meanwhile
+    let Some(pointed) = ending::lock(&mut transaction, unpaid).await? else {
+        return Ok(true); // gone, or written to meanwhile: later
     };
-    if !renewal::renew(&objects.files, &mut transaction, &file).await? {
-        tables::multiparts::forget_file(&mut transaction, unpaid).await?;
-        tables::versions::delete(&mut transaction, &ids).await?;
-        charges::end(&mut transaction, &objects.entropy, &file, FileEnd::Expired).await?;
-        files::mark_deleted(&mut transaction, unpaid).await?;
-        held.retain(|file| *file != unpaid);
-        release::end_unnamed(&mut transaction, &objects.entropy, &held).await?;
-        let mut gone: Vec<_> = versions.into_iter().collect();
-        gone.sort_by_key(|(_, (bucket, _))| *bucket);
-        for (id, (bucket, key)) in gone {
-            tables::versions::promote_newest(&mut transaction, bucket, &key).await?;
-            let seq = tables::buckets::advance(&mut transaction, bucket, 1).await?;
-            tables::changes::note_removed(&mut transaction, bucket, seq, &key, id).await?;
-        }
+    if !renewal::renew(&objects.files, &mut transaction, &pointed.file).await? {
+        ending::end(
+            &mut transaction,
+            &objects.entropy,
+            pointed,
+            FileEnd::Expired,
+        )
+        .await?;
         tracing::info!(file_id = %unpaid, "an object was not paid for any longer and is deleted");
     }
     transaction.commit().await?;
     objects.files.forget_wake.wake();
     Ok(true)
+}
+
+/// Deletes one version whose time is up; `false` when there is none. Where versions are kept, it goes with the whole key
+/// that it is the latest of: what it had replaced must not come back by itself.
+pub async fn expire_one_version(objects: &Objects) -> Result<bool, ObjectError> {
+    let mut connection = objects.db.acquire().await?;
+    let Some(expired) = tables::versions::one_expired(&mut connection).await? else {
+        return Ok(false);
+    };
+    let bucket = tables::buckets::by_id(&mut connection, expired.bucket).await?;
+    drop(connection);
+    let key = ObjectKey::sealed(expired.key.clone());
+    let (Some(bucket), Ok(key)) = (bucket, key) else {
+        return Ok(true); // gone meanwhile
+    };
+    let unchanged = WriteCondition::Etag(expired.etag.clone());
+    if expired.is_latest && bucket.versioning != Versioning::Off {
+        let holder = Holder {
+            account: bucket.owner,
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
+        match delete::key(objects, holder, &bucket, &key, unchanged).await {
+            Ok(_) | Err(ObjectError::Upload(UploadError::Refused(_))) => {}
+            // Who cannot pay for a marker has the version gone alone.
+            Err(ObjectError::Upload(
+                UploadError::PaymentRequired { .. } | UploadError::TooManyFiles(_),
+            )) => {
+                delete_expired(objects, &bucket, &key, &expired).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        return Ok(true);
+    }
+    delete_expired(objects, &bucket, &key, &expired).await?;
+    Ok(true)
+}
+
+async fn delete_expired(
+    objects: &Objects,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    expired: &ObjectVersion,
+) -> Result<(), ObjectError> {
+    let version = VersionRef::Id(expired.id);
+    delete::version(objects, bucket, key, version, &WriteCondition::None).await?;
+    Ok(())
 }
 
 /// Gives up one upload in parts whose time is up; `false` when there is none.

@@ -1,5 +1,6 @@
 //! Finding a version of a key, and reading its bytes.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,14 +8,15 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use limits::memory::Holder;
-use model::ids::{FileId, UserId};
-use model::objects::{Bucket, ObjectPart, ObjectVersion, VersionRef, slices};
+use model::ids::{FileId, UserId, VersionId};
+use model::objects::{Bucket, Envelope, ObjectPart, ObjectVersion, VersionRef, slices};
 
 use super::{ObjectError, Objects, tables};
 use crate::files::Files;
 use crate::files::download::{self, Content, DownloadError};
 
-/// The version that is meant; one that only says that the key was deleted is an error, as is none.
+/// The version that is meant; one that only says that the key was deleted is an error, as is none, and one whose time
+/// is up.
 pub async fn find(
     objects: &Objects,
     bucket: &Bucket,
@@ -27,11 +29,22 @@ pub async fn find(
         VersionRef::Latest => ObjectError::NoSuchKey,
         VersionRef::Null | VersionRef::Id(_) => ObjectError::NoSuchVersion,
     };
+    let now = objects.clock.now();
+    let found = found.filter(|found| found.expires_at.is_none_or(|at| at > now));
     let found = found.ok_or_else(missing)?;
     match found.is_marker {
         true => Err(ObjectError::Deleted(Box::new(found))),
         false => Ok(found),
     }
+}
+
+/// What end-to-end clients keep with these.
+pub async fn envelopes(
+    objects: &Objects,
+    ids: &[VersionId],
+) -> Result<HashMap<VersionId, Envelope>, ObjectError> {
+    let mut connection = objects.db.acquire().await?;
+    Ok(tables::versions::envelopes(&mut connection, ids).await?)
 }
 
 /// The files that hold its bytes, in order.

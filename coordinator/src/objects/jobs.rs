@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kit::{Job, Step};
 
-use super::{Objects, expiry, tables};
+use super::{Objects, bucket_rules, expiry, tables};
 
 /// Ends versions whose files nobody pays for any longer.
 pub struct ChargeObjects(pub Arc<Objects>);
@@ -14,6 +14,28 @@ impl Job for ChargeObjects {
 
     async fn step(&self) -> anyhow::Result<Step> {
         Ok(Step::more_if(expiry::expire_one(&self.0).await?))
+    }
+}
+
+/// Deletes versions that were stored for a time.
+pub struct DeleteExpired(pub Arc<Objects>);
+
+impl Job for DeleteExpired {
+    const NAME: &'static str = "object-expiry";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(expiry::expire_one_version(&self.0).await?))
+    }
+}
+
+/// Deletes objects that their bucket keeps no longer.
+pub struct WalkBuckets(pub Arc<Objects>);
+
+impl Job for WalkBuckets {
+    const NAME: &'static str = "object-lifecycle";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        Ok(Step::more_if(bucket_rules::walk_one(&self.0).await?))
     }
 }
 

@@ -1,24 +1,29 @@
 //! Objects: buckets, and in each of them keys that point to stored bytes. A key is overwritten, copied, deleted and brought
 //! back in one transaction, and no bytes move.
 
+pub mod bucket_rules;
 pub mod buckets;
 pub mod changes;
 pub mod copy;
 pub mod delete;
+pub mod ending;
 pub mod expiry;
 pub mod get;
 pub mod jobs;
 pub mod listing;
+pub mod moving;
 pub mod multipart;
 pub mod pointing;
 pub mod put;
 mod release;
+pub mod stepwise;
 pub mod tables;
+pub mod take_down;
 
 use std::sync::Arc;
 
 use kit::{Clock, Entropy};
-use model::ids::{UserId, uuid_v7};
+use model::ids::{UserId, VersionId, uuid_v7};
 use model::objects::{Bucket, ObjectVersion};
 use uuid::Uuid;
 
@@ -39,6 +44,10 @@ pub struct Objects {
 }
 
 impl Objects {
+    fn new_version(&self) -> VersionId {
+        VersionId::from_uuid(self.new_id())
+    }
+
     fn new_id(&self) -> Uuid {
         uuid_v7(self.clock.now(), &mut self.entropy.rng())
     }

@@ -12,6 +12,7 @@ use model::objects::{
     Bucket, ContentSum, Described, Multipart, MultipartPart, NewPart, ObjectContent,
     ObjectMetadata, ObjectPart, ObjectVersion, SumSlot, Target, VersionRef, WriteCondition,
 };
+use model::storage_class::StorageClass;
 use model::upload::{DeclaredDigests, UploadRequest};
 
 use super::put::put_without_bytes;
@@ -112,6 +113,7 @@ where
         filename: Filename::from(place.key),
         content_type: ContentType::octet_stream(),
         size_bytes,
+        class: StorageClass::Standard,
         idempotency_key: None,
         declared: DeclaredDigests::default(),
         target: Some(Arc::new(Target::Part(NewPart {
@@ -200,10 +202,10 @@ pub async fn complete(
         return Err(ObjectError::NoSuchMultipart); // were looked at when it began
     };
     let described = Described {
-        key,
         content_type,
         metadata: multipart.metadata.clone(),
         condition,
+        ..Described::plain(key)
     };
     let content = ObjectContent::Parts {
         parts,

@@ -15,11 +15,11 @@ use sqlx::PgConnection;
 
 use super::release;
 use super::tables::versions::NewVersion;
-use super::tables::{buckets, locks, multiparts, parts, versions};
+use super::tables::{buckets, locks, multiparts, parts, upload_targets, versions};
 use crate::billing::charges::ChargeError;
 use crate::files::tables::files;
 use crate::files::upload::pointing::{Pointed, Pointing};
-use model::ids::{BucketId, VersionId};
+use model::ids::{BucketId, UploadId, VersionId};
 use model::objects::{
     MultipartPart, NewObject, NewPart, ObjectContent, ObjectPart, Target, TargetRefusal,
 };
@@ -37,6 +37,33 @@ impl Pointing for KeyPointing {
         targets: Vec<&'a Target>,
     ) -> BoxFuture<'a, sqlx::Result<Vec<Verdict>>> {
         async move { lock(connection, &targets).await }.boxed()
+    }
+
+    fn remember<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        upload: UploadId,
+        target: &'a Target,
+    ) -> BoxFuture<'a, sqlx::Result<()>> {
+        async move {
+            match target {
+                Target::Object(object) => upload_targets::insert(connection, upload, object).await,
+                Target::Part(_) => Ok(()), // these come in one request alone
+            }
+        }
+        .boxed()
+    }
+
+    fn recall<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        upload: UploadId,
+    ) -> BoxFuture<'a, sqlx::Result<Option<Target>>> {
+        async move {
+            let found = upload_targets::find(connection, upload).await?;
+            Ok(found.map(Target::Object))
+        }
+        .boxed()
     }
 
     fn point<'a>(
@@ -107,7 +134,7 @@ impl Known {
             multiparts.extend(multiparts::share(connection, &entered).await?);
         }
         let keys: Vec<_> = objects(targets)
-            .map(|object| (object.bucket, object.key.as_str()))
+            .map(|object| (object.bucket, object.described.key.as_str()))
             .collect();
         let mut of_objects = versions::standing(connection, &keys).await?.into_iter();
         let standing = targets.iter().map(|target| match target {
@@ -296,14 +323,12 @@ fn row<'a>(
     };
     NewVersion {
         bucket: object.bucket,
-        key: object.key.as_str(),
         id: object.version,
+        described: &object.described,
         is_null,
         etag: sum.map(|sum| sum.etag.as_str()),
         size_bytes,
         checksum: sum.and_then(|sum| sum.checksum.as_ref()),
-        content_type: object.content_type.as_str(),
-        metadata: &object.metadata,
         change_seq,
         at: pointed.at,
     }

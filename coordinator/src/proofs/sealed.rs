@@ -23,7 +23,8 @@ use crate::proofs::tables::receipts::ChunkContent;
 use model::chunk::FailedRead;
 use model::ids::UserId;
 use rules::evidence::openable;
-use sealing::{ChunkKey, ChunkRef, content_of};
+use sealing::{ChunkKey, ChunkRef, PieceRef, content_of};
+use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {
@@ -148,13 +149,31 @@ async fn read(
     };
     let (key, bytes) = (*chunk_key.as_bytes(), blob.clone());
     let look = move || match BlobId::of(&bytes) == blob_id {
-        true => Ok(content_of(&key, chunk, BytesMut::from(&bytes[..])).ok()),
+        true => Ok(is_content(key, chunk, &content, BytesMut::from(&bytes[..]))),
         false => Err("wrong bytes"),
     };
     let length = blob.len();
     match proofs.blobs.crypto.run_over(length, look).await? {
-        Ok(Some(found)) if found == (content.sha256, content.bytes) => Ok(blob),
-        Ok(_) => Err(blame("not this chunk")),
+        Ok(true) => Ok(blob),
+        Ok(false) => Err(blame("not this chunk")),
         Err(reason) => Err(blame(reason)),
     }
+}
+
+/// Whether a blob is the chunk that it is said to be, or opens as the piece of it.
+fn is_content(key: [u8; 32], chunk: ChunkRef, content: &ChunkContent, blob: BytesMut) -> bool {
+    if !content.scheme.is_coded() {
+        let found = content_of(&key, chunk, blob);
+        return found == Ok((content.sha256, content.bytes));
+    }
+    let Ok(piece) = content.scheme.piece(content.piece) else {
+        return false;
+    };
+    let place = PieceRef {
+        chunk,
+        piece,
+        chunk_bytes: content.bytes,
+    };
+    let key = ChunkKey::from_bytes(Zeroizing::new(key));
+    key.open_piece(place, blob).is_ok()
 }

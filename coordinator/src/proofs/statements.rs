@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use proto::evidence::{ReceiptItem, StatementItem};
-use proto::{BlobId, ChunkStatement, Keypair, Malformed, NetworkId, Piece, Signature};
+use proto::{BlobId, ChunkStatement, Keypair, Malformed, NetworkId, Signature};
 
 use crate::blobs::crypto_pool::TaskLost;
 use crate::keys::KeyRing;
@@ -38,7 +38,7 @@ impl Signer {
             index: content.index,
             chunk_bytes: content.bytes,
             chunk_sha256: content.sha256,
-            piece: copy_of(content)?,
+            piece: content.scheme.piece(content.piece)?,
             sealing: content.sealing,
             blob_id,
             length: content.blob_bytes(),
@@ -54,12 +54,6 @@ impl Signer {
         let (statement, signature) = self.sign(*blob_id, content)?;
         Ok(Some(StatementItem::new(&statement, signature)))
     }
-}
-
-/// Files are kept as copies: each blob is the whole chunk.
-fn copy_of(content: &ChunkContent) -> Result<Piece, Malformed> {
-    let copies = u8::try_from(content.scheme.pieces());
-    Piece::copy(copies.map_err(|_| Malformed("more than 255 copies"))?)
 }
 
 /// Why nothing is signed.

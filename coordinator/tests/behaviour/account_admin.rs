@@ -190,3 +190,29 @@ async fn a_file_is_taken_down_with_a_reason_that_is_kept_and_its_owner_gets_the_
     coordinator.forget().await;
     assert_eq!(count(&pool, "SELECT count(*) FROM files").await, 1);
 }
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn an_administrator_ends_all_logins_of_an_account_at_once(pool: PgPool) {
+    let client = Coordinator::start(pool.clone()).await.visitor();
+    let tokens = open(&client, "a@example.com").await;
+    let owner = client.with_token(tokens["access_token"].as_str().unwrap());
+    let end = [
+        "admin",
+        "user",
+        "end-sessions",
+        "a@example.com",
+        "--reason",
+        "a lost laptop",
+    ];
+    succeeds(&pool, &end).await;
+    let refused = owner.get("/api/v1/auth/me").await;
+    refused.problem(401, "unauthorized");
+    let renew = json!({"refresh_token": tokens["refresh_token"]});
+    let refused = post(&client, "refresh", &renew).await;
+    refused.problem(401, "bad-refresh-token");
+    let credentials = json!({"email": "a@example.com", "password": PASSWORD});
+    let again = post(&client, "login", &credentials).await;
+    again.expect(StatusCode::OK);
+    let shown = json_of(&pool, &["user", "show", "a@example.com"]).await;
+    assert_eq!(shown["decisions"][0]["decision"], "sessions_ended");
+}

@@ -56,6 +56,24 @@ async fn an_upload_that_breaks_off_leaves_nothing_but_purges(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn of_a_body_of_chunks_that_breaks_off_those_that_came_whole_stay(pool: PgPool) {
+    let (coordinator, _nodes) = Coordinator::with_fleet(pool, &[]).await;
+    let (_, client) = coordinator.customer().await;
+    let bytes = content(5 * CHUNK + 3);
+    let upload = client.initiate("a", bytes.len()).await;
+    let upload = upload.expect(StatusCode::CREATED);
+    let call = client.send_chunks_call(&upload, 0);
+    let broken = call.body(breaks_off(3 * CHUNK + 7)).send().await;
+    broken.problem(400, "invalid-request");
+    let status = client.upload_status(&upload).await.expect(StatusCode::OK);
+    assert_eq!(status["missing"], serde_json::json!([3, 4, 5]));
+    let rest = client.send_chunks(&upload, 3, &bytes[3 * CHUNK..]).await;
+    assert_eq!(rest.expect(StatusCode::OK)["count"], 3);
+    let file = client.complete(&upload).await.expect(StatusCode::CREATED);
+    assert_eq!(client.content(&file).await, bytes);
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn a_chunk_that_breaks_off_is_not_taken_and_can_be_sent_again(pool: PgPool) {
     let (coordinator, nodes) = Coordinator::with_fleet(pool, &[]).await;
     let (_, client) = coordinator.customer().await;

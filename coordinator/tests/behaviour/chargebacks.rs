@@ -83,6 +83,11 @@ async fn a_dispute_that_is_won_gives_back_what_it_took_and_ends_the_suspension(p
     }
     assert_eq!(of(&shop, user).await, (TEN * 3 / 4, 0));
     assert_eq!(suspension(&shop, user).await, None);
+    let decided =
+        sqlx::query_scalar("SELECT decision FROM account_decisions WHERE reason = $1 ORDER BY at");
+    let decided = decided.bind(format!("chargeback {dispute}"));
+    let decided: Vec<String> = decided.fetch_all(&shop.pool).await.unwrap();
+    assert_eq!(decided, ["payment_called_back", "payment_given_back"]);
     let moved = (
         shop.moved("purchase_reversed").await,
         shop.moved("purchase_restored").await,
@@ -184,5 +189,37 @@ async fn a_dispute_about_a_purchase_whose_webhook_got_lost_settles_it_first(pool
         shop.moved("purchase_reversed").await,
     );
     assert_eq!(moved, (1, 1));
+    shop.verified().await;
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_is_paid_back_by_hand_takes_its_credits_once_and_suspends_nobody(pool: PgPool) {
+    let shop = Shop::open(pool).await;
+    let (user, client) = shop.coordinator.user().await;
+    let payment = shop.sell(&client, "10", "a").await;
+    let refund = shop.stripe.refund(&payment, 400, "pending");
+    for kind in ["refund.created", "charge.refund.updated"] {
+        assert_eq!(shop.told(kind, &refund).await.status, StatusCode::OK);
+    }
+    assert_eq!(of(&shop, user).await, (TEN * 6 / 10, 0));
+    shop.stripe.change(&refund, &json!({"status": "succeeded"}));
+    shop.told("refund.updated", &refund).await;
+    assert_eq!(of(&shop, user).await, (TEN * 6 / 10, 0));
+    assert_eq!(shop.moved("purchase_reversed").await, 1);
+    assert_eq!(suspension(&shop, user).await, None);
+    let decided = "SELECT count(*) FROM account_decisions WHERE decision = 'payment_called_back'";
+    assert_eq!(count(&shop.pool, decided).await, 1);
+    // One that fails is given back; one of which no webhook came is found all the same.
+    let failing = shop.stripe.refund(&payment, 100, "pending");
+    shop.told("refund.created", &failing).await;
+    shop.stripe.change(&failing, &json!({"status": "failed"}));
+    shop.told("refund.failed", &failing).await;
+    assert_eq!(of(&shop, user).await, (TEN * 6 / 10, 0));
+    shop.stripe.refund(&payment, 200, "succeeded");
+    disputes::look_for_unknown(&shop.coordinator.app.billing)
+        .await
+        .unwrap();
+    look(&shop.coordinator).await;
+    assert_eq!(of(&shop, user).await, (TEN * 4 / 10, 0));
     shop.verified().await;
 }

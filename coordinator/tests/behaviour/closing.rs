@@ -45,7 +45,7 @@ async fn delete(client: &Client, password: &str) -> Answer {
 }
 
 /// Every value of every column of these tables that holds the text.
-async fn rows_with(pool: &PgPool, text: &str) -> Vec<String> {
+pub(crate) async fn rows_with(pool: &PgPool, text: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT table_name::text FROM information_schema.tables
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE'",
@@ -210,6 +210,22 @@ async fn all_that_is_kept_about_an_account_comes_as_one_archive(pool: PgPool) {
                        chunk_size_bytes, replication, state, completed_at, paid_until, 0, price_microcredits
                 FROM files, generate_series(1, 500) AS number WHERE filename = 'file 0'";
     sqlx::query(copy).execute(&pool).await.unwrap();
+    let own = "WITH bucket AS (INSERT INTO buckets (bucket_id, user_id, name, change_seq)
+                    VALUES (gen_random_uuid(), $1, 'pictures', 501) RETURNING bucket_id),
+                    objects AS (INSERT INTO objects (bucket_id, key, version_id, is_latest, is_null, etag, content_type,
+                                                     change_seq, created_at)
+                    SELECT bucket_id, 'sea/' || n, gen_random_uuid(), true, true, 'e', 'image/png', n, now()
+                    FROM bucket, generate_series(1, 501) AS n),
+                    node AS (UPDATE nodes SET operator_id = $1
+                             WHERE node_id = (SELECT node_id FROM nodes LIMIT 1) RETURNING node_id),
+                    moved AS (SELECT transfer_id FROM transfers LIMIT 1),
+                    payout AS (INSERT INTO payouts (payout_id, node_id, amount_microcredits, amount_cents, idempotency_key,
+                                                    transfer_id, try_at)
+                    SELECT gen_random_uuid(), node_id, 70000, 7, 'k', transfer_id, now() FROM node, moved)
+               INSERT INTO payout_destinations (user_id, destination_id, provider, account)
+               VALUES ($1, gen_random_uuid(), 'mock', 'acct_7')";
+    let own = sqlx::query(own).bind(user.as_uuid());
+    own.execute(&pool).await.unwrap();
     let taken = client.get("/api/v1/auth/me/export").await;
     assert_eq!(taken.status, StatusCode::OK);
     assert_eq!(taken.header("content-type"), "application/gzip");
@@ -231,6 +247,20 @@ async fn all_that_is_kept_about_an_account_comes_as_one_archive(pool: PgPool) {
     assert!(listed.iter().all(|file| file["filename"] != "not mine"));
     let bought = documents["transactions/000001.json"].as_array().unwrap();
     assert!(bought.iter().any(|transfer| transfer["kind"] == "purchase"));
+    assert_eq!(documents["buckets.json"][0]["name"], "pictures");
+    let pages = [
+        "objects/pictures/000001.json",
+        "objects/pictures/000002.json",
+    ];
+    let keys = pages.map(|page| documents[page].as_array().unwrap().len());
+    assert_eq!(keys.iter().sum::<usize>(), 501);
+    let purchases = documents["purchases/000001.json"].as_array().unwrap();
+    assert_eq!(purchases.len(), 1);
+    assert_eq!(purchases[0]["amount_cents"], 1000);
+    let payouts = documents["payouts/000001.json"].as_array().unwrap();
+    assert_eq!(payouts.len(), 1);
+    assert_eq!(payouts[0]["amount_microcredits"], 70_000);
+    assert_eq!(documents["payout_destination.json"]["account"], "acct_7");
     let sessions = documents["sessions.json"].as_array().unwrap();
     assert_eq!(sessions.len(), 1);
     let told = documents["events/000001.json"].as_array().unwrap();

@@ -79,6 +79,7 @@ async fn the_chunk(pool: &PgPool) -> StoredChunk {
     let replica = |row: &sqlx::postgres::PgRow| StoredReplica {
         node_id: NodeId::from_uuid(row.get("node_id")),
         blob_id: BlobId::try_from(row.get::<&[u8], _>("blob_id")).unwrap(),
+        piece: 0,
         receipt: SignedReceipt {
             stored_at_ms: row.get::<i64, _>("stored_at_ms") as u64,
             signature: row.get::<&[u8], _>("signature").try_into().unwrap(),

@@ -111,8 +111,11 @@ async fn proves_and_misreads(pool: PgPool, conduct: OnRead) {
     assert!(lost >= 3, "{lost}");
     let seen = state(&coordinator, cheat.node_id).await;
     assert_eq!(seen["on_hold"], true, "{seen}");
+    // What is found at the moment at which a round ends counts in it or in the next one.
+    rounds(&coordinator, begin, 2..=2).await;
+    let seen = state(&coordinator, cheat.node_id).await;
     assert!(score(&seen) < 1_000_000, "{seen}");
-    rounds(&coordinator, begin, 2..=12).await;
+    rounds(&coordinator, begin, 3..=12).await;
     let seen = state(&coordinator, cheat.node_id).await;
     assert!(score(&seen) < 980_000, "{seen}");
     assert!(["suspended", "disqualified"].contains(&seen["state"].as_str().unwrap()));

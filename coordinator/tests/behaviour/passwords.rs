@@ -300,7 +300,27 @@ async fn the_page_of_a_link_runs_one_script_of_its_own_and_stands_in_no_frame(po
         let html = String::from_utf8(shown.bytes().to_vec()).unwrap();
         assert!(!html.contains("onclick") && html.matches("<script").count() == 1);
     }
-    for part in ["/account.js", "/account.css"] {
+    for part in ["/static/account.js", "/static/style.css"] {
         assert_eq!(client.get(part).await.status, StatusCode::OK);
     }
+}
+
+#[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
+async fn what_the_network_is_called_is_no_password_of_it(pool: PgPool) {
+    let settings = [
+        "http.public_url=https://quokkavault.example.com",
+        "auth.refuse_common_passwords=true",
+    ];
+    let client = Coordinator::with(pool, &settings).await.visitor();
+    let register = async |password: &str| {
+        let body = json!({"email": "a@example.com", "password": password});
+        let call = client.post("/api/v1/auth/register").body(body.to_string());
+        call.send().await
+    };
+    for password in ["quokkavault", "Quokkavault1", "storagenode1"] {
+        register(password).await.problem(400, "weak-password");
+    }
+    register("violet anchor 72 cloud")
+        .await
+        .expect(StatusCode::CREATED);
 }

@@ -13,9 +13,9 @@ use crate::support::{Answer, Client, Coordinator, NO_PROVIDER};
 
 /// Credits for 5 USD and a part of a cent.
 const EARNED: i64 = 500_400_000;
-const FIVE_USD: i64 = 500_000_000;
+pub(crate) const FIVE_USD: i64 = 500_000_000;
 
-async fn ask(coordinator: &Coordinator) {
+pub(crate) async fn ask(coordinator: &Coordinator) {
     while ask_one(&coordinator.app.billing).await.unwrap() {}
 }
 
@@ -36,7 +36,7 @@ async fn only(client: &Client, node: NodeId) -> Value {
 }
 
 /// An operator who can be paid, and a node of his that has earned something.
-async fn operator(shop: &Shop) -> (Client, NodeId) {
+pub(crate) async fn operator(shop: &Shop) -> (Client, NodeId) {
     let (user, client) = shop.coordinator.user().await;
     let put = client.put("/api/v1/payout-destination").send().await;
     put.expect(StatusCode::OK);

@@ -82,7 +82,7 @@ fn sealed(coordinator: &Coordinator, n: u32) -> (Locator, Bytes) {
     };
     let master = coordinator.app.keys.ring.master();
     let locator = master
-        .seal_locator(&place, &mut Entropy::system().rng())
+        .seal_locator(&place.into(), &mut Entropy::system().rng())
         .unwrap();
     (locator, Bytes::from(format!("blob {n}")))
 }

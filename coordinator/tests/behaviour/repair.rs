@@ -133,14 +133,16 @@ pub(crate) async fn earnings_are_right(coordinator: &Coordinator) {
              FROM earning_events, unnest(node_ids, bytes) AS changes (node_id, change)
              GROUP BY file_id, node_id HAVING sum(change) <> 0) AS told
          FULL JOIN (
-             SELECT file_id, node_id, sum(chunks.size_bytes) AS bytes
+             SELECT file_id, node_id, sum(piece_bytes(chunks.size_bytes, data_pieces)) AS bytes
              FROM replicas JOIN chunks USING (file_id, chunk_index) JOIN files USING (file_id)
              WHERE earns AND state = 'ready' GROUP BY file_id, node_id) AS held USING (file_id, node_id)
          WHERE told.bytes IS DISTINCT FROM held.bytes";
     assert_eq!(count(pool, differing).await, 0);
     let earners = "SELECT count(*) FROM (
-             SELECT count(*) FILTER (WHERE earns AND demoted_at IS NULL) AS earning, count(*) FILTER (WHERE earns) AS all
-             FROM replicas GROUP BY file_id, chunk_index) AS chunk WHERE earning <> 3 OR \"all\" <> 3";
+             SELECT count(*) FILTER (WHERE earns AND demoted_at IS NULL) AS earning, count(*) FILTER (WHERE earns) AS all,
+                    replication
+             FROM replicas JOIN files USING (file_id) GROUP BY file_id, chunk_index, replication) AS chunk
+         WHERE earning <> replication OR \"all\" <> replication";
     assert_eq!(count(pool, earners).await, 0);
     verified(coordinator).await;
 }
@@ -445,11 +447,8 @@ async fn an_upload_that_is_not_complete_is_repaired_and_earns_once_it_is(pool: P
 #[sqlx::test(migrator = "coordinator::database::MIGRATIONS")]
 async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) {
     let (_coordinator, nodes, _, file, _) = fleet(&pool, 1, &[]).await;
+    assert_eq!(nodes.len(), 5);
     let file: FileId = file["file_id"].as_str().unwrap().parse().unwrap();
-    let chunk = sealing::ChunkRef {
-        file_id: file,
-        index: 0,
-    };
     let more = "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature, earns)
                 SELECT node_id, sha256(node_id::text::bytea), $1, 0, 0, decode(repeat('00', 64), 'hex'), false
                 FROM nodes WHERE node_id NOT IN (SELECT node_id FROM replicas)";
@@ -458,7 +457,15 @@ async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) 
         .execute(&pool)
         .await
         .unwrap();
-    assert_eq!(nodes.len(), 5);
+    the_database_goes_by_the_rule(&pool, file, Scheme::copies(3)).await;
+}
+
+/// Whatever becomes of the rows of the file's first chunk.
+pub(crate) async fn the_database_goes_by_the_rule(pool: &PgPool, file: FileId, scheme: Scheme) {
+    let chunk = sealing::ChunkRef {
+        file_id: file,
+        index: 0,
+    };
     for seed in 0..300_i32 {
         let mut transaction = pool.begin().await.unwrap();
         // A part of the rows, in any states.
@@ -482,17 +489,18 @@ async fn the_database_finds_the_chunks_that_the_rule_would_act_on(pool: PgPool) 
             .await
             .unwrap();
         let replicas: Vec<_> = replicas.into_iter().map(|(_, replica)| replica).collect();
-        let health = rules::repair::health(&replicas, Scheme::copies(3));
-        let plan = rules::repair::plan(&replicas, Scheme::copies(3), Clock::system().now());
-        let told: (i64, i64, i64) =
-            sqlx::query_as("SELECT healthy, missing::bigint, too_many FROM chunk_health($1, 0)")
+        let health = rules::repair::health(&replicas, scheme);
+        let plan = rules::repair::plan(&replicas, scheme, Clock::system().now());
+        let told: (i64, i64, i64, i64) =
+            sqlx::query_as("SELECT healthy, margin, missing, too_many FROM chunk_health($1, 0)")
                 .bind(file.as_uuid())
                 .fetch_one(&mut *transaction)
                 .await
                 .unwrap();
         let ruled = (
             health.healthy as i64,
-            health.missing as i64,
+            i64::from(scheme.margin(health.healthy as u32)),
+            health.missing.len() as i64,
             plan.remove.len() as i64,
         );
         assert_eq!(told, ruled, "seed {seed}: {replicas:#?}");

@@ -120,5 +120,5 @@ async fn a_chunk_that_was_put_off_is_due_when_it_loses_another_copy(pool: PgPool
     let taken =
         durability::tables::repair::take(&mut connection, of_both, 3, Duration::from_secs(60))
             .await;
-    assert!(taken.unwrap().iter().all(|queued| queued.healthy == 1));
+    assert!(taken.unwrap().iter().all(|queued| queued.margin == 1));
 }

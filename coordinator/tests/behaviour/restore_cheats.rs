@@ -47,7 +47,7 @@ fn place_of(coordinator: &Coordinator, node: &Node, blob: BlobId) -> ChunkVersio
         .keys
         .ring
         .open_locator(&node.locator_of(blob));
-    place.unwrap()
+    place.unwrap().place
 }
 
 /// What came of the first node, when all are gone through.
@@ -114,7 +114,7 @@ async fn another_version_of_a_chunk_is_of_an_unknown_content(pool: PgPool) {
     place.version += 1;
     let master = coordinator.app.keys.ring.master();
     let locator = master
-        .seal_locator(&place, &mut Entropy::system().rng())
+        .seal_locator(&place.into(), &mut Entropy::system().rng())
         .unwrap();
     forget(&pool, &nodes[0], blob).await;
     nodes[0].hold(locator, data);
@@ -211,7 +211,7 @@ async fn a_second_copy_on_one_node_does_not_count_as_another_one(pool: PgPool) {
         .seal(place.chunk, &[text], &mut Entropy::system().rng())
         .unwrap();
     let locator = master
-        .seal_locator(&place, &mut Entropy::system().rng())
+        .seal_locator(&place.into(), &mut Entropy::system().rng())
         .unwrap();
     nodes[0].hold(locator, second.data);
     let found = found(&coordinator, &nodes).await;

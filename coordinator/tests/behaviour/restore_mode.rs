@@ -124,7 +124,7 @@ pub(crate) fn hold_unknown(coordinator: &Coordinator, node: &Node, n: u32) -> Bl
     };
     let master = coordinator.app.keys.ring.master();
     let locator = master
-        .seal_locator(&place, &mut Entropy::system().rng())
+        .seal_locator(&place.into(), &mut Entropy::system().rng())
         .unwrap();
     node.hold(locator, Bytes::from(format!("blob {n}")))
 }

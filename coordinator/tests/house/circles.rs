@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, modules, root};
 
-const CRATES: [&str; 21] = [
+const CRATES: [&str; 29] = [
     "proto",
+    "coding",
     "sealing",
     "credentials",
     "evidence-check",
@@ -16,16 +17,23 @@ const CRATES: [&str; 21] = [
     "ledger",
     "model",
     "rules",
+    "limits",
     "mail",
+    "look",
     "site",
     "settings",
     "payments",
+    "passkeys",
+    "keyfiles",
     "gateway",
     "coordinator",
     "storage-node",
+    "client",
+    "fsn",
     "local-cluster",
     "bench",
     "futures-timer",
+    "hostile",
 ];
 
 fn is_one_room(one: &Module, other: &Module) -> bool {

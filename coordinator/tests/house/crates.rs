@@ -6,33 +6,41 @@ use std::fs;
 use crate::source::{root, rust_files};
 
 /// Each crate with those of the workspace that it may depend on. Tests may use what they like.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("proto", &[]),
+    ("coding", &["proto"]),
     ("futures-timer", &[]),
     ("hostile", &[]),
     ("kit", &["proto"]),
     ("sealing", &["proto"]),
     ("credentials", &["proto"]),
-    ("evidence-check", &["proto", "kit", "sealing", "api"]),
+    (
+        "evidence-check",
+        &["proto", "coding", "kit", "sealing", "api"],
+    ),
     ("api", &["proto"]),
     ("ledger", &["proto"]),
     ("model", &["proto"]),
     ("rules", &["proto", "sealing", "model"]),
     ("limits", &["model", "rules"]),
     ("mail", &["kit"]),
-    ("site", &["api"]),
+    ("look", &["proto"]),
+    ("site", &["proto", "api", "look"]),
+    ("passkeys", &[]),
+    ("keyfiles", &[]),
     (
         "settings",
         &["proto", "kit", "model", "network", "mail", "payments"],
     ),
     ("payments", &["model"]),
-    ("gateway", &["model", "rules"]),
+    ("gateway", &["api", "model", "rules"]),
     ("network", &["proto", "kit"]),
     ("blobstore", &["proto", "kit"]),
     (
         "coordinator",
         &[
             "proto",
+            "coding",
             "kit",
             "sealing",
             "credentials",
@@ -43,6 +51,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "rules",
             "limits",
             "mail",
+            "passkeys",
+            "keyfiles",
             "payments",
             "settings",
             "site",
@@ -52,9 +62,17 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ),
     (
         "storage-node",
-        &["proto", "kit", "api", "network", "blobstore"],
+        &["proto", "kit", "api", "look", "network", "blobstore"],
     ),
-    ("local-cluster", &["proto", "kit", "api", "network"]),
+    ("client", &["proto", "kit", "sealing", "api"]),
+    (
+        "fsn",
+        &["proto", "kit", "sealing", "api", "client", "evidence-check"],
+    ),
+    (
+        "local-cluster",
+        &["proto", "kit", "sealing", "api", "client", "network"],
+    ),
     (
         "bench",
         &[

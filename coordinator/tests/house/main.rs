@@ -6,5 +6,6 @@
 mod circles;
 mod concerns;
 mod crates;
+mod deploy;
 mod files;
 mod source;

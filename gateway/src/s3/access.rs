@@ -1,6 +1,5 @@
 //! Who asks: the access key that a request is signed with, and whether the signature is one for this place and time.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Uri, header};
@@ -8,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::PostObjectInput;
+use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::ASKING;
@@ -74,18 +74,41 @@ impl<S: ObjectStore> S3Auth for Auth<S> {
 }
 
 pub(super) struct Access<S> {
-    region: Arc<str>,
-    of: PhantomData<fn() -> S>,
+    pub region: Arc<str>,
+    pub store: Arc<S>,
+}
+
+/// What somebody without a key may not ask for: another version than the latest, and an answer that says something else of
+/// itself than its owner does.
+fn is_for_owners(uri: &Uri) -> bool {
+    let names = uri.query().unwrap_or_default().split('&');
+    let names = names.map(|pair| pair.split('=').next().unwrap_or_default());
+    let mut names = names.map(|name| {
+        percent_decode_str(name)
+            .decode_utf8_lossy()
+            .to_ascii_lowercase()
+    });
+    names.any(|name| name == "versionid" || name.starts_with("response-"))
+}
+
+impl<S: ObjectStore> Access<S> {
+    /// Somebody without a key, where anybody may do this.
+    async fn anybody(&self, context: &S3AccessContext<'_>) -> S3Result<Option<Caller<S::Account>>> {
+        let S3Path::Object { bucket, key } = context.s3_path() else {
+            return Ok(None);
+        };
+        let reads = matches!(context.s3_op().name(), "GetObject" | "HeadObject");
+        if !reads || is_for_owners(context.uri()) {
+            return Ok(None);
+        }
+        let asking = ASKING.try_with(Clone::clone);
+        let asking = asking.map_err(S3Error::internal_error)?;
+        let found = self.store.anybody(bucket, key, asking.from).await;
+        found.map_err(of_store)
+    }
 }
 
 impl<S> Access<S> {
-    pub(super) fn new(region: Arc<str>) -> Self {
-        Self {
-            region,
-            of: PhantomData,
-        }
-    }
-
     fn check_scope(&self, operation: &str, scope: &Scope) -> S3Result<()> {
         if *scope.region != *self.region && operation != ASKS_FOR_REGION {
             let expected = &self.region;
@@ -148,11 +171,13 @@ impl<S: ObjectStore> S3Access for Access<S> {
         let denied = || {
             S3Error::with_message(
                 S3ErrorCode::AccessDenied,
-                "Requests are signed with an access key; nothing here is public.",
+                "Requests are signed with an access key: this is not public.",
             )
         };
         if context.credentials().is_none() {
-            return Err(denied());
+            let caller = self.anybody(context).await?.ok_or_else(denied)?;
+            context.extensions_mut().insert(caller);
+            return Ok(());
         }
         if let Some(scope) = Scope::of(context.uri(), context.headers()) {
             self.check_scope(context.s3_op().name(), &scope)?;
@@ -206,6 +231,23 @@ mod tests {
         ] {
             let refused = refuse_version_2(&request(uri, authorization)).is_err();
             assert_eq!(!refused, is_taken, "{uri} {authorization:?}");
+        }
+    }
+
+    #[test]
+    fn somebody_without_a_key_gets_what_is_the_latest_as_it_is() {
+        for (uri, is_for_owners) in [
+            ("/b/k", false),
+            ("/b/k?v=2", false),
+            ("/b/k?versionId=x", true),
+            ("/b/k?a&response-content-type=text/html", true),
+            ("/b/k?%72esponse-content-type=text/html", true),
+        ] {
+            assert_eq!(
+                super::is_for_owners(&uri.parse().unwrap()),
+                is_for_owners,
+                "{uri}"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::errors::{invalid, not_served, of_store};
 use super::face::{Face, On};
+use super::rules::published;
 use super::texts::time;
 use crate::store::{Action, ObjectStore};
 
@@ -48,6 +49,8 @@ impl<S: ObjectStore> On<CreateBucketInput, CreateBucketOutput> for Face<S> {
         if input.object_lock_enabled_for_bucket == Some(true) {
             return Err(not_served("Object lock is not served."));
         }
+        let acl = input.acl.as_ref();
+        let published = acl.map(|acl| published(acl.as_str())).transpose()?;
         let asked = input
             .create_bucket_configuration
             .and_then(|asked| asked.location_constraint);
@@ -69,6 +72,9 @@ impl<S: ObjectStore> On<CreateBucketInput, CreateBucketOutput> for Face<S> {
             .create_bucket(&caller, &name)
             .await
             .map_err(of_store)?;
+        if let Some(change) = published {
+            self.set(&caller, &bucket.name, change).await?;
+        }
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{}", bucket.name)),
         }))

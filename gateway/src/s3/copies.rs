@@ -1,9 +1,7 @@
 //! Copies: another key for the same bytes.
 
 use model::names::ContentType as StoredType;
-use model::objects::{
-    Bucket as StoredBucket, Described, ObjectVersion as Version, VersionRef, WriteCondition,
-};
+use model::objects::{Bucket as StoredBucket, Described, ObjectVersion as Version, VersionRef};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -119,10 +117,9 @@ impl<S: ObjectStore> On<CopyObjectInput, CopyObjectOutput> for Face<S> {
             }
         };
         let described = Described {
-            key,
             content_type,
             metadata,
-            condition: WriteCondition::None,
+            ..Described::plain(key)
         };
         let copied = self
             .store

@@ -100,10 +100,23 @@ operations! {
     abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput,
     list_parts: ListPartsInput -> ListPartsOutput,
     list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput,
-    // what there is only one answer to
+    // what is set for a bucket
     get_bucket_acl: GetBucketAclInput -> GetBucketAclOutput,
-    get_object_acl: GetObjectAclInput -> GetObjectAclOutput,
     put_bucket_acl: PutBucketAclInput -> PutBucketAclOutput,
+    get_bucket_policy_status: GetBucketPolicyStatusInput -> GetBucketPolicyStatusOutput,
+    get_bucket_cors: GetBucketCorsInput -> GetBucketCorsOutput,
+    get_bucket_website: GetBucketWebsiteInput -> GetBucketWebsiteOutput,
+    put_bucket_cors: PutBucketCorsInput -> PutBucketCorsOutput,
+    delete_bucket_cors: DeleteBucketCorsInput -> DeleteBucketCorsOutput,
+    put_bucket_website: PutBucketWebsiteInput -> PutBucketWebsiteOutput,
+    delete_bucket_website: DeleteBucketWebsiteInput -> DeleteBucketWebsiteOutput,
+    get_bucket_lifecycle_configuration:
+        GetBucketLifecycleConfigurationInput -> GetBucketLifecycleConfigurationOutput,
+    put_bucket_lifecycle_configuration:
+        PutBucketLifecycleConfigurationInput -> PutBucketLifecycleConfigurationOutput,
+    delete_bucket_lifecycle: DeleteBucketLifecycleInput -> DeleteBucketLifecycleOutput,
+    // what there is only one answer to
+    get_object_acl: GetObjectAclInput -> GetObjectAclOutput,
     put_object_acl: PutObjectAclInput -> PutObjectAclOutput,
     get_bucket_request_payment: GetBucketRequestPaymentInput -> GetBucketRequestPaymentOutput,
     get_bucket_logging: GetBucketLoggingInput -> GetBucketLoggingOutput,
@@ -113,14 +126,9 @@ operations! {
         GetBucketNotificationConfigurationInput -> GetBucketNotificationConfigurationOutput,
     get_object_tagging: GetObjectTaggingInput -> GetObjectTaggingOutput,
     get_bucket_tagging: GetBucketTaggingInput -> GetBucketTaggingOutput,
-    get_bucket_cors: GetBucketCorsInput -> GetBucketCorsOutput,
     get_bucket_policy: GetBucketPolicyInput -> GetBucketPolicyOutput,
-    get_bucket_policy_status: GetBucketPolicyStatusInput -> GetBucketPolicyStatusOutput,
-    get_bucket_lifecycle_configuration:
-        GetBucketLifecycleConfigurationInput -> GetBucketLifecycleConfigurationOutput,
     get_bucket_encryption: GetBucketEncryptionInput -> GetBucketEncryptionOutput,
     get_bucket_replication: GetBucketReplicationInput -> GetBucketReplicationOutput,
-    get_bucket_website: GetBucketWebsiteInput -> GetBucketWebsiteOutput,
     get_bucket_ownership_controls:
         GetBucketOwnershipControlsInput -> GetBucketOwnershipControlsOutput,
     get_public_access_block: GetPublicAccessBlockInput -> GetPublicAccessBlockOutput,

@@ -14,6 +14,8 @@ mod lists;
 mod metadata;
 mod multipart;
 mod objects;
+mod pages;
+mod rules;
 mod stubs;
 mod texts;
 mod versions;
@@ -23,7 +25,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use futures::FutureExt;
+use http::{Method, Request, Response};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::host::{DomainError, SingleDomain};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -31,6 +34,7 @@ use s3s::{Body, HttpError, S3Error, S3ErrorCode, StdError};
 
 use self::access::{Access, Auth};
 use self::face::Face;
+use self::pages::Pages;
 use crate::store::ObjectStore;
 
 /// What the operator sets.
@@ -61,9 +65,10 @@ struct Asking {
 }
 
 /// Answers requests of S3.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct S3Gateway {
     service: S3Service,
+    pages: Pages,
 }
 
 impl S3Gateway {
@@ -74,8 +79,13 @@ impl S3Gateway {
             store: Arc::clone(&store),
             region: Arc::clone(&region),
         });
-        builder.set_auth(Auth { store });
-        builder.set_access(Access::<S>::new(region));
+        builder.set_auth(Auth {
+            store: Arc::clone(&store),
+        });
+        builder.set_access(Access {
+            region,
+            store: Arc::clone(&store),
+        });
         if let Some(domain) = &settings.domain {
             builder.set_host(SingleDomain::new(domain)?);
         }
@@ -83,8 +93,17 @@ impl S3Gateway {
         config.xml_max_body_size = MOST_XML;
         config.post_object_max_file_size = MOST_FORM;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        let rules_of = move |bucket: String| {
+            let store = Arc::clone(&store);
+            async move { store.rules_of_any(&bucket).await.unwrap_or_default() }.boxed()
+        };
+        let pages = Pages {
+            rules: Arc::new(rules_of),
+            domain: settings.domain.as_deref().map(Arc::from),
+        };
         Ok(Self {
             service: builder.build(),
+            pages,
         })
     }
 
@@ -97,19 +116,27 @@ impl S3Gateway {
         if let Err(error) = access::refuse_version_2(&request) {
             return answer(error);
         }
-        let request = request.map(Body::http_body_unsync);
+        let (mut head, body) = request.into_parts();
+        if head.method == Method::OPTIONS {
+            return self.pages.preflight(&head).await;
+        }
+        let told = self.pages.told(&head).await;
+        if let Some(index) = self.pages.index(&head).await {
+            head.uri = index;
+        }
+        let request = Request::from_parts(head, Body::http_body_unsync(body));
         let asking = Asking {
             from,
             signed_by: Arc::default(),
         };
-        match ASKING.scope(asking, self.service.call(request)).await {
-            Ok(response) => response,
-            Err(error) => {
-                let source: StdError = HttpError::into(error);
-                tracing::error!(error = %source, "an answer could not be written");
-                answer(S3Error::new(S3ErrorCode::InternalError))
-            }
-        }
+        let answered = ASKING.scope(asking, self.service.call(request)).await;
+        let mut response = answered.unwrap_or_else(|error| {
+            let source: StdError = HttpError::into(error);
+            tracing::error!(error = %source, "an answer could not be written");
+            answer(S3Error::new(S3ErrorCode::InternalError))
+        });
+        response.headers_mut().extend(told.unwrap_or_default());
+        response
     }
 }
 

@@ -19,6 +19,7 @@ use super::versions::{told_version, written_text};
 use crate::checked_body::{CheckedBody, Declared};
 use crate::checksum::Algorithm;
 use crate::conditions::{Conditions, Tag as MatchTag, Verdict};
+use crate::inert;
 use crate::store::{Action, ByteStream, ObjectStore};
 
 /// What is declared of a body, from the fields that inputs with a body have.
@@ -100,12 +101,27 @@ macro_rules! refuse_unserved {
         if $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() {
             return Err(not_served("Object lock is not served."));
         }
+        if !$crate::s3::objects::is_owners($input.acl.as_ref()) {
+            return Err(not_served(
+                "The only access list of an object is `private`: what anybody may read is set for the bucket.",
+            ));
+        }
         if $input.website_redirect_location.is_some() {
             return Err(not_served("Redirects are not served."));
         }
     };
 }
 pub(super) use refuse_unserved;
+
+/// Access lists that give nobody more than the owner of the bucket has anyway.
+pub(super) fn is_owners(acl: Option<&ObjectCannedACL>) -> bool {
+    let own = [
+        ObjectCannedACL::PRIVATE,
+        ObjectCannedACL::BUCKET_OWNER_READ,
+        ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL,
+    ];
+    acl.is_none_or(|acl| own.contains(&acl.as_str()))
+}
 
 pub(super) fn write_condition(
     if_match: Option<IfMatch>,
@@ -136,10 +152,10 @@ impl<S: ObjectStore> On<PutObjectInput, PutObjectOutput> for Face<S> {
             .await?;
         let declared = declared!(input);
         let described = Described {
-            key,
             content_type: metadata::content_type(input.content_type.take())?,
             metadata: heads!(input).metadata()?,
             condition: write_condition(input.if_match.take(), input.if_none_match.take())?,
+            ..Described::plain(key)
         };
         let length = declared.length;
         let body = checked(input.body.take(), declared, trailers);
@@ -265,13 +281,37 @@ impl<S: ObjectStore> Face<S> {
     }
 }
 
+impl<S: ObjectStore> Face<S> {
+    /// What is readable, by the caller or by anybody; and who reads it.
+    async fn open(
+        &self,
+        caller: &CallerOf<S>,
+        bucket: &str,
+        key: &str,
+        version: VersionRef,
+    ) -> S3Result<(CallerOf<S>, StoredBucket, Version)> {
+        let denied = match self.readable(caller, bucket, key, version).await {
+            Ok((bucket, found)) => return Ok((caller.clone(), bucket, found)),
+            Err(error) => error,
+        };
+        if *denied.code() != S3ErrorCode::AccessDenied || version != VersionRef::Latest {
+            return Err(denied);
+        }
+        let anybody = self.store.anybody(bucket, key, caller.address).await;
+        let anybody = anybody.map_err(of_store)?.ok_or(denied)?;
+        let (bucket, found) = self.readable(&anybody, bucket, key, version).await?;
+        Ok((anybody, bucket, found))
+    }
+}
+
 /// What is told of an object, in the fields that both outputs have.
 macro_rules! describe {
     ($output:expr, $bucket:expr, $version:expr, $asked:expr, $with_checksum:expr) => {
         let metadata = &$version.metadata;
         $output.accept_ranges = Some("bytes".to_owned());
         $output.cache_control = metadata::head(metadata, "cache-control");
-        $output.content_disposition = metadata::head(metadata, "content-disposition");
+        let told = metadata::head(metadata, "content-disposition");
+        $output.content_disposition = inert::told_disposition(told, &$version.content_type);
         $output.content_encoding = metadata::head(metadata, "content-encoding");
         $output.content_language = metadata::head(metadata, "content-language");
         $output.expires = metadata::expires(metadata);
@@ -302,8 +342,8 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) = self
-            .readable(&caller, &input.bucket, &input.key, version)
+        let (reader, bucket, version) = self
+            .open(&caller, &input.bucket, &input.key, version)
             .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),
@@ -313,28 +353,22 @@ impl<S: ObjectStore> On<GetObjectInput, GetObjectOutput> for Face<S> {
         };
         weigh(&conditions, &version)?;
         let asked = self.asked(&version, input.range, input.part_number).await?;
-        let bytes = self.store.read(&caller, &asked.parts, &asked.range).await;
+        let bytes = self.store.read(&reader, &asked.parts, &asked.range).await;
         let mut output = GetObjectOutput {
             body: Some(blob(bytes.map_err(of_store)?)),
             ..Default::default()
         };
         let with_checksum = wants_checksum(input.checksum_mode.as_ref(), &asked);
         describe!(output, bucket, version, asked, with_checksum);
-        Ok(S3Response::with_headers(output, inert()))
+        Ok(S3Response::with_headers(output, inert_headers()))
     }
 }
 
 /// What users stored must not run as a page of this site.
-fn inert() -> HeaderMap {
+fn inert_headers() -> HeaderMap {
     HeaderMap::from_iter([
-        (
-            http::header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            http::header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("sandbox"),
-        ),
+        (http::header::X_CONTENT_TYPE_OPTIONS, inert::NOSNIFF),
+        (http::header::CONTENT_SECURITY_POLICY, inert::POLICY),
     ])
 }
 
@@ -351,8 +385,8 @@ impl<S: ObjectStore> On<HeadObjectInput, HeadObjectOutput> for Face<S> {
         let caller = self.caller(&request)?;
         let input = request.input;
         let version = version_ref(input.version_id.as_deref())?;
-        let (bucket, version) = self
-            .readable(&caller, &input.bucket, &input.key, version)
+        let (_, bucket, version) = self
+            .open(&caller, &input.bucket, &input.key, version)
             .await?;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),

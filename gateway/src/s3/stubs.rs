@@ -7,7 +7,7 @@ use super::errors::not_served;
 use super::face::{CallerOf, Face, On};
 use crate::store::{Action, ObjectStore};
 
-fn owner_alone(owner: &Owner) -> Grants {
+pub(super) fn owner_alone(owner: &Owner) -> Grants {
     vec![Grant {
         grantee: Some(Grantee {
             display_name: None,
@@ -18,22 +18,6 @@ fn owner_alone(owner: &Owner) -> Grants {
         }),
         permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
     }]
-}
-
-impl<S: ObjectStore> On<GetBucketAclInput, GetBucketAclOutput> for Face<S> {
-    async fn on_request(
-        &self,
-        request: S3Request<GetBucketAclInput>,
-    ) -> S3Result<S3Response<GetBucketAclOutput>> {
-        let caller = self.caller(&request)?;
-        self.bucket(&caller, Action::List, &request.input.bucket)
-            .await?;
-        let owner = self.owner(&caller);
-        Ok(S3Response::new(GetBucketAclOutput {
-            grants: Some(owner_alone(&owner)),
-            owner: Some(owner),
-        }))
-    }
 }
 
 impl<S: ObjectStore> On<GetObjectAclInput, GetObjectAclOutput> for Face<S> {
@@ -54,23 +38,8 @@ impl<S: ObjectStore> On<GetObjectAclInput, GetObjectAclOutput> for Face<S> {
     }
 }
 
-const OWNERS_ONLY: &str = "Everything is its owner's alone: the only access list is `private`.";
-
-impl<S: ObjectStore> On<PutBucketAclInput, PutBucketAclOutput> for Face<S> {
-    async fn on_request(
-        &self,
-        request: S3Request<PutBucketAclInput>,
-    ) -> S3Result<S3Response<PutBucketAclOutput>> {
-        let caller = self.caller(&request)?;
-        let input = &request.input;
-        self.bucket_at(&caller, Action::Write, &input.bucket, "")
-            .await?;
-        match input.acl.as_ref().map(BucketCannedACL::as_str) {
-            Some(BucketCannedACL::PRIVATE) => Ok(S3Response::new(PutBucketAclOutput::default())),
-            _ => Err(not_served(OWNERS_ONLY)),
-        }
-    }
-}
+const OWNERS_ONLY: &str =
+    "The only access list of an object is `private`: what anybody may read is set for the bucket.";
 
 impl<S: ObjectStore> On<PutObjectAclInput, PutObjectAclOutput> for Face<S> {
     async fn on_request(
@@ -134,9 +103,6 @@ answers_nothing! {
     GetBucketRequestPaymentInput -> GetBucketRequestPaymentOutput {
         payer: Some(Payer::from_static(Payer::BUCKET_OWNER))
     },
-    GetBucketPolicyStatusInput -> GetBucketPolicyStatusOutput {
-        policy_status: Some(PolicyStatus { is_public: Some(false) })
-    },
 }
 
 /// Nothing is set, for which there is an error of its own.
@@ -159,15 +125,11 @@ macro_rules! has_none {
 
 has_none! {
     GetBucketTaggingInput -> GetBucketTaggingOutput: S3ErrorCode::NoSuchTagSet,
-    GetBucketCorsInput -> GetBucketCorsOutput: S3ErrorCode::NoSuchCORSConfiguration,
     GetBucketPolicyInput -> GetBucketPolicyOutput: S3ErrorCode::NoSuchBucketPolicy,
-    GetBucketLifecycleConfigurationInput -> GetBucketLifecycleConfigurationOutput:
-        S3ErrorCode::NoSuchLifecycleConfiguration,
     GetBucketEncryptionInput -> GetBucketEncryptionOutput:
         S3ErrorCode::ServerSideEncryptionConfigurationNotFoundError,
     GetBucketReplicationInput -> GetBucketReplicationOutput:
         S3ErrorCode::ReplicationConfigurationNotFoundError,
-    GetBucketWebsiteInput -> GetBucketWebsiteOutput: S3ErrorCode::NoSuchWebsiteConfiguration,
     GetBucketOwnershipControlsInput -> GetBucketOwnershipControlsOutput:
         S3ErrorCode::OwnershipControlsNotFoundError,
     GetPublicAccessBlockInput -> GetPublicAccessBlockOutput:

@@ -6,6 +6,12 @@
 use confique::Config;
 use confique::meta::{Field, FieldKind};
 
+/// A variable that is no setting of a table. One that is empty counts as one that is not set, as it does for settings:
+/// Compose files and unit files set many that way.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Variables of this process that begin like settings of `C`, `FSN_<TABLE>_`, and are none. `shared` are the
 /// tables that other programs have, too, with settings of their own.
 pub fn unknown_variables<C: Config>(shared: &[&str]) -> Vec<String> {

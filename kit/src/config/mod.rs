@@ -41,17 +41,19 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use confique::meta::FieldKind;
 use confique::toml::FormatOptions;
 use confique::{Config, Layer};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-pub use environment::unknown_variables;
+pub use environment::{unknown_variables, variable};
 #[cfg(feature = "logging")]
 pub use reload::Reloader;
 pub use secret::read_secret;
@@ -153,6 +155,48 @@ pub fn template<C: Config>(settings: &Table) -> String {
         }
     });
     lines.collect()
+}
+
+/// A table of Markdown for each table of settings: key, default, what it is for.
+pub fn reference<C: Config>() -> String {
+    let mut text = String::new();
+    for table in C::META.fields {
+        let FieldKind::Nested { meta } = table.kind else {
+            continue;
+        };
+        let about = meta.doc.join(" ");
+        let _ = write!(
+            text,
+            "### {}\n\n{}\n\n| setting | default | |\n|---|---|---|\n",
+            table.name,
+            about.trim()
+        );
+        for setting in meta.fields {
+            let default = default_of::<C>(table.name, setting.name);
+            let default = default.map_or(String::new(), |value| format!("`{value}`"));
+            let doc = setting.doc.join(" ");
+            let doc = doc
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace('|', "\\|");
+            let _ = writeln!(text, "| `{}` | {default} | {doc} |", setting.name);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// As the template shows it.
+fn default_of<C: Config>(table: &str, key: &str) -> Option<String> {
+    let template = confique::toml::template::<C>(FormatOptions::default());
+    let (_, of_table) = template.split_once(&format!("\n[{table}]\n"))?;
+    let of_table = of_table.split("\n[").next()?;
+    let begins = format!("#{key} = ");
+    let line = of_table
+        .lines()
+        .find_map(|line| line.strip_prefix(&begins))?;
+    Some(line.to_owned())
 }
 
 /// What `--set table.key=value` says, once or more often, as a table of tables. Values are TOML, or plain text

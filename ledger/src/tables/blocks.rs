@@ -1,5 +1,6 @@
 //! Blocks: committed transfers are sealed into a chain of hashes, by one sealer at a time.
 
+use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -40,6 +41,19 @@ pub(crate) async fn block_hashes(
             Ok((row.block_number.unsigned_abs(), hash))
         })
         .collect()
+}
+
+/// When the oldest transfer happened that is in no block yet.
+pub async fn unsealed_since(
+    connection: &mut PgConnection,
+) -> Result<Option<Timestamp>, TableError> {
+    let at = sqlx::query_scalar!(
+        r#"SELECT at AS "at: jiff_sqlx::Timestamp" FROM transfers WHERE block IS NULL
+           ORDER BY transfer_id LIMIT 1"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(at.map(jiff_sqlx::Timestamp::to_jiff))
 }
 
 /// A block that was just appended.

@@ -10,7 +10,7 @@ pub use accounts::{
     Balances, balance, balances, close_unused_accounts, lock_balance, lock_balances, open_accounts,
 };
 pub(crate) use blocks::block_hashes;
-pub use blocks::{Sealed, head, seal_block};
+pub use blocks::{Sealed, head, seal_block, unsealed_since};
 pub(crate) use history::{BlockRow, history, wrong_balances};
 pub use history::{
     OwnTransfer, TransferRow, amount_on, has_transfer, posted, snapshot, transfers_of,

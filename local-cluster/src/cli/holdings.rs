@@ -3,14 +3,14 @@
 use anyhow::Result;
 use futures::future::join_all;
 use local_cluster::Cluster;
-use local_cluster::client::Client;
+use local_cluster::client::Endpoint;
 use serde_json::Value;
 
 /// How many blobs each node holds, as the nodes say themselves; one that does not answer, none.
 pub(super) async fn held(cluster: &Cluster) -> Result<Vec<u64>> {
     let nodes = cluster.status()?.nodes;
     let count = async |admin_url: Option<String>| {
-        let status: Value = Client::new(admin_url?).ok()?.get("/status").await.ok()?;
+        let status: Value = Endpoint::new(admin_url?).ok()?.get("/status").await.ok()?;
         status["catalogue"]["live"]["blobs"].as_u64()
     };
     let counts = join_all(nodes.into_iter().map(|node| count(node.admin_url))).await;

@@ -1,6 +1,6 @@
 //! `local-cluster up`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -64,6 +64,22 @@ impl Up {
     }
 }
 
+/// The client, where it is built.
+fn with_fsn(program: &Path, base: &str) -> String {
+    if !program.is_file() {
+        return String::new();
+    }
+    let program = program.display();
+    format!(
+        r#"Store files, sealed before they leave this machine, and get them back (docs/client.md):
+
+  FSN_URL={base} {program} init --local --bucket my-files
+  {program} put README.md my-files/ && {program} cat my-files/README.md | cmp - README.md && echo same
+
+"#
+    )
+}
+
 /// Where things are and what to try next, ready to be copied into a terminal.
 fn summary(cluster: &Cluster, dir_flag: &str) -> Result<String> {
     let status = cluster.status()?;
@@ -96,7 +112,7 @@ The network is up: {coordinators}, Postgres and {nodes}.
   user         {email}   password {password}   (has credits)
   directory    {dir}   (logs in logs/)
 
-See a file survive the loss of a node, and a node that cheats be caught:
+{fsn}See a file survive the loss of a node, and a node that cheats be caught:
 
   scripts/local-cluster demo{dir_flag}
 
@@ -114,6 +130,7 @@ And then:
   scripts/local-cluster kill node-1{dir_flag}     # stop, pause, resume, start likewise
   scripts/local-cluster down{dir_flag}            # --wipe also removes all data
 "#,
+        fsn = with_fsn(&cluster.programs().fsn, base),
         metrics = status.metrics_url.as_deref().unwrap_or("-"),
         email = status.user.email,
         password = status.user.password,

@@ -28,7 +28,7 @@ pub use member::Member;
 pub use status::Status;
 pub use up::UpOptions;
 
-use crate::client::{ApiError, Client, Session};
+use crate::client::{ApiError, Endpoint, Session};
 use crate::process::ProcessId;
 use crate::programs::Programs;
 use crate::record::{ClusterRecord, CoordinatorRecord};
@@ -77,13 +77,13 @@ impl Cluster {
     }
 
     /// Asks the first coordinator.
-    pub fn client(&self) -> Result<Client, ApiError> {
+    pub fn client(&self) -> Result<Endpoint, ApiError> {
         self.client_of(1)
     }
 
     /// Asks the coordinator of this number.
-    pub fn client_of(&self, coordinator: usize) -> Result<Client, ApiError> {
-        Client::new(self.coordinator(coordinator).base_url())
+    pub fn client_of(&self, coordinator: usize) -> Result<Endpoint, ApiError> {
+        Endpoint::new(self.coordinator(coordinator).base_url())
     }
 
     /// The user that `up` has registered and given credits.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use api::access_keys::NewAccessKey;
 use futures::future::join_all;
 use rand::CryptoRng;
 use reqwest::StatusCode;
@@ -14,7 +15,7 @@ use crate::files;
 use crate::overrides::Overrides;
 use crate::process::ProcessState;
 use crate::programs::Programs;
-use crate::record::{ClusterRecord, CoordinatorRecord, NodeRecord};
+use crate::record::{AccessKeyRecord, ClusterRecord, CoordinatorRecord, NodeRecord};
 use crate::registry::Registry;
 use crate::wait::wait_for;
 
@@ -237,8 +238,12 @@ impl Cluster {
         }
         if self.record.user.s3_key.is_none() {
             let session = self.session().await.context("cannot log in")?;
-            let key = session.create_access_key("local-cluster").await;
-            self.record.user.s3_key = Some(key.context("cannot make an access key")?);
+            let key = session.create_access_key(&for_objects()).await;
+            let key = key.context("cannot make an access key")?;
+            self.record.user.s3_key = Some(AccessKeyRecord {
+                access_key: key.access_key_id,
+                secret_key: key.secret_access_key.unwrap_or_default(),
+            });
             self.save()?;
         }
         Ok(())
@@ -257,6 +262,23 @@ impl Cluster {
         purchase.context("cannot buy credits for the first user")?;
         self.record.user.ready = true;
         self.save()
+    }
+}
+
+/// A key with which programs may do everything with objects.
+fn for_objects() -> NewAccessKey {
+    NewAccessKey {
+        name: "local-cluster".to_owned(),
+        scopes: ["read", "write", "list", "delete"]
+            .map(str::to_owned)
+            .into(),
+        bucket: None,
+        prefix: None,
+        expires_at: None,
+        allowed_addresses: Vec::new(),
+        s3: true,
+        bytes_per_day: None,
+        credits_per_day: None,
     }
 }
 

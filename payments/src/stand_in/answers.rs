@@ -139,10 +139,11 @@ fn work(books: &mut Books, asked: &Asked) -> (u16, Value) {
             list(found.cloned().collect())
         }
         ("GET", ["disputes"]) => list(books.all("dispute").cloned().collect()),
+        ("GET", ["refunds"]) => list(books.all("refund").cloned().collect()),
         (
             "GET",
             [
-                "payment_intents" | "transfers" | "disputes" | "accounts",
+                "payment_intents" | "transfers" | "disputes" | "refunds" | "accounts",
                 name,
             ],
         ) => match books.object(name) {

@@ -68,6 +68,14 @@ impl Books {
         made["id"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The operator has paid something back by hand.
+    pub(super) fn refund(&mut self, payment: &str, cents: u64, status: &str) -> String {
+        let refund = json!({"object": "refund", "amount": cents, "currency": "usd", "status": status,
+            "payment_intent": payment, "reason": "requested_by_customer", "metadata": {}});
+        let made = self.add("re", refund);
+        made["id"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// What was answered under this key before, and to which question.
     pub(super) fn answered(&self, key: &str) -> Option<&(u16, Value, String)> {
         self.answers.get(key)

@@ -155,6 +155,11 @@ impl StandIn {
         lock(&self.shared.books).dispute(payment, cents, status)
     }
 
+    /// The operator pays a payment back, or a part of it, on Stripe's own pages.
+    pub fn refund(&self, payment: &str, cents: u64, status: &str) -> String {
+        lock(&self.shared.books).refund(payment, cents, status)
+    }
+
     /// A member of an object becomes another, like the status of a dispute.
     pub fn change(&self, name: &str, changed: &Value) {
         lock(&self.shared.books).change(name, changed);

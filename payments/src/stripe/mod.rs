@@ -19,7 +19,9 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use self::http::{Http, Question};
-use self::objects::{Account, AccountLink, Intent, List, StripeDispute, StripeTransfer};
+use self::objects::{
+    Account, AccountLink, Intent, List, StripeDispute, StripeRefund, StripeTransfer,
+};
 use crate::{
     Asked, Destination, DestinationOrder, Dispute, Notice, Payment, PaymentOrder, Provider,
     ProviderError, ProviderName, Transfer, TransferOrder, WebhookError,
@@ -152,6 +154,10 @@ impl Provider for Stripe {
 
     fn fetch_dispute<'a>(&'a self, name: &'a str) -> Asked<'a, Dispute> {
         Box::pin(async move {
+            if StripeRefund::is_named(name) {
+                let refund: StripeRefund = self.http.get("/v1/refunds", name).await?;
+                return refund.refund();
+            }
             let dispute: StripeDispute = self.http.get("/v1/disputes", name).await?;
             dispute.dispute()
         })
@@ -161,7 +167,11 @@ impl Provider for Stripe {
         Box::pin(async move {
             let question = Question::get("/v1/disputes").with("limit", "100");
             let found: List<StripeDispute> = self.http.ask(&question).await?;
-            found.data.iter().map(StripeDispute::dispute).collect()
+            let disputes = found.data.iter().map(StripeDispute::dispute);
+            let question = Question::get("/v1/refunds").with("limit", "100");
+            let found: List<StripeRefund> = self.http.ask(&question).await?;
+            let refunds = found.data.iter().map(StripeRefund::refund);
+            disputes.chain(refunds).collect()
         })
     }
 

@@ -164,6 +164,48 @@ impl StripeDispute {
             payment: self.payment_intent.clone(),
             standing,
             amount: UsdCents::new(self.amount),
+            is_refund: false,
+        })
+    }
+}
+
+/// What an operator pays back on Stripe's own pages.
+#[derive(Debug, Deserialize)]
+pub(super) struct StripeRefund {
+    id: String,
+    amount: u64,
+    currency: String,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    payment_intent: Option<String>,
+}
+
+impl StripeRefund {
+    /// Whether a name is of one.
+    pub(super) fn is_named(name: &str) -> bool {
+        name.starts_with("re_") || name.starts_with("pyr_")
+    }
+
+    /// Money on its way back is gone from here; one that fails comes back.
+    pub(super) fn refund(&self) -> Result<Dispute, ProviderError> {
+        in_dollars(&self.currency)?;
+        let standing = match self.status.as_deref() {
+            None | Some("pending" | "requires_action") => DisputeStanding::Withdrawn,
+            Some("succeeded") => DisputeStanding::Lost,
+            Some("failed" | "canceled") => DisputeStanding::Won,
+            Some(other) => {
+                let other: String = other.chars().take(40).collect();
+                let what = format!("a refund that is {other}");
+                return Err(ProviderError::unexpected(what));
+            }
+        };
+        Ok(Dispute {
+            name: checked(&self.id)?.to_owned(),
+            payment: self.payment_intent.clone(),
+            standing,
+            amount: UsdCents::new(self.amount),
+            is_refund: true,
         })
     }
 }

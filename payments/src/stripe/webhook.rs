@@ -108,7 +108,7 @@ pub(super) fn notice(body: &[u8]) -> Result<Notice, WebhookError> {
         let order = objects::carried(&metadata, PAYOUT);
         return Ok(Notice::Transfer { name, order });
     }
-    if of("charge.dispute.") {
+    if of("charge.dispute.") || of("refund.") || of("charge.refund.") {
         let payment = object.payment_intent.as_ref();
         let payment = named(payment.and_then(serde_json::Value::as_str));
         return Ok(payment.map_or(Notice::Other, |payment| Notice::Dispute { name, payment }));

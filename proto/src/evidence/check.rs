@@ -5,7 +5,7 @@
 //! a coordinator's word, of a proof only that it was one. So memory follows the number of copies, not the length of the
 //! evidence. What a coordinator has signed and cannot be true is a [`Lie`], whoever shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -24,6 +24,8 @@ pub enum Finding {
     Proven,
     /// The blob is what the coordinator signed that it is.
     Opened,
+    /// The blob opens as the piece that it is said to be; what its chunk is shows with more of them.
+    Piece,
     /// A verdict that nothing contradicts.
     Judged(Judgement),
     /// Worth nothing, and why.
@@ -41,11 +43,25 @@ pub struct Found {
     pub finding: Finding,
 }
 
-/// Separate copies of one chunk.
+/// What a blob turns out to hold under the key that was shown for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// By itself, or with other pieces: a whole chunk, with its SHA-256 and length.
+    Chunk(ChunkSha256, u32),
+    /// A piece of a coded chunk, of which too few are there yet.
+    Piece,
+    /// A piece that cannot be kept until the others come.
+    Unkept,
+}
+
+/// Separate copies, or pieces, of one chunk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copies {
     pub promised: usize,
+    /// Of a coded chunk different pieces.
     pub proven: usize,
+    /// So many different pieces give the chunk back; 0 of copies.
+    pub needed: usize,
     /// Of those promised, the ones that a coordinator has signed to be this chunk of the file.
     pub bound: usize,
 }
@@ -66,6 +82,18 @@ pub(super) struct Promise {
     /// By the node's receipt.
     pub stored_at_ms: u64,
     pub proven: bool,
+    /// Of a coded chunk, which piece.
+    piece: Option<u8>,
+}
+
+impl Copies {
+    /// All copies that are promised, or as many pieces as give the chunk back.
+    pub const fn are_proven(&self) -> bool {
+        match self.needed {
+            0 => self.proven == self.promised,
+            needed => self.proven >= needed,
+        }
+    }
 }
 
 /// Holds proofs against receipts, and receipts against the file that they are to be of.
@@ -78,6 +106,7 @@ pub struct Checker {
     file_id: Option<FileId>,
     pub(super) promises: BTreeMap<BlobId, Promise>,
     chunks: BTreeMap<u32, Copies>,
+    proven_pieces: BTreeSet<(u32, u8)>,
     /// What coordinators sign, of whatever file.
     contents: BTreeMap<(FileId, u32), Stated>,
     places: BTreeMap<BlobId, (FileId, u32)>,
@@ -125,6 +154,11 @@ impl Checker {
         promises.map(|(blob, promise)| (promise.index, promise.node_id, *blob))
     }
 
+    /// Pieces that give this chunk back; 0 where each blob is a copy.
+    pub fn needed(&self, index: u32) -> usize {
+        self.chunks.get(&index).map_or(0, |copies| copies.needed)
+    }
+
     /// What proves that a coordinator has signed what is not true.
     pub fn refuted(&self) -> u64 {
         self.refuted
@@ -145,10 +179,10 @@ impl Checker {
         self.bad == 0 && self.refuted == 0
     }
 
-    /// Everything that was promised is proven.
+    /// Of every chunk all copies that were promised are proven, or as many pieces as give it back.
     pub fn is_proven(&self) -> bool {
         let mut chunks = self.chunks();
-        !self.chunks.is_empty() && chunks.all(|copies| copies.proven == copies.promised)
+        !self.chunks.is_empty() && chunks.all(|copies| copies.are_proven())
     }
 
     /// A coordinator has signed of every receipt that it is for this file.
@@ -196,12 +230,12 @@ impl Checker {
         Some(self.note(item, finding))
     }
 
-    /// Checks a blob that was shown, and opens it. `content_of` is what a blob holds under a key: SHA-256 and length
-    /// of the plaintext (the crate `sealing` has it).
+    /// Checks a blob that was shown, and opens it. `content_of` is what a blob holds under a key (the crate `sealing` has
+    /// it); of a piece, what it gives with those that came before.
     pub fn sealed(
         &mut self,
         sealed: &Sealed,
-        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<(ChunkSha256, u32)>,
+        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<Content>,
     ) -> Found {
         let finding = self.opened_as(sealed, content_of);
         let finding = finding.unwrap_or_else(Finding::NotProven);
@@ -214,7 +248,7 @@ impl Checker {
     fn opened_as(
         &self,
         sealed: &Sealed,
-        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<(ChunkSha256, u32)>,
+        content_of: impl FnOnce(&ChunkStatement, &[u8; 32], Vec<u8>) -> Option<Content>,
     ) -> Result<Finding, String> {
         let item = sealed.receipt.statement.as_ref();
         let item = item.ok_or("no coordinator signs what the blob is")?;
@@ -228,12 +262,13 @@ impl Checker {
         if BlobId::of(&blob) != statement.blob_id || blob.len() as u64 != statement.length {
             return Err("the bytes are not the blob's".to_owned());
         }
-        if !statement.piece.is_copy() {
-            return Err("a single piece of a coded chunk does not give the chunk".to_owned());
-        }
-        let expected = (statement.chunk_sha256, statement.chunk_bytes);
+        let expected = Content::Chunk(statement.chunk_sha256, statement.chunk_bytes);
         Ok(match content_of(&statement, &key, blob) {
             Some(content) if content == expected => Finding::Opened,
+            Some(Content::Piece) if !statement.piece.is_copy() => Finding::Piece,
+            Some(Content::Unkept) if !statement.piece.is_copy() => {
+                return Err("pieces of too many chunks are open: those of one chunk have to follow each other".to_owned());
+            }
             _ => Finding::Refuted(Lie::OpensOtherwise),
         })
     }
@@ -253,7 +288,7 @@ impl Checker {
         match &found.finding {
             Finding::Refuted(_) => self.refuted += 1,
             Finding::NotProven(_) => self.bad += 1,
-            Finding::Judged(_) | Finding::Proven | Finding::Opened => {}
+            Finding::Judged(_) | Finding::Proven | Finding::Opened | Finding::Piece => {}
         }
         found
     }
@@ -331,15 +366,24 @@ impl Checker {
             }
             None => {}
         }
+        let coded = item.statement.as_ref().filter(|statement| statement.k > 1);
+        let needed = coded.map_or(0, |statement| usize::from(statement.k));
+        let copies = self.chunks.entry(item.index).or_insert(Copies {
+            needed,
+            ..Copies::default()
+        });
+        if copies.needed != needed {
+            return Err("its chunk is said to be kept in two ways".to_owned());
+        }
         let promise = Promise {
             peer_id,
             node_id: item.node_id,
             index: item.index,
             stored_at_ms: item.stored_at_ms,
             proven: false,
+            piece: coded.map(|statement| statement.piece),
         };
         self.promises.insert(item.blob_id, promise);
-        let copies = self.chunks.entry(item.index).or_default();
         copies.promised += 1;
         copies.bound += usize::from(bound);
         Ok(())
@@ -350,8 +394,12 @@ impl Checker {
         let Some(promise) = self.promises.get_mut(&blob_id) else {
             return;
         };
-        if !std::mem::replace(&mut promise.proven, true)
-            && let Some(copies) = self.chunks.get_mut(&promise.index)
+        let is_new = !std::mem::replace(&mut promise.proven, true);
+        let (index, piece) = (promise.index, promise.piece);
+        let is_different = piece.is_none_or(|piece| self.proven_pieces.insert((index, piece)));
+        if is_new
+            && is_different
+            && let Some(copies) = self.chunks.get_mut(&index)
         {
             copies.proven += 1;
         }

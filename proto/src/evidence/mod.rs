@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::bound::{Sealed, StatementItem};
-pub use self::check::{Checker, Copies, Finding, Found, Stated};
+pub use self::check::{Checker, Content, Copies, Finding, Found, Stated};
 pub use self::lie::Lie;
 
 use crate::{

@@ -91,7 +91,7 @@ impl Checker {
                 Finding::Judged(_) => self.note_judged(),
                 // Of a copy that was promised the proof is missing, which shows by itself.
                 Finding::NotProven(_) if item.index.is_none() => self.note_bad(),
-                Finding::NotProven(_) | Finding::Opened => {}
+                Finding::NotProven(_) | Finding::Opened | Finding::Piece => {}
             }
             found.push(Found {
                 index: item.index,

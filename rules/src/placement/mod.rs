@@ -2,8 +2,14 @@
 //!
 //! Hard rules sort candidates out; among the rest the smallest `Score` wins, and the order of
 //! the score's fields *is* the policy. Pure: the fleet as it is goes in, and a source of chance.
+//!
+//! Copies stand in different failure domains. Of the pieces of a coded chunk a few may share one, and as many may stand on
+//! newcomers ([`Scheme::most_together`]): half of those that the chunk can lose. Where the best nodes cannot keep that, all
+//! choices are gone through (`search`), so that an upload fails only where there is none.
 
-use std::collections::HashSet;
+mod search;
+
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use proto::NodeId;
@@ -39,14 +45,24 @@ pub struct FailureDomains {
 }
 
 impl FailureDomains {
+    /// Operator, prefix and region.
+    pub const KINDS: usize = 3;
+
+    /// Kind by kind, whether both stand in the same.
+    pub fn shares(&self, other: &Self) -> [bool; Self::KINDS] {
+        fn same<T: Eq>(one: Option<&T>, other: Option<&T>) -> bool {
+            one.is_some() && one == other
+        }
+        [
+            same(self.operator.as_ref(), other.operator.as_ref()),
+            same(self.prefix.as_ref(), other.prefix.as_ref()),
+            same(self.region.as_ref(), other.region.as_ref()),
+        ]
+    }
+
     /// How many kinds of domains both stand in.
     pub fn shared_with(&self, other: &Self) -> usize {
-        fn same<T: Eq>(one: Option<&T>, other: Option<&T>) -> usize {
-            usize::from(one.is_some() && one == other)
-        }
-        same(self.operator.as_ref(), other.operator.as_ref())
-            + same(self.prefix.as_ref(), other.prefix.as_ref())
-            + same(self.region.as_ref(), other.region.as_ref())
+        self.shares(other).into_iter().filter(|same| *same).count()
     }
 }
 
@@ -69,8 +85,9 @@ pub struct Request<'a> {
     pub blob_bytes: u64,
     pub distinct_domains: bool,
     pub rules: Rules,
-    /// A vetted node has a piece of the chunk already, or is getting one.
-    pub vetted_beside: bool,
+    /// Vetted nodes that have a piece of the chunk already, or are getting one, and newcomers that do.
+    pub vetted_beside: usize,
+    pub newcomers_beside: usize,
     /// Nodes that have the chunk already, or failed to take it; with the domains of those that have it.
     pub excluded: &'a HashSet<NodeId>,
     pub occupied: &'a [FailureDomains],
@@ -182,30 +199,22 @@ pub fn place(
         .filter(|(_, candidate)| candidate.vetted)
         .count();
     let enough_vetted = vetted >= many_vetted(request);
-    let needs_vetted = enough_vetted && !request.vetted_beside && request.count > 0;
-    let mut unvetted_left = if !enough_vetted {
-        usize::MAX // a young network has nobody else
-    } else {
-        let share = usize::from(rng.random_bool(PROBATION_SHARE));
-        share.min(request.count - usize::from(needs_vetted))
+    let needs_vetted = enough_vetted && request.vetted_beside == 0 && request.count > 0;
+    let newcomers = newcomers(request, vetted);
+    // A share of the placements, unless a young network has nobody else.
+    let drawn = match enough_vetted {
+        true if rng.random_bool(PROBATION_SHARE) => newcomers,
+        true => 0,
+        false => newcomers,
     };
-    let mut occupied = Occupied::new(request);
-    let mut chosen = Vec::with_capacity(request.count);
-    for (_, candidate) in &roomy {
-        if chosen.len() == request.count {
-            break;
-        }
-        if !candidate.vetted && unvetted_left == 0 {
-            continue;
-        }
-        if request.distinct_domains && !occupied.is_free(&candidate.domains) {
-            continue;
-        }
-        if !candidate.vetted {
-            unvetted_left = unvetted_left.saturating_sub(1);
-        }
-        occupied.take(&candidate.domains);
-        chosen.push(candidate.node_id);
+    let most = match needs_vetted {
+        true => request.count - 1,
+        false => request.count,
+    };
+    let mut chosen = greedy(&roomy, request, drawn.min(most));
+    if chosen.len() < request.count && request.scheme.is_coded() {
+        let found = search::find(&roomy, request, newcomers);
+        chosen = found.unwrap_or(chosen);
     }
     if request.rules == Rules::Preferred {
         fill_up(&mut chosen, &roomy, request, needs_vetted);
@@ -217,6 +226,72 @@ pub fn place(
         });
     }
     Ok(chosen)
+}
+
+/// How many newcomers may get a piece now. Copies: one, unless the network is young. Coded pieces: no more of a chunk than
+/// half of what it can lose, unless there are too few vetted nodes for the others; then as few as that takes.
+fn newcomers(request: &Request<'_>, vetted: usize) -> usize {
+    let most = request.scheme.most_together() as usize;
+    if !request.scheme.is_coded() {
+        return match vetted >= many_vetted(request) {
+            true => most,
+            false => usize::MAX, // a young network has nobody else
+        };
+    }
+    let pieces = request.scheme.pieces() as usize;
+    let without_others = pieces.saturating_sub(vetted + request.vetted_beside);
+    let allowed = most.max(without_others);
+    allowed.saturating_sub(request.newcomers_beside)
+}
+
+/// The best nodes one after the other, as far as the rules allow each.
+fn greedy(
+    roomy: &[(Score, &Candidate)],
+    request: &Request<'_>,
+    mut newcomers: usize,
+) -> Vec<NodeId> {
+    let mut occupied = Occupied::new(request);
+    let mut chosen = Vec::with_capacity(request.count);
+    for (_, candidate) in roomy {
+        if chosen.len() == request.count {
+            break;
+        }
+        if !candidate.vetted && newcomers == 0 {
+            continue;
+        }
+        if request.distinct_domains && !occupied.is_free(&candidate.domains) {
+            continue;
+        }
+        if !candidate.vetted {
+            newcomers = newcomers.saturating_sub(1);
+        }
+        occupied.take(&candidate.domains);
+        chosen.push(candidate.node_id);
+    }
+    chosen
+}
+
+/// How many failure domains there are: of operators, prefixes and regions those of which there are fewest. A node that
+/// says nothing of one of them stands in one of its own.
+pub fn failure_domains(candidates: &[Candidate], distinct_domains: bool) -> usize {
+    if !distinct_domains {
+        return candidates.len();
+    }
+    fn different<T: Hash + Eq>(domains: impl Iterator<Item = Option<T>>) -> usize {
+        let (mut unknown, mut known) = (0, HashSet::new());
+        for domain in domains {
+            match domain {
+                Some(domain) => _ = known.insert(domain),
+                None => unknown += 1,
+            }
+        }
+        unknown + known.len()
+    }
+    let domains = || candidates.iter().map(|candidate| &candidate.domains);
+    let operators = different(domains().map(|domains| domains.operator));
+    let prefixes = different(domains().map(|domains| domains.prefix));
+    let regions = different(domains().map(|domains| domains.region.as_deref()));
+    operators.min(prefixes).min(regions)
 }
 
 /// Takes nodes that the rules forbid, those first that share the fewest domains; but a vetted one first where the
@@ -276,19 +351,23 @@ fn score(candidate: &Candidate, blob_bytes: u64, chance: u32) -> Score {
     }
 }
 
-/// The failure domains that hold a replica already.
+/// How many pieces of the chunk each failure domain holds already.
+#[derive(Clone)]
 struct Occupied<'a> {
-    operators: HashSet<uuid::Uuid>,
-    prefixes: HashSet<NetworkPrefix>,
-    regions: HashSet<&'a str>,
+    /// That it may hold.
+    most: u32,
+    operators: HashMap<uuid::Uuid, u32>,
+    prefixes: HashMap<NetworkPrefix, u32>,
+    regions: HashMap<&'a str, u32>,
 }
 
 impl<'a> Occupied<'a> {
     fn new(request: &Request<'a>) -> Self {
         let mut occupied = Self {
-            operators: HashSet::new(),
-            prefixes: HashSet::new(),
-            regions: HashSet::new(),
+            most: request.scheme.most_together(),
+            operators: HashMap::new(),
+            prefixes: HashMap::new(),
+            regions: HashMap::new(),
         };
         for domains in request.occupied {
             occupied.take(domains);
@@ -297,18 +376,23 @@ impl<'a> Occupied<'a> {
     }
 
     fn is_free(&self, domains: &FailureDomains) -> bool {
-        fn free<T: Hash + Eq>(taken: &HashSet<T>, domain: Option<&T>) -> bool {
-            domain.is_none_or(|domain| !taken.contains(domain))
+        fn has<T: Hash + Eq>(taken: &HashMap<T, u32>, domain: Option<&T>) -> u32 {
+            domain.map_or(0, |domain| taken.get(domain).copied().unwrap_or(0))
         }
-        free(&self.operators, domains.operator.as_ref())
-            && free(&self.prefixes, domains.prefix.as_ref())
-            && free(&self.regions, domains.region.as_deref().as_ref())
+        has(&self.operators, domains.operator.as_ref()) < self.most
+            && has(&self.prefixes, domains.prefix.as_ref()) < self.most
+            && has(&self.regions, domains.region.as_deref().as_ref()) < self.most
     }
 
     fn take<'b: 'a>(&mut self, domains: &'b FailureDomains) {
-        self.operators.extend(domains.operator);
-        self.prefixes.extend(domains.prefix);
-        self.regions.extend(domains.region.as_deref());
+        fn add<T: Hash + Eq>(taken: &mut HashMap<T, u32>, domain: Option<T>) {
+            if let Some(domain) = domain {
+                *taken.entry(domain).or_default() += 1;
+            }
+        }
+        add(&mut self.operators, domains.operator);
+        add(&mut self.prefixes, domains.prefix);
+        add(&mut self.regions, domains.region.as_deref());
     }
 }
 

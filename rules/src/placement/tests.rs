@@ -32,7 +32,8 @@ fn place_three(
         blob_bytes: BLOB,
         distinct_domains,
         rules: Rules::Hard,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &[],
     };
@@ -80,7 +81,8 @@ fn of_a_large_fleet_few_are_looked_at_and_all_get_their_share() {
         blob_bytes: BLOB,
         distinct_domains: false,
         rules: Rules::Hard,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &[],
     };
@@ -105,7 +107,8 @@ fn the_few_of_a_large_fleet_that_have_room_are_found() {
         blob_bytes: BLOB,
         distinct_domains: false,
         rules: Rules::Hard,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &[],
     };
@@ -195,7 +198,8 @@ fn a_repair_breaks_as_few_rules_as_can_be() {
             blob_bytes: BLOB,
             distinct_domains: true,
             rules,
-            vetted_beside: false,
+            vetted_beside: 0,
+            newcomers_beside: 0,
             excluded: &excluded,
             occupied: &occupied,
         };
@@ -253,22 +257,23 @@ fn a_chunk_that_is_mended_piece_by_piece_never_stands_on_newcomers_alone() {
     let (mut alone, mut beside) = (0, 0);
     for seed in 0..1000 {
         for rules in [Rules::Hard, Rules::Preferred] {
-            let request = |vetted_beside| Request {
+            let request = |vetted_beside: usize| Request {
                 count: 1,
                 scheme: Scheme::copies(3),
                 blob_bytes: BLOB,
                 distinct_domains: false,
                 rules,
                 vetted_beside,
+                newcomers_beside: 0,
                 excluded: &excluded,
                 occupied: &[],
             };
-            let place = |vetted_beside| {
+            let place = |vetted_beside: usize| {
                 let mut rng = StdRng::seed_from_u64(seed);
                 place(&nodes, &request(vetted_beside), &mut rng).unwrap()
             };
-            alone += 1 - vetted_among(&nodes, &place(false));
-            beside += 1 - vetted_among(&nodes, &place(true));
+            alone += 1 - vetted_among(&nodes, &place(0));
+            beside += 1 - vetted_among(&nodes, &place(1));
         }
     }
     assert_eq!(alone, 0);
@@ -292,7 +297,8 @@ fn a_repair_that_breaks_rules_still_puts_one_piece_on_a_vetted_node() {
         blob_bytes: BLOB,
         distinct_domains: true,
         rules: Rules::Preferred,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &occupied,
     };
@@ -318,7 +324,8 @@ fn a_large_fleet_of_newcomers_is_no_young_network_while_enough_vetted_nodes_have
         blob_bytes: BLOB,
         distinct_domains: false,
         rules: Rules::Hard,
-        vetted_beside: false,
+        vetted_beside: 0,
+        newcomers_beside: 0,
         excluded: &HashSet::new(),
         occupied: &[],
     };
@@ -354,4 +361,119 @@ proptest! {
             prop_assert_eq!(distinct.len(), regions.len());
         }
     }
+}
+
+/// Whether a choice of nodes keeps all the rules for a coded chunk, said once more and without the code under test.
+fn keeps_rules(chosen: &[&Candidate], all: &[Candidate], scheme: Scheme) -> bool {
+    let most = ((scheme.pieces() - scheme.needed()) / 2).max(1) as usize;
+    let crowded = |kind: fn(&Candidate) -> Option<String>| {
+        chosen.iter().any(|one| {
+            let same = chosen.iter().filter(|other| kind(other) == kind(one));
+            kind(one).is_some() && same.count() > most
+        })
+    };
+    let vetted = all
+        .iter()
+        .filter(|node| node.vetted && has_room(node, BLOB));
+    let without_others = (scheme.pieces() as usize).saturating_sub(vetted.count());
+    let newcomers = chosen.iter().filter(|node| !node.vetted).count();
+    newcomers <= most.max(without_others)
+        && !crowded(|node| node.domains.region.clone())
+        && !crowded(|node| node.domains.operator.map(|operator| operator.to_string()))
+        && chosen.iter().all(|node| has_room(node, BLOB))
+}
+
+fn any_fleet(most: usize) -> impl Strategy<Value = Vec<Candidate>> {
+    let spec = (0_u8..8, 0_u8..6, 0_u8..6, 0_u8..8);
+    prop::collection::vec(spec, 0..=most).prop_map(|specs| {
+        let nodes = specs.into_iter().enumerate();
+        let nodes = nodes.map(|(n, (room, operator, region, vetted))| Candidate {
+            free_bytes: if room == 0 { 0 } else { 10 * BLOB },
+            vetted: vetted > 0,
+            domains: FailureDomains {
+                operator: (operator > 0).then(|| Uuid::from_u128(operator.into())),
+                prefix: None,
+                region: (region > 0).then(|| format!("r{region}")),
+            },
+            ..node(n as u128)
+        });
+        nodes.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pieces_keep_every_hard_rule_and_a_place_is_found_where_there_is_one(
+        nodes in any_fleet(12), code in prop::sample::select(vec![(3, 6), (8, 12), (2, 4), (4, 9)]), seed: u64,
+    ) {
+        let scheme = Scheme::coded(code.0, code.1).unwrap();
+        let request = Request {
+            count: code.1 as usize,
+            scheme,
+            blob_bytes: BLOB,
+            distinct_domains: true,
+            rules: Rules::Hard,
+            vetted_beside: 0,
+            newcomers_beside: 0,
+            excluded: &HashSet::new(),
+            occupied: &[],
+        };
+        let placed = place(&nodes, &request, &mut StdRng::seed_from_u64(seed));
+        let choice = |set: u32| -> Vec<&Candidate> {
+            let members = nodes.iter().enumerate().filter(|(n, _)| set & (1 << n) != 0);
+            members.map(|(_, node)| node).collect()
+        };
+        match placed {
+            Ok(placed) => {
+                let chosen: Vec<_> = nodes.iter().filter(|node| placed.contains(&node.node_id)).collect();
+                prop_assert_eq!(chosen.len(), code.1 as usize);
+                prop_assert!(keeps_rules(&chosen, &nodes, scheme));
+            }
+            Err(_) => {
+                let sets = (0_u32..1 << nodes.len()).filter(|set| set.count_ones() == code.1);
+                let found = sets.map(choice).find(|chosen| keeps_rules(chosen, &nodes, scheme));
+                prop_assert_eq!(found, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn failure_domains_are_those_of_which_there_are_fewest() {
+    let mut nodes: Vec<Candidate> = (0..12).map(node).collect();
+    assert_eq!(failure_domains(&nodes, true), 12, "each its own");
+    for (n, node) in nodes.iter_mut().enumerate() {
+        node.domains.operator = Some(Uuid::from_u128(n as u128 / 2));
+    }
+    nodes[0].domains.region = Some("eu".to_owned());
+    nodes[1].domains.region = Some("eu".to_owned());
+    assert_eq!(failure_domains(&nodes, true), 6);
+    assert_eq!(failure_domains(&nodes, false), 12);
+    assert_eq!(failure_domains(&[], true), 0);
+}
+
+#[test]
+fn a_repair_of_pieces_counts_the_newcomers_that_hold_some() {
+    let nodes = half_newcomers();
+    let scheme = Scheme::coded(3, 6).unwrap();
+    let fleet: Vec<_> = nodes.iter().filter(|node| !node.vetted).cloned().collect();
+    let place = |newcomers_beside, vetted_beside| {
+        let request = Request {
+            count: 1,
+            scheme,
+            blob_bytes: BLOB,
+            distinct_domains: false,
+            rules: Rules::Hard,
+            vetted_beside,
+            newcomers_beside,
+            excluded: &HashSet::new(),
+            occupied: &[],
+        };
+        place(&fleet, &request, &mut StdRng::seed_from_u64(1))
+    };
+    assert!(place(0, 5).is_ok(), "one may stand on a newcomer");
+    let second = place(1, 5);
+    assert!(second.is_err(), "{second:?}");
 }

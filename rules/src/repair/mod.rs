@@ -6,6 +6,10 @@
 //! nothing is taken away that the readable replicas do not make up for. Pure; `chunk_health` in the
 //! database finds the chunks that this is asked about.
 //!
+//! Of copies each stands in for any other. Of a coded chunk different pieces count, a second blob with the same piece adds
+//! nothing, and only another one with its piece makes up for one that goes. So pieces are looked at number by number
+//! (`Slot`), copies all together.
+//!
 //! Rejected: states of replicas that workers move along. What counts follows from nodes and replicas as
 //! they are, so a node that returns needs no more than a look.
 
@@ -38,6 +42,8 @@ pub enum Presence {
 pub struct Replica {
     pub node_id: NodeId,
     pub blob_id: BlobId,
+    /// Which piece of its chunk: 0 of a copy.
+    pub piece: u8,
     pub node_state: NodeState,
     pub presence: Presence,
     pub demoted_at: Option<Timestamp>,
@@ -88,12 +94,12 @@ impl Replica {
 }
 
 /// How safe a chunk is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Replicas that count; where no more are readable than the chunk needs, the readable ones.
+    /// Different pieces, or copies, that count; where no more are readable than the chunk needs, the readable ones.
     pub healthy: usize,
-    /// Copies to be made.
-    pub missing: usize,
+    /// What is to be made: the numbers of pieces; of copies 0 for each.
+    pub missing: Vec<u8>,
 }
 
 /// What is done to a chunk's replicas, by their places in the list.
@@ -104,56 +110,109 @@ pub struct Plan {
     pub start_earning: Vec<usize>,
 }
 
+/// Replicas that stand in for each other, by their places in the list: all copies, or all with one piece.
+struct Slot {
+    piece: u8,
+    replicas: Vec<usize>,
+    /// Of these there are to be so many.
+    target: usize,
+}
+
+fn slots(replicas: &[Replica], scheme: Scheme) -> Vec<Slot> {
+    let slot = |piece, replicas: Vec<usize>, target| Slot {
+        piece,
+        replicas,
+        target,
+    };
+    match scheme {
+        Scheme::Copies { pieces } => {
+            vec![slot(0, (0..replicas.len()).collect(), pieces as usize)]
+        }
+        Scheme::Coded { pieces, .. } => {
+            let numbers = 0..u8::try_from(pieces).unwrap_or(u8::MAX);
+            let with =
+                |number: u8| (0..replicas.len()).filter(move |at| replicas[*at].piece == number);
+            numbers
+                .map(|number| slot(number, with(number).collect(), 1))
+                .collect()
+        }
+    }
+}
+
+impl Slot {
+    fn count(&self, replicas: &[Replica], is: fn(&Replica) -> bool) -> usize {
+        let held = self.replicas.iter().filter(|at| is(&replicas[**at]));
+        held.count()
+    }
+
+    /// Of those that are promised.
+    fn lacks(&self, replicas: &[Replica], is: fn(&Replica) -> bool) -> usize {
+        self.target.saturating_sub(self.count(replicas, is))
+    }
+}
+
 pub fn health(replicas: &[Replica], scheme: Scheme) -> Health {
-    let count = |is: fn(&Replica) -> bool| replicas.iter().filter(|replica| is(replica)).count();
+    let slots = slots(replicas, scheme);
+    let count = |is: fn(&Replica) -> bool| -> usize {
+        let counts = slots.iter().map(|slot| match scheme {
+            Scheme::Copies { .. } => slot.count(replicas, is),
+            Scheme::Coded { .. } => slot.count(replicas, is).min(1),
+        });
+        counts.sum()
+    };
     let readable = count(Replica::is_readable);
-    let (promised, safe) = (scheme.pieces() as usize, scheme.safe() as usize);
-    let for_promise = promised.saturating_sub(count(Replica::stays));
-    let for_safety = safe.saturating_sub(readable);
+    let lack = |is: fn(&Replica) -> bool| -> Vec<u8> {
+        let lack = |slot: &Slot| std::iter::repeat_n(slot.piece, slot.lacks(replicas, is));
+        slots.iter().flat_map(lack).collect()
+    };
+    let mut missing = lack(Replica::stays);
+    if count(Replica::stays) >= scheme.repair_at() as usize {
+        // What is lost waits for another loss; what its node takes along does not.
+        missing.retain(|number| {
+            let is_leaving = |replica: &Replica| replica.piece == *number && replica.counts();
+            replicas.iter().any(is_leaving)
+        });
+    }
+    let for_safety = (scheme.safe() as usize).saturating_sub(readable);
+    match scheme {
+        Scheme::Copies { .. } if missing.len() < for_safety => missing = vec![0; for_safety],
+        Scheme::Copies { .. } => {}
+        Scheme::Coded { .. } => {
+            // A piece that can be read already makes the chunk no safer.
+            let mut unreadable = lack(Replica::is_readable);
+            let made = unreadable.len();
+            unreadable.retain(|number| !missing.contains(number));
+            let made = made - unreadable.len();
+            missing.extend(unreadable.into_iter().take(for_safety.saturating_sub(made)));
+        }
+    }
     Health {
         healthy: if readable <= scheme.needed() as usize {
             readable
         } else {
             count(Replica::counts)
         },
-        missing: for_promise.max(for_safety),
+        missing,
     }
 }
 
 /// What can go, and who earns afterwards: never more than the scheme has pieces.
 pub fn plan(replicas: &[Replica], scheme: Scheme, now: Timestamp) -> Plan {
-    let target = scheme.pieces() as usize;
     let mut remove = Vec::new();
-    let mut kept: Vec<usize> = (0..replicas.len()).collect();
-    let safe = |kept: &[usize]| -> Vec<usize> {
-        let safe = kept.iter().copied();
-        safe.filter(|at| replicas[*at].stays() && replicas[*at].is_readable())
-            .collect()
-    };
-    if safe(&kept).len() >= target {
-        remove.extend(kept.extract_if(.., |at| replicas[*at].leaves(now)));
-        loop {
-            let candidates = safe(&kept);
-            if candidates.len() <= target {
-                break;
-            }
-            let worst = candidates.iter().copied();
-            let Some(worst) = worst.max_by_key(|at| badness(replicas, &candidates, *at)) else {
-                break;
-            };
-            kept.retain(|at| *at != worst);
-            remove.push(worst);
-        }
-    }
+    let mut earners = Vec::new();
+    for slot in slots(replicas, scheme) {
+        let target = slot.target;
+        let mut kept = slot.replicas;
+        remove.extend(surplus(replicas, &mut kept, target, now));
 
-    // Whoever earns goes on as long as it counts; an absent one until another has taken its place.
-    let mut earners = kept;
-    earners.retain(|at| replicas[*at].demoted_at.is_none());
-    earners.sort_by_key(|at| {
-        let replica = &replicas[*at];
-        (!replica.counts(), !replica.earns, replica.node_id)
-    });
-    earners.truncate(target);
+        // Whoever earns goes on as long as it counts; an absent one until another has taken its place.
+        kept.retain(|at| replicas[*at].demoted_at.is_none());
+        kept.sort_by_key(|at| {
+            let replica = &replicas[*at];
+            (!replica.counts(), !replica.earns, replica.node_id)
+        });
+        earners.extend(kept.into_iter().take(target));
+    }
     let changes = |earn: bool| -> Vec<usize> {
         let all = 0..replicas.len();
         all.filter(|at| replicas[*at].earns != earn && earners.contains(at) == earn)
@@ -166,8 +225,39 @@ pub fn plan(replicas: &[Replica], scheme: Scheme, now: Timestamp) -> Plan {
     }
 }
 
-/// The worst placed of the replicas of a chunk that lacks none, when it stands in one failure domain with another:
-/// a repair took the place that there was. While one of them is in doubt, that comes first.
+/// Takes those that can go out of `kept`, while as many stay as there are to be.
+fn surplus(
+    replicas: &[Replica],
+    kept: &mut Vec<usize>,
+    target: usize,
+    now: Timestamp,
+) -> Vec<usize> {
+    let mut remove = Vec::new();
+    let safe = |kept: &[usize]| -> Vec<usize> {
+        let safe = kept.iter().copied();
+        safe.filter(|at| replicas[*at].stays() && replicas[*at].is_readable())
+            .collect()
+    };
+    if safe(kept).len() < target {
+        return remove;
+    }
+    remove.extend(kept.extract_if(.., |at| replicas[*at].leaves(now)));
+    loop {
+        let candidates = safe(kept);
+        if candidates.len() <= target {
+            return remove;
+        }
+        let worst = candidates.iter().copied();
+        let Some(worst) = worst.max_by_key(|at| badness(replicas, &candidates, *at, 1)) else {
+            return remove;
+        };
+        kept.retain(|at| *at != worst);
+        remove.push(worst);
+    }
+}
+
+/// The worst placed of the replicas of a chunk that lacks none, when it stands in one failure domain with another, or of a
+/// coded chunk with more than may: a repair took the place that there was. While one of them is in doubt, that comes first.
 pub fn misplaced(replicas: &[Replica], scheme: Scheme) -> Option<usize> {
     let target = scheme.pieces() as usize;
     let safe = |at: &usize| replicas[*at].stays() && replicas[*at].is_readable();
@@ -175,15 +265,16 @@ pub fn misplaced(replicas: &[Replica], scheme: Scheme) -> Option<usize> {
     if staying.len() != target || staying.iter().any(|at| replicas[*at].suspect) {
         return None;
     }
-    let badness = |at: &usize| badness(replicas, &staying, *at);
+    let most_together = scheme.most_together() as usize;
+    let badness = |at: &usize| badness(replicas, &staying, *at, most_together);
     let worst = staying.iter().copied().max_by_key(badness)?;
     (badness(&worst).shared_domains > 0).then_some(worst)
 }
 
-/// How long a chunk with so many healthy replicas waits after so many attempts in vain: never long for a last one.
-pub fn retry_pause(healthy: usize, attempts: u32) -> Duration {
+/// How long a chunk with this margin waits after so many attempts in vain: never long for a last one.
+pub fn retry_pause(margin: u32, attempts: u32) -> Duration {
     let doubled = 1_u32 << attempts.saturating_sub(1).min(6);
-    let longest = match healthy {
+    let longest = match margin {
         ..=1 => LONGEST_PAUSE_OF_LAST,
         _ => LONGEST_PAUSE,
     };
@@ -196,7 +287,7 @@ struct Badness {
     /// Another one is on the same node, and lost with it.
     second_on_node: bool,
     suspect: bool,
-    /// Failure domains that others stand in as well.
+    /// How many stand in its failure domains beyond those that may.
     shared_domains: usize,
     node_suspended: bool,
     fill: u64,
@@ -204,16 +295,20 @@ struct Badness {
     node_id: NodeId,
 }
 
-fn badness(replicas: &[Replica], among: &[usize], at: usize) -> Badness {
+/// `most_together` may stand in one failure domain.
+fn badness(replicas: &[Replica], among: &[usize], at: usize, most_together: usize) -> Badness {
     let replica = &replicas[at];
     let others = among.iter().filter(|other| **other != at);
     let others = others.map(|other| &replicas[*other]);
+    let too_many = |kind: usize| {
+        let others = others.clone();
+        let there = others.filter(|other| replica.domains.shares(&other.domains)[kind]);
+        (there.count() + 1).saturating_sub(most_together)
+    };
     Badness {
         second_on_node: others.clone().any(|other| other.node_id == replica.node_id),
         suspect: replica.suspect,
-        shared_domains: others
-            .map(|other| replica.domains.shared_with(&other.domains))
-            .sum(),
+        shared_domains: (0..FailureDomains::KINDS).map(too_many).sum(),
         node_suspended: replica.node_state == NodeState::Suspended,
         fill: replica.fill(),
         node_id: replica.node_id,

@@ -12,6 +12,7 @@ fn replica(n: u8) -> Replica {
     Replica {
         node_id: NodeId::from_uuid(Uuid::from_u128(n.into())),
         blob_id: BlobId::of(&[n]),
+        piece: 0,
         node_state: NodeState::Active,
         presence: Presence::Online,
         demoted_at: None,
@@ -29,7 +30,7 @@ fn three() -> Vec<Replica> {
 
 fn healthy_and_missing(replicas: &[Replica]) -> (usize, usize) {
     let Health { healthy, missing } = health(replicas, Scheme::copies(3));
-    (healthy, missing)
+    (healthy, missing.len())
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_single_copy_was_promised_and_a_single_copy_is_enough() {
         health(&[replica(0)], Scheme::copies(1)),
         Health {
             healthy: 1,
-            missing: 0
+            missing: Vec::new()
         }
     );
 }
@@ -218,9 +219,9 @@ proptest! {
         let keeps = |at: &usize| !plan.remove.contains(at);
         let kept: Vec<Replica> = (0..replicas.len()).filter(keeps).map(|at| replicas[at].clone()).collect();
         let after = health(&kept, Scheme::copies(target as u32));
-        prop_assert!(after.missing <= before.missing);
+        prop_assert!(after.missing.len() <= before.missing.len());
         if !plan.remove.is_empty() {
-            prop_assert_eq!(after.missing, 0);
+            prop_assert!(after.missing.is_empty());
             let safe = kept.iter().filter(|replica| replica.stays() && replica.is_readable());
             prop_assert_eq!(safe.count(), target);
         }
@@ -282,4 +283,171 @@ fn of_a_whole_chunk_the_replica_that_shares_most_domains_is_misplaced() {
         None,
         "a copy more will be made anyway"
     );
+}
+
+/// Of a chunk that is coded 8 of 12, all its pieces, each on a node of its own.
+fn twelve() -> Vec<Replica> {
+    let piece = |n: u8| Replica {
+        piece: n,
+        ..replica(n)
+    };
+    (0..12).map(piece).collect()
+}
+
+fn dense() -> Scheme {
+    Scheme::coded(8, 12).unwrap()
+}
+
+fn coded(replicas: &[Replica]) -> (usize, Vec<u8>) {
+    let Health { healthy, missing } = health(replicas, dense());
+    (healthy, missing)
+}
+
+#[test]
+fn a_first_lost_piece_waits_for_a_second_and_then_both_are_made() {
+    let mut replicas = twelve();
+    assert_eq!(coded(&replicas), (12, vec![]));
+    replicas[3].presence = Presence::Away;
+    assert_eq!(coded(&replicas), (11, vec![]));
+    replicas[10].demoted_at = Some(NOW);
+    assert_eq!(coded(&replicas), (10, vec![3, 10]));
+}
+
+#[test]
+fn a_second_blob_with_a_piece_makes_a_chunk_no_safer() {
+    let mut replicas = twelve();
+    replicas[3].presence = Presence::Away;
+    replicas[10].presence = Presence::Away;
+    let twice = Replica {
+        piece: 0,
+        ..replica(12)
+    };
+    replicas.push(twice);
+    assert_eq!(coded(&replicas), (10, vec![3, 10]));
+    let plan = plan(&replicas, dense(), NOW);
+    assert!(plan.remove == [0] || plan.remove == [12], "{plan:?}");
+}
+
+#[test]
+fn a_piece_on_a_draining_node_is_moved_at_once_and_goes_when_it_is_elsewhere() {
+    let mut replicas = twelve();
+    replicas[2].node_state = NodeState::Draining;
+    assert_eq!(coded(&replicas), (12, vec![2]));
+    replicas[7].presence = Presence::Away; // a first loss still waits
+    assert_eq!(coded(&replicas).1, [2, 7], "with the move it is the second");
+    replicas[7].presence = Presence::Online;
+    assert_eq!(plan(&replicas, dense(), NOW), Plan::default());
+    replicas.push(Replica {
+        piece: 2,
+        earns: false,
+        ..replica(12)
+    });
+    let moved = Plan {
+        remove: vec![2],
+        stop_earning: vec![2],
+        start_earning: vec![12],
+    };
+    assert_eq!(coded(&replicas), (12, vec![]));
+    assert_eq!(plan(&replicas, dense(), NOW), moved);
+}
+
+#[test]
+fn with_as_many_readable_pieces_as_are_needed_there_is_no_grace() {
+    let mut replicas = twelve();
+    for replica in &mut replicas[8..] {
+        replica.presence = Presence::Offline;
+    }
+    // All count, and one more is made at once, of those that cannot be read.
+    assert_eq!(coded(&replicas), (8, vec![8]));
+    replicas[7].presence = Presence::Offline;
+    assert_eq!(coded(&replicas), (7, vec![7, 8]));
+    replicas[6].node_state = NodeState::Draining;
+    // What is moved can be read already: it makes the chunk no safer.
+    replicas[7].presence = Presence::Online;
+    assert_eq!(coded(&replicas), (8, vec![6, 8]));
+}
+
+#[test]
+fn a_failed_piece_goes_after_a_month_only_where_it_is_elsewhere() {
+    let mut replicas = twelve();
+    replicas[5].demoted_at = Some(NOW);
+    replicas[5].earns = false;
+    let month = NOW + LOSS_REMEMBERED_FOR * 2;
+    assert_eq!(plan(&replicas, dense(), month), Plan::default());
+    replicas.push(Replica {
+        piece: 5,
+        ..replica(12)
+    });
+    assert_eq!(plan(&replicas, dense(), NOW), Plan::default());
+    assert_eq!(plan(&replicas, dense(), month).remove, [5]);
+}
+
+#[test]
+fn two_pieces_may_share_a_region_and_the_third_is_misplaced() {
+    let mut replicas = twelve();
+    for replica in &mut replicas[..2] {
+        replica.domains.region = Some("eu".to_owned());
+    }
+    assert_eq!(misplaced(&replicas, dense()), None);
+    replicas[11].domains.region = Some("eu".to_owned());
+    replicas[11].used_bytes = 1600;
+    assert_eq!(misplaced(&replicas, dense()), Some(11));
+}
+
+proptest! {
+    #[test]
+    fn what_a_plan_takes_away_of_pieces_is_never_missed(
+        replicas in prop::collection::vec((any_replica(), 0_u8..6), 0..14),
+    ) {
+        let scheme = Scheme::coded(3, 6).unwrap();
+        let replicas: Vec<Replica> = replicas.into_iter().enumerate().map(|(n, (any, piece))| {
+            let Replica { node_id, blob_id, .. } = replica(n as u8);
+            Replica { node_id, blob_id, piece, ..any }
+        }).collect();
+        let before = health(&replicas, scheme);
+        let plan = plan(&replicas, scheme, NOW);
+        let keeps = |at: &usize| !plan.remove.contains(at);
+        let kept: Vec<Replica> = (0..replicas.len()).filter(keeps).map(|at| replicas[at].clone()).collect();
+        let after = health(&kept, scheme);
+        // What leaves a draining node has a successor; nothing else changes.
+        prop_assert_eq!(after.missing, before.missing);
+        for at in &plan.remove {
+            let successor = |other: &Replica| {
+                other.piece == replicas[*at].piece && other.stays() && other.is_readable()
+            };
+            prop_assert!(kept.iter().any(successor));
+        }
+        let earns = |at: &usize| {
+            let replica = &replicas[*at];
+            plan.start_earning.contains(at) || (replica.earns && !plan.stop_earning.contains(at))
+        };
+        let earners: Vec<usize> = (0..replicas.len()).filter(earns).collect();
+        let mut pieces: Vec<u8> = earners.iter().map(|at| replicas[*at].piece).collect();
+        pieces.sort_unstable();
+        let paid = pieces.len();
+        pieces.dedup();
+        prop_assert_eq!(pieces.len(), paid, "each piece is paid for once");
+        let settled: Vec<Replica> = (0..replicas.len()).filter(keeps).map(|at| Replica {
+            earns: earns(&at),
+            ..replicas[at].clone()
+        }).collect();
+        prop_assert_eq!(super::plan(&settled, scheme, NOW), Plan::default());
+    }
+
+    #[test]
+    fn what_health_asks_for_makes_a_coded_chunk_safe(
+        replicas in prop::collection::vec((any_replica(), 0_u8..6), 0..14),
+    ) {
+        let scheme = Scheme::coded(3, 6).unwrap();
+        let mut replicas: Vec<Replica> = replicas.into_iter().map(|(any, piece)| Replica { piece, ..any }).collect();
+        let missing = health(&replicas, scheme).missing;
+        let mut different = missing.clone();
+        different.sort_unstable();
+        different.dedup();
+        prop_assert_eq!(different.len(), missing.len());
+        replicas.extend(missing.into_iter().map(|piece| Replica { piece, ..replica(100 + piece) }));
+        let after = health(&replicas, scheme);
+        prop_assert!(after.missing.is_empty());
+        prop_assert!(after.healthy >= scheme.safe() as usize);
+    }
 }

@@ -113,7 +113,7 @@ pub fn segments_with(text: &Range<u64>) -> (Range<u64>, u64) {
 }
 
 /// Where the text of a segment begins.
-const fn text_start(segment: u64) -> u64 {
+pub const fn text_start(segment: u64) -> u64 {
     match segment.checked_sub(1) {
         None => 0,
         Some(before) => capacity(0) + before * capacity(1),
@@ -268,6 +268,18 @@ impl ContentSealer {
             text = rest;
         }
         Ok(())
+    }
+
+    /// The text goes on, and another one seals it, from the next segment on. What was pushed has to end with a segment.
+    pub fn leave(
+        mut self,
+        sealed: &mut BytesMut,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), SealError> {
+        match self.waiting.len() as u64 == capacity(self.segment) {
+            true => self.seal(false, sealed, rng),
+            false => Err(SealError::MidSegment),
+        }
     }
 
     /// The text has ended.

@@ -11,6 +11,7 @@ use crate::derive::derive;
 
 /// 32 random bytes; as 24 words of BIP-39's English list on paper. The words say the bytes themselves, and no passphrase
 /// or stretching comes between.
+#[derive(Clone)]
 pub struct Root(Zeroizing<[u8; 32]>);
 
 /// Words that are no recovery phrase.

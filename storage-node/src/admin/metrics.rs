@@ -1,63 +1,163 @@
-//! `GET /metrics`: what an operator wants to be woken for, in the format of Prometheus.
+//! `GET /metrics`: what an operator wants to be woken for, and what he draws curves of, in the format of Prometheus.
 
-use std::fmt;
-
-use prometheus_client::encoding::text::encode;
+use kit::metrics::{Metrics, show};
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use super::NodeStatus;
 
-/// `application/openmetrics-text`, as [`exposition`] writes it.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What all names of the node's metrics begin with.
+pub(crate) const PREFIX: &str = "fsn_node";
 
-/// Made anew of each status: the node counts nothing for it.
-pub(super) fn exposition(status: &NodeStatus) -> Result<String, fmt::Error> {
-    let connected = (status.coordinators.values()).filter(|status| status.connected);
-    let accepted = (status.coordinators.values()).filter(|status| status.accepted);
-    let quota = &status.quota;
-    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let gauges = [
-        (
-            "ledger_contradictions",
-            "Heads of the ledger that contradict each other: above 0 it was rewritten",
-            status.ledger.contradictions.len() as i64,
-        ),
-        (
-            "ledger_days_kept",
-            "Heads of days that the node has kept",
-            status.ledger.days_kept as i64,
-        ),
-        (
-            "coordinators_connected",
-            "Coordinators that are connected",
-            connected.count() as i64,
-        ),
-        (
-            "coordinators_accepting",
-            "Coordinators that have accepted the node",
-            accepted.count() as i64,
-        ),
-        (
-            "refuses_writes",
-            "1 while the disk refuses writes",
-            i64::from(status.fault.is_some()),
-        ),
-        (
-            "capacity_bytes",
-            "What the node may take",
-            bytes(quota.capacity_bytes),
-        ),
-        ("used_bytes", "What it has taken", bytes(quota.used_bytes)),
-        ("free_bytes", "What it still takes", bytes(quota.free_bytes)),
-    ];
-    let mut registry = Registry::with_prefix("fsn_node");
-    for (name, help, value) in gauges {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(value);
-        registry.register(name, help, gauge);
+type Told = fn(&NodeStatus) -> u64;
+
+/// Read off a status when somebody asks for it.
+const GAUGES: [(&str, &str, Told); 22] = [
+    (
+        "ledger_contradictions",
+        "Heads of the ledger that contradict each other: above 0 it was rewritten",
+        |node| node.ledger.contradictions.len() as u64,
+    ),
+    (
+        "ledger_days_kept",
+        "Heads of days that the node has kept",
+        |node| node.ledger.days_kept as u64,
+    ),
+    (
+        "coordinators",
+        "Coordinators that the network has",
+        |node| node.coordinators.len() as u64,
+    ),
+    (
+        "coordinators_connected",
+        "Coordinators that are connected",
+        |node| {
+            node.coordinators
+                .values()
+                .filter(|one| one.connected)
+                .count() as u64
+        },
+    ),
+    (
+        "coordinators_accepting",
+        "Coordinators that have accepted the node",
+        |node| {
+            node.coordinators
+                .values()
+                .filter(|one| one.accepted)
+                .count() as u64
+        },
+    ),
+    (
+        "refuses_writes",
+        "1 while the disk refuses writes",
+        |node| u64::from(node.fault.is_some()),
+    ),
+    ("capacity_bytes", "What the node may take", |node| {
+        node.quota.capacity_bytes
+    }),
+    ("used_bytes", "What it has taken", |node| {
+        node.quota.used_bytes
+    }),
+    ("free_bytes", "What it still takes", |node| {
+        node.quota.free_bytes
+    }),
+    ("disk_free_bytes", "What is free on its disk", |node| {
+        node.quota.disk_free_bytes
+    }),
+    ("disk_total_bytes", "What its disk has", |node| {
+        node.quota.disk_total_bytes
+    }),
+    ("live_blobs", "Blobs that it holds", |node| {
+        node.catalogue.live.blobs
+    }),
+    ("live_bytes", "Bytes of the blobs that it holds", |node| {
+        node.catalogue.live.bytes
+    }),
+    ("trashed_blobs", "Blobs in its trash", |node| {
+        node.catalogue.trashed.blobs
+    }),
+    ("corrupt_blobs", "Blobs that are damaged", |node| {
+        node.catalogue.corrupt.blobs
+    }),
+    ("lost_blobs", "Blobs that are gone from the disk", |node| {
+        node.catalogue.lost.blobs
+    }),
+    (
+        "deferred_blobs",
+        "Deletions that were ordered and put off: more than the node removes in a day",
+        |node| node.deferred.held.blobs,
+    ),
+    (
+        "scrubbed_blobs",
+        "Blobs that were read since the start to find rot",
+        |node| node.scrub.blobs_read,
+    ),
+    (
+        "scrub_rounds",
+        "Times since the start that all blobs were read to find rot",
+        |node| node.scrub.rounds,
+    ),
+    (
+        "scrub_damaged",
+        "Blobs that this has found damaged or gone since the start",
+        |node| node.scrub.corrupt + node.scrub.lost,
+    ),
+    (
+        "challenged_at_seconds",
+        "When the last challenge came, in seconds since 1970; 0 before the first one since the start",
+        |node| seconds(node.served.last_challenge_at),
+    ),
+    (
+        "started_at_seconds",
+        "When the node started, in seconds since 1970",
+        |node| seconds(Some(node.started_at)),
+    ),
+];
+
+fn seconds(at: Option<jiff::Timestamp>) -> u64 {
+    at.map_or(0, |at| u64::try_from(at.as_second()).unwrap_or(0))
+}
+
+/// All that the node measures.
+pub(crate) struct Exposition {
+    metrics: Metrics,
+    gauges: Vec<(Gauge, Told)>,
+}
+
+impl Exposition {
+    /// `metrics` has what others have registered.
+    pub(crate) fn new(mut metrics: Metrics) -> Self {
+        let gauges = GAUGES.map(|(name, help, told)| (metrics.gauge(name, help), told));
+        Self {
+            metrics,
+            gauges: gauges.into(),
+        }
     }
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+
+    pub(super) fn text(&self, status: &NodeStatus) -> Result<String, std::fmt::Error> {
+        for (gauge, told) in &self.gauges {
+            show(gauge, told(status));
+        }
+        self.metrics.encode()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use kit::Clock;
+    use kit::reference;
+
+    use super::*;
+    use crate::served::Served;
+
+    #[test]
+    fn the_reference_of_metrics_is_what_the_node_registers() {
+        let mut metrics = Metrics::new(PREFIX, "0");
+        Served::new(&mut metrics, Clock::system());
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        let told = Exposition::new(metrics).metrics.reference();
+        reference::holds(&page, "node", &told).unwrap();
+    }
 }

@@ -1,13 +1,16 @@
 //! The HTTP API for the node's operator, on localhost. Reading is free, changing needs the token
 //! from `admin.token`, which only the operator's account can read.
 
+mod figures;
 mod metrics;
+mod page;
 mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use api::problem::CONTENT_TYPE;
+use api::drain::DrainView;
+use api::problem::CONTENT_TYPE as PROBLEM_TYPE;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,6 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use blobstore::{BlobState, Row};
 use jiff::Timestamp;
+use kit::metrics::CONTENT_TYPE;
 use kit::own_host;
 use proto::BlobId;
 use serde::{Deserialize, Serialize};
@@ -28,7 +32,8 @@ use crate::membership::{ApiError, CoordinatorApi, DRAINING, reason};
 use crate::peers::{PeerNetwork, PeersReport};
 use crate::volume::Credentials;
 
-pub(crate) use status::{NodeStatus, Subject};
+pub(crate) use metrics::{Exposition, PREFIX};
+pub(crate) use status::{Activity, NodeStatus, Subject};
 
 pub(crate) const DEFAULT_PAGE: u32 = 100;
 pub(crate) const MAX_PAGE: u32 = 1000;
@@ -47,6 +52,9 @@ struct Admin {
     node: Arc<Subject>,
     peers: PeerNetwork,
     operator: Arc<Operator>,
+    /// What the network says of the node, for the page.
+    said: Arc<figures::Said>,
+    exposition: Arc<Exposition>,
 }
 
 pub(crate) fn router(
@@ -54,6 +62,7 @@ pub(crate) fn router(
     node: Subject,
     peers: PeerNetwork,
     operator: Operator,
+    exposition: Exposition,
 ) -> Router {
     Router::new()
         .route("/health", get(health))
@@ -62,6 +71,10 @@ pub(crate) fn router(
         .route("/peers", get(peers_report))
         .route("/chunks", get(chunks))
         .route("/drain", post(drain))
+        .route("/", get(page::show))
+        .route("/style.css", get(page::style))
+        .route("/leave", post(page::leave))
+        .route("/stay", post(page::stay))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this takes another method")
@@ -71,6 +84,8 @@ pub(crate) fn router(
             node: node.into(),
             peers,
             operator: operator.into(),
+            said: Arc::default(),
+            exposition: exposition.into(),
         })
 }
 
@@ -86,10 +101,11 @@ async fn check_host(State(listen): State<SocketAddr>, request: Request, next: Ne
         }
     };
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
-    );
+    // The page says for itself what it loads.
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+    let said = headers.entry(header::CONTENT_SECURITY_POLICY);
+    said.or_insert(policy);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -116,9 +132,9 @@ async fn status(State(admin): State<Admin>) -> Result<Json<NodeStatus>, Problem>
 
 async fn metrics_of(State(admin): State<Admin>) -> Result<Response, Problem> {
     let status = NodeStatus::of(&admin.node).await;
-    let text = metrics::exposition(&status.map_err(Problem::internal)?);
+    let text = admin.exposition.text(&status.map_err(Problem::internal)?);
     let text = text.map_err(Problem::internal)?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
 async fn peers_report(State(admin): State<Admin>) -> Json<PeersReport> {
@@ -200,16 +216,37 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let operator = &admin.operator;
-    let token = operator.token.as_bytes();
-    let allowed = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token)));
-    if !allowed {
+    if !given.is_some_and(|given| admin.operator.is_token(given)) {
         let detail = "send `Authorization: Bearer <token>`; the token is in admin.token in the \
                       node's data directory";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
     }
-    let progress = operator.api.drain(&operator.credentials).await;
-    let progress = progress.map_err(|error| match error.downcast_ref::<ApiError>() {
+    let progress = admin.begin_drain().await?;
+    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
+}
+
+impl Operator {
+    fn is_token(&self, given: &str) -> bool {
+        given.as_bytes().ct_eq(self.token.as_bytes()).into()
+    }
+}
+
+impl Admin {
+    async fn begin_drain(&self) -> Result<DrainView, Problem> {
+        let operator = &self.operator;
+        let progress = operator.api.drain(&operator.credentials).await;
+        let progress = progress.map_err(refused)?;
+        if progress.state == DRAINING {
+            self.node.coordinators.note_draining();
+        }
+        tracing::info!(state = progress.state, "the operator asked to drain");
+        Ok(progress)
+    }
+}
+
+/// What the coordinator says, or that it says nothing.
+fn refused(error: anyhow::Error) -> Problem {
+    match error.downcast_ref::<ApiError>() {
         Some(ApiError::Refused(problem)) => {
             let status = StatusCode::from_u16(problem.status);
             Problem::new(status.unwrap_or(StatusCode::BAD_GATEWAY), reason(problem))
@@ -218,12 +255,7 @@ async fn drain(State(admin): State<Admin>, headers: HeaderMap) -> Result<Respons
             Problem::new(StatusCode::BAD_GATEWAY, error.to_string())
         }
         None => Problem::internal(format!("{error:#}")),
-    })?;
-    if progress.state == DRAINING {
-        admin.node.coordinators.note_draining();
     }
-    tracing::info!(state = progress.state, "the operator asked to drain");
-    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
 }
 
 /// RFC 9457
@@ -256,7 +288,7 @@ impl IntoResponse for Problem {
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
-        let json = [(header::CONTENT_TYPE, CONTENT_TYPE)];
+        let json = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
         (self.status, json, body.to_string()).into_response()
     }
 }

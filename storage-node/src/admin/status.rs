@@ -6,18 +6,21 @@ use std::sync::Arc;
 use anyhow::Result;
 use blobstore::{Counts, Deferred, ScrubStatus, Scrubber, Space, Store};
 use jiff::Timestamp;
+use kit::Clock;
 use network::{Channel, NetworkHandle};
 use proto::{NetworkContext, NodeActivity, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::membership::{CoordinatorStatus, Coordinators, LedgerDays, LedgerEvidence, Lifecycle};
 use crate::peers::SOFTWARE;
+use crate::served::{Served, ServedStatus};
 
 /// What a status is taken of.
 pub(crate) struct Subject {
     pub name: String,
     pub node_id: NodeId,
     pub context: NetworkContext,
+    pub clock: Clock,
     pub started_at: Timestamp,
     pub store: Store,
     pub scrubber: Scrubber,
@@ -25,6 +28,7 @@ pub(crate) struct Subject {
     pub coordinators: Arc<Coordinators>,
     pub network: NetworkHandle,
     pub ledger_days: LedgerDays,
+    pub served: Served,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +47,9 @@ pub(crate) struct NodeStatus {
     /// Deletions that were ordered and put off: more than the node removes in a day.
     pub deferred: Deferred,
     pub scrub: ScrubStatus,
+    /// What it has done for coordinators since it started.
+    #[serde(default)]
+    pub served: ServedStatus,
     pub coordinators: BTreeMap<String, CoordinatorStatus>,
     /// What the node has kept of the ledger's past.
     pub ledger: LedgerEvidence,
@@ -86,6 +93,7 @@ impl NodeStatus {
             catalogue: node.store.counts(),
             deferred: node.store.deferred(),
             scrub: node.scrubber.status(),
+            served: node.served.status(),
             coordinators: coordinators
                 .map(|(peer, status)| (peer.to_string(), status))
                 .collect(),

@@ -1,10 +1,12 @@
 //! Requests of coordinators, turned into calls of the store.
 
+use std::time::Instant;
+
 use blobstore::{PutError, Read, Store};
 use network::InboundRequest;
 use proto::{
     Delete, DeletionOutcome, DeletionOutcomes, Inventory, Malformed, Prove, Receipt, Refusal,
-    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest, protocols,
+    RefusalCode, Retrieve, RetrieveAnswer, RetrieveRequest, StoreAnswer, StoreRequest,
 };
 
 use super::deletion::Deleter;
@@ -12,6 +14,7 @@ use super::orders::Orders;
 use super::prover::{Prover, shown_for};
 use super::signer::Signer;
 use crate::membership::Lifecycle;
+use crate::served::{Asked, Direction, Ended, Served};
 
 /// What requests are answered with.
 pub(crate) struct Service {
@@ -21,54 +24,83 @@ pub(crate) struct Service {
     pub prover: Prover,
     pub deleter: Deleter,
     pub orders: Orders,
+    pub served: Served,
 }
 
 impl Service {
-    pub(super) async fn serve(&self, mut request: InboundRequest) {
-        match request.protocol {
-            protocols::STORE_CHUNK => {
+    pub(super) async fn serve(&self, request: InboundRequest) {
+        let Some(asked) = Asked::of(request.protocol) else {
+            tracing::warn!(peer = %request.peer, protocol = request.protocol.name, "not served by this version");
+            return;
+        };
+        let began = Instant::now();
+        let ended = self.answer(asked, request).await;
+        self.served.request(asked, ended, began.elapsed());
+    }
+
+    async fn answer(&self, asked: Asked, mut request: InboundRequest) -> Ended {
+        match asked {
+            Asked::Store => {
                 let answer = match request.decode::<proto::Store>() {
                     Ok(store_request) => self.store(store_request).await,
                     Err(error) => refuse(RefusalCode::Malformed, error),
                 };
+                let ended = match &answer {
+                    StoreAnswer::Stored(_) => Ended::Done,
+                    StoreAnswer::Refused(_) => Ended::Refused,
+                };
                 request.respond::<proto::Store>(answer).await;
+                ended
             }
-            protocols::RETRIEVE_CHUNK => match request.decode::<Retrieve>() {
+            Asked::Read => match request.decode::<Retrieve>() {
                 Ok(wanted) => {
                     let answer = self.retrieve(wanted).await;
+                    let ended = match &answer {
+                        RetrieveAnswer::Found(_) => Ended::Done,
+                        _ => Ended::Refused,
+                    };
                     request.respond::<Retrieve>(answer).await;
+                    ended
                 }
-                Err(error) => note_malformed(&request, &error),
+                Err(error) => malformed(&request, &error),
             },
-            protocols::DELETE_CHUNK => match request.decode::<Delete>() {
+            Asked::Delete => match request.decode::<Delete>() {
                 Ok(order) => match self.deleter.obey(request.peer, order).await {
-                    Ok(outcomes) => request.respond::<Delete>(outcomes).await,
-                    Err(error) => note_malformed(&request, &error),
+                    Ok(outcomes) => {
+                        request.respond::<Delete>(outcomes).await;
+                        Ended::Done
+                    }
+                    Err(error) => malformed(&request, &error),
                 },
-                Err(error) => note_malformed(&request, &error),
+                Err(error) => malformed(&request, &error),
             },
-            protocols::PROOF_CHALLENGE => match request.decode::<Prove>() {
+            Asked::Prove => match request.decode::<Prove>() {
                 Ok(challenge) => match self.prover.answer(request.peer, challenge).await {
                     Ok(answered) => {
+                        self.served.proof(&answered.answer);
                         request.respond::<Prove>(answered.answer).await;
                         for id in answered.doubted {
                             self.store.recheck(id).await;
                         }
+                        Ended::Done
                     }
-                    Err(error) => note_malformed(&request, &error),
+                    Err(error) => malformed(&request, &error),
                 },
-                Err(error) => note_malformed(&request, &error),
+                Err(error) => malformed(&request, &error),
             },
-            protocols::INVENTORY => match request.decode::<Inventory>() {
+            Asked::Inventory => match request.decode::<Inventory>() {
                 Ok(wanted) => match self.store.inventory(wanted).await {
-                    Ok(answer) => request.respond::<Inventory>(answer).await,
-                    Err(error) => tracing::error!(%error, "what the node holds cannot be told"),
+                    Ok(answer) => {
+                        request.respond::<Inventory>(answer).await;
+                        Ended::Done
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "what the node holds cannot be told");
+                        Ended::Refused
+                    }
                 },
-                Err(error) => note_malformed(&request, &error),
+                Err(error) => malformed(&request, &error),
             },
-            other => {
-                tracing::warn!(peer = %request.peer, protocol = other.name, "not served by this version");
-            }
         }
     }
 
@@ -97,6 +129,7 @@ impl Service {
             }
         };
         tracing::debug!(id = %blob_id, %request_id, bytes = length, "stored a blob");
+        self.served.blob(Direction::In, length as usize);
         let receipt = Receipt {
             context: self.signer.context,
             blob_id,
@@ -117,6 +150,7 @@ impl Service {
         match self.store.get(blob_id).await {
             Read::Found(data) => {
                 tracing::debug!(id = %blob_id, %request_id, bytes = data.len(), "gave a blob");
+                self.served.blob(Direction::Out, data.len());
                 RetrieveAnswer::Found(data)
             }
             Read::Missing => {
@@ -140,32 +174,41 @@ impl Service {
     }
 
     pub(super) async fn say_busy(&self, mut request: InboundRequest) {
-        let detail = "the node serves as many requests as it can";
-        match request.protocol {
-            protocols::STORE_CHUNK => {
+        let Some(asked) = Asked::of(request.protocol) else {
+            return;
+        };
+        let (began, detail) = (Instant::now(), "the node serves as many requests as it can");
+        match asked {
+            Asked::Store => {
                 let answer = refuse(RefusalCode::Busy, detail);
                 request.respond::<proto::Store>(answer).await;
             }
-            protocols::RETRIEVE_CHUNK => {
+            Asked::Read => {
                 let answer = RetrieveAnswer::Busy(detail.to_owned());
                 request.respond::<Retrieve>(answer).await;
             }
-            protocols::DELETE_CHUNK => {
+            Asked::Delete => {
                 if let Ok(order) = request.decode::<Delete>() {
                     let failed = vec![DeletionOutcome::Failed; order.deletions.len()];
                     request.respond::<Delete>(DeletionOutcomes(failed)).await;
                 }
             }
-            protocols::PROOF_CHALLENGE => {
+            Asked::Prove => {
                 let challenge = request.decode::<Prove>();
                 let busy = challenge.and_then(|asked| self.prover.say_busy(request.peer, asked));
                 match busy {
-                    Ok(answer) => request.respond::<Prove>(answer).await,
-                    Err(error) => note_malformed(&request, &error),
+                    Ok(answer) => {
+                        self.served.proof(&answer);
+                        request.respond::<Prove>(answer).await;
+                    }
+                    Err(error) => {
+                        malformed(&request, &error);
+                    }
                 }
             }
-            _ => {}
+            Asked::Inventory => {}
         }
+        self.served.request(asked, Ended::Busy, began.elapsed());
     }
 }
 
@@ -186,6 +229,7 @@ fn refuse(code: RefusalCode, detail: impl ToString) -> StoreAnswer {
     })
 }
 
-fn note_malformed(request: &InboundRequest, error: &Malformed) {
+fn malformed(request: &InboundRequest, error: &Malformed) -> Ended {
     tracing::warn!(peer = %request.peer, protocol = request.protocol.name, %error, "dropped a request");
+    Ended::Malformed
 }

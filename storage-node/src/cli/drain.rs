@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use api::drain::{DrainPlan, DrainView};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
-use kit::output::plain_table;
+use kit::output::{counted, plain_table, print_table};
 
 use super::{Output, SettingsArgs, block_on, print_json};
 use crate::membership::{ApiError, CoordinatorApi, DRAINED, DRAINING};
@@ -146,10 +146,13 @@ fn print_plan(plan: &DrainPlan) {
     };
     row(
         "to move",
-        format!("{} blobs, {}", plan.blobs, ByteSize(plan.bytes)),
+        format!("{}, {}", counted(plan.blobs, "blob"), ByteSize(plan.bytes)),
     );
     let (nodes, free) = (plan.eligible_nodes, ByteSize(plan.free_bytes));
-    row("room", format!("{free} on {nodes} other nodes"));
+    row(
+        "room",
+        format!("{free} on {}", counted(nodes as u64, "other node")),
+    );
     let time = plan.estimated_seconds;
     let time = time.map_or("not known yet".to_owned(), |seconds| {
         format!("about {}", duration(seconds))
@@ -158,7 +161,7 @@ fn print_plan(plan: &DrainPlan) {
     let (back, lost) = (plan.returned_microcredits, plan.forfeited_microcredits);
     row("comes back", format!("{back} credits held back"));
     row("forfeited", format!("{lost} credits"));
-    println!("{table}");
+    print_table(table);
     match &plan.obstacle {
         Some(obstacle) => println!("\nNot possible now: {obstacle}."),
         None => println!(
@@ -174,16 +177,20 @@ fn print_progress(progress: &DrainView) {
         table.add_row([name.to_owned(), value]);
     };
     row("state", progress.state.clone());
-    row("since", format!("{:.0}", progress.started_at));
-    if let Some(ended_at) = progress.ended_at {
-        row("ended", format!("{ended_at:.0}"));
+    let began = format!("{:.0}", progress.started_at);
+    match progress.ended_at {
+        None => row("draining since", began),
+        Some(ended_at) => {
+            row("began", began);
+            row("ended", format!("{ended_at:.0}"));
+        }
     }
     row("moved", moved(progress));
     row("earned", progress.earned_microcredits.to_string());
     row("paid out", progress.paid_out_microcredits.to_string());
     row("available", progress.available_microcredits.to_string());
     row("held back", progress.held_microcredits.to_string());
-    println!("{table}");
+    print_table(table);
     match progress.state.as_str() {
         DRAINING => println!(
             "\nKeep the node running until it has drained: storage-node drain --wait. To call it \
@@ -205,13 +212,13 @@ pub(super) fn moved(progress: &DrainView) -> String {
         format!(", about {} left", duration(seconds))
     });
     format!(
-        "{blobs} of {} blobs, {} of {}{left}",
-        progress.blobs,
+        "{blobs} of {}, {} of {}{left}",
+        counted(progress.blobs, "blob"),
         ByteSize(bytes),
         ByteSize(progress.bytes)
     )
 }
 
 fn duration(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+    kit::output::duration(Duration::from_secs(seconds))
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use api::earnings::Earnings;
-use kit::output::{align_right, ruled_table};
+use kit::output::{align_right, print_table, ruled_table};
 use proto::MicroCredits;
 
 use super::{Output, SettingsArgs, block_on, print_json};
@@ -29,7 +29,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     let earnings = block_on(api.earnings(credentials.node_id, &credentials.api_key, args.days))?;
     match args.output {
         Output::Json => print_json(&earnings)?,
-        Output::Table => print_table(&earnings),
+        Output::Table => print_earnings(&earnings),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +42,7 @@ fn less(amount: MicroCredits, part: MicroCredits) -> MicroCredits {
     MicroCredits::new(amount.get().saturating_sub(part.get()))
 }
 
-fn print_table(earnings: &Earnings) {
+fn print_earnings(earnings: &Earnings) {
     let mut table = ruled_table([
         "day",
         "gross",
@@ -78,6 +78,6 @@ fn print_table(earnings: &Earnings) {
             day.available_microcredits.to_string(),
         ]);
     }
-    println!("{table}");
+    print_table(table);
     println!("In credits. Why a day was charged: storage-node earnings --output json");
 }

@@ -26,9 +26,28 @@ use toml::Table;
 use crate::config::{Config, default_file};
 use crate::volume::Volume;
 
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it failed, or something that was checked is not as it should be; 2 the \
+                          command line is wrong; 141 nobody read the output";
+
+const EXAMPLES: &str = "Examples:
+  storage-node init --name \"Node in the cellar\" --coordinator-url https://storage.example.org
+  storage-node start
+  storage-node status
+  storage-node status --output json --no-count
+  storage-node earnings --days 7
+  storage-node drain --dry-run
+
+Exit codes:
+  0    all is well
+  1    it failed, or something that was checked is not as it should be
+  2    the command line is wrong
+  141  nobody read the output
+
+Where JSON is asked for (--output json), an error is a JSON document on standard error, too.";
+
 /// Gives disk space to a federated storage network.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES, after_long_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -75,6 +94,11 @@ enum Command {
     Identity(identity::Command),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the manual pages of all commands into a directory
+    Man {
+        /// Such as /usr/local/share/man/man1
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,6 +121,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Chunks(command) => chunks::run(&settings, command),
         Command::Config(args) => config::run(&settings, &args),
         Command::Identity(command) => identity::run(&settings, command),
+        Command::Man { dir } => {
+            clap_mangen::generate_to(Cli::command(), &dir)
+                .with_context(|| format!("cannot write to {}", dir.display()))?;
+            println!("The manual pages are in {}.", dir.display());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script: Vec<u8> = Vec::new();

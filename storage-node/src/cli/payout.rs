@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use api::earnings::PayoutView;
-use kit::output::{align_right, ruled_table};
+use kit::output::{align_right, print_table, ruled_table};
 use kit::{Clock, Entropy};
 use proto::MicroCredits;
 
@@ -55,7 +55,7 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
             let payouts = api.payouts(&own, LISTED).await?.items;
             match args.output {
                 Output::Json => print_json(&payouts)?,
-                Output::Table => print_table(&payouts),
+                Output::Table => print_payouts(&payouts),
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -120,7 +120,7 @@ fn print_payout(payout: &PayoutView, key: &str) {
     }
 }
 
-fn print_table(payouts: &[PayoutView]) {
+fn print_payouts(payouts: &[PayoutView]) {
     let mut table = ruled_table(["asked for", "credits", "state", "why"]);
     align_right(&mut table, 1..2);
     for payout in payouts {
@@ -132,5 +132,5 @@ fn print_table(payouts: &[PayoutView]) {
             payout.reason.clone().unwrap_or_default(),
         ]);
     }
-    println!("{table}");
+    print_table(table);
 }

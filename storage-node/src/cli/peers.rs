@@ -1,9 +1,10 @@
 //! `storage-node peers`: who is connected, how it is, and who will be dialled when.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use kit::output::ruled_table;
+use kit::output::{duration, print_table, ruled_table};
 
 use super::{Output, SettingsArgs, block_on, print_json, running};
 use crate::peers::{PeerEntry, PeersReport};
@@ -23,12 +24,12 @@ pub(super) fn run(settings: &SettingsArgs, args: &Args) -> Result<ExitCode> {
     };
     match args.output {
         Output::Json => print_json(&report)?,
-        Output::Table => print_table(&report),
+        Output::Table => print_peers(&report),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_table(report: &PeersReport) {
+fn print_peers(report: &PeersReport) {
     println!("peer id    {}", report.peer_id);
     println!("listens on {}", report.listen_addrs.join(", "));
     let mut table = ruled_table([
@@ -54,7 +55,7 @@ fn print_table(report: &PeersReport) {
             peer.addr.clone().unwrap_or_default(),
         ]);
     }
-    println!("{table}");
+    print_table(table);
     if !report.learnt.is_empty() {
         println!("came in and are not allowed (p2p.allowed_peers):");
     }
@@ -85,5 +86,5 @@ fn state(peer: &PeerEntry) -> String {
 }
 
 fn seconds(ms: u64) -> String {
-    format!("{:.1} s", ms as f64 / 1000.0)
+    duration(Duration::from_millis(ms))
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use kit::{Signals, logging};
 
-use super::join::JoinArgs;
+use super::join::{JoinArgs, VARIABLES};
 use super::{SettingsArgs, block_on};
+use crate::config::Config;
 use crate::membership::register_once;
 use crate::node;
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
 pub(super) fn run(settings: &SettingsArgs, args: Args) -> Result<ExitCode> {
     let config = settings.load()?;
     logging::init(&config.log)?;
+    for name in Config::unknown_variables(&VARIABLES) {
+        tracing::warn!("the environment variable {name} is no setting and has no effect");
+    }
     let reloader = settings.reloader()?;
     block_on(async {
         let mut signals = Signals::install()?;

@@ -46,6 +46,9 @@ pub(crate) struct Config {
     pub log: LogConfig,
 }
 
+/// Tables that coordinators have, too, with settings of their own.
+const SHARED_TABLES: [&str; 4] = ["p2p", "ping", "proofs", "log"];
+
 impl Config {
     /// Reads all sources and checks the outcome. `overrides` are a table of tables; a file that is
     /// not there counts as empty only when it is not `required`.
@@ -62,6 +65,19 @@ impl Config {
                 Ok(config.log)
             },
         )
+    }
+
+    /// Variables of this process that look like settings and are none. `others` are known to somebody else.
+    pub(crate) fn unknown_variables(others: &[&str]) -> Vec<String> {
+        let mut unknown = kit::config::unknown_variables::<Self>(&SHARED_TABLES);
+        unknown.retain(|name| !others.contains(&name.as_str()));
+        unknown
+    }
+
+    /// A table of Markdown for each table of settings.
+    #[cfg(test)]
+    pub(crate) fn reference() -> String {
+        kit::config::reference::<Self>()
     }
 
     /// The template with every setting that `load` takes from the same sources.
@@ -211,4 +227,15 @@ fn checked(sources: &Sources) -> Result<Config> {
     let config: Config = sources.load()?;
     config.check()?;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_of_settings_is_what_there_is() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        kit::reference::holds(&page, "node", &Config::reference()).unwrap();
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use api::drain::{DrainPlan, DrainView};
 use api::earnings::{Earnings, PayoutBody, PayoutView};
 use api::headers::{API_KEY, IDEMPOTENCY_KEY};
+use api::node_proofs::ProofsView;
 use api::nodes::{NodeDetail, Nonce, RegisterBody, RegisteredNode};
 use api::page::{Page, PageParams};
 use api::paths;
@@ -224,6 +225,17 @@ impl CoordinatorApi {
     /// The node's payouts, the newest first.
     pub(crate) async fn payouts(&self, own: &Credentials, limit: u16) -> Result<Page<PayoutView>> {
         let url = self.url(&paths::node_payouts(own.node_id))?;
+        let page = PageParams {
+            limit: Some(limit),
+            cursor: None,
+        };
+        let request = self.client.get(url).query(&page);
+        self.answer(request.header(API_KEY, &own.api_key)).await
+    }
+
+    /// What the node was asked to prove, and how it was judged, the newest first.
+    pub(crate) async fn proofs(&self, own: &Credentials, limit: u16) -> Result<Page<ProofsView>> {
+        let url = self.url(&paths::node_proofs(own.node_id))?;
         let page = PageParams {
             limit: Some(limit),
             cursor: None,

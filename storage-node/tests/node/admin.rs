@@ -133,3 +133,53 @@ async fn draining_needs_the_token_is_the_networks_to_decide_and_outlives_a_resta
     assert!(matches!(stored, StoreAnswer::Stored(_)));
     node.stop().await;
 }
+
+#[tokio::test]
+async fn the_operators_page_runs_no_script_and_changes_nothing_without_the_token() {
+    let mut coordinator = Coordinator::start().await;
+    let operator = Operator::registered(&coordinator).await;
+    let node = operator.start().await;
+    coordinator.hello().await;
+    let shown = reqwest::get(node.admin("/")).await.unwrap();
+    assert_eq!(shown.status(), 200);
+    let policy = shown.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    assert!(
+        !policy.contains("script-src") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert_eq!(shown.headers()["x-frame-options"], "DENY");
+    let page = shown.text().await.unwrap();
+    assert!(
+        page.contains("Test Node") && page.contains("Copies held"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("<script") && !page.contains(" style="),
+        "{page}"
+    );
+    let style = reqwest::get(node.admin("/style.css")).await.unwrap();
+    assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
+
+    let submit = async |path: &str, token: &str| {
+        let request = reqwest::Client::new().post(node.admin(path));
+        let form = "application/x-www-form-urlencoded";
+        let request = request.header("content-type", form);
+        let request = request.body(format!("token={}", token.trim()));
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    for path in ["/leave", "/stay"] {
+        assert!(
+            submit(path, "guess")
+                .await
+                .contains("That is not the token"),
+            "{path}"
+        );
+    }
+    assert_eq!(get(&node, "/status").await.1["activity"], "running");
+    let token = std::fs::read_to_string(operator.data_dir().join("admin.token")).unwrap();
+    let told = submit("/leave", &token).await;
+    assert!(told.contains("leaves the network in order"), "{told}");
+    assert_eq!(get(&node, "/status").await.1["activity"], "draining");
+    node.stop().await;
+}

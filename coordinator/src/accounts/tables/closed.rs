@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::users::NO_PASSWORD;
 use model::ids::UserId;
-
-/// A hash that no password has.
-const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Takes from the row what says whose it was, and ends all logins. `closed:<id>` is no address, so nobody finds it by one.
 /// `false` when the account is closed already.

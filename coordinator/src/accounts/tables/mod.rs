@@ -3,6 +3,7 @@
 pub mod access_keys;
 pub mod closed;
 pub mod decisions;
+pub mod passkeys;
 pub mod refresh_tokens;
 pub mod second_factors;
 pub mod sessions;

@@ -86,17 +86,29 @@ pub async fn count_failure(
     Ok(())
 }
 
-/// `false` when there was none. Logins that wait for it wait no more.
+/// `false` when there was none. Logins that wait wait no more.
 pub async fn remove(connection: &mut PgConnection, user: UserId) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "WITH codes AS (DELETE FROM recovery_codes WHERE user_id = $1),
-              logins AS (DELETE FROM login_challenges WHERE user_id = $1)
+        "WITH logins AS (DELETE FROM login_challenges WHERE user_id = $1)
          DELETE FROM second_factors WHERE user_id = $1",
         user.as_uuid(),
     )
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Takes recovery codes away where there is nothing more that they stand in for.
+pub async fn forget_idle_codes(connection: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM recovery_codes WHERE user_id = $1
+           AND NOT EXISTS (SELECT FROM passkeys WHERE user_id = $1)
+           AND NOT EXISTS (SELECT FROM second_factors WHERE user_id = $1 AND confirmed_at IS NOT NULL)",
+        user.as_uuid(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// In the place of all that there were.
@@ -185,6 +197,20 @@ pub async fn try_challenge(
          WHERE token_hash = $1 AND tries < $2 AND expires_at > now() RETURNING user_id",
         &hash[..],
         most,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user.map(UserId::from_uuid))
+}
+
+/// Whose login waits under this token.
+pub async fn waits_for(
+    connection: &mut PgConnection,
+    hash: &[u8; 32],
+) -> sqlx::Result<Option<UserId>> {
+    let user = sqlx::query_scalar!(
+        "SELECT user_id FROM login_challenges WHERE token_hash = $1 AND expires_at > now()",
+        &hash[..],
     )
     .fetch_optional(connection)
     .await?;

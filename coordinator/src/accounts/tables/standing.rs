@@ -28,7 +28,7 @@ pub async fn of(connection: &mut PgConnection, id: UserId) -> sqlx::Result<Optio
     }))
 }
 
-/// `false` when it is suspended already, or closed.
+/// `false` when it is suspended already, or closed. Locks the user's row.
 pub async fn suspend(
     connection: &mut PgConnection,
     id: UserId,
@@ -45,12 +45,18 @@ pub async fn suspend(
     Ok(result.rows_affected() == 1)
 }
 
-/// `false` when it is not suspended.
-pub async fn unsuspend(connection: &mut PgConnection, id: UserId) -> sqlx::Result<bool> {
+/// Ends a suspension, or only one for this reason; `false` when there is none. Locks the user's row.
+pub async fn unsuspend(
+    connection: &mut PgConnection,
+    id: UserId,
+    only_for: Option<&str>,
+) -> sqlx::Result<bool> {
     let result = sqlx::query!(
         "UPDATE users SET suspended_at = NULL, suspended_reason = NULL
-         WHERE user_id = $1 AND suspended_at IS NOT NULL",
+         WHERE user_id = $1 AND suspended_at IS NOT NULL AND closed_at IS NULL
+           AND ($2::text IS NULL OR suspended_reason = $2)",
         id.as_uuid(),
+        only_for,
     )
     .execute(connection)
     .await?;

@@ -10,6 +10,9 @@ use model::names::Email;
 use model::node_state::NetworkPrefix;
 use model::user::{Role, User};
 
+/// A hash that no password has.
+pub(super) const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// `false` when the address is taken.
 pub async fn insert(
     connection: &mut PgConnection,
@@ -115,6 +118,23 @@ pub async fn set_password(
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// The account is entered without one from now on.
+pub async fn give_up_password(connection: &mut PgConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2 WHERE user_id = $1",
+        id.as_uuid(),
+        NO_PASSWORD,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn has_password(connection: &mut PgConnection, id: UserId) -> sqlx::Result<bool> {
+    let known = password_of(connection, id).await?;
+    Ok(known.is_some_and(|(_, hash)| hash != NO_PASSWORD))
 }
 
 /// Accounts whose address has no form yet, the oldest first.
@@ -244,36 +264,6 @@ pub async fn mark_bought(connection: &mut PgConnection, id: UserId) -> sqlx::Res
     sqlx::query!(
         "UPDATE users SET has_bought = true WHERE user_id = $1 AND NOT has_bought",
         id.as_uuid()
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Suspends the account, unless it is. Locks the user's row.
-pub async fn suspend(connection: &mut PgConnection, id: UserId, reason: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE users SET suspended_at = now(), suspended_reason = $2
-         WHERE user_id = $1 AND suspended_at IS NULL",
-        id.as_uuid(),
-        reason,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Ends a suspension that has this reason. Locks the user's row.
-pub async fn lift_suspension(
-    connection: &mut PgConnection,
-    id: UserId,
-    reason: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE users SET suspended_at = NULL, suspended_reason = NULL
-         WHERE user_id = $1 AND suspended_reason = $2",
-        id.as_uuid(),
-        reason,
     )
     .execute(connection)
     .await?;

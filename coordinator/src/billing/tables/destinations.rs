@@ -1,11 +1,12 @@
 //! `payout_destinations`: whom the provider pays for a user's nodes.
 
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use model::ids::UserId;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PayoutDestination {
     pub id: Uuid,
     pub provider: String,

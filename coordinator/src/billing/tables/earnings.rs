@@ -13,7 +13,7 @@ use uuid::Uuid;
 use model::chunking::ChunkLayout;
 use model::scheme::Scheme;
 
-/// Plaintext bytes on each node.
+/// Plaintext bytes on each node: of a coded file those of its pieces, padding and all.
 pub type NodeBytes = Vec<(NodeId, i64)>;
 
 /// What the replicas of a file that earn come to on each node. Whoever changes that of a stored file writes an event;
@@ -22,12 +22,13 @@ pub async fn holdings(
     connection: &mut PgConnection,
     file: FileId,
     layout: ChunkLayout,
+    scheme: Scheme,
 ) -> sqlx::Result<NodeBytes> {
-    Ok(count_holdings(connection, file, layout).await?.1)
+    Ok(count_holdings(connection, file, layout, scheme).await?.1)
 }
 
-/// Of each chunk of a file that is not stored yet, no more than `replication` are to earn: any further ones are
-/// marked.
+/// Of each chunk of a file that is not stored yet, no more than `replication` are to earn, and of a coded one none twice
+/// with the same piece: any further ones are marked.
 pub async fn mark_surplus(
     connection: &mut PgConnection,
     file: FileId,
@@ -35,18 +36,23 @@ pub async fn mark_surplus(
     scheme: Scheme,
 ) -> sqlx::Result<()> {
     let expected = layout.chunk_count() as i64 * i64::from(scheme.pieces());
-    let (count, _) = count_holdings(connection, file, layout).await?;
-    if count <= expected {
+    let (count, _) = count_holdings(connection, file, layout, scheme).await?;
+    // A piece that is there twice may make up for one that is not.
+    if count <= expected && !scheme.is_coded() {
         return Ok(());
     }
+    let of_each = match scheme {
+        Scheme::Copies { pieces } => i64::from(pieces),
+        Scheme::Coded { .. } => 1,
+    };
     sqlx::query!(
         "UPDATE replicas r SET earns = false
          FROM (SELECT node_id, blob_id,
-                      row_number() OVER (PARTITION BY chunk_index ORDER BY stored_at_ms, blob_id) AS place
+                      row_number() OVER (PARTITION BY chunk_index, piece ORDER BY stored_at_ms, blob_id) AS place
                FROM replicas WHERE file_id = $1) AS ranked
          WHERE r.node_id = ranked.node_id AND r.blob_id = ranked.blob_id AND ranked.place > $2",
         file.as_uuid(),
-        i64::from(scheme.pieces()),
+        of_each,
     )
     .execute(connection)
     .await?;
@@ -57,13 +63,15 @@ async fn count_holdings(
     connection: &mut PgConnection,
     file: FileId,
     layout: ChunkLayout,
+    scheme: Scheme,
 ) -> sqlx::Result<(i64, NodeBytes)> {
     let chunks = layout.chunk_count();
     let Some(last) = chunks.checked_sub(1) else {
         return Ok((0, Vec::new()));
     };
-    let chunk_size = i64::from(layout.chunk_size);
-    let last_size = layout.size_bytes as i64 - last as i64 * chunk_size;
+    let last_size = layout.size_bytes - last * u64::from(layout.chunk_size);
+    let chunk_size = scheme.piece_len(layout.chunk_size.into()).cast_signed();
+    let last_size = scheme.piece_len(last_size).cast_signed();
     let rows = sqlx::query!(
         r#"SELECT node_id, count(*) AS "count!", count(*) FILTER (WHERE chunk_index = $2) AS "last!"
            FROM replicas WHERE file_id = $1 AND earns GROUP BY node_id ORDER BY node_id"#,
@@ -155,7 +163,7 @@ pub async fn stop_all(
          WHERE r.node_id = $1 AND r.blob_id = ANY($2) AND r.earns
            AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
            AND f.file_id = r.file_id AND f.state = 'ready'
-         RETURNING r.file_id, c.size_bytes",
+         RETURNING r.file_id, piece_bytes(c.size_bytes, f.data_pieces) AS \"size_bytes!\"",
         node.as_uuid(),
         &blobs,
     )
@@ -185,7 +193,7 @@ pub async fn stop_all(
     Ok(())
 }
 
-/// A replica begins to earn, unless its chunk has as many that do as were promised, or its file is used up and about
+/// A replica begins to earn, unless its chunk has as many that do as were promised, or one with the same piece, or its file is used up and about
 /// to end: it does so when it was used up, before this. Rows that repair adds to a stored file have `earns` unset
 /// until this is called. The caller has locked the chunk, and its file against deletion.
 pub async fn start(
@@ -202,8 +210,10 @@ pub async fn start(
            AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
            AND f.file_id = r.file_id AND f.state = 'ready' AND f.paid_until > $3
            AND (SELECT count(*) FROM replicas o
-                WHERE o.file_id = r.file_id AND o.chunk_index = r.chunk_index AND o.earns) < f.replication
-         RETURNING r.file_id, c.size_bytes",
+                WHERE o.file_id = r.file_id AND o.chunk_index = r.chunk_index AND o.earns
+                  AND (f.data_pieces = 1 OR o.piece = r.piece))
+               < CASE WHEN f.data_pieces = 1 THEN f.replication ELSE 1 END
+         RETURNING r.file_id, piece_bytes(c.size_bytes, f.data_pieces) AS \"size_bytes!\"",
         node.as_uuid(),
         blob.as_bytes(),
         at.to_sqlx() as jiff_sqlx::Timestamp,
@@ -261,7 +271,8 @@ pub async fn reassign(
              WHERE r.node_id = w.node_id AND r.blob_id = w.blob_id AND r.earns <> w.earns
                AND (c.file_id, c.chunk_index) = (r.file_id, r.chunk_index)
                AND f.file_id = r.file_id AND f.state = 'ready' AND (NOT w.earns OR f.paid_until > $4)
-             RETURNING r.file_id, r.node_id, CASE WHEN w.earns THEN c.size_bytes ELSE -c.size_bytes END AS bytes),
+             RETURNING r.file_id, r.node_id,
+                       piece_bytes(c.size_bytes, f.data_pieces) * CASE WHEN w.earns THEN 1 ELSE -1 END AS bytes),
          of_node AS (
              SELECT file_id, node_id, sum(bytes)::bigint AS bytes FROM changed
              GROUP BY file_id, node_id HAVING sum(bytes) <> 0)

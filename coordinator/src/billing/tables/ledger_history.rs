@@ -31,7 +31,7 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
     sqlx::query!(
         r#"SELECT a.owner_id, a.balance_microcredits,
                   coalesce(u.charged_until, 'epoch') AS "charged_until!: jiff_sqlx::Timestamp",
-                  f.size_bytes AS "size_bytes?", f.replication AS "replication?",
+                  f.size_bytes AS "size_bytes?", f.replication AS "replication?", f.data_pieces AS "data_pieces?",
                   f.price_microcredits AS "price?", f.completed_at AS "completed_at?: jiff_sqlx::Timestamp",
                   f.paid_microcredits AS "paid?", f.billed_name_bytes, f.trial_microcredits AS "trial?"
            FROM accounts a JOIN users u ON u.user_id = a.owner_id
@@ -45,7 +45,7 @@ pub fn escrows(connection: &mut PgConnection) -> impl Stream<Item = sqlx::Result
         let meter = match (row.size_bytes, row.completed_at) {
             (Some(size), Some(since)) => Some(FileMeter {
                 billed_bytes: terms::of_row(row.billed_name_bytes).billed_bytes(size.unsigned_abs()),
-                scheme: Scheme::copies(row.replication.unwrap_or(0).unsigned_abs()),
+                scheme: Scheme::of_row(row.data_pieces.unwrap_or(1), row.replication.unwrap_or(0)),
                 price: PricePerGbMonth::from_microcredits(row.price.unwrap_or(0).unsigned_abs()),
                 since: since.to_jiff(),
                 paid: MicroCredits::new(row.paid.unwrap_or(0)),

@@ -6,6 +6,7 @@ pub mod earnings;
 pub mod ledger_history;
 pub mod payouts;
 pub mod penalties;
+pub mod pending;
 pub mod purchases;
 pub mod settlement;
 pub mod terms;

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use model::money::UsdCents;
 use model::payment::PayoutState;
 use proto::{MicroCredits, NodeId};
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::corrupt;
 use ledger::TransferId;
+use model::ids::UserId;
 
 #[derive(Debug, Clone)]
 pub struct Payout {
@@ -156,6 +158,54 @@ pub async fn of_node(
     );
     let rows = rows.fetch_all(connection).await?;
     rows.into_iter().map(Payout::try_from).collect()
+}
+
+/// A payout as whose node it was for may take it along.
+#[derive(Debug, Serialize)]
+pub struct OwnPayout {
+    pub payout_id: Uuid,
+    pub node_id: Uuid,
+    pub amount_microcredits: i64,
+    pub amount_cents: Option<i64>,
+    pub state: String,
+    pub provider: Option<String>,
+    pub destination: Option<String>,
+    pub payment: Option<String>,
+    pub reason: Option<String>,
+    pub created_at: Timestamp,
+}
+
+/// Those of an operator's nodes, the newest first.
+pub async fn of_operator(
+    connection: &mut PgConnection,
+    operator: UserId,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<OwnPayout>> {
+    let rows = sqlx::query!(
+        "SELECT payout_id, p.node_id, amount_microcredits, amount_cents, p.state, provider, destination, payment,
+                reason, p.created_at
+         FROM payouts p JOIN nodes n ON n.node_id = p.node_id
+         WHERE n.operator_id = $1 AND ($2::uuid IS NULL OR payout_id < $2) ORDER BY payout_id DESC LIMIT $3",
+        operator.as_uuid(),
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|row| OwnPayout {
+        payout_id: row.payout_id,
+        node_id: row.node_id,
+        amount_microcredits: row.amount_microcredits,
+        amount_cents: row.amount_cents,
+        state: row.state,
+        provider: row.provider,
+        destination: row.destination,
+        payment: row.payment,
+        reason: row.reason,
+        created_at: row.created_at.to_jiff(),
+    });
+    Ok(rows.collect())
 }
 
 /// The payout that a transfer of this provider is for.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::money::UsdCents;
 use model::payment::PurchaseState;
 use proto::MicroCredits;
+use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -159,6 +161,51 @@ pub async fn of_payment(
     );
     let row = row.fetch_optional(connection).await?;
     row.map(Purchase::try_from).transpose()
+}
+
+/// A purchase as who made it may take it along.
+#[derive(Debug, Serialize)]
+pub struct OwnPurchase {
+    pub purchase_id: Uuid,
+    pub provider: String,
+    pub payment: Option<String>,
+    pub amount_cents: i64,
+    pub credits_microcredits: i64,
+    pub state: String,
+    pub reason: Option<String>,
+    pub created_at: Timestamp,
+    pub settled_at: Option<Timestamp>,
+}
+
+/// A user's, the newest first.
+pub async fn made_by(
+    connection: &mut PgConnection,
+    user: UserId,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<OwnPurchase>> {
+    let rows = sqlx::query!(
+        "SELECT purchase_id, provider, payment, amount_cents, credits_microcredits, state, reason, created_at, settled_at
+         FROM purchases WHERE user_id = $1 AND ($2::uuid IS NULL OR purchase_id < $2)
+         ORDER BY purchase_id DESC LIMIT $3",
+        user.as_uuid(),
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|row| OwnPurchase {
+        purchase_id: row.purchase_id,
+        provider: row.provider,
+        payment: row.payment,
+        amount_cents: row.amount_cents,
+        credits_microcredits: row.credits_microcredits,
+        state: row.state,
+        reason: row.reason,
+        created_at: row.created_at.to_jiff(),
+        settled_at: row.settled_at.map(jiff_sqlx::Timestamp::to_jiff),
+    });
+    Ok(rows.collect())
 }
 
 /// Purchases of an account that have not settled.

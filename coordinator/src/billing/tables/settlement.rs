@@ -196,7 +196,7 @@ pub async fn meters_of_user(
     limit: i64,
 ) -> sqlx::Result<Vec<(FileId, FileMeter)>> {
     let rows = sqlx::query!(
-        r#"SELECT file_id, size_bytes AS "size_bytes!", replication, price_microcredits,
+        r#"SELECT file_id, size_bytes AS "size_bytes!", replication, data_pieces, price_microcredits,
                   completed_at AS "completed_at!", paid_microcredits, billed_name_bytes,
                   trial_microcredits
            FROM files WHERE user_id = $1 AND state = 'ready' AND ($2::uuid IS NULL OR file_id > $2)
@@ -211,7 +211,7 @@ pub async fn meters_of_user(
         let meter = FileMeter {
             billed_bytes: terms::of_row(row.billed_name_bytes)
                 .billed_bytes(row.size_bytes.unsigned_abs()),
-            scheme: Scheme::copies(row.replication.unsigned_abs()),
+            scheme: Scheme::of_row(row.data_pieces, row.replication),
             price: PricePerGbMonth::from_microcredits(row.price_microcredits.unsigned_abs()),
             since: row.completed_at.to_jiff(),
             paid: MicroCredits::new(row.paid_microcredits),

@@ -4,7 +4,7 @@ use proto::{BlobId, FileId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::database::hash32;
+use crate::database::{corrupt, hash32};
 use model::chunk::{ChunkLocations, FailedRead, ReplicaLocation, StoredChunk, StoredReplica};
 use model::scheme::Scheme;
 
@@ -52,13 +52,15 @@ pub async fn standing(
 ) -> sqlx::Result<Option<Earlier>> {
     let row = sqlx::query!(
         r#"SELECT version, size_bytes, sha256,
-                  (SELECT count(*) FROM replicas r JOIN nodes USING (node_id)
+                  (SELECT CASE WHEN $4 THEN count(DISTINCT piece) ELSE count(*) END
+                   FROM replicas r JOIN nodes USING (node_id)
                    WHERE r.file_id = c.file_id AND r.chunk_index = c.chunk_index
                      AND demoted_at IS NULL AND state <> 'disqualified') >= $3 AS "is_whole!"
            FROM chunks c WHERE file_id = $1 AND chunk_index = $2"#,
         file_id.as_uuid(),
         index as i32,
         i64::from(scheme.pieces()),
+        scheme.is_coded(),
     )
     .fetch_optional(connection)
     .await?;
@@ -132,6 +134,25 @@ pub async fn some_of(
     Ok(chunks.collect())
 }
 
+/// Some chunks of a file from an index on, `limit` at most.
+pub async fn some_from(
+    connection: &mut PgConnection,
+    file_id: FileId,
+    from: u32,
+    limit: i64,
+) -> sqlx::Result<Vec<(FileId, u32)>> {
+    let indices = sqlx::query_scalar!(
+        "SELECT chunk_index FROM chunks WHERE file_id = $1 AND chunk_index >= $2 LIMIT $3",
+        file_id.as_uuid(),
+        from as i32,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let chunks = indices.into_iter().map(i32::unsigned_abs);
+    Ok(chunks.map(|index| (file_id, index)).collect())
+}
+
 /// Adds chunks that are not there, with their replicas.
 pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> sqlx::Result<()> {
     let places: Vec<_> = chunks.iter().map(|c| (c.file_id, c.index)).collect();
@@ -160,12 +181,16 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
     let signatures: Vec<Vec<u8>> = replicas()
         .map(|(_, replica)| replica.receipt.signature.as_bytes().to_vec())
         .collect();
+    let pieces: Vec<i16> = replicas()
+        .map(|(_, replica)| i16::from(replica.piece))
+        .collect();
     sqlx::query!(
         "WITH chunk AS (
              INSERT INTO chunks (file_id, chunk_index, version, size_bytes, sha256)
              SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::bytea[]))
-         INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature)
-         SELECT * FROM unnest($6::uuid[], $7::bytea[], $8::uuid[], $9::int[], $10::bigint[], $11::bytea[])",
+         INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature, piece)
+         SELECT * FROM unnest($6::uuid[], $7::bytea[], $8::uuid[], $9::int[], $10::bigint[], $11::bytea[],
+                              $12::smallint[])",
         &files,
         &indices,
         &versions,
@@ -177,6 +202,7 @@ pub async fn insert(connection: &mut PgConnection, chunks: &[&StoredChunk]) -> s
         &of_chunks,
         &times,
         &signatures,
+        &pieces,
     )
     .execute(connection)
     .await?;
@@ -205,9 +231,11 @@ pub async fn insert_replicas(
     let signatures: Vec<Vec<u8>> = replicas()
         .map(|replica| replica.receipt.signature.as_bytes().to_vec())
         .collect();
+    let pieces: Vec<i16> = replicas().map(|replica| i16::from(replica.piece)).collect();
     sqlx::query!(
-        "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature, earns)
-         SELECT *, $7 FROM unnest($1::uuid[], $2::bytea[], $3::uuid[], $4::int[], $5::bigint[], $6::bytea[])",
+        "INSERT INTO replicas (node_id, blob_id, file_id, chunk_index, stored_at_ms, signature, piece, earns)
+         SELECT *, $7 FROM unnest($1::uuid[], $2::bytea[], $3::uuid[], $4::int[], $5::bigint[], $6::bytea[],
+                                  $8::smallint[])",
         &nodes,
         &blobs,
         &files,
@@ -215,10 +243,16 @@ pub async fn insert_replicas(
         &times,
         &signatures,
         earns,
+        &pieces,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A piece's number, of a column.
+pub fn piece_number(column: Option<i16>) -> sqlx::Result<u8> {
+    u8::try_from(column.unwrap_or(0)).map_err(|error| corrupt("replicas.piece", error))
 }
 
 fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
@@ -229,7 +263,7 @@ fn columns(chunks: &[(FileId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
 }
 
 /// How many of the file's chunks still have to be sent, and the first `limit` of them: those that do not
-/// stand on `replication` nodes. A replica that was demoted before the file is complete does not count, nor one on a
+/// stand on `replication` nodes, each with another piece where it is coded. A replica that was demoted before the file is complete does not count, nor one on a
 /// node that was disqualified; one that has drained drains again.
 pub async fn missing(
     connection: &mut PgConnection,
@@ -241,10 +275,13 @@ pub async fn missing(
     let safe = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
                SELECT 1 FROM replicas JOIN nodes USING (node_id)
-               WHERE file_id = $1 AND demoted_at IS NULL AND state <> 'disqualified'
-               GROUP BY chunk_index HAVING count(*) >= $2) AS chunk"#,
+               WHERE file_id = $1 AND chunk_index < $4 AND demoted_at IS NULL AND state <> 'disqualified'
+               GROUP BY chunk_index
+               HAVING CASE WHEN $3 THEN count(DISTINCT piece) ELSE count(*) END >= $2) AS chunk"#,
         file_id.as_uuid(),
         i64::from(scheme.pieces()),
+        scheme.is_coded(),
+        chunk_count as i32,
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -254,7 +291,8 @@ pub async fn missing(
     }
     let indices = sqlx::query_scalar!(
         r#"SELECT n AS "n!" FROM generate_series(0, $2::int - 1) AS n
-           WHERE (SELECT count(*) FROM replicas JOIN nodes USING (node_id)
+           WHERE (SELECT CASE WHEN $5 THEN count(DISTINCT piece) ELSE count(*) END
+                  FROM replicas JOIN nodes USING (node_id)
                   WHERE file_id = $1 AND chunk_index = n AND demoted_at IS NULL
                     AND state <> 'disqualified') < $3
            ORDER BY n LIMIT $4"#,
@@ -262,6 +300,7 @@ pub async fn missing(
         chunk_count as i32,
         i64::from(scheme.pieces()),
         limit,
+        scheme.is_coded(),
     )
     .fetch_all(connection)
     .await?;
@@ -305,6 +344,7 @@ pub async fn locate(
 ) -> sqlx::Result<Vec<ChunkLocations>> {
     let rows = sqlx::query!(
         r#"SELECT c.chunk_index, c.size_bytes, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
+                  r.piece AS "piece?",
                   r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
            WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
@@ -331,6 +371,7 @@ pub async fn locate(
             chunk.replicas.push(ReplicaLocation {
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
+                piece: piece_number(row.piece)?,
                 suspect: row.suspect,
                 demoted: row.demoted,
             });

@@ -190,3 +190,13 @@ pub async fn acknowledge(
 fn bytes(blobs: &[BlobId]) -> Vec<Vec<u8>> {
     blobs.iter().map(|blob| blob.as_bytes().to_vec()).collect()
 }
+
+/// How many are due. Counted up to a bound: a user may have deleted a great deal.
+pub async fn count_due(connection: &mut PgConnection) -> sqlx::Result<u64> {
+    const MOST: i64 = 100_000;
+    let due = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "due!" FROM (SELECT 1 FROM purges WHERE not_before <= now() LIMIT $1) AS due"#,
+        MOST
+    );
+    Ok(due.fetch_one(connection).await?.unsigned_abs())
+}

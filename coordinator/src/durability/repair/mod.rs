@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use kit::Wake;
+use kit::metrics::show;
 use rand::Rng;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
@@ -40,7 +41,7 @@ use crate::durability::tables::repair::{KeptChunk, ScannedPage};
 use rules::placement;
 use rules::placement::{Candidate, FailureDomains, Rules};
 use rules::repair::{Replica, misplaced};
-use sealing::{ChunkRef, SEALING_OVERHEAD};
+use sealing::ChunkRef;
 
 /// Replicas in one page of a scan.
 const PAGE: i64 = 500;
@@ -212,12 +213,16 @@ pub async fn show_queue(durability: &Durability) -> anyhow::Result<()> {
         tables::repair::waiting(&mut connection).await?
     };
     durability.metrics.repair_queue.clear();
-    for level in &waiting {
-        let labels = QueueLabels {
-            healthy: level.healthy,
-        };
-        let gauge = durability.metrics.repair_queue.get_or_create(&labels);
-        gauge.set(i64::try_from(level.chunks).unwrap_or(i64::MAX));
+    // Those that are empty, too: what is not there cannot be told from what is not measured.
+    let replicas = durability.blobs.copies().pieces();
+    let most = waiting.iter().map(|level| level.healthy).max();
+    for healthy in 0..=most.unwrap_or(0).max(replicas) {
+        let level = waiting.iter().find(|level| level.healthy == healthy);
+        let gauge = durability
+            .metrics
+            .repair_queue
+            .get_or_create(&QueueLabels { healthy });
+        show(&gauge, level.map_or(0, |level| level.chunks));
     }
     let oldest = waiting.iter().map(|level| level.oldest).min();
     let age = oldest.map_or(0, |oldest| {
@@ -227,14 +232,14 @@ pub async fn show_queue(durability: &Durability) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes chunks, fewest healthy replicas first. While much of the fleet fails at once, only those that
-/// have no more than one.
+/// Takes chunks, those first that can lose the fewest pieces more. While much of the fleet fails at once, only those that
+/// can lose none, or are lost already.
 async fn take(durability: &Durability, limit: usize) -> anyhow::Result<Vec<rebuild::Work>> {
     let mut connection = durability.db.acquire().await?;
     let alarm = fleet::tables::node_status::last_alarm(&mut connection).await?;
     let alarm = alarm.is_some_and(|alarm| alarm.is_on(durability.clock.now()));
-    let most_healthy = if alarm { 1 } else { u32::MAX };
-    let taken = tables::repair::take(&mut connection, limit as i64, most_healthy, LEASE).await?;
+    let most_margin = if alarm { 1 } else { u32::MAX };
+    let taken = tables::repair::take(&mut connection, limit as i64, most_margin, LEASE).await?;
     rebuild::look_up(&mut connection, taken).await
 }
 
@@ -284,15 +289,16 @@ fn better_placed(
         let mut vetted = candidates.iter().filter(|candidate| candidate.vetted);
         vetted.any(|candidate| candidate.node_id == replica.node_id)
     };
-    let vetted_beside = others.clone().any(|(_, other)| is_vetted(other));
+    let vetted_beside = others.clone().filter(|(_, other)| is_vetted(other)).count();
     let occupied: Vec<FailureDomains> = others.map(|(_, other)| other.domains.clone()).collect();
     let request = placement::Request {
         count: 1,
         scheme,
-        blob_bytes: u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64,
+        blob_bytes: kept.blob_bytes(),
         distinct_domains: true,
         rules: Rules::Hard,
         vetted_beside,
+        newcomers_beside: occupied.len() - vetted_beside,
         excluded: &replicas.iter().map(|replica| replica.node_id).collect(),
         occupied: &occupied,
     };

@@ -1,4 +1,7 @@
-//! The copies that a chunk lacks: a verified read, and for each a fresh seal, a store and a receipt.
+//! The copies, or pieces, that a chunk lacks: a verified read, and for each a fresh seal, a store and a receipt.
+//!
+//! Of a coded chunk the missing pieces are read where they still are, as on a node that leaves; else any k give the chunk,
+//! and what that codes to is compared with the chunk's digest before a piece of it goes to a node.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,8 +11,8 @@ use proto::{BlobId, NodeId};
 use sqlx::PgConnection;
 
 use crate::blobs::body::ChunkBody;
-use crate::blobs::get::{Unreadable, read_chunk};
-use crate::blobs::put::{FileKey, StoreChunkError, Wanted, put_beside};
+use crate::blobs::get::{StoredAs, Unreadable, code_of, decode, read_chunk, read_pieces};
+use crate::blobs::put::{FileKey, Parts, StoreChunkError, Wanted, put_beside};
 use crate::blobs::tentative::Tentative;
 use crate::durability::{Durability, tables};
 
@@ -17,7 +20,8 @@ use crate::durability::tables::repair::{Queued, SealedChunk};
 use model::chunk::{ReplicaLocation, StoredReplica};
 use rules::placement::Rules;
 use rules::repair::{Replica, health};
-use sealing::{ChunkRef, ChunkVersion, SEALING_OVERHEAD};
+use sealing::{ChunkRef, ChunkVersion};
+use sha2::{Digest, Sha256};
 
 /// How long a read waits for nodes that may come back; the queue waits longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,6 +67,8 @@ impl Rebuilt {
 pub(super) enum Trouble {
     #[error("no replica can be read now")]
     Unreadable,
+    #[error("its pieces give something else than was stored")]
+    OtherContent,
     #[error("its key cannot be opened: {0:#}")]
     Key(anyhow::Error),
     #[error(transparent)]
@@ -121,7 +127,7 @@ async fn copy(
     let scheme = kept.scheme;
     let replicas = super::with_domains(durability, replicas);
     let missing = health(&replicas, scheme).missing;
-    let moved = if missing == 0 && durability.blobs.placement.distinct_domains {
+    let moved = if missing.is_empty() && durability.blobs.placement.distinct_domains {
         super::better_placed(
             &durability.blobs.fleet.candidates(),
             &replicas,
@@ -131,30 +137,32 @@ async fn copy(
     } else {
         None
     };
-    let (copies, rules) = match moved {
-        Some(_) => (1, Rules::Hard),
+    let (numbers, rules) = match moved {
+        Some(at) => (vec![replicas[at].piece], Rules::Hard),
         None => (missing, Rules::Preferred),
     };
-    if copies == 0 {
+    if numbers.is_empty() {
         return Ok(());
     }
-    // What came from the socket, and a sealed copy.
-    let _share = durability
-        .repair
-        .memory
-        .reserve(u64::from(kept.size_bytes) * 3)
-        .await;
+    // What came from the sockets, what is made of it, and a sealed copy.
+    let stored = StoredAs {
+        chunk: kept.chunk,
+        scheme,
+        size_bytes: kept.size_bytes,
+    };
+    let bytes = stored.reading_bytes() + u64::from(kept.size_bytes);
+    let _share = durability.repair.memory.reserve(bytes).await;
     let key = Arc::new(open_key(durability, sealed).await?);
     let locations = locations(&replicas);
-    let text = read_chunk(
-        &durability.blobs,
-        &key.data_key,
-        kept.chunk,
+    let parts = read(
+        durability,
+        &key,
+        stored,
+        sealed.sha256,
+        &numbers,
         &locations,
-        READ_TIMEOUT,
     )
-    .await
-    .map_err(|Unreadable| Trouble::Unreadable)?;
+    .await?;
     let place = ChunkVersion {
         chunk: kept.chunk,
         version: kept.version,
@@ -171,22 +179,27 @@ async fn copy(
     };
     let mut held: Vec<_> = held.iter().map(beside).collect();
     let demoted: Vec<_> = demoted.iter().map(beside).collect();
-    for _ in 0..copies {
-        let bytes = u64::from(kept.size_bytes) + SEALING_OVERHEAD as u64;
+    for parts in parts {
+        let bytes = kept.blob_bytes();
         durability.repair.spend(bytes).await;
         let wanted = |beside: Vec<_>| Wanted {
-            copies: 1,
             beside,
             rules,
             timeout: Duration::ZERO,
         };
         // A node that lost its copy gets another one only when nobody else takes it.
         let others = [&held[..], &demoted[..]].concat();
-        let body = ChunkBody::from(text.clone());
-        let first = put_beside(&durability.blobs, &key, place, body.clone(), wanted(others)).await;
+        let first = put_beside(
+            &durability.blobs,
+            &key,
+            place,
+            parts.clone(),
+            wanted(others),
+        )
+        .await;
         let copies = match first {
             Err(StoreChunkError::Placement(_)) if !demoted.is_empty() => {
-                put_beside(&durability.blobs, &key, place, body, wanted(held.clone())).await
+                put_beside(&durability.blobs, &key, place, parts, wanted(held.clone())).await
             }
             outcome => outcome,
         };
@@ -220,6 +233,48 @@ async fn copy(
     Ok(())
 }
 
+/// What goes to nodes, one after the other: so many copies, or these pieces.
+async fn read(
+    durability: &Durability,
+    key: &FileKey,
+    stored: StoredAs,
+    sha256: Option<[u8; 32]>,
+    numbers: &[u8],
+    locations: &[ReplicaLocation],
+) -> Result<Vec<Parts>, Trouble> {
+    let (blobs, data_key) = (&durability.blobs, &key.data_key);
+    let unreadable = |Unreadable| Trouble::Unreadable;
+    if !stored.scheme.is_coded() {
+        let whole = 0..stored.size_bytes;
+        let text = read_chunk(blobs, data_key, stored, whole, locations, READ_TIMEOUT);
+        let body = ChunkBody::from(text.await.map_err(unreadable)?);
+        return Ok(vec![Parts::Copies(body, 1); numbers.len()]);
+    }
+    let read = read_pieces(blobs, data_key, stored, numbers, locations, READ_TIMEOUT);
+    let mut pieces = read.await.map_err(unreadable)?;
+    let is_there = |number: &u8| pieces.iter().any(|(other, _)| other == number);
+    if !numbers.iter().all(is_there) {
+        let chunk = decode(blobs, stored, pieces).await.map_err(unreadable)?;
+        let coding = move || {
+            let is_other = sha256.is_some_and(|sha256| Sha256::digest(&chunk)[..] != sha256);
+            (!is_other).then(|| code_of(stored.scheme)?.encode(&[chunk]))
+        };
+        let coded = blobs.crypto.run_over(stored.size_bytes as usize, coding);
+        let coded = coded.await.map_err(StoreChunkError::from)?;
+        let coded = coded.ok_or(Trouble::OtherContent)?;
+        let coded = coded.map_err(StoreChunkError::from)?;
+        pieces = (0..).zip(coded).collect();
+    }
+    let wanted = pieces
+        .into_iter()
+        .filter(|(number, _)| numbers.contains(number));
+    let parts = wanted.map(|piece| Parts::Pieces {
+        chunk_bytes: stored.size_bytes,
+        pieces: vec![piece],
+    });
+    Ok(parts.collect())
+}
+
 async fn open_key(durability: &Durability, sealed: &SealedChunk) -> Result<FileKey, Trouble> {
     let (keys, file_id) = (&durability.blobs.keys, sealed.kept.chunk.file_id);
     let data_key = keys.data_key(file_id, &sealed.key, &durability.db).await;
@@ -233,6 +288,7 @@ fn locations(replicas: &[Replica]) -> Vec<ReplicaLocation> {
     let locations = replicas.iter().map(|replica| ReplicaLocation {
         node_id: replica.node_id,
         blob_id: replica.blob_id,
+        piece: replica.piece,
         suspect: replica.suspect,
         demoted: replica.demoted_at.is_some(),
     });

@@ -225,20 +225,21 @@ impl Changes {
             self.stop.extend(named(&plan.stop_earning));
             self.start.extend(named(&plan.start_earning));
         }
+        let margin = scheme.margin(u32::try_from(health.healthy).unwrap_or(u32::MAX - 1));
         let put_off = |attempts, pause| PutOff {
             chunk: kept.chunk,
-            healthy: health.healthy,
+            margin,
             attempts,
             pause,
         };
-        if health.missing == 0 && kept.ready {
+        if health.missing.is_empty() && kept.ready {
             self.whole.push(kept.chunk);
-        } else if health.missing == 0 {
+        } else if health.missing.is_empty() {
             self.again.push(put_off(0, UPLOADING_PAUSE));
         } else if rebuilt.stored().next().is_none() {
             let attempts = rebuilt.queued.attempts.saturating_add(1);
             self.again
-                .push(put_off(attempts, retry_pause(health.healthy, attempts)));
+                .push(put_off(attempts, retry_pause(margin, attempts)));
         } else {
             self.again.push(put_off(0, Duration::ZERO));
         }

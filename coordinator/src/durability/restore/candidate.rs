@@ -4,7 +4,8 @@
 //! is the bytes. They have to hash to the blob's name, open with the file's key at the chunk's place, and,
 //! where a chunk may have been sent more than once, be the content that was acknowledged. Where an older coordinator
 //! took a file in one request no chunk has a digest, and none was ever sent twice: there the seal alone says it.
-//! A blob that another row names already is a copy of a copy, and counts for nothing.
+//! A blob that another row names already is a copy of a copy, and counts for nothing. Of a coded chunk a piece opens as that
+//! piece of that chunk and no other; its locator names the blob, so that none of an older content passes for it.
 //!
 //! The receipt comes from sending the node its own blob again, which it does not write twice: a row without
 //! one could not be shown to the file's owner.
@@ -18,7 +19,7 @@ use backon::{ConstantBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use network::CallError;
-use proto::{BlobId, InventoryItem, RefusalCode};
+use proto::{BlobId, InventoryItem, Piece, RefusalCode};
 use sha2::{Digest, Sha256};
 
 use crate::durability::restore::{LEASE, Means};
@@ -29,7 +30,7 @@ use crate::{billing, blobs};
 use crate::durability::tables::repair::{KeptChunk, SealedChunk};
 use crate::durability::tables::restore::nodes::{Lease, Page};
 use model::chunk::StoredReplica;
-use sealing::{ChunkRef, ChunkVersion, DataKey, SEALING_OVERHEAD, SealedBlob};
+use sealing::{ChunkRef, ChunkVersion, DataKey, Located, PieceRef, SealedBlob};
 
 /// Blobs that are looked at at one time, and that get their rows together.
 const AT_ONE_TIME: usize = 8;
@@ -39,7 +40,7 @@ const GROUP: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub item: InventoryItem,
-    pub place: ChunkVersion,
+    pub located: Located,
 }
 
 /// What a candidate turned out to be.
@@ -87,7 +88,7 @@ async fn look_up(
     durability: &Durability,
     group: &[Candidate],
 ) -> anyhow::Result<Vec<(Candidate, Arc<SealedChunk>)>> {
-    let chunks: Vec<ChunkRef> = group.iter().map(|it| it.place.chunk).collect();
+    let chunks: Vec<ChunkRef> = group.iter().map(|it| it.located.place.chunk).collect();
     let mut connection = durability.db.acquire().await?;
     let stored = tables::repair::with_keys(&mut connection, &chunks).await?;
     let stored: HashMap<ChunkRef, Arc<SealedChunk>> = stored
@@ -95,8 +96,8 @@ async fn look_up(
         .map(|sealed| (sealed.kept.chunk, Arc::new(sealed)))
         .collect();
     let wanted = group.iter().filter_map(|candidate| {
-        let sealed = stored.get(&candidate.place.chunk)?;
-        let is_current = sealed.kept.version == candidate.place.version;
+        let sealed = stored.get(&candidate.located.place.chunk)?;
+        let is_current = sealed.kept.version == candidate.located.place.version;
         is_current.then(|| (*candidate, Arc::clone(sealed)))
     });
     Ok(wanted.collect())
@@ -111,15 +112,19 @@ async fn judge(
     chunk: Arc<SealedChunk>,
     last_try: bool,
 ) -> anyhow::Result<Verdict> {
-    let Candidate { item, place } = candidate;
+    let Candidate { item, located } = candidate;
+    let place = located.place;
     let (durability, node_id) = (means.durability, lease.node);
     let bad = |reason: &str| {
         tracing::warn!(%node_id, blob_id = %item.blob_id, reason, "a blob is not adopted");
         Ok(Verdict::Bad)
     };
-    let length = u64::from(chunk.kept.size_bytes) + SEALING_OVERHEAD as u64;
+    let Some(piece) = kept_as(&chunk.kept, &located, item.blob_id) else {
+        return bad("it is no piece as its file has them, or its locator is another blob's");
+    };
+    let length = chunk.kept.blob_bytes();
     if item.length != length {
-        return bad("it is not as long as its chunk");
+        return bad("it is not as long as what its chunk is kept in");
     }
     let _share = means.memory.reserve(length * 3).await;
     for _comes_and_goes_back in 0..2 {
@@ -141,7 +146,7 @@ async fn judge(
     let key = keys.data_key(file_id, &chunk.key, &durability.db).await?;
     let looked_at = {
         let data = data.clone();
-        let work = move || check(&key, &chunk, item.blob_id, data);
+        let work = move || check(&key, &chunk, piece, item.blob_id, data);
         durability
             .blobs
             .crypto
@@ -165,6 +170,7 @@ async fn judge(
             let replica = StoredReplica {
                 node_id,
                 blob_id: item.blob_id,
+                piece: piece.map_or(0, Piece::number),
                 receipt,
             };
             Ok(Verdict::Good(place, replica))
@@ -197,17 +203,43 @@ async fn read(durability: &Durability, lease: &Lease, blob: BlobId) -> Result<By
     read.retry(pauses).when(passes).await
 }
 
-/// Whether these bytes are the chunk.
+/// Which piece of its chunk a blob is by its locator, if the file is kept so and the locator was made for the blob. The
+/// inner `None`: a whole copy.
+fn kept_as(kept: &KeptChunk, located: &Located, blob: BlobId) -> Option<Option<Piece>> {
+    match (kept.scheme.is_coded(), located.piece) {
+        (false, None) => Some(None),
+        (true, Some(located)) => {
+            let expected = kept.scheme.piece(located.piece.number()).ok()?;
+            (expected == located.piece && located.is_of(blob)).then_some(Some(expected))
+        }
+        _ => None,
+    }
+}
+
+/// Whether these bytes are the chunk, or this piece of it.
 fn check(
     key: &DataKey,
     chunk: &SealedChunk,
+    piece: Option<Piece>,
     blob_id: BlobId,
     data: Bytes,
 ) -> Result<(), &'static str> {
     if BlobId::of(&data) != blob_id {
         return Err("its bytes are not the blob's");
     }
-    let text = key.open(chunk.kept.chunk, BytesMut::from(&data[..]));
+    let data = BytesMut::from(&data[..]);
+    if let Some(piece) = piece {
+        // That it is of the newest content its locator says, which names the blob.
+        let place = PieceRef {
+            chunk: chunk.kept.chunk,
+            piece,
+            chunk_bytes: chunk.kept.size_bytes,
+        };
+        let opened = key.open_piece(place, data);
+        let opened = opened.map_err(|_| "it is not the piece that its locator names");
+        return opened.map(drop);
+    }
+    let text = key.open(chunk.kept.chunk, data);
     let text = text.map_err(|_| "it is not the chunk that its locator names")?;
     match chunk.sha256 {
         Some(sha256) if Sha256::digest(&text)[..] != sha256 => {

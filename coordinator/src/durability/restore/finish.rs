@@ -1,7 +1,8 @@
 //! The end of restore mode: chunk by chunk, what was found becomes what the database says.
 //!
 //! Rows whose blobs nobody holds go, without blame: the database has forgotten where the copies went, and
-//! no node is at fault. The last row of a chunk stays, demoted, so that the chunk is not out of sight.
+//! no node is at fault. The last row of a chunk stays, demoted, so that the chunk is not out of sight; so does one more of a
+//! coded chunk that too few pieces are left of.
 
 use std::collections::{HashMap, HashSet};
 
@@ -119,7 +120,12 @@ impl Changes {
         let (mut gone, mut there): (Vec<_>, Vec<_>) = replicas
             .into_iter()
             .partition(|replica| is_missing.contains(&name(replica)));
-        if there.is_empty() {
+        let pieces: HashSet<u8> = there.iter().map(|replica| replica.piece).collect();
+        let held = match scheme {
+            Scheme::Copies { .. } => there.len(),
+            Scheme::Coded { .. } => pieces.len(),
+        };
+        if held < scheme.needed() as usize {
             self.last
                 .extend(gone.pop().as_ref().map(name).inspect(|last| {
                     // It earns no longer, whether it goes or stays.
@@ -128,17 +134,19 @@ impl Changes {
                     }
                 }));
         }
-        // Two copies on one node are lost together: whichever is better known stays.
+        // Two copies on one node are lost together: whichever is better known stays. Two pieces are each needed.
         there.sort_by_key(|replica| {
             (
                 replica.node_id,
+                replica.piece,
                 replica.demoted_at.is_some(),
                 !replica.earns,
             )
         });
         let mut before = None;
         let surplus = there.extract_if(.., |replica| {
-            let is_second = before.replace(replica.node_id) == Some(replica.node_id);
+            let is_second = before.replace((replica.node_id, replica.piece))
+                == Some((replica.node_id, replica.piece));
             is_second && replica.demoted_at.is_none()
         });
         let surplus: Vec<Replica> = surplus.collect();

@@ -43,7 +43,7 @@ use limits::memory::MemoryBudget;
 use crate::durability::tables::restore::RestoreMode;
 use crate::durability::tables::restore::nodes::Lease;
 use model::ids::uuid_v7;
-use sealing::{ChunkVersion, MasterKey};
+use sealing::{Located, MasterKey};
 
 /// Nodes that are gone through at one time.
 const AT_ONE_TIME: usize = 4;
@@ -68,7 +68,7 @@ struct Means<'a> {
 
 impl Means<'_> {
     /// Where a blob belongs, whichever key its locator was sealed under.
-    fn open_locator(&self, locator: &Locator) -> Option<ChunkVersion> {
+    fn open_locator(&self, locator: &Locator) -> Option<Located> {
         let mut unnamed = self.unnamed_masters.iter();
         let named = self.durability.blobs.keys.open_locator(locator);
         named.or_else(|| unnamed.find_map(|master| master.open_locator(locator).ok()))

@@ -118,8 +118,8 @@ impl Scan<'_> {
             if let Some(row) = rows.remove(&item.blob_id) {
                 page.known += u64::from(!row.adopted); // what was adopted a moment ago has been counted
                 in_trash.extend(item.trashed.then_some(item.blob_id));
-            } else if let Some(place) = self.means.open_locator(&item.locator) {
-                candidates.push(Candidate { item, place });
+            } else if let Some(located) = self.means.open_locator(&item.locator) {
+                candidates.push(Candidate { item, located });
             } else {
                 page.unreadable += 1;
             }

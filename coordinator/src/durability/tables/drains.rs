@@ -114,8 +114,8 @@ pub async fn load(
 ) -> sqlx::Result<Load> {
     let (first, last) = bounds(ids);
     let row = sqlx::query!(
-        r#"SELECT count(*) AS "blobs!", coalesce(sum(c.size_bytes), 0)::bigint AS "bytes!"
-           FROM replicas r JOIN chunks c USING (file_id, chunk_index)
+        r#"SELECT count(*) AS "blobs!", coalesce(sum(piece_bytes(c.size_bytes, f.data_pieces)), 0)::bigint AS "bytes!"
+           FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files f USING (file_id)
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
              AND r.demoted_at IS NULL"#,
         node.as_uuid(),

@@ -29,27 +29,7 @@ pub(super) struct Delivery {
     /// Begins with the first of `rest`.
     pub ahead: Chunks,
     pub rest: Range<u64>,
-    pub cut: Cut,
     pub source: ReadAhead,
-}
-
-/// Leaves out what lies before the range and what lies behind it.
-pub(super) struct Cut {
-    skip: usize,
-    left: u64,
-}
-
-impl Cut {
-    pub(super) fn new(skip: usize, length: u64) -> Self {
-        Self { skip, left: length }
-    }
-
-    fn of(&mut self, chunk: &Bytes) -> Bytes {
-        let from = std::mem::take(&mut self.skip).min(chunk.len());
-        let to = (from as u64 + self.left).min(chunk.len() as u64) as usize;
-        self.left -= (to - from) as u64;
-        chunk.slice(from..to)
-    }
 }
 
 type Item = Option<Result<Bytes, DownloadError>>;
@@ -79,7 +59,7 @@ impl Delivery {
 
     async fn run(self, sender: mpsc::Sender<Item>) {
         let idle = self.source.files.idle_timeout;
-        let (source, mut cut, mut rest) = (self.source, self.cut, self.rest);
+        let (source, mut rest) = (self.source, self.rest);
         let mut ahead = Ahead {
             chunks: Some(self.ahead),
             window: source.window(),
@@ -87,10 +67,9 @@ impl Delivery {
         };
         let mut chunk = self.first;
         loop {
-            let piece = cut.of(&chunk);
             // Not kept while the next is waited for.
-            drop(std::mem::take(&mut chunk));
-            if !ahead.hand_over(&source, &sender, piece, idle).await {
+            let bytes = std::mem::take(&mut chunk);
+            if !ahead.hand_over(&source, &sender, bytes, idle).await {
                 return;
             }
             if rest.is_empty() {
@@ -162,18 +141,5 @@ impl Ahead {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_cut_out_of_its_chunks() {
-        let mut cut = Cut::new(2, 5);
-        let pieces =
-            ["abcd", "efgh", "ijkl"].map(|chunk| cut.of(&Bytes::from_static(chunk.as_bytes())));
-        assert_eq!(pieces.concat(), b"cdefg");
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use self::deliver::{Cut, Delivery};
+use self::deliver::Delivery;
 use self::read_ahead::ReadAhead;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::files::{Files, tables};
@@ -24,6 +24,7 @@ use model::chunk::ChunkLocations;
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{FileId, UserId};
+use model::scheme::Scheme;
 use sealing::DataKey;
 
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,7 @@ impl ReadableFile {
         SealedFile {
             id: self.file.id,
             layout: self.file.layout,
+            scheme: self.file.scheme,
             key: self.key,
         }
     }
@@ -70,6 +72,7 @@ impl ReadableFile {
 pub(super) struct SealedFile {
     pub(super) id: FileId,
     pub(super) layout: ChunkLayout,
+    pub(super) scheme: Scheme,
     pub(super) key: Arc<DataKey>,
 }
 
@@ -104,8 +107,8 @@ pub(super) fn read_back(
 ) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send + use<> {
     let source = ReadAhead {
         files: Arc::clone(files),
-        key: Arc::clone(&file.key),
-        file_id: file.id,
+        file: file.clone(),
+        range: 0..file.layout.size_bytes,
         holder: Holder {
             account: owner,
             address: Ipv4Addr::UNSPECIFIED.into(),
@@ -118,22 +121,20 @@ pub(super) fn read_back(
 /// cannot be read at all is an error and not a broken answer.
 pub async fn read(
     files: Arc<Files>,
-    file: ReadableFile,
+    mut file: ReadableFile,
     range: Range<u64>,
     holder: Holder,
 ) -> Result<Content<impl Stream<Item = Result<Bytes, DownloadError>> + Send + 'static>, DownloadError>
 {
-    if let Some(chunk) = file.only_chunk {
-        let bytes = read_ahead::fetch(files, file.key, file.file.id, chunk).await?;
-        let end = bytes.len().min(range.end as usize);
-        let start = end.min(range.start as usize);
-        return Ok(Content::Piece(bytes.slice(start..end)));
+    if let Some(chunk) = file.only_chunk.take() {
+        let wanted = read_ahead::within(&range, 0);
+        let bytes = read_ahead::fetch(files, &file.sealed(), chunk, wanted).await?;
+        return Ok(Content::Piece(bytes));
     }
-    let (chunks, skip) = file.file.layout.chunks_of(&range);
-    let cut = Cut::new(skip, range.end - range.start);
+    let (chunks, _) = file.file.layout.chunks_of(&range);
     let source = ReadAhead {
-        file_id: file.file.id,
-        key: file.key,
+        file: file.sealed(),
+        range,
         holder,
         files,
     };
@@ -145,7 +146,6 @@ pub async fn read(
         first: first?,
         ahead,
         rest: chunks.start + 1..chunks.end,
-        cut,
         source,
     };
     Ok(Content::Pieces(delivery.start()))

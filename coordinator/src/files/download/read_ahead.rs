@@ -11,16 +11,16 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::DownloadError;
+use super::{DownloadError, SealedFile};
 use crate::blobs;
-use crate::blobs::get::{Unreadable, read_chunk};
+use crate::blobs::get::{StoredAs, Unreadable, read_chunk};
 use crate::files::Files;
 use crate::security;
 use limits::memory::Holder;
 
 use model::chunk::ChunkLocations;
 use model::ids::FileId;
-use sealing::{ChunkRef, DataKey};
+use sealing::ChunkRef;
 
 /// Chunk locations that one query brings.
 const LOCATIONS: u32 = 256;
@@ -30,8 +30,9 @@ pub(super) type Chunks = BoxStream<'static, Result<Bytes, DownloadError>>;
 /// Where chunks come from.
 pub(super) struct ReadAhead {
     pub files: Arc<Files>,
-    pub key: Arc<DataKey>,
-    pub file_id: FileId,
+    pub file: SealedFile,
+    /// What is wanted of the file.
+    pub range: Range<u64>,
     pub holder: Holder,
 }
 
@@ -40,16 +41,30 @@ impl ReadAhead {
         self.files.downloads.window
     }
 
-    /// These chunks, whole and in order, so many on their way at a time.
+    /// What is wanted of these chunks, in order, so many on their way at a time.
     pub(super) fn chunks(&self, chunks: Range<u64>, window: usize) -> Chunks {
-        let (files, key, file_id) = (Arc::clone(&self.files), Arc::clone(&self.key), self.file_id);
+        let (files, file, range) = (
+            Arc::clone(&self.files),
+            self.file.clone(),
+            self.range.clone(),
+        );
+        let (file_id, scheme) = (file.id, file.scheme);
         let (memory, holder) = (files.download_memory.clone(), self.holder);
         let under_way = UnderWay::default();
-        locations(Arc::clone(&files), file_id, chunks)
+        locations(Arc::clone(&files), file.id, chunks)
             .and_then(move |locations| {
                 let (memory, under_way) = (memory.clone(), under_way.clone());
                 async move {
-                    let bytes = u64::from(locations.size_bytes) * 2;
+                    let chunk = ChunkRef {
+                        file_id,
+                        index: locations.index,
+                    };
+                    let stored = StoredAs {
+                        chunk,
+                        scheme,
+                        size_bytes: locations.size_bytes,
+                    };
+                    let bytes = stored.reading_bytes();
                     let share = tokio::select! {
                         share = memory.reserve_for(holder, bytes) => Some(share),
                         () = under_way.none() => None,
@@ -58,9 +73,12 @@ impl ReadAhead {
                 }
             })
             .map_ok(move |(locations, share)| {
-                let (files, key) = (Arc::clone(&files), Arc::clone(&key));
+                let (files, file) = (Arc::clone(&files), file.clone());
+                let chunk_size = u64::from(file.layout.chunk_size);
+                let wanted = within(&range, u64::from(locations.index) * chunk_size);
                 async move {
-                    let fetched = security::carried(fetch(files, key, file_id, locations));
+                    let fetched = async move { fetch(files, &file, locations, wanted).await };
+                    let fetched = security::carried(fetched);
                     // It ends with the download that wanted it.
                     let task = AbortOnDropHandle::new(tokio::spawn(fetched));
                     match task.await {
@@ -154,20 +172,43 @@ async fn locate(
     blobs::tables::chunks::locate(&mut connection, file_id, first, count).await
 }
 
-/// One chunk of a download; who waits for it waits a while for nodes that are away.
+/// What of this range of a file lies in the chunk that begins here, or behind it.
+pub(super) fn within(range: &Range<u64>, chunk_starts: u64) -> Range<u32> {
+    let place = |at: u64| u32::try_from(at.saturating_sub(chunk_starts)).unwrap_or(u32::MAX);
+    place(range.start)..place(range.end)
+}
+
+/// What is wanted of one chunk; who waits for it waits a while for nodes that are away.
 pub(super) async fn fetch(
     files: Arc<Files>,
-    key: Arc<DataKey>,
-    file_id: FileId,
+    file: &SealedFile,
     locations: ChunkLocations,
+    wanted: Range<u32>,
 ) -> Result<Bytes, DownloadError> {
-    let index = locations.index;
-    let chunk = ChunkRef { file_id, index };
-    let timeout = files.blobs.placement.patience;
-    let read = read_chunk(&files.blobs, &key, chunk, &locations.replicas, timeout).await;
+    let (file_id, index) = (file.id, locations.index);
+    let stored = StoredAs {
+        chunk: ChunkRef { file_id, index },
+        scheme: file.scheme,
+        size_bytes: locations.size_bytes,
+    };
+    let (key, timeout) = (&file.key, files.blobs.placement.patience);
+    let replicas = &locations.replicas;
+    let read = read_chunk(&files.blobs, key, stored, wanted, replicas, timeout).await;
     read.map_err(|Unreadable| {
         files.metrics.unreadable_chunks.inc();
         tracing::error!(%file_id, index, "no replica can be read");
         DownloadError::Unreadable { index }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_out_of_its_chunks() {
+        // Chunks of 4 bytes, of which 2..7 are wanted.
+        let cut = [0, 4, 8].map(|starts| within(&(2..7), starts));
+        assert_eq!(cut, [2..7, 0..3, 0..0]);
+    }
 }

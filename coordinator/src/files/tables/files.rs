@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::terms;
+use crate::blobs::tables::chunks::piece_number;
 use crate::database::hash32;
 use crate::keys::data_keys::WrappedKey;
 use model::chunk::{ChunkLocations, ReplicaLocation};
@@ -30,6 +31,7 @@ struct Row {
     size_bytes: i64,
     chunk_size_bytes: i32,
     replication: i32,
+    data_pieces: i32,
     created_at: jiff_sqlx::Timestamp,
     completed_at: jiff_sqlx::Timestamp,
     paid_until: jiff_sqlx::Timestamp,
@@ -52,7 +54,7 @@ impl From<Row> for File {
                 row.size_bytes.unsigned_abs(),
                 row.chunk_size_bytes.unsigned_abs(),
             ),
-            scheme: Scheme::copies(row.replication.unsigned_abs()),
+            scheme: Scheme::of_row(row.data_pieces, row.replication),
             created_at: row.created_at.to_jiff(),
             completed_at: row.completed_at.to_jiff(),
             paid_until: row.paid_until.to_jiff(),
@@ -95,8 +97,8 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
     sqlx::query!(
         "WITH file AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
-                                chunk_size_bytes, replication, billed_name_bytes, sealing, role)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11, $12, $13))
+                                chunk_size_bytes, replication, billed_name_bytes, sealing, role, data_pieces)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $11, $12, $13, $14))
          INSERT INTO data_keys (file_id, master_key_id, wrapped) VALUES ($1, $9, $10)",
         file.id.as_uuid(),
         file.user_id.as_uuid(),
@@ -111,6 +113,7 @@ pub async fn insert(connection: &mut PgConnection, file: &NewFile<'_>) -> sqlx::
         file.terms.name_bytes().map(u32::cast_signed),
         file.key.sealing_column(),
         role(file.is_part),
+        file.scheme.needed() as i32,
     )
     .execute(connection)
     .await?;
@@ -122,7 +125,8 @@ pub async fn uploading(
     id: FileId,
 ) -> sqlx::Result<Option<UploadingFile>> {
     let row = sqlx::query!(
-        "SELECT size_bytes, chunk_size_bytes, replication, billed_name_bytes FROM files WHERE file_id = $1",
+        "SELECT size_bytes, chunk_size_bytes, replication, data_pieces, billed_name_bytes FROM files
+         WHERE file_id = $1",
         id.as_uuid()
     )
     .fetch_optional(connection)
@@ -131,7 +135,7 @@ pub async fn uploading(
         id,
         size_bytes: row.size_bytes.map(i64::unsigned_abs),
         chunk_size: row.chunk_size_bytes.unsigned_abs(),
-        scheme: Scheme::copies(row.replication.unsigned_abs()),
+        scheme: Scheme::of_row(row.data_pieces, row.replication),
         terms: terms::of_row(row.billed_name_bytes),
     }))
 }
@@ -151,19 +155,38 @@ pub async fn wrapped_key(
         .transpose()
 }
 
-/// Sets the size and the digest of a body that has ended.
+/// Sets the size, the terms and the digest of a body that has ended.
 pub async fn set_content(
     connection: &mut PgConnection,
     id: FileId,
     layout: ChunkLayout,
+    terms: Terms,
     sha256: &[u8; 32],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4 WHERE file_id = $1",
+        "UPDATE files SET size_bytes = $2, chunk_count = $3, sha256 = $4, billed_name_bytes = $5 WHERE file_id = $1",
         id.as_uuid(),
         layout.size_bytes as i64,
         layout.chunk_count() as i32,
         &sha256[..],
+        terms.name_bytes().map(u32::cast_signed),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Sets the size of a body that has begun without one.
+pub async fn set_length(
+    connection: &mut PgConnection,
+    id: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE files SET size_bytes = $2, chunk_count = $3 WHERE file_id = $1 AND size_bytes IS NULL",
+        id.as_uuid(),
+        layout.size_bytes as i64,
+        layout.chunk_count() as i32,
     )
     .execute(connection)
     .await?;
@@ -244,7 +267,7 @@ pub async fn lock_renewable(connection: &mut PgConnection) -> sqlx::Result<Optio
     let row = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND renew_at <= database_clock()
@@ -261,7 +284,7 @@ pub async fn lock_unpaid(connection: &mut PgConnection) -> sqlx::Result<Option<F
     let row = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files WHERE state = 'ready' AND paid_until <= database_clock() AND role = 'file'
@@ -280,7 +303,7 @@ pub async fn by_id(
     let row = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready'"#,
@@ -308,11 +331,11 @@ pub async fn readable(
 ) -> sqlx::Result<Option<Readable>> {
     let rows = sqlx::query!(
         r#"SELECT f.file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits,
                   master_key_id, wrapped, sealing, r.node_id AS "node_id?", r.blob_id AS "blob_id?",
-                  r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
+                  r.piece AS "piece?", r.suspect_since IS NOT NULL AS "suspect!", r.demoted_at IS NOT NULL AS "demoted!"
            FROM files f JOIN data_keys k ON k.file_id = f.file_id
                 LEFT JOIN replicas r ON r.file_id = f.file_id AND f.chunk_count = 1
            WHERE f.file_id = $1 AND user_id = $2 AND state = 'ready'"#,
@@ -327,6 +350,7 @@ pub async fn readable(
             replicas.push(ReplicaLocation {
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", blob_id)?),
+                piece: piece_number(row.piece)?,
                 suspect: row.suspect,
                 demoted: row.demoted,
             });
@@ -345,6 +369,7 @@ pub async fn readable(
         size_bytes: row.size_bytes,
         chunk_size_bytes: row.chunk_size_bytes,
         replication: row.replication,
+        data_pieces: row.data_pieces,
         created_at: row.created_at,
         completed_at: row.completed_at,
         paid_until: row.paid_until,
@@ -375,7 +400,7 @@ pub async fn lock(
     let row = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = $1 AND user_id = $2 AND state = 'ready' AND role = 'file' FOR UPDATE"#,
@@ -393,7 +418,7 @@ pub async fn lock_parts(connection: &mut PgConnection, ids: &[FileId]) -> sqlx::
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files WHERE file_id = ANY($1) AND state = 'ready' AND role = 'part'
@@ -463,7 +488,7 @@ pub async fn list_by_time(
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files
@@ -494,7 +519,7 @@ pub async fn list_by_name(
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT file_id, user_id, filename, content_type, sha256, size_bytes AS "size_bytes!",
-                  chunk_size_bytes, replication, created_at, completed_at AS "completed_at!",
+                  chunk_size_bytes, replication, data_pieces, created_at, completed_at AS "completed_at!",
                   paid_until AS "paid_until!", paid_microcredits, price_microcredits, grace_since,
                   billed_name_bytes, trial_microcredits
            FROM files

@@ -5,4 +5,5 @@ pub mod digests;
 pub mod files;
 pub mod owners;
 pub mod single_chunk;
+pub mod tus;
 pub mod uploads;

@@ -13,6 +13,7 @@ use super::files::role;
 use crate::keys::data_keys::WrappedKey;
 use model::chunk::StoredChunk;
 use model::ids::UploadId;
+use model::scheme::Scheme;
 use model::terms::Terms;
 use model::upload::UploadRequest;
 use rules::file_meter::FileMeter;
@@ -52,18 +53,18 @@ pub async fn insert(
                                   $6::int[], $7::int[], $8::int[], $9::timestamptz[],
                                   $10::timestamptz[], $11::timestamptz[], $12::bigint[],
                                   $13::bigint[], $14::text[], $15::bytea[], $16::int[], $17::bigint[],
-                                  $18::bytea[], $19::smallint[], $20::text[])
+                                  $18::bytea[], $19::smallint[], $20::text[], $21::int[])
                  AS f (file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
                        replication, at, paid_until, renew_at, paid, price, master_key_id, wrapped,
-                       billed_name_bytes, trial, sha256, sealing, role)),
+                       billed_name_bytes, trial, sha256, sealing, role, data_pieces)),
          added AS (
              INSERT INTO files (file_id, user_id, filename, content_type, size_bytes, chunk_count,
                                 chunk_size_bytes, replication, state, created_at, completed_at,
                                 paid_until, renew_at, paid_microcredits, price_microcredits,
-                                billed_name_bytes, trial_microcredits, sha256, sealing, role)
+                                billed_name_bytes, trial_microcredits, sha256, sealing, role, data_pieces)
              SELECT file_id, user_id, filename, content_type, size_bytes, chunk_count, chunk_size,
                     replication, 'ready', at, at, paid_until, renew_at, paid, price,
-                    billed_name_bytes, trial, sha256, sealing, role FROM file)
+                    billed_name_bytes, trial, sha256, sealing, role, data_pieces FROM file)
          INSERT INTO data_keys (file_id, master_key_id, wrapped)
          SELECT file_id, master_key_id, wrapped FROM file",
         &column(rows, |r| r.id.as_uuid()),
@@ -86,6 +87,7 @@ pub async fn insert(
         &column(rows, |r| r.sha256.to_vec()),
         &column(rows, |r| r.key.sealing_column()),
         &column(rows, |r| role(r.request.target.is_some()).to_owned()),
+        &column(rows, |r| r.meter.scheme.needed() as i32),
     )
     .execute(&mut *connection)
     .await?;
@@ -126,25 +128,25 @@ pub async fn insert(
     Ok(())
 }
 
-/// The replicas of these chunks begin to earn, on the length of the plaintext.
+/// The replicas of these chunks begin to earn, on the length of the plaintext that each holds.
 pub async fn record_earnings(
     connection: &mut PgConnection,
-    chunks: &[&StoredChunk],
+    chunks: &[(&StoredChunk, Scheme)],
     at: Timestamp,
 ) -> sqlx::Result<()> {
     let replicas = || {
         chunks
             .iter()
-            .flat_map(|chunk| chunk.replicas.iter().map(move |replica| (chunk, replica)))
+            .flat_map(|of| of.0.replicas.iter().map(move |replica| (of, replica)))
     };
     let files: Vec<Uuid> = replicas()
-        .map(|(chunk, _)| chunk.file_id.as_uuid())
+        .map(|((chunk, _), _)| chunk.file_id.as_uuid())
         .collect();
     let nodes: Vec<Uuid> = replicas()
         .map(|(_, replica)| replica.node_id.as_uuid())
         .collect();
     let bytes: Vec<i64> = replicas()
-        .map(|(chunk, _)| i64::from(chunk.size_bytes))
+        .map(|((chunk, scheme), _)| scheme.piece_len(chunk.size_bytes.into()).cast_signed())
         .collect();
     sqlx::query!(
         "INSERT INTO earning_events (file_id, at, cause, node_ids, bytes)

@@ -271,3 +271,10 @@ pub async fn delete_old_completed(connection: &mut PgConnection, limit: i64) -> 
     .await?;
     Ok(result.rows_affected())
 }
+
+/// How many are under way, of all users.
+pub async fn count_all_open(connection: &mut PgConnection) -> sqlx::Result<u64> {
+    let open =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM uploads WHERE state = 'open'"#);
+    Ok(open.fetch_one(connection).await?.unsigned_abs())
+}

@@ -12,6 +12,7 @@ use crate::database::Pool;
 use backon::Retryable;
 use kit::{BatchError, BatchWriter, Batcher, Limits, Outcome, Parts};
 use proto::{BlobId, FileId, NodeId};
+use sqlx::PgConnection;
 
 use crate::blobs;
 use crate::blobs::tentative::{Tentative, UNKNOWN_OUTCOME_DELAY};
@@ -22,6 +23,9 @@ use model::ids::UploadId;
 
 /// Until a session that somebody else has locked is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Chunks that one transaction takes away.
+const TAKEN_AWAY: i64 = 1000;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
@@ -183,6 +187,19 @@ async fn write(pool: &Pool, items: &[ChunkCommit]) -> sqlx::Result<Sessions> {
     blobs::tables::purges::enqueue(&mut transaction, &unknown, UNKNOWN_OUTCOME_DELAY).await?;
     transaction.commit().await?;
     Ok(sessions)
+}
+
+/// Takes some of the chunks from an index on away, of an open session whose row is locked; whether those were all.
+pub(super) async fn take_some_away(
+    connection: &mut PgConnection,
+    file: FileId,
+    from: u32,
+) -> sqlx::Result<bool> {
+    let chunks = blobs::tables::chunks::some_from(connection, file, from, TAKEN_AWAY).await?;
+    if !chunks.is_empty() {
+        blobs::tables::chunks::delete_and_purge(connection, &chunks).await?;
+    }
+    Ok((chunks.len() as i64) < TAKEN_AWAY)
 }
 
 /// A chunk that was sent more than once: the highest version wins, whatever order they arrive in.

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use crate::billing::charges;
 use crate::files::tables::files::Kept;
-use crate::files::upload::{UploadError, digest};
+use crate::files::upload::{UploadError, chunk_commit, digest};
 use crate::files::{Files, tables};
 use crate::{accounts, billing, blobs};
 
 use crate::files::upload::file_commit::FileCommit;
 use crate::files::upload::pointing::Pointed;
+use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId};
 use model::objects::Target;
@@ -28,7 +29,7 @@ use rules::file_meter::Priced;
 pub const MISSING_NAMED: i64 = 1000;
 
 /// Checks that every chunk has its receipts, and that the file is the one that `declared` is the SHA-256 of, then moves
-/// the price to escrow, makes the file visible and has `target` point to it, in one transaction. Repeated, it returns the
+/// the price to escrow, makes the file visible and has `target`, or what the upload was begun for, point to it, in one transaction. Repeated, it returns the
 /// same file.
 pub async fn complete(
     files: &Arc<Files>,
@@ -42,10 +43,17 @@ pub async fn complete(
         .await?
         .ok_or(UploadError::NotFound)?;
     let is_open = upload.state == UploadState::Open && !upload.expired;
+    let (mut remembered, mut strays_from) = (None, None);
     if is_open {
-        check_receipts(&mut connection, upload.file_id).await?;
+        let layout = check_receipts(&mut connection, upload.file_id).await?;
+        strays_from = behind_the_last(&mut connection, upload.file_id, layout).await?;
+        remembered = files.pointing.recall(&mut connection, id).await?;
     }
+    let target = target.or(remembered.as_ref());
     drop(connection);
+    if let Some(from) = strays_from {
+        take_away(files, user, id, from).await?;
+    }
     if is_open && let Some(declared) = declared {
         digest::verify(files, user, id, declared).await?;
     }
@@ -100,7 +108,10 @@ async fn lock(
 
 /// Counts rows, which takes seconds for a file of terabytes, and so runs before the session is
 /// locked: a chunk of an open session is only ever replaced by one that has its receipts.
-async fn check_receipts(connection: &mut PgConnection, id: FileId) -> Result<(), UploadError> {
+async fn check_receipts(
+    connection: &mut PgConnection,
+    id: FileId,
+) -> Result<ChunkLayout, UploadError> {
     let file = tables::files::uploading(connection, id)
         .await?
         .ok_or(UploadError::NotFound)?;
@@ -114,8 +125,43 @@ async fn check_receipts(connection: &mut PgConnection, id: FileId) -> Result<(),
     )
     .await?;
     match count {
-        0 => Ok(()),
+        0 => Ok(layout),
         _ => Err(UploadError::ChunksMissing { count, first }),
+    }
+}
+
+/// From where on there are chunks that lie behind the file's last one: nobody pays for them, and their nodes would earn.
+async fn behind_the_last(
+    connection: &mut PgConnection,
+    id: FileId,
+    layout: ChunkLayout,
+) -> sqlx::Result<Option<u32>> {
+    let from = layout.chunk_count() as u32;
+    let strays = blobs::tables::chunks::some_from(connection, id, from, 1).await?;
+    Ok((!strays.is_empty()).then_some(from))
+}
+
+/// Takes chunks of an open session away, from an index on.
+async fn take_away(
+    files: &Files,
+    user: UserId,
+    id: UploadId,
+    from: u32,
+) -> Result<(), UploadError> {
+    loop {
+        let mut transaction = files.db.begin().await?;
+        let upload = tables::uploads::lock(&mut transaction, id, user)
+            .await?
+            .ok_or(UploadError::NotFound)?;
+        if upload.state != UploadState::Open {
+            return Ok(()); // completed meanwhile, and so without them
+        }
+        let were_all = chunk_commit::take_some_away(&mut transaction, upload.file_id, from).await?;
+        transaction.commit().await?;
+        files.blobs.purge_wake.wake();
+        if were_all {
+            return Ok(());
+        }
     }
 }
 
@@ -129,6 +175,11 @@ async fn finish(
         .await?
         .ok_or(UploadError::NotFound)?;
     let layout = file.layout().ok_or(UploadError::InProgress)?;
+    // One that was on its way has come since they were looked for.
+    let strays_from = behind_the_last(connection, file.id, layout).await?;
+    if strays_from.is_some() {
+        return Err(UploadError::InProgress);
+    }
     billing::tables::earnings::mark_surplus(connection, file.id, layout, file.scheme).await?;
     let priced = Priced {
         size_bytes: layout.size_bytes,
@@ -162,7 +213,8 @@ async fn finish(
     };
     tables::files::mark_ready(connection, file.id, &meter, kept).await?;
     // Only now: a replica that was demoted while the file was not stored yet earns nothing, and no event says so.
-    let held = billing::tables::earnings::holdings(connection, file.id, layout).await?;
+    let held =
+        billing::tables::earnings::holdings(connection, file.id, layout, file.scheme).await?;
     billing::tables::earnings::record(connection, file.id, at, "complete", &held).await?;
     match verified {
         // The session is locked now: what was read back is what stands.

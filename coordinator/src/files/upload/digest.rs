@@ -55,6 +55,7 @@ pub(super) async fn verify(
     let file = SealedFile {
         id: file.id,
         layout,
+        scheme: key.scheme,
         key: Arc::clone(&key.data_key),
     };
     let mut connection = files.db.acquire().await?;

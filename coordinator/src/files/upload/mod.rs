@@ -9,13 +9,16 @@ pub mod digest;
 pub mod file_commit;
 pub mod pointing;
 pub mod put;
+pub mod range;
 mod resend;
 mod send;
 pub mod session;
 pub mod single_chunk;
 pub mod single_chunk_commit;
+mod source;
 pub mod stream;
 pub mod turns;
+pub mod tus;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ use proto::MicroCredits;
 use self::chunk_commit::CommitError;
 use self::file_commit::ExceedsFunds;
 use crate::billing::charges::ChargeError;
+use crate::blobs::ClassUnavailable;
 use crate::blobs::body::BodyError;
 use crate::blobs::crypto_pool::TaskLost;
 use crate::blobs::put::StoreChunkError;
@@ -75,12 +79,16 @@ pub enum UploadError {
         expected: u32,
         received: Received,
     },
+    #[error("a body may bring at most {limit} chunks")]
+    TooManyAtOnce { limit: u32, next: u32 },
     #[error("{count} chunks are missing")]
     ChunksMissing { count: u64, first: Vec<u32> },
     #[error("a node lost its copy of {chunks} chunks while the file was sent")]
     CopiesLost { chunks: u64 },
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    #[error(transparent)]
+    Class(#[from] ClassUnavailable),
     #[error("the request body broke off: {0}")]
     BrokeOff(String),
     #[error("the bytes are not those that the {algorithm} was taken of")]

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use ledger::PostError;
 use model::file::File;
-use model::ids::FileId;
+use model::ids::{FileId, UploadId};
 use model::objects::{Target, TargetRefusal};
 use sqlx::PgConnection;
 
@@ -23,6 +23,21 @@ pub trait Pointing: Send + Sync {
         connection: &'a mut PgConnection,
         targets: Vec<&'a Target>,
     ) -> BoxFuture<'a, sqlx::Result<Vec<Result<(), TargetRefusal>>>>;
+
+    /// Keeps what an upload in steps is to become.
+    fn remember<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        upload: UploadId,
+        target: &'a Target,
+    ) -> BoxFuture<'a, sqlx::Result<()>>;
+
+    /// What it is to become, if it is not a file by itself.
+    fn recall<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        upload: UploadId,
+    ) -> BoxFuture<'a, sqlx::Result<Option<Target>>>;
 
     /// Has locked targets point to stored files, in order. What nothing points to any more ends.
     fn point<'a>(

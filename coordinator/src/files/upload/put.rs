@@ -65,7 +65,7 @@ where
 
     // From here on the chunk goes its way as a task of its own: what it sends to nodes has to end in
     // rows or in purges, also when the client has gone.
-    let accept = accept(files, upload, file, key, holder, index, chunk);
+    let accept = accept(files, Arc::new(upload), file, key, holder, index, chunk);
     let task = tokio::spawn(security::carried(async move {
         let accepted = accept.await;
         drop(share);
@@ -75,9 +75,10 @@ where
         .unwrap_or_else(|error| Err(UploadError::Internal(error.into())))
 }
 
-async fn accept(
+/// Stores a chunk of the right length, unless it stands with this content already. Has to run to its end.
+pub(super) async fn accept(
     files: Arc<Files>,
-    upload: Upload,
+    upload: Arc<Upload>,
     file: UploadingFile,
     key: Arc<FileKey>,
     holder: Holder,

@@ -6,6 +6,7 @@ use crate::bookkeeping::{chart, posting};
 use ledger::Movement;
 use proto::MicroCredits;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::blobs;
 use crate::blobs::crypto_pool::TaskLost;
@@ -73,7 +74,7 @@ pub(super) async fn admit(
                 )?,
                 false => MicroCredits::ZERO,
             };
-            let charge = count(files, upload, file, index, cost).await?;
+            let charge = charge(files, upload, file, index, cost).await?;
             Ok(Sent::Again(Again {
                 version_before: before.version,
                 charge: charged.then_some(charge),
@@ -84,7 +85,7 @@ pub(super) async fn admit(
 
 /// Counts one more, and takes what it costs of what the owner has: before nodes are put to work, so that nobody has
 /// them work for nothing.
-async fn count(
+async fn charge(
     files: &Files,
     upload: &Upload,
     file: &UploadingFile,
@@ -92,19 +93,7 @@ async fn count(
     cost: MicroCredits,
 ) -> Result<Charge, UploadError> {
     let mut transaction = files.db.begin().await?;
-    let upload = tables::uploads::lock(&mut transaction, upload.id, upload.user_id)
-        .await?
-        .ok_or(UploadError::NotFound)?;
-    if upload.state != UploadState::Open {
-        return Err(UploadError::Closed);
-    }
-    let chunk_count = file.layout().map_or(0, |layout| layout.chunk_count());
-    let limit = resend::most_resends(chunk_count);
-    if u64::from(upload.resent_chunks) >= limit {
-        return Err(UploadError::TooManyResends { limit });
-    }
-    tables::uploads::count_resend(&mut transaction, upload.id).await?;
-    let number = upload.resent_chunks + 1;
+    let number = count(&mut transaction, upload, file).await?;
     let movement = Movement {
         kind: transfer_kind::RESEND,
         key: format!("resend:{}:{number}", upload.id),
@@ -117,6 +106,40 @@ async fn count(
     posting::post(&mut transaction, &files.entropy, movement).await?;
     transaction.commit().await?;
     Ok(Charge { number, cost })
+}
+
+/// Counts a request once whose chunks are about to be taken away again, however many they are: nodes have had them for
+/// nothing. What comes in their place is not charged.
+pub(super) async fn count_failed(
+    files: &Files,
+    upload: &Upload,
+    file: &UploadingFile,
+) -> Result<(), UploadError> {
+    let mut transaction = files.db.begin().await?;
+    count(&mut transaction, upload, file).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Locks the session and counts one more, unless there were too many; its number.
+async fn count(
+    connection: &mut PgConnection,
+    upload: &Upload,
+    file: &UploadingFile,
+) -> Result<u32, UploadError> {
+    let upload = tables::uploads::lock(connection, upload.id, upload.user_id)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    if upload.state != UploadState::Open {
+        return Err(UploadError::Closed);
+    }
+    let chunk_count = file.layout().map_or(0, |layout| layout.chunk_count());
+    let limit = resend::most_resends(chunk_count);
+    if u64::from(upload.resent_chunks) >= limit {
+        return Err(UploadError::TooManyResends { limit });
+    }
+    tables::uploads::count_resend(connection, upload.id).await?;
+    Ok(upload.resent_chunks + 1)
 }
 
 impl Again {

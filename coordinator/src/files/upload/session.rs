@@ -24,6 +24,8 @@ use model::upload::UploadRequest;
 use model::chunking::{ChunkLayout, MAX_CHUNKS};
 use model::file::File;
 use model::ids::{FileId, UploadId, UserId, uuid_v7};
+use model::scheme::Scheme;
+use model::storage_class;
 use model::upload::{Upload, UploadState};
 use sealing::DataKey;
 
@@ -32,11 +34,16 @@ use sealing::DataKey;
 pub enum Mode {
     /// One request each; the client may come back for a long time.
     Stepwise,
+    /// In order and in pieces of any length; the client may come back for a long time.
+    InOrder,
     /// With the request that began; a body of unknown length holds the price of so much for now.
     /// The session lives as long as somebody renews it, so that one that was cut off by the end of
     /// its coordinator soon gives its credits and its `Idempotency-Key` back.
     Streaming { first_hold_bytes: u64 },
 }
+
+/// What comes in order waits in the database until it fills a chunk: so long ones are not made.
+const LONGEST_IN_ORDER: u32 = 256 * 1024;
 
 /// Life of a streaming session from its last renewal on.
 pub(super) const STREAMING_LEASE: Duration = Duration::from_secs(5 * 60);
@@ -53,8 +60,12 @@ pub async fn begin(
     files: &Files,
     request: &UploadRequest,
     mode: Mode,
+    scheme: Scheme,
 ) -> Result<Begun, UploadError> {
-    let chunk_size = files.uploads.chunk_size.as_u64() as u32;
+    let mut chunk_size = chunk_size(files, scheme);
+    if mode == Mode::InOrder {
+        chunk_size = chunk_size.min(LONGEST_IN_ORDER);
+    }
     let limit_bytes = max_file_size(files, chunk_size);
     if request.size_bytes.is_some_and(|size| size > limit_bytes) {
         return Err(UploadError::TooLarge { limit_bytes });
@@ -62,13 +73,14 @@ pub async fn begin(
     if let Some(upload) = earlier(files, request).await? {
         return Ok(Begun::Before(upload));
     }
-    let scheme = files.blobs.scheme();
     let (ttl, first_hold_bytes) = match mode {
-        Mode::Stepwise => (files.uploads.session_ttl, 0),
+        Mode::Stepwise | Mode::InOrder => (files.uploads.session_ttl, 0),
         Mode::Streaming { first_hold_bytes } => (STREAMING_LEASE, first_hold_bytes),
     };
     let held_bytes = request.size_bytes.unwrap_or(first_hold_bytes);
-    let priced = files.billing.priced(request.terms(), held_bytes, scheme);
+    let priced = files
+        .billing
+        .priced(request.terms(held_bytes), held_bytes, scheme);
     let cost = priced.month()?;
     allowance::check(files, request.user_id, cost).await?;
     let placement = &files.blobs.placement;
@@ -131,6 +143,14 @@ pub async fn begin(
         }
         inserted => inserted?,
     };
+    if let Some(target) = &request.target
+        && mode == Mode::Stepwise
+    {
+        let pointing = &files.pointing;
+        pointing
+            .remember(&mut transaction, upload_id, target)
+            .await?;
+    }
     lend(files, &mut transaction, upload_id, request.user_id, trial).await?;
     hold(
         files,
@@ -159,6 +179,19 @@ pub async fn begin(
         scheme,
     };
     Ok(Begun::New(session, Arc::new(key)))
+}
+
+/// How a file is to be kept, as far as that is known before its body is.
+pub fn scheme(files: &Files, request: &UploadRequest) -> Result<Scheme, UploadError> {
+    Ok(match request.size_bytes {
+        Some(bytes) => files.blobs.scheme_for(request.class, bytes)?,
+        None => files.blobs.scheme(request.class)?,
+    })
+}
+
+/// Bytes in each chunk of such a file.
+pub fn chunk_size(files: &Files, scheme: Scheme) -> u32 {
+    storage_class::chunk_size(scheme, files.uploads.chunk_size.as_u64() as u32)
 }
 
 pub(super) fn max_file_size(files: &Files, chunk_size: u32) -> u64 {
@@ -276,6 +309,24 @@ pub(super) async fn hold(
         entries: &entries,
     };
     posting::post(connection, &files.entropy, hold).await?;
+    Ok(())
+}
+
+/// The same in a transaction of its own.
+pub(super) async fn raise_hold(
+    files: &Files,
+    id: UploadId,
+    user: UserId,
+    held: MicroCredits,
+    target: MicroCredits,
+) -> Result<(), UploadError> {
+    let mut transaction = files.db.begin().await?;
+    tables::uploads::lock(&mut transaction, id, user)
+        .await?
+        .ok_or(UploadError::NotFound)?;
+    hold(files, &mut transaction, id, user, held, target).await?;
+    tables::uploads::raise_hold(&mut transaction, id, target).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! A file that comes in one piece: one body of one chunk at most. It is stored first and then
 //! acknowledged in one transaction, which it shares with others that wait at the same time. No
 //! session is opened, as there is nothing to resume: a body that breaks off leaves nothing, and a
-//! coordinator that dies in between leaves blobs that no row names, which reconciling finds.
+//! coordinator that dies in between leaves blobs that no row names, which reconciling finds. Of a class whose chunks are
+//! longer it may be longer, too.
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub async fn upload(
     request: &UploadRequest,
     holder: Holder,
     body: ChunkBody,
+    chunk_size: u32,
 ) -> Result<File, UploadError> {
     // Where something hangs on what the body is, that is found out before nodes are put to work.
     let mut content = None;
@@ -35,9 +37,11 @@ pub async fn upload(
         }
         content = Some(hashed);
     }
-    let scheme = files.blobs.scheme();
     let size_bytes = body.len() as u64;
-    let priced = files.billing.priced(request.terms(), size_bytes, scheme);
+    let scheme = files.blobs.scheme_for(request.class, size_bytes)?;
+    let priced = files
+        .billing
+        .priced(request.terms(size_bytes), size_bytes, scheme);
     if request.size_bytes.is_none() {
         allowance::check(files, request.user_id, priced.month()?).await?;
     }
@@ -76,7 +80,7 @@ pub async fn upload(
         request: request.clone(),
         priced,
         sha256,
-        chunk_size: files.uploads.chunk_size.as_u64() as u32,
+        chunk_size,
         key: wrapped_key,
         chunk,
     };

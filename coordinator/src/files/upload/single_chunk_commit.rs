@@ -398,9 +398,11 @@ impl<'a> Batch<'a> {
                 })
                 .collect();
             single_chunk::insert(connection, &rows, self.rules.key_ttl).await?;
-            let chunks = self.accepted.iter().filter_map(|(file, _)| file.row());
+            let chunks = self.accepted.iter();
+            let chunks = chunks.filter_map(|(file, meter)| Some((file.row()?, meter.scheme)));
             let chunks: Vec<_> = chunks.collect();
-            blobs::tables::chunks::insert(connection, &chunks).await?;
+            let rows: Vec<_> = chunks.iter().map(|(chunk, _)| *chunk).collect();
+            blobs::tables::chunks::insert(connection, &rows).await?;
             single_chunk::record_earnings(connection, &chunks, self.at).await?;
             let users = self.accepted.iter().map(|(file, _)| file.request.user_id);
             allowances::count_files(connection, users, &self.trials).await?;

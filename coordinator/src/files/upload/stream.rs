@@ -10,23 +10,25 @@ use proto::MicroCredits;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::blobs::body::{ChunkBody, ChunkReader};
+use crate::blobs::body::ChunkBody;
 use crate::blobs::put::FileKey;
 use crate::files::upload::chunk_commit::{ChunkCommit, CommitError, SentChunk};
 use crate::files::upload::content_hash::RunningHash;
 use crate::files::upload::session::{Begun, Mode, STREAMING_LEASE};
+use crate::files::upload::source::{Source, Taken};
 use crate::files::upload::{
     Session, UploadError, allowance, complete, send, session, single_chunk,
 };
 use crate::files::{Files, tables};
 use crate::security;
 use anyhow::anyhow;
-use limits::memory::{Holder, MemoryShare};
+use limits::memory::Holder;
 use model::upload::UploadRequest;
 
 use model::chunking::ChunkLayout;
 use model::file::File;
 use model::ids::{UploadId, UserId};
+use model::terms::Terms;
 use model::upload::UploadState;
 use rules::file_meter::Priced;
 use sealing::{ChunkRef, ChunkVersion};
@@ -58,7 +60,7 @@ where
 
 /// Whether an account could store anything at all: asked before a form is searched for its file.
 pub async fn check_allowance(files: &Files, user: UserId) -> Result<(), UploadError> {
-    let least = files.billing.least_priced(files.blobs.scheme());
+    let least = files.billing.least_priced(files.blobs.copies());
     allowance::check(files, user, least.month()?).await
 }
 
@@ -73,7 +75,8 @@ where
     E: std::error::Error + Send + 'static,
 {
     let user = request.user_id;
-    let mut source = Source::new(&files, holder, body);
+    let scheme = session::scheme(&files, &request)?;
+    let mut source = Source::new(&files, holder, session::chunk_size(&files, scheme), body);
     let mut first = None;
     if request
         .size_bytes
@@ -82,21 +85,23 @@ where
         // Who cannot pay for it holds nothing. (Longer ones pay when their session begins.)
         if !session::is_repeated(&files, &request).await? {
             let least_bytes = request.size_bytes.unwrap_or(LEAST_BYTES);
-            let scheme = files.blobs.scheme();
-            let priced = files.billing.priced(request.terms(), least_bytes, scheme);
+            let priced = files
+                .billing
+                .priced(request.terms(least_bytes), least_bytes, scheme);
             allowance::check(&files, user, priced.month()?).await?;
         }
         first = source.next().await?;
         if first.as_ref().map_or(0, Taken::len) < source.chunk_size || source.has_ended().await? {
             let (chunk, _share) = first.map_or_else(Default::default, |t| (t.chunk, Some(t.share)));
             check_length(&request, chunk.len() as u64)?;
-            return single_chunk::upload(&files, &request, holder, chunk).await;
+            let chunk_size = source.chunk_size as u32;
+            return single_chunk::upload(&files, &request, holder, chunk, chunk_size).await;
         }
     }
     let mode = Mode::Streaming {
         first_hold_bytes: FIRST_HOLD_BYTES,
     };
-    let (session, key) = match session::begin(&files, &request, mode).await? {
+    let (session, key) = match session::begin(&files, &request, mode, scheme).await? {
         Begun::New(session, key) => (session, key),
         Begun::Before(upload) if upload.state == UploadState::Completed => {
             let stored = session::file_of(&files, &upload).await?;
@@ -179,51 +184,6 @@ async fn keep_alive(files: Arc<Files>, id: UploadId) {
         if let Err(error) = renew.await {
             tracing::warn!(upload_id = %id, %error, "an upload's lease could not be renewed yet");
         }
-    }
-}
-
-/// A request body, chunk by chunk, each with its share of the memory for uploads.
-struct Source<'a, S> {
-    files: &'a Files,
-    holder: Holder,
-    reader: ChunkReader<S>,
-    chunk_size: u64,
-}
-
-struct Taken {
-    chunk: ChunkBody,
-    share: MemoryShare,
-}
-
-impl Taken {
-    fn len(&self) -> u64 {
-        self.chunk.len() as u64
-    }
-}
-
-impl<'a, S, E> Source<'a, S>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::error::Error + 'static,
-{
-    fn new(files: &'a Files, holder: Holder, body: S) -> Self {
-        let chunk_size = files.uploads.chunk_size.as_u64();
-        Self {
-            files,
-            holder,
-            reader: ChunkReader::new(body, chunk_size as u32),
-            chunk_size,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Taken>, UploadError> {
-        let mut share = self.files.upload_memory.arriving.open(self.holder);
-        let chunk = self.reader.next_chunk(&mut share).await?;
-        Ok(chunk.map(|chunk| Taken { chunk, share }))
-    }
-
-    async fn has_ended(&mut self) -> Result<bool, UploadError> {
-        Ok(!self.reader.has_more().await?)
     }
 }
 
@@ -356,7 +316,7 @@ impl Transfer<'_> {
         }
         let priced = |size_bytes| Priced {
             size_bytes,
-            terms: self.session.terms,
+            terms: self.terms(size_bytes),
             scheme: self.key.scheme,
             price: self.files.billing.money.price_per_gb_month,
         };
@@ -373,13 +333,7 @@ impl Transfer<'_> {
 
     async fn hold(&mut self, target: MicroCredits) -> Result<(), UploadError> {
         let (id, user) = (self.session.upload_id, self.request.user_id);
-        let mut transaction = self.files.db.begin().await?;
-        tables::uploads::lock(&mut transaction, id, user)
-            .await?
-            .ok_or(UploadError::NotFound)?;
-        session::hold(self.files, &mut transaction, id, user, self.held, target).await?;
-        tables::uploads::raise_hold(&mut transaction, id, target).await?;
-        transaction.commit().await?;
+        session::raise_hold(self.files, id, user, self.held, target).await?;
         self.held = target;
         Ok(())
     }
@@ -390,9 +344,17 @@ impl Transfer<'_> {
         let content = self.hash.finish().await?;
         let mut connection = self.files.db.acquire().await?;
         let layout = ChunkLayout::new(self.bytes, self.session.chunk_size);
-        let id = self.session.file_id;
-        tables::files::set_content(&mut connection, id, layout, &content.sha256).await?;
+        let (id, terms) = (self.session.file_id, self.terms(self.bytes));
+        tables::files::set_content(&mut connection, id, layout, terms, &content.sha256).await?;
         Ok(())
+    }
+
+    /// What of an object is billed beside its bytes is a matter of how many these are.
+    fn terms(&self, size_bytes: u64) -> Terms {
+        match self.session.terms {
+            Terms::Content => Terms::Content,
+            Terms::ContentAndName { .. } => self.request.terms(size_bytes),
+        }
     }
 }
 

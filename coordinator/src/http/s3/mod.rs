@@ -18,6 +18,7 @@ use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::store::CoordinatorStore;
+pub(super) use self::store::rights_of;
 use super::client_address;
 use super::observe;
 use super::paced_body::PacedBody;

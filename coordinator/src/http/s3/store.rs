@@ -10,11 +10,12 @@ use futures::TryStreamExt;
 use gateway::ObjectStore;
 use gateway::store::{Answer, Behind, ByteStream, Caller, Grant, PartPlace, Rights, StoreError};
 use limits::memory::Holder;
-use model::ids::{MultipartId, VersionId};
+use model::bucket_rules::{BucketRules, RulesChange};
+use model::ids::{MultipartId, UserId, VersionId};
 use model::names::{BucketName, ContentType, ObjectKey};
 use model::objects::{
-    Bucket, ContentSum, Deleted, Described, ListPage, Multipart, MultipartPart, ObjectMetadata,
-    ObjectPart, ObjectVersion, SumSlot, VersionRef, WriteCondition,
+    Bucket, ContentSum, Deleted, Described, ListPage, Multipart, MultipartPart, Names,
+    ObjectMetadata, ObjectPart, ObjectVersion, SumSlot, VersionRef, Versioning, WriteCondition,
 };
 use model::terms::Terms;
 use proto::MicroCredits;
@@ -26,6 +27,7 @@ use crate::accounts::principal::{self, Principal};
 use crate::accounts::{Accounts, key_login};
 use crate::files::upload::UploadError;
 use crate::http::problem::Problem;
+use crate::objects::bucket_rules::{self, RulesError};
 use crate::objects::{self, Objects, buckets, copy, delete, get, listing, multipart, put};
 
 pub(super) struct CoordinatorStore {
@@ -33,7 +35,7 @@ pub(super) struct CoordinatorStore {
     pub accounts: Arc<Accounts>,
 }
 
-fn rights(scopes: Scopes) -> Rights {
+pub(in crate::http) fn rights_of(scopes: Scopes) -> Rights {
     Rights {
         read: scopes.contains(Scope::Read),
         write: scopes.contains(Scope::Write),
@@ -42,7 +44,20 @@ fn rights(scopes: Scopes) -> Rights {
     }
 }
 
-fn holder(caller: &Caller<Principal>) -> Holder {
+/// Whose objects are asked for, and by which key of the account; by none where anybody may read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct Account {
+    pub user_id: UserId,
+    key: Option<Principal>,
+}
+
+impl Account {
+    fn is_capped(&self) -> bool {
+        self.key.is_some_and(|key| key.is_capped())
+    }
+}
+
+fn holder(caller: &Caller<Account>) -> Holder {
     Holder {
         account: caller.account.user_id,
         address: caller.address,
@@ -51,24 +66,19 @@ fn holder(caller: &Caller<Principal>) -> Holder {
 
 impl CoordinatorStore {
     /// Counts what is sent, fetched or spent with a key that has a cap for each day.
-    async fn charge(
-        &self,
-        caller: &Caller<Principal>,
-        bytes: u64,
-        cost: MicroCredits,
-    ) -> Answer<()> {
-        if !caller.account.is_capped() {
+    async fn charge(&self, caller: &Caller<Account>, bytes: u64, cost: MicroCredits) -> Answer<()> {
+        let Some(key) = caller.account.key.filter(Principal::is_capped) else {
             return Ok(());
-        }
-        let charged = key_login::charge(&self.accounts, &caller.account, bytes, cost).await;
+        };
+        let charged = key_login::charge(&self.accounts, &key, bytes, cost).await;
         charged.map_err(of_cap)
     }
 
     async fn charge_body(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         size_bytes: Option<u64>,
-        name_bytes: usize,
+        terms: impl Fn(u64) -> Terms + Send,
     ) -> Answer<()> {
         if !caller.account.is_capped() {
             return Ok(());
@@ -79,10 +89,9 @@ impl CoordinatorStore {
             ));
         };
         let files = &self.objects.files;
-        let terms = Terms::named(name_bytes);
         let cost = files
             .billing
-            .priced(terms, bytes, files.blobs.scheme())
+            .priced(terms(bytes), bytes, files.blobs.copies())
             .month();
         let cost = cost.map_err(|error| of_problem(&Problem::from(UploadError::from(error))))?;
         self.charge(caller, bytes, cost).await
@@ -90,9 +99,9 @@ impl CoordinatorStore {
 }
 
 impl ObjectStore for CoordinatorStore {
-    type Account = Principal;
+    type Account = Account;
 
-    async fn grant(&self, access_key: &str, from: IpAddr) -> Answer<Option<Grant<Principal>>> {
+    async fn grant(&self, access_key: &str, from: IpAddr) -> Answer<Option<Grant<Account>>> {
         let found = match key_login::signing_key(&self.accounts, access_key, from).await {
             Ok(found) => found,
             Err(refused) => return of_key(refused).map_or(Ok(None), Err),
@@ -101,31 +110,36 @@ impl ObjectStore for CoordinatorStore {
             return Ok(None); // a key's rights are those of a key
         };
         Ok(Some(Grant {
-            account: found.principal,
+            account: Account {
+                user_id: found.principal.user_id,
+                key: Some(found.principal),
+            },
             secret: Zeroizing::new(found.secret.expose().to_owned()),
-            rights: rights(own.scopes),
+            rights: rights_of(own.scopes),
             bucket: found.bucket,
             prefix: found.prefix,
         }))
     }
 
-    fn owner(&self, account: &Principal) -> String {
+    fn owner(&self, account: &Account) -> String {
         account.user_id.to_string()
     }
 
-    async fn buckets(&self, caller: &Caller<Principal>) -> Answer<Vec<Bucket>> {
+    async fn buckets(&self, caller: &Caller<Account>) -> Answer<Vec<Bucket>> {
         let user = caller.account.user_id;
         buckets::list(&self.objects, user).await.map_err(of)
     }
 
-    async fn bucket(&self, caller: &Caller<Principal>, name: &str) -> Answer<Bucket> {
+    async fn bucket(&self, caller: &Caller<Account>, name: &str) -> Answer<Bucket> {
         let user = caller.account.user_id;
         self.objects.bucket(user, name).await.map_err(of)
     }
 
-    async fn create_bucket(&self, caller: &Caller<Principal>, name: &BucketName) -> Answer<Bucket> {
+    async fn create_bucket(&self, caller: &Caller<Account>, name: &BucketName) -> Answer<Bucket> {
         let user = caller.account.user_id;
-        buckets::create(&self.objects, user, name).await.map_err(of)
+        buckets::create(&self.objects, user, name, (Versioning::Off, Names::Plain))
+            .await
+            .map_err(of)
     }
 
     async fn delete_bucket(&self, bucket: &Bucket) -> Answer<()> {
@@ -135,6 +149,48 @@ impl ObjectStore for CoordinatorStore {
     async fn keep_versions(&self, bucket: &Bucket, keep: bool) -> Answer<()> {
         let kept = buckets::keep_versions(&self.objects, bucket, keep).await;
         kept.map_err(of)
+    }
+
+    async fn rules(&self, bucket: &Bucket) -> Answer<BucketRules> {
+        bucket_rules::of(&self.objects, bucket).await.map_err(of)
+    }
+
+    async fn change_rules(&self, bucket: &Bucket, change: RulesChange) -> Answer<()> {
+        let changed = bucket_rules::change(&self.objects, bucket, &change).await;
+        changed.map_err(|error| match error {
+            RulesError::Invalid(error) => StoreError::Invalid(error.to_string()),
+            RulesError::Object(error) => of(error),
+        })
+    }
+
+    async fn rules_of_any(&self, bucket: &str) -> Answer<Option<BucketRules>> {
+        let found = bucket_rules::of_any(&self.objects, bucket).await;
+        Ok(found.map_err(of)?.map(|(_, rules)| rules))
+    }
+
+    async fn anybody(
+        &self,
+        bucket: &str,
+        key: &str,
+        from: IpAddr,
+    ) -> Answer<Option<Caller<Account>>> {
+        let found = bucket_rules::of_any(&self.objects, bucket)
+            .await
+            .map_err(of)?;
+        let found = found.filter(|(_, rules)| rules.is_public(key));
+        Ok(found.map(|(bucket, _)| Caller {
+            account: Account {
+                user_id: bucket.owner,
+                key: None,
+            },
+            address: from,
+            rights: Rights {
+                read: true,
+                ..Rights::default()
+            },
+            bucket: Some(bucket.name),
+            prefix: Some(key.to_owned()),
+        }))
     }
 
     async fn find(&self, bucket: &Bucket, key: &str, version: VersionRef) -> Answer<ObjectVersion> {
@@ -149,7 +205,7 @@ impl ObjectStore for CoordinatorStore {
 
     async fn read(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         parts: &[ObjectPart],
         range: &Range<u64>,
     ) -> Answer<ByteStream> {
@@ -162,15 +218,15 @@ impl ObjectStore for CoordinatorStore {
 
     async fn put(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         bucket: &Bucket,
         described: Described,
         size_bytes: Option<u64>,
         sum: SumSlot,
         body: ByteStream,
     ) -> Answer<VersionId> {
-        let name = described.key.as_str().len() + described.metadata.bytes();
-        self.charge_body(caller, size_bytes, name).await?;
+        let terms = |bytes| described.terms(bytes);
+        self.charge_body(caller, size_bytes, terms).await?;
         let holder = holder(caller);
         let stored = put::put(
             &self.objects,
@@ -186,20 +242,20 @@ impl ObjectStore for CoordinatorStore {
 
     async fn copy(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         source: &ObjectVersion,
         bucket: &Bucket,
         described: Described,
     ) -> Answer<VersionId> {
-        let name = described.key.as_str().len() + described.metadata.bytes();
-        self.charge_body(caller, Some(0), name).await?;
+        let terms = |bytes| described.terms(bytes);
+        self.charge_body(caller, Some(0), terms).await?;
         let copied = copy::copy(&self.objects, holder(caller), source, bucket, described).await;
         copied.map_err(of)
     }
 
     async fn delete(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         bucket: &Bucket,
         key: &ObjectKey,
         version: VersionRef,
@@ -259,14 +315,14 @@ impl ObjectStore for CoordinatorStore {
 
     async fn put_part(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         place: PartPlace<'_>,
         size_bytes: Option<u64>,
         sum: SumSlot,
         body: ByteStream,
     ) -> Answer<()> {
-        self.charge_body(caller, size_bytes, place.key.as_str().len())
-            .await?;
+        let terms = |bytes| Terms::beside(place.key.as_str().len(), bytes);
+        self.charge_body(caller, size_bytes, terms).await?;
         let place = own(place);
         let holder = holder(caller);
         let stored = multipart::put_part(&self.objects, holder, &place, size_bytes, sum, body);
@@ -298,7 +354,7 @@ impl ObjectStore for CoordinatorStore {
 
     async fn complete(
         &self,
-        caller: &Caller<Principal>,
+        caller: &Caller<Account>,
         bucket: &Bucket,
         multipart: &Multipart,
         parts: Vec<ObjectPart>,

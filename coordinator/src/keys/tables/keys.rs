@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::database::{corrupt, hash32};
 use crate::keys::{KeyPurpose, KeyState, NamedKey};
-use sealing::Sealing;
 
 /// Whoever makes or rotates keys does so alone.
 pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -90,6 +89,20 @@ pub async fn put_to_use(connection: &mut PgConnection, key: &NamedKey) -> sqlx::
     Ok(())
 }
 
+/// Whether the master key in use has been so for this long.
+pub async fn master_is_older(
+    connection: &mut PgConnection,
+    period: Duration,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM keys WHERE purpose = 'master' AND retired_at IS NULL
+                            AND created_at <= now() - make_interval(secs => $1)) AS "is_older!""#,
+        period.as_secs_f64(),
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Takes a name away that has been retired for at least this long and that neither data key nor secret bears;
 /// `false` when there is none such.
 pub async fn forget(
@@ -157,7 +170,7 @@ pub async fn claim(
             OR r.seen_at NOT BETWEEN now() - make_interval(secs => $6) AND now() + make_interval(secs => $6)",
         coordinator.peer_id,
         &coordinator.key_ids,
-        i16::from(Sealing::NEWEST.number()),
+        i16::from(READS_PIECES),
         lease.instance,
         lease.before,
         lease.ends_after.as_secs_f64(),
@@ -182,13 +195,17 @@ pub async fn note_running(
          WHERE r.instance_id = $4 OR r.instance_id IS NULL",
         coordinator.peer_id,
         &coordinator.key_ids,
-        i16::from(Sealing::NEWEST.number()),
+        i16::from(READS_PIECES),
         instance,
     )
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
 }
+
+/// What this program says that it reads: the newest version of sealing, and with it the pieces of coded files, which a
+/// release that knew the version did not read yet.
+pub const READS_PIECES: u8 = 3;
 
 /// The newest version of sealing that all coordinators which have said within `seen_within` that they run can read;
 /// `None` when none has.

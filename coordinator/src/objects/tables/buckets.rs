@@ -8,13 +8,14 @@ use uuid::Uuid;
 use crate::database::corrupt;
 use model::ids::{BucketId, UserId};
 use model::names::BucketName;
-use model::objects::{Bucket, Versioning};
+use model::objects::{Bucket, Names, Versioning};
 
 struct Row {
     bucket_id: Uuid,
     user_id: Uuid,
     name: String,
     versioning: String,
+    names: String,
     created_at: jiff_sqlx::Timestamp,
 }
 
@@ -27,6 +28,7 @@ impl TryFrom<Row> for Bucket {
             owner: UserId::from_uuid(row.user_id),
             name: row.name,
             versioning: versioning(&row.versioning)?,
+            names: names(&row.names)?,
             created_at: row.created_at.to_jiff(),
         })
     }
@@ -37,6 +39,11 @@ fn versioning(name: &str) -> sqlx::Result<Versioning> {
         .into_iter()
         .find(|state| state.name() == name);
     found.ok_or_else(|| corrupt("buckets.versioning", name))
+}
+
+fn names(name: &str) -> sqlx::Result<Names> {
+    let found = Names::ALL.into_iter().find(|names| names.name() == name);
+    found.ok_or_else(|| corrupt("buckets.names", name))
 }
 
 /// Locks the user's row, so that nobody makes another bucket meanwhile, and counts the user's buckets.
@@ -61,12 +68,16 @@ pub async fn insert(
     id: BucketId,
     user: UserId,
     name: &BucketName,
+    (versioning, names): (Versioning, Names),
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
-        "INSERT INTO buckets (bucket_id, user_id, name) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO buckets (bucket_id, user_id, name, versioning, names) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (name) DO NOTHING",
         id.as_uuid(),
         user.as_uuid(),
         name.as_str(),
+        versioning.name(),
+        names.name(),
     )
     .execute(connection)
     .await?;
@@ -92,8 +103,20 @@ pub async fn rests(
 pub async fn by_name(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<Bucket>> {
     sqlx::query_as!(
         Row,
-        "SELECT bucket_id, user_id, name, versioning, created_at FROM buckets WHERE name = $1",
+        "SELECT bucket_id, user_id, name, versioning, names, created_at FROM buckets WHERE name = $1",
         name
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Bucket::try_from)
+    .transpose()
+}
+
+pub async fn by_id(connection: &mut PgConnection, id: BucketId) -> sqlx::Result<Option<Bucket>> {
+    sqlx::query_as!(
+        Row,
+        "SELECT bucket_id, user_id, name, versioning, names, created_at FROM buckets WHERE bucket_id = $1",
+        id.as_uuid()
     )
     .fetch_optional(connection)
     .await?
@@ -105,13 +128,24 @@ pub async fn by_name(connection: &mut PgConnection, name: &str) -> sqlx::Result<
 pub async fn of_user(connection: &mut PgConnection, user: UserId) -> sqlx::Result<Vec<Bucket>> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT bucket_id, user_id, name, versioning, created_at FROM buckets
+        "SELECT bucket_id, user_id, name, versioning, names, created_at FROM buckets
          WHERE user_id = $1 ORDER BY name",
         user.as_uuid()
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(Bucket::try_from).collect()
+}
+
+/// Any of a user's.
+pub async fn one_of(connection: &mut PgConnection, user: UserId) -> sqlx::Result<Option<BucketId>> {
+    let id = sqlx::query_scalar!(
+        "SELECT bucket_id FROM buckets WHERE user_id = $1 ORDER BY name LIMIT 1",
+        user.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(BucketId::from_uuid))
 }
 
 /// Keeps these from being deleted as long as the transaction lasts; those that are there, and whether they keep versions.

@@ -84,3 +84,20 @@ pub async fn delete_old(connection: &mut PgConnection, limit: i64) -> sqlx::Resu
     .await?;
     Ok(result.rows_affected())
 }
+
+/// Forgets some of a bucket's.
+pub async fn forget(
+    connection: &mut PgConnection,
+    bucket: BucketId,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        "DELETE FROM object_changes WHERE bucket_id = $1 AND change_seq IN
+             (SELECT change_seq FROM object_changes WHERE bucket_id = $1 ORDER BY change_seq LIMIT $2)",
+        bucket.as_uuid(),
+        limit,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}

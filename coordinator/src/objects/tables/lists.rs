@@ -20,7 +20,7 @@ pub async fn keys(
         Row,
         r#"SELECT bucket_id, key, version_id, is_null, is_latest, is_marker, size_bytes, etag,
                   checksum AS "checksum: Json<StoredChecksum>", content_type,
-                  metadata AS "metadata: Json<ObjectMetadata>", created_at
+                  metadata AS "metadata: Json<ObjectMetadata>", created_at, expires_at
            FROM objects
            WHERE bucket_id = $1 AND is_latest AND NOT is_marker AND key >= $2 AND (NOT $3 OR key <> $2)
            ORDER BY key LIMIT $4"#,
@@ -46,7 +46,8 @@ pub async fn folded(
         r#"SELECT l.entry AS "entry!", l.is_prefix AS "is_prefix!", o.version_id AS "version_id?",
                   o.is_null AS "is_null?", o.size_bytes AS "size_bytes?", o.etag AS "etag?",
                   o.checksum AS "checksum?: Json<StoredChecksum>", o.content_type AS "content_type?",
-                  o.metadata AS "metadata?: Json<ObjectMetadata>", o.created_at AS "created_at?"
+                  o.metadata AS "metadata?: Json<ObjectMetadata>", o.created_at AS "created_at?",
+                  o.expires_at
            FROM list_objects($1, $2, $3, $4, $5, $6, $7) AS l
                 LEFT JOIN objects o ON NOT l.is_prefix AND o.bucket_id = $1 AND o.key = l.entry AND o.is_latest
            ORDER BY l.entry COLLATE "C""#,
@@ -89,6 +90,7 @@ pub async fn folded(
             content_type,
             metadata,
             created_at: created_at.to_jiff(),
+            expires_at: row.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
         }));
     }
     Ok(entries)
@@ -107,7 +109,7 @@ pub async fn versions(
         Row,
         r#"SELECT bucket_id, key, version_id, is_null, is_latest, is_marker, size_bytes, etag,
                   checksum AS "checksum: Json<StoredChecksum>", content_type,
-                  metadata AS "metadata: Json<ObjectMetadata>", created_at
+                  metadata AS "metadata: Json<ObjectMetadata>", created_at, expires_at
            FROM objects
            WHERE bucket_id = $1 AND key >= $2
              AND (key <> $2 OR CASE

@@ -173,6 +173,21 @@ pub async fn lock_one_expired(
     Ok(row.map(|row| (MultipartId::from_uuid(row.upload_id), row.is_completed)))
 }
 
+/// One of a bucket that is under way; those that others work on are passed over.
+pub async fn lock_one_of(
+    connection: &mut PgConnection,
+    bucket: BucketId,
+) -> sqlx::Result<Option<MultipartId>> {
+    let id = sqlx::query_scalar!(
+        "SELECT upload_id FROM multipart_uploads WHERE bucket_id = $1 AND completed_as IS NULL
+         LIMIT 1 FOR UPDATE SKIP LOCKED",
+        bucket.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(MultipartId::from_uuid))
+}
+
 /// It has become this version, which is remembered for a day; its parts are the version's, or nobody's.
 pub async fn mark_completed(
     connection: &mut PgConnection,

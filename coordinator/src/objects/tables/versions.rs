@@ -9,8 +9,11 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use model::ids::{BucketId, VersionId};
-use model::objects::{ObjectMetadata, ObjectVersion, StoredChecksum, VersionRef};
+use model::ids::{BucketId, FileId, VersionId};
+use model::names::ObjectKey;
+use model::objects::{
+    Described, Envelope, ObjectMetadata, ObjectVersion, StoredChecksum, VersionRef,
+};
 use rules::pointing::Standing;
 
 pub(super) struct Row {
@@ -26,6 +29,7 @@ pub(super) struct Row {
     pub content_type: String,
     pub metadata: Json<ObjectMetadata>,
     pub created_at: jiff_sqlx::Timestamp,
+    pub expires_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl From<Row> for ObjectVersion {
@@ -43,6 +47,7 @@ impl From<Row> for ObjectVersion {
             content_type: row.content_type,
             metadata: row.metadata.0,
             created_at: row.created_at.to_jiff(),
+            expires_at: row.expires_at.map(jiff_sqlx::Timestamp::to_jiff),
         }
     }
 }
@@ -62,7 +67,7 @@ pub async fn find(
         Row,
         r#"SELECT bucket_id, key, version_id, is_null, is_latest, is_marker, size_bytes, etag,
                   checksum AS "checksum: Json<StoredChecksum>", content_type,
-                  metadata AS "metadata: Json<ObjectMetadata>", created_at
+                  metadata AS "metadata: Json<ObjectMetadata>", created_at, expires_at
            FROM objects
            WHERE bucket_id = $1 AND key = $2
              AND CASE WHEN $3 THEN is_latest WHEN $4 THEN is_null ELSE version_id = $5 END"#,
@@ -75,6 +80,62 @@ pub async fn find(
     .fetch_optional(connection)
     .await?;
     Ok(row.map(ObjectVersion::from))
+}
+
+/// What end-to-end clients keep with these.
+pub async fn envelopes(
+    connection: &mut PgConnection,
+    ids: &[VersionId],
+) -> sqlx::Result<HashMap<VersionId, Envelope>> {
+    let ids: Vec<Uuid> = ids.iter().map(VersionId::as_uuid).collect();
+    let rows = sqlx::query!(
+        r#"SELECT version_id, envelope AS "envelope!" FROM objects
+           WHERE version_id = ANY($1) AND envelope IS NOT NULL"#,
+        &ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let envelopes = rows.into_iter().map(|row| {
+        let id = VersionId::from_uuid(row.version_id);
+        (id, Envelope::stored(row.envelope))
+    });
+    Ok(envelopes.collect())
+}
+
+/// A version whose time is up.
+pub async fn one_expired(connection: &mut PgConnection) -> sqlx::Result<Option<ObjectVersion>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT bucket_id, key, version_id, is_null, is_latest, is_marker, size_bytes, etag,
+                  checksum AS "checksum: Json<StoredChecksum>", content_type,
+                  metadata AS "metadata: Json<ObjectMetadata>", created_at, expires_at
+           FROM objects WHERE expires_at <= now() ORDER BY expires_at LIMIT 1"#
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(ObjectVersion::from))
+}
+
+/// It goes by another key from now on, whose latest it is.
+pub async fn rename(
+    connection: &mut PgConnection,
+    id: VersionId,
+    (bucket, key): (BucketId, &ObjectKey),
+    change_seq: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "WITH told AS (
+             INSERT INTO object_changes (bucket_id, change_seq, key, version_id, what)
+             VALUES ($2, $4, $3, $1, 'put'))
+         UPDATE objects SET bucket_id = $2, key = $3, change_seq = $4 WHERE version_id = $1",
+        id.as_uuid(),
+        bucket.as_uuid(),
+        key.as_str(),
+        change_seq,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Of each of these keys, in order, the latest version and the null version, which may be one.
@@ -115,15 +176,13 @@ pub async fn standing(
 #[derive(Debug)]
 pub struct NewVersion<'a> {
     pub bucket: BucketId,
-    pub key: &'a str,
     pub id: VersionId,
+    pub described: &'a Described,
     pub is_null: bool,
     /// `None` of a marker.
     pub etag: Option<&'a str>,
     pub size_bytes: u64,
     pub checksum: Option<&'a StoredChecksum>,
-    pub content_type: &'a str,
-    pub metadata: &'a ObjectMetadata,
     pub change_seq: i64,
     pub at: Timestamp,
 }
@@ -139,33 +198,40 @@ pub async fn insert(connection: &mut PgConnection, rows: &[NewVersion<'_>]) -> s
     }
     let checksums = rows.iter().map(|row| row.checksum.map(json).transpose());
     let checksums = checksums.collect::<sqlx::Result<Vec<Option<String>>>>()?;
-    let metadata = rows.iter().map(|row| json(row.metadata));
+    let metadata = rows.iter().map(|row| json(&row.described.metadata));
     let metadata = metadata.collect::<sqlx::Result<Vec<String>>>()?;
     sqlx::query!(
         "WITH new AS (
              SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::boolean[], $5::text[], $6::bigint[],
-                                  $7::text[], $8::text[], $9::text[], $10::bigint[], $11::timestamptz[])
+                                  $7::text[], $8::text[], $9::text[], $10::bigint[], $11::timestamptz[],
+                                  $12::bytea[], $13::timestamptz[])
                  AS n (bucket_id, key, version_id, is_null, etag, size_bytes, checksum, content_type, metadata,
-                       change_seq, at)),
+                       change_seq, at, envelope, expires_at)),
          told AS (
              INSERT INTO object_changes (bucket_id, change_seq, key, version_id, what, at)
              SELECT bucket_id, change_seq, key, version_id,
                     CASE WHEN etag IS NULL THEN 'marker' ELSE 'put' END, at FROM new)
          INSERT INTO objects (bucket_id, key, version_id, is_latest, is_marker, is_null, size_bytes, etag, checksum,
-                              content_type, metadata, change_seq, created_at)
+                              content_type, metadata, change_seq, created_at, envelope, expires_at)
          SELECT bucket_id, key, version_id, true, etag IS NULL, is_null, size_bytes, etag, checksum::jsonb,
-                content_type, metadata::jsonb, change_seq, at FROM new",
+                content_type, metadata::jsonb, change_seq, at, envelope, expires_at FROM new",
         &column(rows, |row| row.bucket.as_uuid()),
-        &column(rows, |row| row.key.to_owned()),
+        &column(rows, |row| row.described.key.as_str().to_owned()),
         &column(rows, |row| row.id.as_uuid()),
         &column(rows, |row| row.is_null),
         &column(rows, |row| row.etag.map(str::to_owned)) as &[Option<String>],
         &column(rows, |row| row.size_bytes as i64),
         &checksums as &[Option<String>],
-        &column(rows, |row| row.content_type.to_owned()),
+        &column(rows, |row| row.described.content_type.as_str().to_owned()),
         &metadata,
         &column(rows, |row| row.change_seq),
         &column(rows, |row| row.at.to_sqlx()) as &[jiff_sqlx::Timestamp],
+        &column(rows, |row| {
+            let envelope = row.described.envelope.as_ref();
+            envelope.map(|envelope| envelope.as_bytes().to_vec())
+        }) as &[Option<Vec<u8>>],
+        &column(rows, |row| row.described.expires_at.map(ToSqlx::to_sqlx))
+            as &[Option<jiff_sqlx::Timestamp>],
     )
     .execute(connection)
     .await?;
@@ -214,7 +280,7 @@ pub async fn promote_newest(
 /// Versions whose file `file` is, with their keys.
 pub async fn of_file(
     connection: &mut PgConnection,
-    file: model::ids::FileId,
+    file: FileId,
 ) -> sqlx::Result<HashMap<VersionId, (BucketId, String)>> {
     let rows = sqlx::query!(
         "SELECT o.version_id, bucket_id, key FROM object_parts p JOIN objects o ON o.version_id = p.version_id
@@ -228,4 +294,82 @@ pub async fn of_file(
         (VersionId::from_uuid(row.version_id), key)
     });
     Ok(versions.collect())
+}
+
+/// Some versions of a bucket, with their keys: the latest of each key first.
+pub async fn some_of(
+    connection: &mut PgConnection,
+    bucket: BucketId,
+    limit: i64,
+) -> sqlx::Result<Vec<(VersionId, String)>> {
+    let rows = sqlx::query!(
+        "SELECT version_id, key FROM objects WHERE bucket_id = $1 ORDER BY key, change_seq DESC LIMIT $2",
+        bucket.as_uuid(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (VersionId::from_uuid(row.version_id), row.key))
+        .collect())
+}
+
+/// Where in an object a file's bytes are seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Uuid,
+    pub is_latest: bool,
+    pub part: i32,
+}
+
+/// Some places of a file, the newest versions first.
+pub async fn places_of(
+    connection: &mut PgConnection,
+    file: FileId,
+    limit: i64,
+) -> sqlx::Result<Vec<Place>> {
+    sqlx::query_as!(
+        Place,
+        "SELECT b.name AS bucket, o.key, o.version_id, o.is_latest, p.part
+         FROM object_parts p JOIN objects o ON o.version_id = p.version_id JOIN buckets b ON b.bucket_id = o.bucket_id
+         WHERE p.file_id = $1 ORDER BY o.created_at DESC, o.version_id LIMIT $2",
+        file.as_uuid(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The files with bytes of a key, those of its newest version first.
+pub async fn files_of_key(
+    connection: &mut PgConnection,
+    bucket: &str,
+    key: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<(FileId, Place)>> {
+    let rows = sqlx::query!(
+        "SELECT b.name AS bucket, o.key, o.version_id, o.is_latest, p.part, p.file_id
+         FROM buckets b JOIN objects o ON o.bucket_id = b.bucket_id JOIN object_parts p ON p.version_id = o.version_id
+         WHERE b.name = $1 AND o.key = $2 AND p.part > 0
+         ORDER BY o.change_seq DESC, p.part LIMIT $3",
+        bucket,
+        key,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let found = rows.into_iter().map(|row| {
+        let place = Place {
+            bucket: row.bucket,
+            key: row.key,
+            version_id: row.version_id,
+            is_latest: row.is_latest,
+            part: row.part,
+        };
+        (FileId::from_uuid(row.file_id), place)
+    });
+    Ok(found.collect())
 }

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::billing::tables::earnings;
+use crate::blobs::tables::chunks::piece_number;
 use crate::database::{corrupt, hash32};
 use crate::proofs::tables::receipts::ChunkContent;
 use crate::proofs::tables::shown_orders;
@@ -141,7 +142,7 @@ pub async fn demote(
         return Ok((Vec::new(), Vec::new()));
     }
     let rows = sqlx::query!(
-        "SELECT r.blob_id, c.file_id, c.chunk_index, c.size_bytes
+        "SELECT r.blob_id, c.file_id, c.chunk_index, piece_bytes(c.size_bytes, f.data_pieces) AS \"size_bytes!\"
          FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files f USING (file_id)
          WHERE r.node_id = $1 AND r.blob_id = ANY($2) AND r.demoted_at IS NULL
          ORDER BY c.file_id, c.chunk_index FOR SHARE OF f FOR UPDATE OF c, r",
@@ -344,6 +345,27 @@ pub async fn insert_statement(
     shown_orders::insert(connection, of, &kept.orders, kept.at).await
 }
 
+/// Replicas that were proven since then, that were not, and for which nothing came in time. It goes from node to node, for
+/// the index does: statements of a whole day are many.
+pub async fn tally_since(
+    connection: &mut PgConnection,
+    since: Timestamp,
+) -> sqlx::Result<(u64, u64, u64)> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(sum(s.passed), 0)::bigint AS "passed!", coalesce(sum(s.failed), 0)::bigint AS "failed!",
+                  coalesce(sum(s.missed), 0)::bigint AS "missed!"
+           FROM nodes n CROSS JOIN LATERAL (
+               SELECT sum(passed) AS passed, sum(failed) AS failed, sum(missed) AS missed
+               FROM audit_statements WHERE node_id = n.node_id AND at >= $1
+           ) s"#,
+        since.to_sqlx() as _
+    )
+    .fetch_one(connection)
+    .await?;
+    let counts = [row.passed, row.failed, row.missed].map(i64::unsigned_abs);
+    Ok(counts.into())
+}
+
 /// A node's statements, the newest first.
 pub async fn statements(
     connection: &mut PgConnection,
@@ -437,6 +459,8 @@ pub struct LastProof {
 pub struct ReplicaDurability {
     pub node_id: NodeId,
     pub blob_id: BlobId,
+    /// Which piece of its chunk: 0 of a copy.
+    pub piece: u8,
     pub stored_at_ms: i64,
     /// As long as another one can be read.
     pub counts: bool,
@@ -447,20 +471,23 @@ pub struct ReplicaDurability {
     pub content: Option<ChunkContent>,
 }
 
-/// Healthy replicas of the file's chunk that has fewest; `None` when it has no chunks.
+/// Healthy copies, or different pieces, of the file's chunk that has fewest; `None` when it has no chunks.
 pub async fn fewest_healthy(
     connection: &mut PgConnection,
     file_id: FileId,
 ) -> sqlx::Result<Option<u32>> {
     let fewest = sqlx::query_scalar!(
         "SELECT min(healthy) FROM (
-             SELECT healthy_replicas(
-                        count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.away_since)),
-                        count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.offline_since)))
+             SELECT healthy_pieces(sum(least(counting, most))::bigint, sum(least(readable, most))::bigint, k)
                     AS healthy
-             FROM chunks c LEFT JOIN replicas r USING (file_id, chunk_index)
-                           LEFT JOIN nodes n USING (node_id)
-             WHERE c.file_id = $1 GROUP BY c.chunk_index) AS chunk",
+             FROM (SELECT c.chunk_index, f.data_pieces AS k,
+                          CASE WHEN f.data_pieces = 1 THEN NULL ELSE 1 END AS most,
+                          count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.away_since)) AS counting,
+                          count(*) FILTER (WHERE replica_counts(r.demoted_at, n.state, n.offline_since)) AS readable
+                   FROM chunks c JOIN files f USING (file_id)
+                        LEFT JOIN replicas r USING (file_id, chunk_index) LEFT JOIN nodes n USING (node_id)
+                   WHERE c.file_id = $1 GROUP BY c.chunk_index, f.data_pieces, r.piece) AS slot
+             GROUP BY chunk_index, k) AS chunk",
         file_id.as_uuid(),
     )
     .fetch_one(connection)
@@ -481,7 +508,7 @@ pub async fn durability(
                   replica_counts(r.demoted_at, n.state, n.away_since) AS "counts?",
                   replica_counts(r.demoted_at, n.state, n.offline_since) AS "readable?",
                   r.last_proof_at AS "last_proof_at: jiff_sqlx::Timestamp", r.last_proof_outcome,
-                  c.size_bytes, c.sha256, f.replication, f.sealing
+                  c.size_bytes, c.sha256, f.replication, f.data_pieces, r.piece AS "piece?", f.sealing
            FROM chunks c JOIN files f USING (file_id) LEFT JOIN replicas r USING (file_id, chunk_index)
                          LEFT JOIN nodes n USING (node_id)
            WHERE c.file_id = $1 AND c.chunk_index >= $2 AND c.chunk_index < $3
@@ -507,8 +534,11 @@ pub async fn durability(
             };
             let chunk = (file_id, index, row.size_bytes);
             let sha256 = row.sha256.as_deref();
+            let scheme = (row.data_pieces, row.replication);
+            let piece = row.piece.unwrap_or(0);
             let replica = ReplicaDurability {
-                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
+                content: ChunkContent::of_row(chunk, sha256, scheme, piece, row.sealing)?,
+                piece: piece_number(row.piece)?,
                 node_id: NodeId::from_uuid(node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
                 stored_at_ms: row.stored_at_ms.unwrap_or(0),

@@ -88,6 +88,28 @@ impl TryFrom<Row> for Schedule {
     }
 }
 
+/// How far behind the audit is, of nodes that are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    pub oldest_round_seconds: i64,
+    pub overdue_seconds: i64,
+}
+
+pub async fn pace(connection: &mut PgConnection) -> sqlx::Result<Pace> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(greatest(extract(epoch FROM now() - min(a.planned_at)), 0), 0)::bigint AS "age!",
+                  coalesce(greatest(extract(epoch FROM now() - min(a.next_due)), 0), 0)::bigint AS "overdue!"
+           FROM audit_schedule a JOIN nodes n USING (node_id)
+           WHERE n.offline_since IS NULL AND n.last_seen_at IS NOT NULL"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Pace {
+        oldest_round_seconds: row.age,
+        overdue_seconds: row.overdue,
+    })
+}
+
 /// A coordinator's claim on a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
@@ -245,7 +267,7 @@ pub(crate) fn bounds(ids: &std::ops::RangeInclusive<u64>) -> ([u8; 32], [u8; 32]
 #[derive(Debug, Clone)]
 pub struct AuditedReplica {
     pub blob_id: BlobId,
-    /// Of the chunk's plaintext.
+    /// Of the plaintext that it holds.
     pub size_bytes: u32,
     /// What became of it.
     pub lost: Option<Lost>,
@@ -271,11 +293,11 @@ pub async fn cell(
 ) -> sqlx::Result<Vec<AuditedReplica>> {
     let (first, last) = bounds(&cell.ids);
     let rows = sqlx::query!(
-        r#"SELECT r.blob_id, c.size_bytes, r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
+        r#"SELECT r.blob_id, piece_bytes(c.size_bytes, files.data_pieces) AS "size_bytes!", r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
                   r.demoted_reason, f.ask AS "ask?", f.due_at AS "due_at?: jiff_sqlx::Timestamp",
                   f.attempts AS "attempts?", f.drawn AS "drawn?", f.weight_ppm AS "weight_ppm?",
                   f.penalty_id, f.reason AS "reason?"
-           FROM replicas r JOIN chunks c USING (file_id, chunk_index)
+           FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN files USING (file_id)
            LEFT JOIN audit_follow_ups f ON f.node_id = r.node_id AND f.blob_id = r.blob_id
            WHERE r.node_id = $1 AND r.blob_id >= $2 AND r.blob_id <= $3
              AND (r.demoted_at IS NULL OR (r.demoted_at >= $4 AND r.demoted_reason <> ALL($6)))

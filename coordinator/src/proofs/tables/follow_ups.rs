@@ -193,7 +193,7 @@ pub async fn end_follow_ups(
     Ok(())
 }
 
-/// Follow-ups that are due, with the size of the chunk's plaintext; `None` when the replica has gone
+/// Follow-ups that are due, with the size of the plaintext that each holds; `None` when the replica has gone
 /// or been demoted meanwhile.
 pub async fn due_follow_ups(
     connection: &mut PgConnection,
@@ -203,11 +203,12 @@ pub async fn due_follow_ups(
 ) -> sqlx::Result<Vec<(FollowUp, Option<u32>)>> {
     let rows = sqlx::query!(
         r#"SELECT f.blob_id, f.ask, f.due_at AS "due_at: jiff_sqlx::Timestamp", f.attempts, f.drawn,
-                  f.weight_ppm, f.penalty_id, f.reason, c.size_bytes AS "size_bytes?"
+                  f.weight_ppm, f.penalty_id, f.reason, piece_bytes(c.size_bytes, files.data_pieces) AS "size_bytes?"
            FROM audit_follow_ups f
            LEFT JOIN replicas r ON r.node_id = f.node_id AND r.blob_id = f.blob_id
                                AND r.demoted_at IS NULL
            LEFT JOIN chunks c ON c.file_id = r.file_id AND c.chunk_index = r.chunk_index
+           LEFT JOIN files ON files.file_id = r.file_id
            WHERE f.node_id = $1 AND f.due_at <= $2 ORDER BY f.due_at LIMIT $3"#,
         node.as_uuid(),
         now.to_sqlx() as _,

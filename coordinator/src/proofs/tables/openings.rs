@@ -7,9 +7,9 @@ use sqlx::PgConnection;
 
 use crate::database::{corrupt, hash32};
 use crate::keys::data_keys::WrappedKey;
-use crate::proofs::tables::receipts::{ChunkContent, ReceiptRow};
+use crate::proofs::tables::receipts::{ChunkContent, ReceiptRow, blob_bytes};
 use model::ids::UserId;
-use sealing::SEALING_OVERHEAD;
+use model::scheme::Scheme;
 
 /// What is asked for, as far as it is there.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ pub async fn copy(
     node_id: NodeId,
 ) -> sqlx::Result<Option<Asked>> {
     let row = sqlx::query!(
-        r#"SELECT f.chunk_count AS "chunk_count!", f.replication, f.sealing, k.master_key_id, k.wrapped,
+        r#"SELECT f.chunk_count AS "chunk_count!", f.replication, f.data_pieces, f.sealing, k.master_key_id, k.wrapped,
                   c.size_bytes AS "size_bytes?", c.sha256 AS "sha256?", n.peer_id AS "peer_id?",
-                  r.blob_id AS "blob_id?", r.stored_at_ms AS "stored_at_ms?", r.signature AS "signature?"
+                  r.blob_id AS "blob_id?", r.piece AS "piece?", r.stored_at_ms AS "stored_at_ms?", r.signature AS "signature?"
            FROM files f JOIN data_keys k USING (file_id)
                 LEFT JOIN chunks c ON c.file_id = f.file_id AND c.chunk_index = $3
                 LEFT JOIN replicas r ON r.file_id = f.file_id AND r.chunk_index = $3 AND r.node_id = $4
@@ -58,6 +58,8 @@ pub async fn copy(
     let copy = match of_copy {
         (Some(size_bytes), Some(peer_id), Some(blob_id), Some(stored_at_ms), Some(signature)) => {
             let sha256 = row.sha256.as_deref();
+            let scheme = (row.data_pieces, row.replication);
+            let piece = row.piece.unwrap_or(0);
             let chunk = (file_id, index, size_bytes);
             let signature = Signature::try_from(&signature[..])
                 .map_err(|error| corrupt("replicas.signature", error))?;
@@ -66,12 +68,15 @@ pub async fn copy(
                 node_id,
                 peer_id,
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &blob_id)?),
-                length: u64::from(size_bytes.unsigned_abs()) + SEALING_OVERHEAD as u64,
+                length: blob_bytes(
+                    Scheme::of_row(row.data_pieces, row.replication),
+                    size_bytes.unsigned_abs(),
+                ),
                 receipt: SignedReceipt {
                     stored_at_ms: stored_at_ms.unsigned_abs(),
                     signature,
                 },
-                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
+                content: ChunkContent::of_row(chunk, sha256, scheme, piece, row.sealing)?,
             })
         }
         _ => None,

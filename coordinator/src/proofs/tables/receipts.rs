@@ -4,6 +4,7 @@ use proto::{BlobId, ChunkSha256, FileId, NodeId, Sealing, Signature, SignedRecei
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::blobs::tables::chunks::piece_number;
 use crate::database::{corrupt, hash32};
 use model::scheme::Scheme;
 use sealing::SEALING_OVERHEAD;
@@ -30,6 +31,8 @@ pub struct ChunkContent {
     pub bytes: u32,
     pub sha256: ChunkSha256,
     pub scheme: Scheme,
+    /// Which piece of it the blob holds: 0 of a copy.
+    pub piece: u8,
     pub sealing: Sealing,
 }
 
@@ -38,7 +41,8 @@ impl ChunkContent {
     pub(super) fn of_row(
         (file_id, index, bytes): (FileId, u32, i32),
         sha256: Option<&[u8]>,
-        replication: i32,
+        (data_pieces, replication): (i32, i32),
+        piece: i16,
         sealing: i16,
     ) -> sqlx::Result<Option<Self>> {
         let Some(sha256) = sha256 else {
@@ -50,15 +54,21 @@ impl ChunkContent {
             index,
             bytes: bytes.unsigned_abs(),
             sha256: ChunkSha256::from_bytes(hash32("chunks.sha256", sha256)?),
-            scheme: Scheme::copies(replication.unsigned_abs()),
+            scheme: Scheme::of_row(data_pieces, replication),
+            piece: piece_number(Some(piece))?,
             sealing: Sealing::try_from(version).map_err(|error| corrupt("files.sealing", error))?,
         }))
     }
 
     /// Bytes of each of its blobs.
     pub fn blob_bytes(&self) -> u64 {
-        u64::from(self.bytes) + SEALING_OVERHEAD as u64
+        blob_bytes(self.scheme, self.bytes)
     }
+}
+
+/// Bytes of each blob of a chunk of so many.
+pub fn blob_bytes(scheme: Scheme, chunk_bytes: u32) -> u64 {
+    scheme.piece_len(chunk_bytes.into()) + SEALING_OVERHEAD as u64
 }
 
 /// Receipts of the file's chunks `after.0..end`, in the order of chunk and node, behind `after`. Those of
@@ -72,7 +82,7 @@ pub async fn page(
 ) -> sqlx::Result<Vec<ReceiptRow>> {
     let rows = sqlx::query!(
         "SELECT r.chunk_index, r.node_id, n.peer_id, r.blob_id, c.size_bytes, r.stored_at_ms, r.signature,
-                c.sha256, f.replication, f.sealing
+                c.sha256, f.replication, f.data_pieces, r.piece, f.sealing
          FROM replicas r JOIN chunks c USING (file_id, chunk_index) JOIN nodes n USING (node_id)
               JOIN files f USING (file_id)
          WHERE r.file_id = $1 AND (r.chunk_index, r.node_id) > ($2, $3) AND r.chunk_index < $4
@@ -92,13 +102,17 @@ pub async fn page(
                 .map_err(|error| corrupt("replicas.signature", error))?;
             let chunk = (file_id, row.chunk_index.unsigned_abs(), row.size_bytes);
             let sha256 = row.sha256.as_deref();
+            let scheme = (row.data_pieces, row.replication);
             Ok(ReceiptRow {
-                content: ChunkContent::of_row(chunk, sha256, row.replication, row.sealing)?,
+                content: ChunkContent::of_row(chunk, sha256, scheme, row.piece, row.sealing)?,
                 index: row.chunk_index.unsigned_abs(),
                 node_id: NodeId::from_uuid(row.node_id),
                 peer_id: row.peer_id,
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
-                length: u64::from(row.size_bytes.unsigned_abs()) + SEALING_OVERHEAD as u64,
+                length: blob_bytes(
+                    Scheme::of_row(row.data_pieces, row.replication),
+                    row.size_bytes.unsigned_abs(),
+                ),
                 receipt: SignedReceipt {
                     stored_at_ms: row.stored_at_ms.unsigned_abs(),
                     signature,

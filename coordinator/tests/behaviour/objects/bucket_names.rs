@@ -9,36 +9,40 @@ async fn names_of_buckets_are_unique_bounded_in_number_and_rest_when_they_are_fr
     let objects = &coordinator.app.objects;
     let (one, _) = coordinator.user().await;
     let (other, _) = coordinator.user().await;
-    let bucket = buckets::create(objects, one, &name("mine")).await.unwrap();
-    let again = buckets::create(objects, one, &name("mine")).await;
+    let bucket = buckets::create(objects, one, &name("mine"), super::PLAIN)
+        .await
+        .unwrap();
+    let again = buckets::create(objects, one, &name("mine"), super::PLAIN).await;
     assert!(matches!(again, Err(ObjectError::NameYours)));
-    let theirs = buckets::create(objects, other, &name("mine")).await;
+    let theirs = buckets::create(objects, other, &name("mine"), super::PLAIN).await;
     assert!(matches!(theirs, Err(ObjectError::NameTaken)));
     assert!(matches!(
         objects.bucket(other, "mine").await,
         Err(ObjectError::NotYours)
     ));
-    buckets::create(objects, one, &name("second"))
+    buckets::create(objects, one, &name("second"), super::PLAIN)
         .await
         .unwrap();
-    let third = buckets::create(objects, one, &name("third")).await;
+    let third = buckets::create(objects, one, &name("third"), super::PLAIN).await;
     assert!(matches!(
         third,
         Err(ObjectError::TooManyBuckets { limit: 2 })
     ));
 
     buckets::delete(objects, &bucket).await.unwrap();
-    let early = buckets::create(objects, other, &name("mine")).await;
+    let early = buckets::create(objects, other, &name("mine"), super::PLAIN).await;
     assert!(matches!(early, Err(ObjectError::NameRests)));
     let rested = "UPDATE resting_bucket_names SET until = now()";
-    let back = buckets::create(objects, one, &name("mine")).await.unwrap();
+    let back = buckets::create(objects, one, &name("mine"), super::PLAIN)
+        .await
+        .unwrap();
     buckets::delete(objects, &back).await.unwrap();
     sqlx::query(rested).execute(&pool).await.unwrap();
-    buckets::create(objects, other, &name("mine"))
+    buckets::create(objects, other, &name("mine"), super::PLAIN)
         .await
         .unwrap();
     let contested = name("one-of-many");
-    let at_once = (0..6).map(|_| buckets::create(objects, other, &contested));
+    let at_once = (0..6).map(|_| buckets::create(objects, other, &contested, super::PLAIN));
     let made = join_all(at_once)
         .await
         .into_iter()

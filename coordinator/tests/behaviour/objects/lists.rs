@@ -35,7 +35,7 @@ fn text(most: usize) -> impl Strategy<Value = String> {
 async fn bucket_of(coordinator: &Coordinator, name: &str) -> Bucket {
     let (user, _) = coordinator.user().await;
     let name = BucketName::try_from(name.to_owned()).unwrap();
-    buckets::create(&coordinator.app.objects, user, &name)
+    buckets::create(&coordinator.app.objects, user, &name, super::PLAIN)
         .await
         .unwrap()
 }

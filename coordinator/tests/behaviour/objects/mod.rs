@@ -2,7 +2,9 @@
 //! there.
 
 mod bucket_names;
+mod ending;
 mod lists;
+mod rest;
 mod s3;
 
 use std::collections::BTreeSet;
@@ -23,8 +25,8 @@ use md5::{Digest, Md5};
 use model::ids::{UserId, VersionId};
 use model::names::{BucketName, ContentType, ObjectKey};
 use model::objects::{
-    Bucket, ContentSum, Deleted, Described, ListEntry, ObjectMetadata, ObjectPart, ObjectVersion,
-    SumSlot, TargetRefusal, VersionRef, WriteCondition,
+    Bucket, ContentSum, Deleted, Described, ListEntry, Names, ObjectMetadata, ObjectPart,
+    ObjectVersion, SumSlot, TargetRefusal, VersionRef, Versioning, WriteCondition,
 };
 use rules::listing::{Listing, Start};
 use sqlx::PgPool;
@@ -39,6 +41,8 @@ struct Shop {
     bucket: Bucket,
     _nodes: [Node; 3],
 }
+
+const PLAIN: (Versioning, Names) = (Versioning::Off, Names::Plain);
 
 fn name(text: &str) -> BucketName {
     BucketName::try_from(text.to_owned()).unwrap()
@@ -57,10 +61,8 @@ fn holder(account: UserId) -> Holder {
 
 fn described(text: &str, condition: WriteCondition) -> Described {
     Described {
-        key: key(text),
-        content_type: ContentType::octet_stream(),
-        metadata: ObjectMetadata::default(),
         condition,
+        ..Described::plain(key(text))
     }
 }
 
@@ -76,7 +78,8 @@ impl Shop {
         let settings = ["money.trial_microcredits=0"];
         let (coordinator, nodes) = Coordinator::with_fleet(pool, &settings).await;
         let (user, client) = coordinator.customer().await;
-        let bucket = buckets::create(&coordinator.app.objects, user, &name("a-bucket")).await;
+        let bucket =
+            buckets::create(&coordinator.app.objects, user, &name("a-bucket"), PLAIN).await;
         Self {
             bucket: bucket.unwrap(),
             coordinator,

@@ -31,6 +31,10 @@ impl Client {
         Self::new(self.router.clone(), Some(token.to_owned()))
     }
 
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         let address: SocketAddr = "192.0.2.1:1234".parse().unwrap();
         let mut request = http::Request::builder()
@@ -98,6 +102,17 @@ impl Client {
         let id = upload["upload_id"].as_str().unwrap();
         let call = self.put(&format!("/api/v1/files/upload/{id}/chunk?index={index}"));
         call.body(content.to_vec()).send().await
+    }
+
+    /// Chunks in one body, of which `first` is the first.
+    pub(crate) async fn send_chunks(&self, upload: &Value, first: usize, content: &[u8]) -> Answer {
+        let call = self.send_chunks_call(upload, first);
+        call.body(content.to_vec()).send().await
+    }
+
+    pub(crate) fn send_chunks_call(&self, upload: &Value, first: usize) -> Call {
+        let id = upload["upload_id"].as_str().unwrap();
+        self.put(&format!("/api/v1/files/upload/{id}/chunks?first={first}"))
     }
 
     pub(crate) async fn complete(&self, upload: &Value) -> Answer {

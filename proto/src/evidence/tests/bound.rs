@@ -89,7 +89,7 @@ fn a_copy_that_is_shown_opens_as_what_the_coordinator_has_signed() {
     let found = checker.sealed(&shown, |told, key, bytes| {
         assert_eq!((told, key), (&statement, &KEY));
         assert_eq!(bytes, blob(0, 2));
-        Some((digest(0), statement.chunk_bytes))
+        Some(Content::Chunk(digest(0), statement.chunk_bytes))
     });
     assert_eq!(found.finding, Finding::Opened);
     assert_eq!(checker.opened(), 1);
@@ -102,8 +102,9 @@ fn a_copy_that_does_not_open_as_what_was_signed_refutes_the_coordinator() {
     let statement = statement_on(FILE, 0, &blob(0, 2));
     for content in [
         None,
-        Some((digest(1), statement.chunk_bytes)),
-        Some((digest(0), statement.chunk_bytes + 1)),
+        Some(Content::Chunk(digest(1), statement.chunk_bytes)),
+        Some(Content::Piece),
+        Some(Content::Chunk(digest(0), statement.chunk_bytes + 1)),
     ] {
         let mut checker = Checker::default();
         let found = checker.sealed(&sealed(0, 2, &statement), |_, _, _| content);
@@ -142,13 +143,22 @@ fn whatever_is_altered_in_a_copy_that_is_shown_accuses_nobody() {
 }
 
 #[test]
-fn a_piece_of_a_code_is_signed_in_the_same_way_and_alone_opens_as_nothing() {
+fn a_piece_of_a_code_is_signed_in_the_same_way_and_alone_shows_nothing_of_its_chunk() {
     let statement = ChunkStatement {
         piece: Piece::new(11, 8, 12).unwrap(),
         ..statement_on(FILE, 0, &blob(0, 2))
     };
     assert_eq!(signed(&statement).open(), Ok(statement.clone()));
     let mut checker = Checker::default();
-    let found = checker.sealed(&sealed(0, 2, &statement), |_, _, _| None);
-    assert!(matches!(found.finding, Finding::NotProven(_)));
+    let shown = sealed(0, 2, &statement);
+    let mut found = |content| checker.sealed(&shown, |_, _, _| content).finding;
+    assert_eq!(found(Some(Content::Piece)), Finding::Piece);
+    assert!(matches!(
+        found(Some(Content::Unkept)),
+        Finding::NotProven(_)
+    ));
+    assert_eq!(found(None), Finding::Refuted(Lie::OpensOtherwise));
+    let whole = Content::Chunk(statement.chunk_sha256, statement.chunk_bytes);
+    assert_eq!(found(Some(whole)), Finding::Opened);
+    assert_eq!(checker.opened(), 1);
 }

@@ -12,7 +12,7 @@ use blobstore::{
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use kit::output::plain_table;
+use kit::output::{plain_table, print_table};
 use kit::{Clock, private_file};
 use proto::BlobId;
 use proto::evidence::OrderItem;
@@ -116,7 +116,7 @@ fn list(volume: &Volume, output: Output, limit: u32, cursor: Option<BlobId>) -> 
             stored_at.to_string(),
         ]);
     }
-    println!("{table}");
+    print_table(table);
     if let Some(cursor) = page.next_cursor {
         println!("\nThere are more: storage-node chunks list --cursor {cursor}");
     }
@@ -151,7 +151,7 @@ fn show_order(volume: &Volume, blob_id: &BlobId, output: Output) -> Result<ExitC
         &signed.order.deletions().len().to_string(),
     ]);
     table.add_row(["signature", &item.signature]);
-    println!("{table}");
+    print_table(table);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -231,7 +231,7 @@ fn check(volume: &Volume) -> Result<ExitCode> {
     for finding in &problems {
         table.add_row([finding.id.to_string(), finding.problem.to_string()]);
     }
-    println!("{table}");
+    print_table(table);
     println!("\n{blobs} blobs read, {count} problems.");
     Ok(ExitCode::FAILURE)
 }

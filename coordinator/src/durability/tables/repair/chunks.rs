@@ -4,13 +4,14 @@ use proto::{BlobId, FileId, NodeId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::blobs::tables::chunks::piece_number;
 use crate::database::{corrupt, hash32};
 use crate::durability::tables::repair::{blob_columns, columns};
 use crate::keys::data_keys::WrappedKey;
 use model::scheme::Scheme;
 use rules::placement::FailureDomains;
 use rules::repair::{Presence, Replica};
-use sealing::ChunkRef;
+use sealing::{ChunkRef, SEALING_OVERHEAD};
 
 /// A chunk that is there, and what its file says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,20 @@ pub struct KeptChunk {
     pub ready: bool,
 }
 
+impl KeptChunk {
+    /// Bytes of each of its blobs.
+    pub fn blob_bytes(&self) -> u64 {
+        self.scheme.piece_len(self.size_bytes.into()) + SEALING_OVERHEAD as u64
+    }
+}
+
 struct KeptRow {
     file_id: Uuid,
     chunk_index: i32,
     version: i64,
     size_bytes: i32,
     replication: i32,
+    data_pieces: i32,
     ready: bool,
 }
 
@@ -41,7 +50,7 @@ impl From<KeptRow> for KeptChunk {
             },
             version: row.version.unsigned_abs(),
             size_bytes: row.size_bytes.unsigned_abs(),
-            scheme: Scheme::copies(row.replication.unsigned_abs()),
+            scheme: Scheme::of_row(row.data_pieces, row.replication),
             ready: row.ready,
         }
     }
@@ -55,7 +64,8 @@ pub async fn ready_chunks(
     let (files, indices) = columns(chunks);
     let rows = sqlx::query_as!(
         KeptRow,
-        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication, true AS "ready!"
+        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication, f.data_pieces,
+                  true AS "ready!"
          FROM chunks c JOIN files f USING (file_id)
          WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
            AND f.state = 'ready'"#,
@@ -75,7 +85,7 @@ pub async fn lock_chunks(
     let (files, indices) = columns(chunks);
     let rows = sqlx::query_as!(
         KeptRow,
-        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication,
+        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication, f.data_pieces,
                   f.state = 'ready' AS "ready!"
            FROM chunks c JOIN files f USING (file_id)
            WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
@@ -105,7 +115,7 @@ pub async fn with_keys(
 ) -> sqlx::Result<Vec<SealedChunk>> {
     let (files, indices) = columns(chunks);
     let rows = sqlx::query!(
-        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication,
+        r#"SELECT c.file_id, c.chunk_index, c.version, c.size_bytes, f.replication, f.data_pieces,
                   f.state = 'ready' AS "ready!", c.sha256, k.master_key_id, k.wrapped,
                   f.sealing
            FROM chunks c JOIN files f USING (file_id) JOIN data_keys k USING (file_id)
@@ -126,6 +136,7 @@ pub async fn with_keys(
                     version: row.version,
                     size_bytes: row.size_bytes,
                     replication: row.replication,
+                    data_pieces: row.data_pieces,
                     ready: row.ready,
                 }
                 .into(),
@@ -143,7 +154,7 @@ pub async fn replicas(
 ) -> sqlx::Result<Vec<(ChunkRef, Replica)>> {
     let (files, indices) = columns(chunks);
     let rows = sqlx::query!(
-        r#"SELECT r.file_id, r.chunk_index, r.node_id, r.blob_id, r.earns,
+        r#"SELECT r.file_id, r.chunk_index, r.node_id, r.blob_id, r.piece, r.earns,
                   r.demoted_at AS "demoted_at: jiff_sqlx::Timestamp",
                   r.suspect_since IS NOT NULL AS "suspect!", n.state, n.operator_id, n.region,
                   n.used_bytes, n.capacity_bytes, n.offline_since IS NOT NULL AS "offline!",
@@ -165,6 +176,7 @@ pub async fn replicas(
             let replica = Replica {
                 node_id: NodeId::from_uuid(row.node_id),
                 blob_id: BlobId::from_bytes(hash32("replicas.blob_id", &row.blob_id)?),
+                piece: piece_number(Some(row.piece))?,
                 node_state: row
                     .state
                     .parse()

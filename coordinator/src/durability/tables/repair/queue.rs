@@ -1,4 +1,7 @@
-//! `chunks_to_repair`: which chunks need something.
+//! `chunks_to_repair`: which chunks need something. Its column `healthy` is the margin of each, as [`Scheme::margin`] works it
+//! out: of copies as many as there are, of a coded chunk how many more pieces can be lost, and one.
+//!
+//! [`Scheme::margin`]: model::scheme::Scheme::margin
 
 use std::time::Duration;
 
@@ -53,7 +56,7 @@ pub async fn enqueue_needy(
     .await?;
     let entered = sqlx::query!(
         "INSERT INTO chunks_to_repair AS q (file_id, chunk_index, healthy, since)
-         SELECT c.file_id, c.chunk_index, h.healthy, now()
+         SELECT c.file_id, c.chunk_index, h.margin, now()
          FROM chunks c JOIN files f USING (file_id), LATERAL chunk_health(c.file_id, c.chunk_index) h
          WHERE (c.file_id, c.chunk_index) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
            AND f.state <> 'deleted' AND (h.missing > 0 OR h.too_many > 0)
@@ -83,7 +86,7 @@ pub async fn enqueue_whole(
     let (files, indices) = columns(&named);
     let healthy: Vec<i32> = chunks
         .iter()
-        .map(|kept| kept.scheme.pieces() as i32)
+        .map(|kept| kept.scheme.margin(kept.scheme.pieces()) as i32)
         .collect();
     let entered = sqlx::query!(
         "INSERT INTO chunks_to_repair (file_id, chunk_index, healthy, since)
@@ -104,17 +107,18 @@ pub async fn enqueue_whole(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queued {
     pub chunk: ChunkRef,
-    pub healthy: u32,
+    /// How many more of its pieces can be lost, and one.
+    pub margin: u32,
     /// In vain so far.
     pub attempts: u32,
 }
 
-/// Takes the most urgent chunks, of those with `most_healthy` healthy replicas at most, and puts them out
+/// Takes the most urgent chunks, of those with this margin at most, and puts them out
 /// of reach for `lease`.
 pub async fn take(
     connection: &mut PgConnection,
     limit: i64,
-    most_healthy: u32,
+    most_margin: u32,
     lease: Duration,
 ) -> sqlx::Result<Vec<Queued>> {
     // Level by level, so that rows that are put off are no way to be gone.
@@ -128,7 +132,7 @@ pub async fn take(
          WHERE q.file_id = due.file_id AND q.chunk_index = due.chunk_index
          RETURNING q.file_id, q.chunk_index, q.healthy, q.attempts",
         limit,
-        i32::try_from(most_healthy).unwrap_or(i32::MAX),
+        i32::try_from(most_margin).unwrap_or(i32::MAX),
         lease.as_secs_f64(),
     )
     .fetch_all(connection)
@@ -140,11 +144,11 @@ pub async fn take(
                 file_id: FileId::from_uuid(row.file_id),
                 index: row.chunk_index.unsigned_abs(),
             },
-            healthy: row.healthy.unsigned_abs(),
+            margin: row.healthy.unsigned_abs(),
             attempts: row.attempts.unsigned_abs(),
         })
         .collect();
-    taken.sort_by_key(|queued| queued.healthy);
+    taken.sort_by_key(|queued| queued.margin);
     Ok(taken)
 }
 
@@ -185,7 +189,7 @@ pub async fn finish(connection: &mut PgConnection, chunks: &[ChunkRef]) -> sqlx:
 #[derive(Debug, Clone, Copy)]
 pub struct PutOff {
     pub chunk: ChunkRef,
-    pub healthy: usize,
+    pub margin: u32,
     pub attempts: u32,
     pub pause: Duration,
 }
@@ -196,7 +200,7 @@ pub async fn put_off(connection: &mut PgConnection, again: &[PutOff]) -> sqlx::R
     }
     let chunks: Vec<ChunkRef> = again.iter().map(|again| again.chunk).collect();
     let (files, indices) = columns(&chunks);
-    let healthy: Vec<i32> = again.iter().map(|again| again.healthy as i32).collect();
+    let healthy: Vec<i32> = again.iter().map(|again| again.margin as i32).collect();
     let attempts: Vec<i32> = again.iter().map(|again| again.attempts as i32).collect();
     let pauses: Vec<f64> = again
         .iter()
@@ -219,9 +223,10 @@ pub async fn put_off(connection: &mut PgConnection, again: &[PutOff]) -> sqlx::R
     Ok(())
 }
 
-/// What waits, by healthy replicas.
+/// What waits, by margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
+    /// Of copies as many as are healthy; of a coded chunk how many more pieces can be lost, and one.
     pub healthy: u32,
     pub chunks: u64,
     /// Put out of reach for now: in work, or to be tried again later.

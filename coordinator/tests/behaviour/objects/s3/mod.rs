@@ -1,5 +1,6 @@
 //! S3, as its clients speak it.
 
+mod rules;
 mod versions;
 
 use base64::Engine;

@@ -68,6 +68,7 @@ async fn what_is_not_served_says_so_and_what_is_not_set_is_no_error_of_the_servi
         s3.get("/b-1").query(query, "").send().await.fine();
     }
     for (name, value) in [
+        ("x-amz-acl", "public-read"),
         ("x-amz-tagging", "a=b"),
         ("x-amz-object-lock-mode", "COMPLIANCE"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),

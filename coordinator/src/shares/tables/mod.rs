@@ -1,0 +1,4 @@
+//! The SQL of shares.
+
+pub mod shares;
+pub mod visitors;
